@@ -1,0 +1,34 @@
+# make run: the demo, from nothing to a pushed or refused model. make test: all tests that this machine can run.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format lock
+
+# Byte code makes every start of TensorFlow three times as fast.
+unexport PYTHONDONTWRITEBYTECODE
+VENV := .venv/bin
+
+help: ## show this
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup: ## make .venv ready (run, test and check do this by themselves)
+	@bash tools/setup.sh
+
+run: setup ## demo corpus -> clips -> training -> evaluation -> pushed or refused model, in ./work
+	@$(VENV)/audio-gender run --config pipeline/configs/demo.yaml --workdir work
+
+test: setup ## all tests that this machine can run; real speech with LIBRISPEECH_ROOT=…
+	@$(VENV)/python -m pytest
+
+check: setup ## ruff (lint and format) and mypy
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/mypy
+
+format: setup ## let ruff mend what it can
+	@$(VENV)/ruff check --fix .
+	@$(VENV)/ruff format .
+
+lock: setup ## resolve the dependencies anew into requirements.lock and tools/bootstrap.lock
+	@$(VENV)/../bootstrap/bin/uv pip compile pyproject.toml --extra synth --group dev --generate-hashes --upgrade --quiet \
+		--no-header --python-platform x86_64-manylinux_2_39 --python-version 3.11 --output-file requirements.lock
+	@$(VENV)/../bootstrap/bin/uv pip compile tools/bootstrap.in --generate-hashes --upgrade --quiet \
+		--no-header --python-platform x86_64-manylinux_2_39 --python-version 3.11 --output-file tools/bootstrap.lock

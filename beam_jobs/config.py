@@ -1,0 +1,200 @@
+"""Configuration: what a YAML file may say about the clips, and the one reader of YAML."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from beam_jobs.errors import UserError
+
+SPLITS = ("train", "eval", "test")
+LABELS = ("male", "female")
+
+Model = TypeVar("Model", bound=BaseModel)
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    """A section of the configuration: unknown keys and loosely converted values are errors; nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Range(Strict):
+    """A closed range from which values are drawn evenly."""
+
+    min: float
+    max: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min:g} is greater than max {self.max:g}")
+        return self
+
+
+class NumClips(Strict):
+    """Number of clips by split."""
+
+    train: Annotated[int, Field(ge=1)]
+    eval: Annotated[int, Field(ge=1)]
+    test: Annotated[int, Field(ge=1)]
+
+
+class SplitShares(Strict):
+    """Share of each label's speakers by split."""
+
+    train: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    eval: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if abs(self.train + self.eval + self.test - 1) > 1e-6:
+            raise ValueError(f"the shares add up to {self.train + self.eval + self.test:g}, not to 1")
+        return self
+
+
+class ClipsConfig(Strict):
+    """How clips are mixed. Seconds, hertz and decibels as the names say."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    duration_s: Annotated[float, Field(gt=0, le=600)] = 60.0
+    sample_rate_hz: Annotated[int, Field(ge=8000, le=48000)] = 22050
+    num_clips: NumClips
+    clips_per_shard: Annotated[int, Field(ge=1)] = 64
+    split_shares: SplitShares = SplitShares()
+    simultaneous_share: Share = 0.5
+    mixed_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    min_utterances: Annotated[int, Field(ge=1, le=100)] = 1
+    max_utterances: Annotated[int, Field(ge=1, le=100)] = 6
+    gain_db: Range = Range(min=-12.0, max=0.0)
+    length_share: Range = Range(min=0.5, max=1.0)
+    pause_s: Range = Range(min=0.0, max=5.0)
+    min_speech_s: Annotated[float, Field(gt=0)] = 1.0
+    max_rejected_share: Share = 0.05
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of their label indices; `mixed` where clips with both labels are asked for."""
+        return (*LABELS, "mixed") if self.mixed_share else LABELS
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in a clip."""
+        return round(self.duration_s * self.sample_rate_hz)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.min_utterances > self.max_utterances:
+            raise ValueError(f"min_utterances {self.min_utterances} is greater than max_utterances {self.max_utterances}")
+        if not 0 < self.length_share.min <= self.length_share.max <= 1:
+            raise ValueError("length_share must lie above 0 and at most at 1")
+        if self.pause_s.min < 0:
+            raise ValueError(f"pause_s.min {self.pause_s.min:g} is negative")
+        if self.gain_db.max > 0:
+            raise ValueError(f"gain_db.max {self.gain_db.max:g} is above 0 dB and would clip loud voices")
+        if self.mixed_share and self.max_utterances < 2:
+            raise ValueError("mixed_share needs clips of two voices or more, and max_utterances is 1")
+        if self.min_speech_s > self.duration_s:
+            raise ValueError(f"min_speech_s {self.min_speech_s:g} is longer than duration_s {self.duration_s:g}")
+        return self
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Reads a YAML mapping.
+
+    Raises:
+        UserError: no such file, not YAML, or not a mapping at its top.
+
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give a configuration file, such as pipeline/configs/demo.yaml") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise UserError(f"{path}{where}: not valid YAML ({problem})") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: holds no settings; expected `key: value` lines, as in pipeline/configs/demo.yaml")
+    return data
+
+
+def override(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """Returns `data` with each `key.path=value` applied; the value is read as YAML.
+
+    Raises:
+        UserError: a setting without `=`, or one that goes through a value that holds no keys.
+
+    """
+    merged: dict[str, Any] = yaml.safe_load(yaml.safe_dump(data))
+    for setting in settings:
+        path, separator, text = setting.partition("=")
+        *parents, last = path.split(".")
+        if not separator or not last:
+            raise UserError(f"--set {setting}: expected key.path=value, such as clips.duration_s=10")
+        section: Any = merged
+        for key in parents:
+            section = section.setdefault(key, {}) if isinstance(section, dict) else None
+        if not isinstance(section, dict):
+            raise UserError(f"--set {setting}: {'.'.join(parents)} holds no keys of its own")
+        try:
+            section[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"--set {setting}: the value is not valid YAML") from None
+    return merged
+
+
+def validate(model: type[Model], data: Mapping[str, Any], source: str | Path, prefix: str = "") -> Model:
+    """Validates `data` whole.
+
+    Raises:
+        UserError: one line that names the first wrong key, its value and what is allowed, and how many more are wrong.
+
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = error.errors()
+        problem = problems[0]
+        key = ".".join([*([prefix] if prefix else []), *(str(part) for part in problem["loc"])])
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise UserError(f"{source}: {_explain(model, key, prefix, problem)}{more}") from None
+
+
+def _explain(model: type[BaseModel], key: str, prefix: str, problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(model, [str(part) for part in problem["loc"][:-1]])
+        return f"unknown key {key}; known here: {', '.join(known)}"
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], dict | BaseModel):
+        return f"{key or 'configuration'}: {message}"
+    return f"{key} is {problem['input']!r}: {message[:1].lower()}{message[1:]}"
+
+
+def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    for name in path:
+        annotation = model.model_fields[name].annotation if name in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return sorted(model.model_fields)
+
+
+def load_section(model: type[Model], section: str, path: str | Path, settings: Iterable[str] = ()) -> Model:
+    """Reads one section of a configuration file, for jobs that need no other.
+
+    Raises:
+        UserError: as `read_yaml`, `override` and `validate`.
+
+    """
+    data = override(read_yaml(path), settings)
+    if section not in data:
+        raise UserError(f"{path}: {section} is missing")
+    return validate(model, data[section], path, section)

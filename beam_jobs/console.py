@@ -1,0 +1,100 @@
+"""What the terminal shows: the project's own words and progress bars, with library noise kept in a log file."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Where people read. Results for scripts go to stdout or to files instead."""
+
+PLAIN_PROGRESS_EVERY_S = 10.0
+
+
+class Advance(Protocol):
+    """Moves a progress bar on."""
+
+    def __call__(self, amount: float = 1, note: str = "") -> None:
+        """Adds `amount` steps and shows `note` behind the bar."""
+
+
+def say(message: str) -> None:
+    """Prints a line of the project's own words; `message` may hold rich markup."""
+    console.print(message)
+
+
+@contextmanager
+def progress(description: str, total: float, unit: str = "") -> Iterator[Advance]:
+    """Shows a bar with rate and time left while the body runs; plain lines where there is no terminal."""
+    started = time.monotonic()
+    if not console.is_terminal:
+        yield _plain_lines(description, total, unit, started)
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(description, total=total, rate="", note="")
+
+        def advance(amount: float = 1, note: str = "") -> None:
+            bar.advance(task, amount)
+            done = bar.tasks[task].completed
+            bar.update(task, rate=_rate(done, unit, started), note=note)
+
+        yield advance
+
+
+def _plain_lines(description: str, total: float, unit: str, started: float) -> Advance:
+    done, last = 0.0, started
+
+    def advance(amount: float = 1, note: str = "") -> None:
+        nonlocal done, last
+        done += amount
+        now = time.monotonic()
+        if now - last >= PLAIN_PROGRESS_EVERY_S:
+            last = now
+            left_s = (now - started) * (total - done) / done if done else float("nan")
+            say(f"  {description}: {done:.0f}/{total:.0f} {_rate(done, unit, started)}, {left_s:.0f} s left {note}".rstrip())
+
+    return advance
+
+
+def _rate(done: float, unit: str, started: float) -> str:
+    elapsed_s = time.monotonic() - started
+    return f"{done / elapsed_s:.1f} {unit}/s" if unit and elapsed_s > 0.5 else ""
+
+
+@contextmanager
+def noise_to(log_path: Path) -> Iterator[None]:
+    """Sends everything that libraries write to stdout or stderr, from C++ too, to `log_path`; `console` stays on the terminal."""
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    terminal, stdout = os.dup(2), os.dup(1)
+    previous = console.file
+    with log_path.open("ab", buffering=0) as log, os.fdopen(terminal, "w", closefd=False) as screen:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        console.file = screen
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            console.file = previous
+            os.dup2(stdout, 1)
+            os.dup2(terminal, 2)
+    os.close(stdout)
+    os.close(terminal)

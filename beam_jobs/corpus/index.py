@@ -1,0 +1,101 @@
+"""The speaker index: who speaks in a corpus, under which label, in which files."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from beam_jobs.errors import UserError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One audio file. `path` is relative to the corpus root, with `/` between its parts."""
+
+    id: str
+    path: str
+    num_samples: int
+    sample_rate_hz: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.num_samples / self.sample_rate_hz
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """One speaker with the corpus's annotation of the voice: `female` or `male`."""
+
+    id: str
+    label: str
+    subset: str
+    utterances: tuple[Utterance, ...]
+
+    @property
+    def duration_s(self) -> float:
+        """Length of all utterances together, in seconds."""
+        return sum(utterance.duration_s for utterance in self.utterances)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file that cannot be used, and why, in words."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerIndex:
+    """All speakers of a corpus that have audio on disk.
+
+    `speakers` is sorted by id and each speaker's utterances by id, so that the order in which a file system lists its
+    folders changes nothing. `unlisted` names speaker folders that the corpus's speaker list does not know.
+    """
+
+    root: str
+    speakers: tuple[Speaker, ...]
+    unlisted: tuple[str, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+
+    def utterances(self) -> Iterator[Utterance]:
+        """Every utterance of every speaker."""
+        for speaker in self.speakers:
+            yield from speaker.utterances
+
+    def fingerprint(self) -> str:
+        """SHA-256 over speakers, labels, files and their lengths; the same wherever the corpus lies."""
+        content = json.dumps([asdict(speaker) for speaker in self.speakers], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The index as JSON text, readable by `from_json`."""
+        return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)}, indent=1, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, source: str | Path) -> "SpeakerIndex":
+        """Reads what `to_json` wrote; `source` is named in errors.
+
+        Raises:
+            UserError: the text is no index of this format version.
+
+        """
+        try:
+            data = json.loads(text)
+            version = data.pop("format_version")
+            if version != FORMAT_VERSION:
+                raise UserError(
+                    f"{source}: speaker index of format version {version}, and this program reads {FORMAT_VERSION}; make it again"
+                )
+            speakers = tuple(
+                Speaker(**{**speaker, "utterances": tuple(Utterance(**item) for item in speaker["utterances"])})
+                for speaker in data["speakers"]
+            )
+            rejected = tuple(Rejected(**item) for item in data["rejected"])
+            return cls(data["root"], speakers, tuple(data["unlisted"]), rejected)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{source}: not a speaker index ({error}); make it again with `audio-gender corpus info`") from None

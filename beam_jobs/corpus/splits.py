@@ -1,0 +1,59 @@
+"""Splits by speaker: nobody who is heard in training is heard in evaluation or test."""
+
+import math
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from beam_jobs.corpus.index import Speaker
+from beam_jobs.errors import UserError
+
+SPLITS = ("train", "eval", "test")
+REQUIRED_LABELS = ("female", "male")
+
+
+def split_speakers(
+    speakers: Iterable[Speaker], seed: int, shares: Sequence[float] = (0.8, 0.1, 0.1)
+) -> dict[str, tuple[Speaker, ...]]:
+    """Deals the speakers of each label out to `train`, `eval` and `test`, at least one to each.
+
+    Per label: sorted by id, shuffled, cut at the shares. The order of `speakers` changes nothing, and neither does what
+    other labels there are. Each split is sorted by id.
+
+    Args:
+        speakers: any number of labels; `female` and `male` must be among them.
+        seed: other seeds deal otherwise.
+        shares: of train, eval and test; they add up to 1.
+
+    Raises:
+        UserError: fewer than three speakers of a label.
+        ValueError: two speakers of one id, or shares that are no three positive numbers of sum 1.
+
+    """
+    speakers = sorted(speakers, key=lambda speaker: speaker.id)
+    if len({speaker.id for speaker in speakers}) < len(speakers):
+        raise ValueError("two speakers have the same id")
+    if len(shares) != len(SPLITS) or min(shares) <= 0 or not math.isclose(sum(shares), 1):
+        raise ValueError(f"shares {shares} are not three positive numbers of sum 1")
+
+    counts = Counter(dict.fromkeys(REQUIRED_LABELS, 0))
+    counts.update(speaker.label for speaker in speakers)
+    if min(counts.values()) < len(SPLITS):
+        found = ", ".join(f"{count} {label}" for label, count in sorted(counts.items()))
+        raise UserError(f"the splits need at least 3 speakers of each label and the corpus has {found}; add speakers")
+
+    split_of: dict[str, str] = {}
+    for label, count in counts.items():
+        ids = [speaker.id for speaker in speakers if speaker.label == label]
+        # A text seeds by its SHA-512, so the labels' shuffles are unrelated and the same in every process.
+        random.Random(f"split/{seed}/{label}").shuffle(ids)  # noqa: S311 (not for secrets)
+        train_end = _clamp(round(count * shares[0]), 1, count - 2)
+        eval_end = _clamp(round(count * (shares[0] + shares[1])), train_end + 1, count - 1)
+        split_of.update(dict.fromkeys(ids[:train_end], "train"))
+        split_of.update(dict.fromkeys(ids[train_end:eval_end], "eval"))
+        split_of.update(dict.fromkeys(ids[eval_end:], "test"))
+    return {split: tuple(speaker for speaker in speakers if split_of[speaker.id] == split) for split in SPLITS}
+
+
+def _clamp(value: int, low: int, high: int) -> int:
+    return max(low, min(value, high))

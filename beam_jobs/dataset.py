@@ -1,0 +1,95 @@
+"""The dataset folder: names of its files, and `dataset_info.json`, without which a folder is no dataset."""
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from apache_beam.io.filesystems import FileSystems
+from pydantic import Field, ValidationError
+
+from beam_jobs.config import ClipsConfig, Strict
+from beam_jobs.errors import UserError
+from beam_jobs.files import read_text
+
+FORMAT_VERSION = 1
+INFO_FILE = "dataset_info.json"
+CLIPS_FILE = "clips.csv"
+REJECTED_FILE = "rejected.csv"
+
+
+class ShardInfo(Strict):
+    """One TFRecord file. `file` is relative to the dataset folder; `num_bytes` and `sha256` are of the whole file."""
+
+    split: str
+    file: str
+    num_records: Annotated[int, Field(ge=0)]
+    num_bytes: Annotated[int, Field(ge=0)]
+    sha256: str
+
+
+class DatasetInfo(Strict):
+    """What a dataset folder holds and where it came from."""
+
+    format_version: int
+    clips: ClipsConfig
+    classes: list[str]
+    corpus_fingerprint: str
+    speakers: dict[str, list[str]]
+    """Ids of the speakers of each split."""
+    counts: dict[str, dict[str, int]]
+    """Number of clips by split and class."""
+    redraws: int
+    rejected: int
+    shards: list[ShardInfo]
+
+
+def shard_name(split: str, shard: int, num_shards: int) -> str:
+    """Name of a shard's file, relative to the dataset folder."""
+    return f"{split}/clips-{shard:05d}-of-{num_shards:05d}.tfrecord"
+
+
+def read_dataset_info(folder: str) -> DatasetInfo:
+    """Reads a folder's `dataset_info.json`.
+
+    Raises:
+        UserError: there is none, it is damaged, or another format version wrote it.
+
+    """
+    path = FileSystems.join(folder, INFO_FILE)
+    try:
+        data: Any = json.loads(read_text(path))
+        version = data["format_version"]
+    except OSError:
+        raise UserError(
+            f"{folder}: not a dataset, {INFO_FILE} is not there; make one with `audio-gender clips generate`"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: damaged, not a dataset's description; generate the dataset again") from None
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{folder}: dataset of format version {version}, and this program reads version {FORMAT_VERSION}; "
+            "generate it again with `audio-gender clips generate`"
+        )
+    try:
+        return DatasetInfo.model_validate(data)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise UserError(f"{path}: damaged, {key}: {problem['msg']}; generate the dataset again") from None
+
+
+def fingerprint(folder: str) -> str:
+    """SHA-256 over what identifies a dataset's state: its description, and size and modification time of each shard.
+
+    A dataset that is generated anew, edited or damaged gets another one, which is what keeps a cache from serving it.
+
+    Raises:
+        UserError: as `read_dataset_info`.
+
+    """
+    info = read_dataset_info(folder)
+    state = [read_text(FileSystems.join(folder, INFO_FILE))]
+    for split in sorted({shard.split for shard in info.shards}):
+        for match in FileSystems.match([FileSystems.join(folder, split, "*")]):
+            state += sorted(f"{file.path} {file.size_in_bytes} {file.last_updated_in_seconds}" for file in match.metadata_list)
+    return hashlib.sha256("\n".join(state).encode()).hexdigest()

@@ -1,0 +1,43 @@
+"""Whole files on any of Beam's filesystems: local folders, `gs://`, `s3://`, `hdfs://`."""
+
+import re
+import uuid
+from typing import IO
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+
+def read_text(path: str) -> str:
+    """Reads a whole text file. Raises OSError where there is none."""
+    try:
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            text: str = file.read().decode()
+            return text
+    except BeamIOError as error:
+        raise OSError(str(error)) from None
+
+
+def create(path: str) -> IO[bytes]:
+    """Opens a file for writing, as it is: no compression by its name's ending."""
+    file: IO[bytes] = FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return file
+
+
+def write_whole(path: str, content: bytes) -> None:
+    """Writes a file that appears under its name whole or not at all."""
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    with create(temporary) as file:
+        file.write(content)
+    FileSystems.rename([temporary], [path])
+
+
+def remove(path: str) -> None:
+    """Removes a file or folder, if it is there."""
+    if FileSystems.exists(path):
+        FileSystems.delete([path])
+
+
+def cause(error: BaseException) -> str:
+    """What the system said, without numbers and class names: `No space left on device`."""
+    return getattr(error, "strerror", None) or re.sub(r"^.*\[Errno \d+\] ", "", str(error))

@@ -1,0 +1,207 @@
+"""The Beam job that mixes clips: `python -m beam_jobs.generate_clips --config … --corpus … --output … [BEAM OPTIONS]`.
+
+One element is one shard. Its worker makes the clips in order, writes them under a temporary name and renames the finished
+file into place, so memory stays flat, nothing is shuffled, a restart goes by shard, and nobody ever sees part of one.
+"""
+
+import argparse
+import csv
+import io
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_jobs.config import SPLITS, ClipsConfig, load_section
+from beam_jobs.console import progress, say
+from beam_jobs.corpus.index import Speaker, SpeakerIndex
+from beam_jobs.corpus.librispeech import read_librispeech
+from beam_jobs.dataset import CLIPS_FILE, FORMAT_VERSION, INFO_FILE, REJECTED_FILE, DatasetInfo, ShardInfo
+from beam_jobs.errors import UserError, one_line_errors
+from beam_jobs.files import cause, read_text, remove, write_whole
+from beam_jobs.make_shard import PLAN_FILE, UNFINISHED, MakeShard, Shard, split_for
+from beam_jobs.planning import ClipPlanner
+
+DEFAULT_BEAM_OPTIONS = ("--runner=DirectRunner", "--direct_running_mode=in_memory")
+
+
+def generate_clips(
+    clips: ClipsConfig, index: SpeakerIndex, output: str, beam_options: Sequence[str] = DEFAULT_BEAM_OPTIONS
+) -> DatasetInfo:
+    """Mixes the configured clips from a corpus into a dataset folder (layout: `docs/dataset.md`).
+
+    `output` must be empty, or hold what an interrupted job of the same settings left: then its finished shards are kept.
+
+    Raises:
+        UserError: too few speakers, an output that holds something else, clips that cannot be filled, a full disk,
+            too many unusable files, or Beam options that are none.
+
+    """
+    splits = split_for(index, clips)
+    for split, speakers in splits.items():
+        ClipPlanner(clips, split, speakers).plan(0)
+    shards = _claim(output, clips, index)
+    options = PipelineOptions(list(beam_options))
+    record_bytes = 2 * clips.num_samples
+    total = sum(getattr(clips.num_clips, split) for split in SPLITS)
+    with _watch(output, total, record_bytes), one_line_errors(), beam.Pipeline(options=options) as pipeline:
+        _ = (
+            pipeline
+            | "Shards" >> beam.Create(shards, reshuffle=False)
+            | "Spread" >> beam.Reshuffle()
+            | "MakeShard" >> beam.ParDo(MakeShard())
+        )
+    return _finish(output, clips, index, splits, shards)
+
+
+def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
+    """Makes `output` this job's, or joins what an earlier run of the same job left there."""
+    plan = json.dumps({"clips": clips.model_dump(), "index": json.loads(index.to_json())}, indent=1)
+    path = FileSystems.join(output, UNFINISHED, PLAN_FILE)
+    try:
+        found = FileSystems.exists(path)
+        if not found and _holds_anything(output):
+            raise UserError(f"{output}: not empty; give a new folder or remove this one")
+        if found and read_text(path) != plan:
+            raise UserError(
+                f"{output}: holds an unfinished dataset of other settings or another corpus; remove it or give a new folder"
+            )
+        for folder in (UNFINISHED, *SPLITS):
+            # Object stores have no folders, and a resumed job finds its own.
+            if not FileSystems.exists(FileSystems.join(output, folder)):
+                FileSystems.mkdirs(FileSystems.join(output, folder))
+        if not found:
+            write_whole(path, plan.encode())
+    except (OSError, BeamIOError) as error:
+        raise UserError(f"{output}: cannot be written ({cause(error)}); give a folder that you may write to") from None
+    shards = []
+    for split in SPLITS:
+        of = -(-getattr(clips.num_clips, split) // clips.clips_per_shard)
+        shards += [Shard(output, split, number, of) for number in range(of)]
+    return shards
+
+
+def _holds_anything(output: str) -> bool:
+    return any(match.metadata_list for match in FileSystems.match([FileSystems.join(output, "**")], limits=[1]))
+
+
+def _finish(
+    output: str,
+    clips: ClipsConfig,
+    index: SpeakerIndex,
+    splits: dict[str, tuple[Speaker, ...]],
+    shards: Sequence[Shard],
+) -> DatasetInfo:
+    """Writes what describes the dataset; `dataset_info.json` last."""
+    notes = [json.loads(read_text(shard.note)) for shard in shards]
+    rows = sorted((row for note in notes for row in note["rows"]), key=lambda row: (SPLITS.index(row["split"]), row["id"]))
+    rejected = {item.path: item.reason for item in index.rejected}
+    rejected |= {item["path"]: item["reason"] for note in notes for item in note["rejected"]}
+    num_files = len(index.rejected) + sum(1 for _ in index.utterances())
+    if len(rejected) > clips.max_rejected_share * num_files:
+        path, reason = min(rejected.items())
+        raise UserError(
+            f"{index.root}: {len(rejected)} of {num_files} files are unusable (such as {path}: {reason}), more than "
+            f"clips.max_rejected_share {clips.max_rejected_share:g} allows; mend the corpus or raise the share"
+        )
+    _write_csv(
+        FileSystems.join(output, REJECTED_FILE),
+        ["path", "reason"],
+        [{"path": p, "reason": rejected[p]} for p in sorted(rejected)],
+    )
+    _write_csv(FileSystems.join(output, CLIPS_FILE), CLIPS_COLUMNS, rows)
+    counts = {split: dict.fromkeys(clips.classes, 0) for split in SPLITS}
+    for row in rows:
+        counts[row["split"]][row["label"]] += 1
+    info = DatasetInfo(
+        format_version=FORMAT_VERSION,
+        clips=clips,
+        classes=list(clips.classes),
+        corpus_fingerprint=index.fingerprint(),
+        speakers={split: [speaker.id for speaker in speakers] for split, speakers in splits.items()},
+        counts=counts,
+        redraws=sum(note["redraws"] for note in notes),
+        rejected=len(rejected),
+        shards=[ShardInfo(**note["shard"]) for note in notes],
+    )
+    write_whole(FileSystems.join(output, INFO_FILE), info.model_dump_json(indent=1).encode())
+    remove(FileSystems.join(output, UNFINISHED))
+    return info
+
+
+CLIPS_COLUMNS = [
+    "id", "split", "label", "mode", "shard", "speech_ratio", "rms_dbfs", "sample_rate_hz", "speaker_ids", "utterance_ids",
+]  # fmt: skip
+
+
+def _write_csv(path: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode())
+
+
+@contextmanager
+def _watch(output: str, total: int, record_bytes: int) -> Iterator[None]:
+    """Shows progress by the bytes that lie in the output, which every runner's workers write to."""
+    stop = threading.Event()
+    with progress("mixing clips", total, "clips") as advance:
+
+        def count() -> int:
+            metadata = FileSystems.match([FileSystems.join(output, "**")])[0].metadata_list
+            written = sum(file.size_in_bytes for file in metadata if file.path.endswith((".tfrecord", ".tmp")))
+            return min(total, written // record_bytes)
+
+        def poll() -> None:
+            seen = 0
+            while not stop.wait(0.5):
+                try:
+                    now = count()
+                except (OSError, BeamIOError):
+                    continue  # a file that is renamed while it is looked at; the next look finds it
+                advance(max(0, now - seen))
+                seen = max(now, seen)
+
+        poller = threading.Thread(target=poll, daemon=True)
+        poller.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            poller.join()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the job from the command line; unknown options go to Beam. Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--config", required=True, help="YAML file with a `clips` section")
+    parser.add_argument("--corpus", required=True, help="corpus root (LibriSpeech layout)")
+    parser.add_argument("--output", required=True, help="dataset folder to make")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="override a single key")
+    arguments, beam_options = parser.parse_known_args(argv)
+    started = time.monotonic()
+    try:
+        clips = load_section(ClipsConfig, "clips", arguments.config, arguments.set)
+        index = read_librispeech(arguments.corpus)
+        info = generate_clips(clips, index, arguments.output, beam_options or DEFAULT_BEAM_OPTIONS)
+    except UserError as error:
+        say(f"error: {error}")
+        return 2
+    total = sum(shard.num_records for shard in info.shards)
+    say(f"{total} clips in {len(info.shards)} shards, {time.monotonic() - started:.1f} s: {arguments.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    from beam_jobs import generate_clips as job  # under its own name, so that workers find what is pickled
+
+    sys.exit(job.main())

@@ -1,0 +1,142 @@
+"""Making one shard: a worker's whole job."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import Metrics
+
+from beam_jobs.config import SPLITS, ClipsConfig
+from beam_jobs.corpus.index import Speaker, SpeakerIndex
+from beam_jobs.corpus.splits import split_speakers
+from beam_jobs.dataset import ShardInfo, shard_name
+from beam_jobs.errors import UserError
+from beam_jobs.examples import Clip, encode_clip, frame_record
+from beam_jobs.files import cause, create, read_text, remove, write_whole
+from beam_jobs.planning import ClipPlan, ClipPlanner
+from beam_jobs.rendering import UnusableUtteranceError, render
+
+UNFINISHED = "_unfinished"
+"""Folder inside the output that holds the plan and the finished shards' notes until the dataset is whole."""
+PLAN_FILE = "plan.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One element of the job: clips `index`, `index + of`, … of a split."""
+
+    output: str
+    split: str
+    index: int
+    of: int
+
+    @property
+    def file(self) -> str:
+        """The finished file, relative to the output."""
+        return shard_name(self.split, self.index, self.of)
+
+    @property
+    def note(self) -> str:
+        """The path of the note that says what the finished shard holds."""
+        return FileSystems.join(self.output, UNFINISHED, f"{self.split}-{self.index:05d}-of-{self.of:05d}.json")
+
+
+def split_for(index: SpeakerIndex, clips: ClipsConfig) -> dict[str, tuple[Speaker, ...]]:
+    """The speakers of each split, by the job's settings."""
+    shares = clips.split_shares
+    return split_speakers(index.speakers, clips.seed, (shares.train, shares.eval, shares.test))
+
+
+@cache
+def load_job(output: str) -> tuple[ClipsConfig, str, dict[str, ClipPlanner], dict[str, int]]:
+    """What every shard of a job shares, read once in each worker process."""
+    plan = json.loads(read_text(FileSystems.join(output, UNFINISHED, PLAN_FILE)))
+    clips = ClipsConfig.model_validate(plan["clips"])
+    index = SpeakerIndex.from_json(json.dumps(plan["index"]), output)
+    planners = {split: ClipPlanner(clips, split, speakers) for split, speakers in split_for(index, clips).items()}
+    counts = {split: getattr(clips.num_clips, split) for split in SPLITS}
+    return clips, index.root, planners, counts
+
+
+class MakeShard(beam.DoFn):
+    """Makes one shard and the note that describes it; a shard that is already there is left as it is."""
+
+    def process(self, shard: Shard) -> Iterator[str]:
+        """Yields the finished shard's file name."""
+        if FileSystems.exists(shard.note):
+            Metrics.counter("clips", "shards_reused").inc()
+        else:
+            try:
+                self._make(shard)
+            except (OSError, BeamIOError) as error:
+                raise UserError(f"{shard.output}: cannot be written ({cause(error)}); make room or give another folder") from None
+        yield shard.file
+
+    def _make(self, shard: Shard) -> None:
+        clips, root, planners, counts = load_job(shard.output)
+        target = FileSystems.join(shard.output, *shard.file.split("/"))
+        temporary = FileSystems.join(shard.output, UNFINISHED, f"{shard.split}-{shard.index:05d}.{uuid.uuid4().hex}.tmp")
+        digest, num_bytes = hashlib.sha256(), 0
+        rows: list[dict[str, Any]] = []
+        unusable: dict[str, UnusableUtteranceError] = {}
+        redraws = 0
+        try:
+            with create(temporary) as file:
+                for k in range(shard.index, counts[shard.split], shard.of):
+                    plan, clip = _make_clip(planners[shard.split], k, root, clips, unusable)
+                    for part in frame_record(encode_clip(clip)):
+                        file.write(part)
+                        digest.update(part)
+                        num_bytes += len(part)
+                    rows.append(_row(clip, shard, clips.classes))
+                    redraws += plan.draws - 1
+        except BaseException:
+            remove(temporary)
+            raise
+        FileSystems.rename([temporary], [target])
+        info = ShardInfo(
+            split=shard.split, file=shard.file, num_records=len(rows), num_bytes=num_bytes, sha256=digest.hexdigest()
+        )
+        rejected = [{"path": error.path, "reason": error.reason} for error in unusable.values()]
+        note = {"shard": info.model_dump(), "rows": rows, "redraws": redraws, "rejected": rejected}
+        write_whole(shard.note, json.dumps(note).encode())
+        Metrics.counter("clips", "made").inc(len(rows))
+        Metrics.counter("clips", "redrawn").inc(redraws)
+        Metrics.counter("clips", "utterances_rejected").inc(len(rejected))
+
+
+def _make_clip(
+    planner: ClipPlanner, k: int, root: str, clips: ClipsConfig, unusable: dict[str, UnusableUtteranceError]
+) -> tuple[ClipPlan, Clip]:
+    # What this clip finds unusable is found anew for every clip that draws it, so that a clip depends on nothing but its
+    # number; what others found is only remembered for the list.
+    found: set[str] = set()
+    while True:
+        plan = planner.plan(k, found)
+        try:
+            return plan, render(plan, root, clips.num_samples, clips.sample_rate_hz)
+        except UnusableUtteranceError as error:
+            found.add(error.utterance_id)
+            unusable[error.utterance_id] = error
+
+
+def _row(clip: Clip, shard: Shard, classes: Sequence[str]) -> dict[str, Any]:
+    row = asdict(clip)
+    del row["pcm16"]
+    return {
+        **row,
+        "split": shard.split,
+        "shard": shard.file,
+        "label": classes[clip.label],
+        "speaker_ids": " ".join(clip.speaker_ids),
+        "utterance_ids": " ".join(clip.utterance_ids),
+        "rms_dbfs": round(clip.rms_dbfs, 2),
+        "speech_ratio": round(clip.speech_ratio, 4),
+    }

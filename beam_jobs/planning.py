@@ -1,0 +1,160 @@
+"""Planning a clip: everything that chance decides, drawn from (seed, split, k) alone and written down as data."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from beam_jobs.config import LABELS, ClipsConfig
+from beam_jobs.corpus.index import Speaker, Utterance
+from beam_jobs.errors import UserError
+
+MODES = ("simultaneous", "sequential")
+MAX_DRAWS = 1000
+GOLDEN_RATIO = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A part of an utterance on a clip's timeline.
+
+    `offset` and `num_samples` count samples of the file at its own rate; `start` counts samples of the clip at the clip's.
+    """
+
+    speaker_id: str
+    utterance: Utterance
+    offset: int
+    num_samples: int
+    start: int
+    gain_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPlan:
+    """What a clip will hold. `label` is an index into the configured classes; `draws` counts how often it was drawn."""
+
+    id: str
+    label: int
+    mode: str
+    placements: tuple[Placement, ...]
+    speech_ratio: float
+    draws: int
+
+
+class ClipPlanner:
+    """Plans the clips of one split.
+
+    Args:
+        clips: the settings; its seed is the only source of chance.
+        split: the split's name.
+        speakers: the split's speakers.
+
+    Raises:
+        UserError: the split has no speaker of a label.
+
+    """
+
+    def __init__(self, clips: ClipsConfig, split: str, speakers: Sequence[Speaker]) -> None:
+        self._clips = clips
+        self._split = split
+        self._by_label: Mapping[str, tuple[Speaker, ...]] = {
+            label: tuple(speaker for speaker in speakers if speaker.label == label) for label in LABELS
+        }
+        for label, members in self._by_label.items():
+            if not members:
+                raise UserError(f"split {split} has no {label} speaker; use a larger corpus")
+
+    def plan(self, k: int, unusable: frozenset[str] | set[str] = frozenset()) -> ClipPlan:
+        """Plans clip `k`: the same plan for the same (seed, split, k), whatever else is planned.
+
+        `unusable` holds ids of utterances that turned out not to be decodable; a draw that holds one is drawn again,
+        as is one with less speech than the settings ask for.
+
+        Raises:
+            UserError: 1,000 draws in a row did not fill the clip.
+
+        """
+        class_name = self._class_name(k)
+        for draw in range(MAX_DRAWS):
+            rng = np.random.Generator(np.random.PCG64(_seed(self._clips.seed, self._split, k, draw)))
+            mode = MODES[0] if rng.random() < self._clips.simultaneous_share else MODES[1]
+            placements = self._place(rng, mode, self._draw_utterances(rng, class_name))
+            if any(placement.utterance.id in unusable for placement in placements):
+                continue
+            speech_ratio = self._speech_ratio(placements)
+            wanted = LABELS if class_name == "mixed" else (class_name,)
+            placed = {placement.speaker_id for placement in placements}
+            if speech_ratio * self._clips.duration_s >= self._clips.min_speech_s and all(
+                any(speaker.id in placed for speaker in self._by_label[label]) for label in wanted
+            ):
+                label = self._clips.classes.index(class_name)
+                return ClipPlan(f"{self._split}-{k:07d}", label, mode, placements, speech_ratio, draw + 1)
+        raise UserError(
+            f"clip {k} of split {self._split} was drawn {MAX_DRAWS} times without {self._clips.min_speech_s:g} s of speech; "
+            "lower clips.min_speech_s, raise clips.min_utterances or use longer utterances"
+        )
+
+    def _class_name(self, k: int) -> str:
+        # The golden ratio's multiples spread evenly over [0, 1): every run of clips is balanced, without knowing how many
+        # clips there will be.
+        offset = _seed(self._clips.seed, self._split) / 2**128
+        position = (offset + k * GOLDEN_RATIO) % 1.0
+        if position < self._clips.mixed_share:
+            return "mixed"
+        single = (position - self._clips.mixed_share) / (1 - self._clips.mixed_share)
+        return LABELS[min(int(single * len(LABELS)), len(LABELS) - 1)]
+
+    def _draw_utterances(self, rng: np.random.Generator, class_name: str) -> list[tuple[Speaker, Utterance]]:
+        number = int(rng.integers(self._clips.min_utterances, self._clips.max_utterances + 1))
+        if class_name == "mixed":
+            number = max(2, number)
+            labels = [*LABELS, *(LABELS[i] for i in rng.integers(0, len(LABELS), number - len(LABELS)))]
+            rng.shuffle(labels)
+        else:
+            labels = [class_name] * number
+        # Speakers are dealt like cards, so that nobody speaks twice before everybody has spoken once.
+        decks = {label: rng.permutation(len(self._by_label[label])) for label in sorted(set(labels))}
+        dealt = dict.fromkeys(decks, 0)
+        drawn = []
+        for label in labels:
+            speaker = self._by_label[label][decks[label][dealt[label] % len(decks[label])]]
+            dealt[label] += 1
+            drawn.append((speaker, speaker.utterances[int(rng.integers(len(speaker.utterances)))]))
+        return drawn
+
+    def _place(self, rng: np.random.Generator, mode: str, drawn: Sequence[tuple[Speaker, Utterance]]) -> tuple[Placement, ...]:
+        clips = self._clips
+        placements: list[Placement] = []
+        start_s = 0.0
+        for speaker, utterance in drawn:
+            rate = utterance.sample_rate_hz
+            num_samples = max(1, int(utterance.num_samples * rng.uniform(clips.length_share.min, clips.length_share.max)))
+            offset = int(rng.integers(utterance.num_samples - num_samples + 1))
+            gain_db = float(rng.uniform(clips.gain_db.min, clips.gain_db.max))
+            pause_s = float(rng.uniform(clips.pause_s.min, clips.pause_s.max))
+            if mode == "sequential" and placements:
+                start_s += pause_s
+            start = round(start_s * clips.sample_rate_hz)
+            # What would lie behind the clip's end is not even decoded.
+            num_samples = min(num_samples, int((clips.num_samples - start) / clips.sample_rate_hz * rate))
+            if num_samples < 1:
+                break
+            placements.append(Placement(speaker.id, utterance, offset, num_samples, start, gain_db))
+            if mode == "sequential":
+                start_s += num_samples / rate
+        return tuple(placements)
+
+    def _speech_ratio(self, placements: Sequence[Placement]) -> float:
+        covered = end = 0.0
+        for placement in placements:  # by start: they are placed in order
+            start = placement.start / self._clips.sample_rate_hz
+            stop = start + placement.num_samples / placement.utterance.sample_rate_hz
+            covered += max(0.0, stop - max(start, end))
+            end = max(end, stop)
+        return min(1.0, covered / self._clips.duration_s)
+
+
+def _seed(*parts: object) -> int:
+    """128 bits of chance that depend on nothing but `parts`."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:16], "little")

@@ -1,0 +1,83 @@
+"""Rendering a planned clip: decode the parts that it uses, resample, mix."""
+
+from collections import defaultdict
+from typing import IO
+
+import numpy as np
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.localfilesystem import LocalFileSystem
+
+from beam_jobs.audio import AudioError, read_audio, resample
+from beam_jobs.examples import Clip
+from beam_jobs.mixing import Samples, db_to_amplitude, mix, rms_dbfs, to_pcm16
+from beam_jobs.planning import ClipPlan, Placement
+
+SILENCE_PEAK = 2e-3
+"""An utterance that never leaves ±0.2 % of full scale (-54 dBFS) holds no speech."""
+
+
+class UnusableUtteranceError(Exception):
+    """An utterance of a plan cannot be used; the clip has to be drawn again without it."""
+
+    def __init__(self, utterance_id: str, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.utterance_id = utterance_id
+        self.path = path
+        self.reason = reason
+
+
+def render(plan: ClipPlan, corpus_root: str, num_samples: int, sample_rate_hz: int) -> Clip:
+    """Makes the clip that `plan` describes: `num_samples` samples at `sample_rate_hz`.
+
+    Raises:
+        UnusableUtteranceError: a file of the plan cannot be decoded or is silent.
+
+    """
+    # Voices that start together are added up at their own rate and resampled once.
+    together: dict[tuple[int, int], list[Samples]] = defaultdict(list)
+    for placement in plan.placements:
+        samples, rate_hz = _read_speech(placement, corpus_root)
+        together[placement.start, rate_hz].append(samples * db_to_amplitude(placement.gain_db))
+    segments = []
+    for (start, rate_hz), parts in together.items():
+        voices = parts[0] if len(parts) == 1 else _sum(parts)
+        segments.append((start, resample(voices, rate_hz, sample_rate_hz)))
+    pcm16 = to_pcm16(mix(segments, num_samples))
+    return Clip(
+        id=plan.id,
+        label=plan.label,
+        mode=plan.mode,
+        speaker_ids=tuple(placement.speaker_id for placement in plan.placements),
+        utterance_ids=tuple(placement.utterance.id for placement in plan.placements),
+        rms_dbfs=rms_dbfs(pcm16),
+        speech_ratio=plan.speech_ratio,
+        sample_rate_hz=sample_rate_hz,
+        pcm16=pcm16,
+    )
+
+
+def _sum(parts: list[Samples]) -> Samples:
+    total = np.zeros(max(map(len, parts)), np.float32)
+    for part in parts:
+        total[: len(part)] += part
+    return total
+
+
+def _read_speech(placement: Placement, corpus_root: str) -> tuple[Samples, int]:
+    utterance = placement.utterance
+    path = FileSystems.join(corpus_root, *utterance.path.split("/"))
+    try:
+        samples, rate_hz = _read(path, placement.offset, placement.num_samples)
+        if np.abs(samples).max() < SILENCE_PEAK and np.abs(_read(path)[0]).max() < SILENCE_PEAK:
+            raise AudioError("holds silence only")
+    except (AudioError, OSError) as error:
+        raise UnusableUtteranceError(utterance.id, utterance.path, str(error)) from None
+    return samples, rate_hz
+
+
+def _read(path: str, offset: int = 0, num_samples: int = -1) -> tuple[Samples, int]:
+    if isinstance(FileSystems.get_filesystem(path), LocalFileSystem):
+        return read_audio(path, offset, num_samples)  # libsndfile reads only the part it needs
+    file: IO[bytes]
+    with FileSystems.open(path) as file:
+        return read_audio(file, offset, num_samples)

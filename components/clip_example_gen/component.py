@@ -1,0 +1,43 @@
+"""ClipExampleGen: a checked dataset folder becomes TFX Examples."""
+
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import ComponentSpec, channel_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+from components.clip_example_gen.executor import Executor
+
+
+class ClipExampleGenSpec(ComponentSpec):
+    """What goes in and out."""
+
+    PARAMETERS = {
+        "dataset_uri": ExecutionParameter(type=str),
+        "fingerprint": ExecutionParameter(type=str),
+        "min_class_share": ExecutionParameter(type=float),
+    }
+    INPUTS: dict[str, ChannelParameter] = {}
+    OUTPUTS = {"examples": ChannelParameter(type=standard_artifacts.Examples)}
+
+
+class ClipExampleGen(base_beam_component.BaseBeamComponent):
+    """Checks a dataset folder whole and publishes its splits train, eval and test.
+
+    Args:
+        dataset_uri: the folder that `beam_jobs.generate_clips` wrote.
+        fingerprint: `beam_jobs.dataset.fingerprint` of it; part of the cache key, so that a changed dataset is read anew.
+        min_class_share: smallest share of a split's clips that each class must have.
+
+    Outputs:
+        examples: Examples, one uncompressed TFRecord file a shard.
+    """
+
+    SPEC_CLASS = ClipExampleGenSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(self, dataset_uri: str, fingerprint: str, min_class_share: float) -> None:
+        examples = channel_utils.as_channel([standard_artifacts.Examples()])
+        super().__init__(
+            ClipExampleGenSpec(
+                dataset_uri=dataset_uri, fingerprint=fingerprint, min_class_share=min_class_share, examples=examples
+            )
+        )

@@ -1,0 +1,68 @@
+"""TFMA's configuration, made from the gate's thresholds."""
+
+from collections.abc import Sequence
+
+import tensorflow_model_analysis as tfma
+from google.protobuf import wrappers_pb2
+from tensorflow_model_analysis.proto import config_pb2
+
+from beam_jobs.examples import LABEL, MODE, NUM_SPEAKERS
+from components.evaluator.config import GateConfig
+
+SLICES = (LABEL, MODE, NUM_SPEAKERS)
+
+
+def eval_config(gate: GateConfig, classes: Sequence[str], has_baseline: bool) -> tfma.EvalConfig:
+    """TFMA's configuration: accuracy and confusion matrix overall and by slice, AUC of each class overall."""
+    model = {"signature_name": "serving_default", "label_key": LABEL, "prediction_key": "probabilities"}
+    models = [tfma.ModelSpec(name="candidate", **model)]
+    if has_baseline:
+        models.append(tfma.ModelSpec(name="baseline", is_baseline=True, **model))
+    change = (
+        tfma.GenericChangeThreshold(
+            # "Higher is better" counts a change only where it is greater than the absolute bound, so an equal model would
+            # fail at 0 without this allowance for rounding.
+            absolute=wrappers_pb2.DoubleValue(value=-gate.max_accuracy_loss - 1e-6),
+            direction=tfma.MetricDirection.HIGHER_IS_BETTER,
+        )
+        if has_baseline
+        else None
+    )
+    accuracy = tfma.MetricConfig(
+        class_name="SparseCategoricalAccuracy",
+        config='{"name": "accuracy"}',
+        threshold=tfma.MetricThreshold(value_threshold=_at_least(gate.min_accuracy), change_threshold=change),
+        per_slice_thresholds=[
+            config_pb2.PerSliceMetricThreshold(
+                slicing_specs=[tfma.SlicingSpec(feature_keys=[feature])],
+                threshold=tfma.MetricThreshold(value_threshold=_at_least(gate.min_slice_accuracy)),
+            )
+            for feature in SLICES
+        ],
+    )
+    auc = tfma.MetricConfig(
+        class_name="AUC",
+        config='{"name": "auc"}',
+        per_slice_thresholds=[
+            config_pb2.PerSliceMetricThreshold(
+                slicing_specs=[tfma.SlicingSpec()],
+                threshold=tfma.MetricThreshold(value_threshold=_at_least(gate.min_auc)),
+            )
+        ],
+    )
+    matrix = tfma.MetricConfig(class_name="MultiClassConfusionMatrixAtThresholds", config='{"thresholds": [0.5]}')
+    count = tfma.MetricConfig(class_name="ExampleCount", config='{"name": "clips"}')
+    names = [spec.name for spec in models]
+    binarize = config_pb2.BinarizationOptions(class_ids={"values": list(range(len(classes)))})
+    return tfma.EvalConfig(
+        model_specs=models,
+        slicing_specs=[tfma.SlicingSpec(), *(tfma.SlicingSpec(feature_keys=[feature]) for feature in SLICES)],
+        metrics_specs=[
+            tfma.MetricsSpec(metrics=[accuracy, matrix, count], model_names=names),
+            tfma.MetricsSpec(metrics=[auc], binarize=binarize, model_names=names),
+        ],
+    )
+
+
+def _at_least(bound: float) -> tfma.GenericValueThreshold:
+    return tfma.GenericValueThreshold(lower_bound=wrappers_pb2.DoubleValue(value=bound))

@@ -1,0 +1,85 @@
+"""What a training run shows while it runs, and what stops it."""
+
+import math
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from beam_jobs.console import progress
+from beam_jobs.errors import UserError
+
+
+class EpochProgress(keras.callbacks.Callback):
+    """A bar over the epochs with the time left, and each epoch's losses and accuracies behind it."""
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Opens the bar."""
+        self._bar = ExitStack()
+        self._advance = self._bar.enter_context(progress("training", self.params["epochs"], unit="epochs"))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Moves the bar by one epoch."""
+        values = logs or {}
+        self._advance(
+            1,
+            note=f"loss {values.get('loss', math.nan):.3f} accuracy {values.get('accuracy', math.nan):.3f}, "
+            f"eval loss {values.get('val_loss', math.nan):.3f} accuracy {values.get('val_accuracy', math.nan):.3f}",
+        )
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Closes the bar; early stopping may have left it short of its end."""
+        self._bar.close()
+
+
+class StopOnDivergence(keras.callbacks.Callback):
+    """Stops a training whose loss is no longer a number: every later step would be wasted and the model worthless."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remembers where training is."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the loss.
+
+        Raises:
+            UserError: it is NaN or infinite.
+        """
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise UserError(
+                f"training diverged: the loss is {loss} in epoch {self._epoch + 1}, step {batch + 1}; lower train.learning_rate"
+            )
+
+
+class TensorBoardScalars(keras.callbacks.Callback):
+    """Writes each epoch's scalars for TensorBoard, into the run folders `train` and `validation` of `log_dir`.
+
+    keras.callbacks.TensorBoard needs the `tensorboard` package, which TensorFlow no longer installs from 2.21 on. A scalar
+    is a tensor whose metadata names the plugin `scalars` (tensorboard/plugins/scalar/summary_v2.py), so nothing is missing.
+    """
+
+    def __init__(self, log_dir: str) -> None:
+        super().__init__()
+        self._writers = {run: tf.summary.create_file_writer(str(Path(log_dir, run))) for run in ("train", "validation")}
+        self._metadata = tf.compat.v1.SummaryMetadata()
+        self._metadata.plugin_data.plugin_name = "scalars"
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the epoch's losses, accuracies and learning rate."""
+        for name, value in (logs or {}).items():
+            run = "validation" if name.startswith("val_") else "train"
+            with self._writers[run].as_default():
+                tag = f"epoch_{name.removeprefix('val_')}"
+                tf.summary.write(tag, tf.constant(value, tf.float32), step=epoch, metadata=self._metadata)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Closes the event files."""
+        for writer in self._writers.values():
+            writer.close()

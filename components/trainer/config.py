@@ -1,0 +1,41 @@
+"""What a YAML file may say about the model and its training."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from beam_jobs.config import Strict
+
+
+class ModelConfig(Strict):
+    """The kapre front end and the Conv3D network behind it."""
+
+    n_fft: Annotated[int, Field(ge=64, le=16384)] = 1024
+    hop_length: Annotated[int, Field(ge=16)] = 512
+    n_mels: Annotated[int, Field(ge=8, le=512)] = 96
+    mel_f_min_hz: Annotated[float, Field(ge=0)] = 50.0
+    mel_f_max_hz: Annotated[float, Field(gt=0)] = 4000.0
+    frame_length: Annotated[int, Field(ge=4)] = 32
+    filters: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=4, max_length=4)] = [16, 32, 48, 64]
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.hop_length > self.n_fft:
+            raise ValueError(f"hop_length {self.hop_length} is longer than n_fft {self.n_fft} and would skip samples")
+        if self.mel_f_min_hz >= self.mel_f_max_hz:
+            raise ValueError(f"mel_f_min_hz {self.mel_f_min_hz:g} is not below mel_f_max_hz {self.mel_f_max_hz:g}")
+        return self
+
+
+class TrainConfig(Strict):
+    """How the network is trained."""
+
+    epochs: Annotated[int, Field(ge=1)] = 30
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    crop_s: Annotated[float, Field(gt=0)] = 6.0
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    early_stopping_patience: Annotated[int, Field(ge=1)] = 8
+    seed: Annotated[int, Field(ge=0)] = 0

@@ -1,0 +1,86 @@
+"""From TFRecord shards to batches: read, transform, crop."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from beam_jobs import examples
+from components.transform.preprocessing import LABEL, WAVEFORM
+
+RAW_FEATURES = {
+    examples.PCM16: tf.io.FixedLenFeature([], tf.string),
+    examples.RMS_DBFS: tf.io.FixedLenFeature([], tf.float32),
+}
+"""What the preprocessing graph needs to make a waveform, and all that a request to the model must hold."""
+
+LABELLED_FEATURES = {**RAW_FEATURES, examples.LABEL: tf.io.FixedLenFeature([], tf.int64)}
+
+Transform = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+
+SHUFFLED_CLIPS = 128
+SPEECH_RANGE = 1e-4
+"""A block of this share of the loudest block's energy (-40 dB) is taken for speech."""
+
+
+def training_dataset(
+    patterns: Sequence[str], transform: Transform, batch_size: int, crop_samples: int, block_samples: int, seed: int
+) -> tf.data.Dataset:
+    """Shuffled batches of random crops, other ones in every epoch, the same for the same seed.
+
+    Yields (waveform float32 [batch, crop_samples], label int64 [batch]). `block_samples` is the resolution with which
+    speech is searched for; see `random_crop`.
+    """
+    files = tf.data.Dataset.list_files(list(patterns), shuffle=True, seed=seed)
+    records = _read(files).shuffle(SHUFFLED_CLIPS, seed=seed)
+    seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
+
+    def crop(batch: tf.Tensor, seed_pair: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        waveform, label = _decode(batch, transform)
+        return random_crop(waveform, crop_samples, block_samples, tf.cast(seed_pair, tf.int64)), label
+
+    batches = tf.data.Dataset.zip((records.batch(batch_size), seeds))
+    return batches.map(crop, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_dataset(patterns: Sequence[str], transform: Transform, batch_size: int) -> tf.data.Dataset:
+    """Whole clips in a fixed order: (waveform float32 [batch, samples], label int64 [batch])."""
+    records = _read(tf.data.Dataset.list_files(list(patterns), shuffle=False))
+    # Whole clips are long and cost the network, not this function: one batch ahead is enough.
+    return records.batch(batch_size).map(lambda batch: _decode(batch, transform)).prefetch(1)
+
+
+def random_crop(waveform: tf.Tensor, crop_samples: int, block_samples: int, seed: tf.Tensor) -> tf.Tensor:
+    """Cuts from each clip a stretch around a random block of speech: a crop of a pause teaches nothing.
+
+    Args:
+        waveform: float32 [batch, samples].
+        crop_samples: length of a crop; a clip that is shorter stays whole.
+        block_samples: length of the blocks whose energy is compared.
+        seed: int64 [2].
+
+    Returns:
+        float32 [batch, crop_samples].
+    """
+    batch, samples = tf.shape(waveform)[0], waveform.shape[1]
+    if samples <= crop_samples:
+        return waveform
+    block_samples = min(block_samples, samples)
+    blocks = samples // block_samples
+    energy = tf.reduce_sum(tf.square(tf.reshape(waveform[:, : blocks * block_samples], [batch, blocks, -1])), axis=2)
+    speech = energy >= SPEECH_RANGE * tf.reduce_max(energy, axis=1, keepdims=True)
+    logits = tf.where(speech, 0.0, -1e9)
+    pivot = tf.random.stateless_categorical(logits, 1, seed, dtype=tf.int32)[:, 0] * block_samples
+    offset = tf.random.stateless_uniform([batch], seed + 1, maxval=crop_samples, dtype=tf.int32)
+    start = tf.clip_by_value(pivot - offset, 0, samples - crop_samples)
+    crops = tf.gather(waveform, start[:, tf.newaxis] + tf.range(crop_samples)[tf.newaxis], batch_dims=1)
+    return tf.ensure_shape(crops, [None, crop_samples])
+
+
+def _read(files: tf.data.Dataset) -> tf.data.Dataset:
+    return files.interleave(tf.data.TFRecordDataset, cycle_length=4, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _decode(batch: tf.Tensor, transform: Transform) -> Any:
+    features = transform(tf.io.parse_example(batch, LABELLED_FEATURES))
+    return features[WAVEFORM], features[LABEL]

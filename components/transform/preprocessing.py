@@ -1,0 +1,35 @@
+"""The preprocessing graph that training and serving share: PCM to a waveform of even loudness."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from beam_jobs import examples
+
+WAVEFORM = "waveform"
+LABEL = "label"
+
+SILENCE_DBFS = -90.0
+"""One step of 16 bits. A clip below it holds nothing to make louder."""
+
+
+def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Decodes clips and brings each to the mean loudness of the training set.
+
+    The only analyzer looks at `clip/rms_dbfs`, so that the analysis pass decodes no audio.
+
+    Args:
+        inputs: `audio/pcm16` bytes, `clip/rms_dbfs` float32 and `clip/label` int64, each [batch].
+        custom_config: `num_samples`, the length of a clip.
+
+    Returns:
+        `waveform` float32 [batch, num_samples], full scale 1.0, and `label` int64 [batch].
+    """
+    num_samples = int(custom_config["num_samples"])
+    rms_dbfs = inputs[examples.RMS_DBFS]
+    gain_db = tf.where(rms_dbfs > SILENCE_DBFS, tft.mean(rms_dbfs) - rms_dbfs, tf.zeros_like(rms_dbfs))
+    pcm16 = tf.io.decode_raw(inputs[examples.PCM16], tf.int16, fixed_length=2 * num_samples)
+    waveform = tf.cast(pcm16, tf.float32) / 32768.0 * tf.pow(10.0, gain_db / 20.0)[:, tf.newaxis]
+    return {WAVEFORM: tf.ensure_shape(waveform, [None, num_samples]), LABEL: inputs[examples.LABEL]}

@@ -1,0 +1,171 @@
+"""The console command `audio-gender`."""
+
+import dataclasses
+import datetime
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from beam_jobs.console import console, progress, say
+from beam_jobs.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From recordings to a gated model.",
+)
+corpus_app = typer.Typer(no_args_is_help=True, help="Speech corpora.")
+clips_app = typer.Typer(no_args_is_help=True, help="Training clips.")
+app.add_typer(corpus_app, name="corpus")
+app.add_typer(clips_app, name="clips")
+
+Config = Annotated[Path, typer.Option(help="YAML file, such as pipeline/configs/demo.yaml.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key of the YAML file.")]
+WorkFolder = Annotated[Path, typer.Option("--workdir", help="Folder for everything that runs make.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result to this file too, for scripts.")]
+
+
+def main() -> None:
+    """Runs the command line; a UserError is one line and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        console.print(f"error: {error}", markup=False, style="red")
+        sys.exit(2)
+
+
+@corpus_app.command("synth")
+def corpus_synth(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    speakers: Annotated[int, typer.Option(min=40, help="Number of speakers, half of them female variants.")] = 40,
+    utterances: Annotated[int, typer.Option(min=1, help="Utterances of each speaker.")] = 4,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Speak a corpus with espeak-ng, in LibriSpeech's layout: for smoke tests, not evidence of quality."""
+    from beam_jobs.corpus.synthetic import synthesise_corpus
+
+    with progress("speaking", speakers * utterances, "utterances") as advance:
+        synthesise_corpus(folder, speakers, utterances, seed, lambda done, total: advance())
+    say(f"{speakers} speakers, {speakers * utterances} utterances: {folder}")
+    say(f"next: .venv/bin/audio-gender corpus info {folder}")
+
+
+@corpus_app.command("info")
+def corpus_info(
+    root: Annotated[str, typer.Argument(help="Corpus root, the folder that holds SPEAKERS.TXT.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the speaker index to this file.")] = None,
+) -> None:
+    """Print speakers, utterances and minutes by label and subset."""
+    from beam_jobs.corpus.librispeech import read_librispeech
+    from pipeline.result import print_table
+
+    index = read_librispeech(root)
+    groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for speaker in index.speakers:
+        groups[speaker.subset, speaker.label].append(speaker)
+    rows = [_corpus_row(subset, label, members) for (subset, label), members in sorted(groups.items())]
+    print_table(
+        f"Corpus {root}",
+        ("subset", "label", "speakers", "utterances", "minutes"),
+        [*rows, _corpus_row("all", "", list(index.speakers))],
+        left=2,
+    )
+    if index.unlisted:
+        say(f"not in SPEAKERS.TXT, left out: {', '.join(index.unlisted[:10])}{' …' if len(index.unlisted) > 10 else ''}")
+    for item in index.rejected[:10]:
+        console.print(f"unusable, left out: {item.path}: {item.reason}", markup=False)
+    if len(index.rejected) > 10:
+        say(f"… and {len(index.rejected) - 10} more unusable files (all are in the index: --json FILE)")
+    if json_file:
+        _write(json_file, index.to_json())
+
+
+def _corpus_row(subset: str, label: str, speakers: list[Any]) -> tuple[str, ...]:
+    utterances = sum(len(speaker.utterances) for speaker in speakers)
+    minutes = sum(speaker.duration_s for speaker in speakers) / 60
+    return subset, label, str(len(speakers)), str(utterances), f"{minutes:.1f}"
+
+
+@clips_app.command("generate", context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
+def clips_generate(
+    context: typer.Context,
+    config: Config,
+    corpus: Annotated[str, typer.Option(help="Corpus root.")],
+    output: Annotated[str, typer.Option(help="Dataset folder to make.")],
+    settings: Settings = None,
+) -> None:
+    """Mix clips into a dataset folder; options for Beam follow after `--`."""
+    from beam_jobs.corpus.librispeech import read_librispeech
+    from beam_jobs.generate_clips import generate_clips
+    from pipeline.config import load_config
+    from pipeline.result import print_table
+
+    resolved = load_config(config, settings or ())
+    index = read_librispeech(corpus, resolved.corpus.subsets)
+    info = generate_clips(resolved.clips, index, output, context.args or resolved.beam.clips)
+    rows = [(split, *(str(counts[name]) for name in info.classes)) for split, counts in info.counts.items()]
+    print_table(f"Dataset {output}", ("split", *info.classes), rows)
+
+
+@app.command()
+def run(
+    config: Config,
+    corpus: Annotated[str | None, typer.Option(help="Corpus root; without it the configuration's synthetic corpus.")] = None,
+    workdir: WorkFolder = Path("work"),
+    json_file: JsonFile = None,
+    settings: Settings = None,
+) -> None:
+    """Run the whole pipeline: corpus, clips, training, evaluation, push."""
+    from pipeline.config import load_config
+
+    resolved = load_config(config, settings or ())
+    with progress("loading", 1):
+        from pipeline.result import show
+        from pipeline.run import run as run_pipeline
+
+    result = run_pipeline(resolved, corpus, workdir)
+    if json_file:
+        _write(json_file, result.model_dump_json(indent=1))
+    show(result)
+
+
+@app.command()
+def runs(workdir: WorkFolder = Path("work"), json_file: JsonFile = None) -> None:
+    """List all runs with their verdicts, from the metadata store."""
+    from pipeline.lineage import list_runs
+    from pipeline.result import print_table, read_results
+    from pipeline.workdir import WorkDir
+
+    folder = WorkDir(workdir.absolute())
+    found = list_runs(folder)
+    accuracy = {result.run_id: result.metrics["all"]["accuracy"] for result in read_results(folder)}
+    if json_file:
+        rows = [{**dataclasses.asdict(item), "accuracy": accuracy.get(item.run_id)} for item in found]
+        _write(json_file, json.dumps(rows, indent=1))
+    print_table(
+        f"Runs in {folder.root}",
+        ("run", "started", "verdict", "version", "accuracy"),
+        [
+            (
+                item.run_id,
+                datetime.datetime.fromtimestamp(item.started_ms / 1000).strftime("%Y-%m-%d %H:%M"),
+                f"{item.verdict} ({item.note})" if item.note else item.verdict,
+                item.pushed_version or "-",
+                f"{accuracy[item.run_id]:.4f}" if accuracy.get(item.run_id) is not None else "-",
+            )
+            for item in found
+        ],
+        left=3,
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text + "\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give another file to --json") from None

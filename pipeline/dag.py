@@ -1,0 +1,116 @@
+"""The DAG, top to bottom as the data flows. Nothing here knows where it runs."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_metadata.proto import metadata_store_pb2
+from tensorflow_data_validation import StatsOptions
+from tfx.components import Evaluator, Pusher, StatisticsGen, Trainer, Transform
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
+
+from beam_jobs.examples import METADATA
+from components.clip_example_gen.component import ClipExampleGen
+from components.data_gate.component import DataGate
+from components.evaluator.eval_config import eval_config
+from components.example_validator.component import ClipExampleValidator
+from components.serving_baseline.component import ServingBaseline
+from pipeline.config import PipelineConfig
+
+NAME = "audio-gender"
+ROOT = Path(__file__).parent.parent
+SCHEMA = Path(__file__).parent / "schema" / "schema.pbtxt"
+
+
+@dataclass(frozen=True, slots=True)
+class Locations:
+    """Where a run reads and writes. `baseline_version` is the version in serving, None where there is none."""
+
+    dataset_uri: str
+    dataset_fingerprint: str
+    pipeline_root: str
+    serving_uri: str
+    baseline_version: str | None
+
+
+def create_pipeline(
+    config: PipelineConfig, at: Locations, metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None
+) -> Pipeline:
+    """The TFX pipeline: dataset folder in, pushed or refused model out."""
+    clips = config.clips
+    # TFX's cache does not look into user code: without its digest a changed model would be served from the cache.
+    code = code_digest()
+    training = {
+        "clips": {"num_samples": clips.num_samples, "sample_rate_hz": clips.sample_rate_hz},
+        "classes": list(clips.classes),
+        "model": config.model.model_dump(mode="json"),
+        "train": config.train.model_dump(mode="json"),
+        "seed": config.train.seed,
+        "code": code,
+    }
+    example_gen = ClipExampleGen(at.dataset_uri, at.dataset_fingerprint, config.data.min_class_share)
+    examples = example_gen.outputs["examples"]
+    statistics_gen = StatisticsGen(examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
+    schema_gen = ImportSchemaGen(schema_file=str(SCHEMA))
+    schema = schema_gen.outputs["schema"]
+    example_validator = ClipExampleValidator(statistics_gen.outputs["statistics"], schema)
+    data_gate = DataGate(example_validator.outputs["anomalies"])
+    transform = Transform(
+        examples,
+        schema,
+        preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=[]),
+        custom_config={"num_samples": clips.num_samples, "code": code},
+        materialize=False,
+        disable_statistics=True,
+    )
+    transform.add_upstream_node(data_gate)
+    trainer = Trainer(
+        run_fn="components.trainer.run_fn.run_fn",
+        examples=examples,
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+        custom_config=training,
+    )
+    model = trainer.outputs["model"]
+    nodes = [example_gen, statistics_gen, schema_gen, example_validator, data_gate, transform, trainer]
+    baseline = None
+    if at.baseline_version is not None:
+        serving_baseline = ServingBaseline(at.serving_uri, at.baseline_version)
+        baseline = serving_baseline.outputs["model"]
+        nodes.append(serving_baseline)
+    evaluator = Evaluator(
+        examples,
+        model=model,
+        baseline_model=baseline,
+        eval_config=eval_config(config.gate, clips.classes, has_baseline=baseline is not None),
+        example_splits=["test"],
+    )
+    pusher = Pusher(
+        model=model,
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=at.serving_uri)
+        ),
+    )
+    return Pipeline(
+        pipeline_name=NAME,
+        pipeline_root=at.pipeline_root,
+        components=[*nodes, evaluator, pusher],
+        enable_cache=True,
+        metadata_connection_config=metadata_connection_config,
+        beam_pipeline_args=list(config.beam.pipeline),
+    )
+
+
+def code_digest() -> str:
+    """SHA-256 over the project's Python sources that run inside components."""
+    digest = hashlib.sha256()
+    for package in ("beam_jobs", "components"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,112 @@
+"""A run's result: as data for scripts, as a table for people."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from rich.table import Table
+
+from beam_jobs.console import console
+from pipeline.workdir import WorkDir
+
+RESULT_FILE = "run.json"
+CONFIG_FILE = "config.yaml"
+
+
+class NodeTime(BaseModel):
+    """How long a node took."""
+
+    node: str
+    seconds: float
+    cached: bool
+
+
+class RunResult(BaseModel):
+    """What a run came to. `metrics` are by slice, as `components.evaluator.results.metrics_by_slice` gives them."""
+
+    run_id: str
+    verdict: Literal["pushed", "refused"]
+    reason: str
+    metrics: dict[str, dict[str, Any]]
+    classes: list[str]
+    serving_version: str | None
+    baseline_version: str | None
+    inputs_digest: str
+    folders: dict[str, str]
+    nodes: list[NodeTime]
+    seconds: float
+
+
+def folders(workdir: WorkDir, run_id: str, corpus: str, dataset: str) -> dict[str, str]:
+    """All folders that a run reads and writes."""
+    return {
+        "workdir": str(workdir.root),
+        "corpus": corpus,
+        "dataset": dataset,
+        "pipeline_root": str(workdir.tfx),
+        "metadata": str(workdir.metadata),
+        "serving": str(workdir.serving),
+        "report": str(workdir.reports / run_id),
+        "log": str(workdir.logs / f"{run_id}.log"),
+    }
+
+
+def write_result(workdir: WorkDir, result: RunResult) -> None:
+    """Stores the result with the run; the file appears whole or not at all."""
+    path = workdir.reports / result.run_id / RESULT_FILE
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(result.model_dump_json(indent=1))
+    temporary.replace(path)
+
+
+def read_results(workdir: WorkDir) -> list[RunResult]:
+    """Results of all finished runs, oldest first."""
+    paths = sorted(workdir.reports.glob(f"*/{RESULT_FILE}"))
+    return [RunResult.model_validate(json.loads(path.read_text())) for path in paths]
+
+
+def show(result: RunResult) -> None:
+    """Prints metrics, verdict, folders and what to type next."""
+    table = Table(title="Test speakers, whom the model never heard", title_justify="left")
+    table.add_column("slice")
+    for column in ("clips", "accuracy", *(f"AUC {name}" for name in result.classes)):
+        table.add_column(column, justify="right")
+    table.add_column("confusion (rows: label)", justify="right")
+    for name, metrics in result.metrics.items():
+        table.add_row(
+            name,
+            str(metrics["clips"]),
+            _figure(metrics["accuracy"]),
+            *(_figure(metrics["auc"][label]) for label in result.classes),
+            " | ".join(" ".join(map(str, row)) for row in metrics["confusion_matrix"]),
+        )
+    console.print(table)
+    color = "green" if result.verdict == "pushed" else "red"
+    console.print(f"[bold {color}]{result.verdict}[/]: ", end="")
+    console.print(result.reason, markup=False)
+    width = max(map(len, result.folders))
+    for name, path in result.folders.items():
+        console.print(f"  {name:<{width}}  {path}", markup=False)
+    console.print(f"next: {_next(result)}", markup=False)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _next(result: RunResult) -> str:
+    runs = f"audio-gender runs --workdir {result.folders['workdir']}"
+    if result.verdict == "pushed":
+        return f"serve {result.folders['serving']} (docs/serving.md), or list all runs with `.venv/bin/{runs}`"
+    return f"train on more or longer clips (--set clips.num_clips.train=…, --set train.epochs=…); all runs: `.venv/bin/{runs}`"
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
+    """Prints a table whose first `left` columns are text and whose others are figures."""
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number < left else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

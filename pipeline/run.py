@@ -1,0 +1,165 @@
+"""One run on this machine: corpus → clips → TFX pipeline → result."""
+
+import datetime
+import hashlib
+import time
+from pathlib import Path
+
+from beam_jobs.console import noise_to, progress, say
+from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.librispeech import read_librispeech
+from beam_jobs.corpus.synthetic import synthesise_corpus
+from beam_jobs.dataset import INFO_FILE, fingerprint
+from beam_jobs.errors import UserError
+from beam_jobs.files import write_whole
+from beam_jobs.generate_clips import generate_clips
+from pipeline.config import PipelineConfig
+from pipeline.result import CONFIG_FILE, NodeTime, RunResult, folders, read_results, write_result
+from pipeline.workdir import WorkDir
+
+
+def run(config: PipelineConfig, corpus: str | None, root: Path) -> RunResult:
+    """Runs everything and stores the result under `root`.
+
+    Args:
+        config: the validated configuration.
+        corpus: corpus root; None for the synthetic one of the configuration.
+        root: the work folder.
+
+    Raises:
+        UserError: whatever a user can cause and mend, on the way.
+    """
+    workdir = WorkDir(root.absolute())
+    with workdir.locked():
+        run_id = _new_run_id(workdir)
+        report = workdir.reports / run_id
+        report.mkdir(parents=True)
+        (report / CONFIG_FILE).write_text(config.to_yaml())
+        log = workdir.logs / f"{run_id}.log"
+        say(f"run {run_id} in {workdir.root} (library output: {log})")
+        with noise_to(log):
+            started = time.monotonic()
+            index = _corpus(config, corpus, workdir)
+            dataset = _dataset(config, index, workdir)
+            result = _pipeline(config, index, dataset, workdir, run_id, started)
+        write_result(workdir, result)
+        return result
+
+
+def _new_run_id(workdir: WorkDir) -> str:
+    run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    while (workdir.reports / run_id).exists():  # two runs within a second
+        time.sleep(0.1)
+        run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return run_id
+
+
+def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> SpeakerIndex:
+    started = time.monotonic()
+    synth = config.corpus.synth
+    if corpus is None and synth is None:
+        raise UserError("no corpus: give --corpus ROOT, the folder that holds SPEAKERS.TXT")
+    root = Path(corpus).absolute() if corpus else workdir.corpus / f"synth-{hashed(config.corpus.model_dump_json())}"
+    if corpus is None and synth is not None and not root.exists():
+        with progress("speaking the demo corpus", synth.num_speakers * synth.utterances_per_speaker, "utterances") as advance:
+            workdir.corpus.mkdir(parents=True, exist_ok=True)
+            synthesise_corpus(root, synth.num_speakers, synth.utterances_per_speaker, synth.seed, lambda done, total: advance())
+    index = read_librispeech(root, config.corpus.subsets)
+    write_whole(str(workdir.index), index.to_json().encode())
+    minutes = sum(speaker.duration_s for speaker in index.speakers) / 60
+    _line("Corpus", time.monotonic() - started, f"{len(index.speakers)} speakers, {minutes:.0f} min of speech in {root}")
+    return index
+
+
+def _dataset(config: PipelineConfig, index: SpeakerIndex, workdir: WorkDir) -> str:
+    started = time.monotonic()
+    identity = hashed(config.clips.model_dump_json() + index.root + index.fingerprint())
+    dataset = workdir.clips / identity
+    made = not (dataset / INFO_FILE).exists()
+    if made:
+        generate_clips(config.clips, index, str(dataset), config.beam.clips)
+    counts = config.clips.num_clips
+    total = counts.train + counts.eval + counts.test
+    what = f"{total} clips of {config.clips.duration_s:g} s in {dataset}"
+    _line("Clips", time.monotonic() - started, what if made else f"{what} (made before)")
+    return str(dataset)
+
+
+def _pipeline(
+    config: PipelineConfig, index: SpeakerIndex, dataset: str, workdir: WorkDir, run_id: str, started: float
+) -> RunResult:
+    with progress("loading TensorFlow and TFX", 1):
+        # 10 s and more, so not before the configuration and the corpus have been found good.
+        from components.evaluator.results import failures, metrics_by_slice
+        from pipeline.dag import Locations, code_digest, create_pipeline
+        from pipeline.lineage import artifact_of_run
+        from pipeline.local_runner import run_pipeline
+
+    dataset_fingerprint = fingerprint(dataset)
+    inputs_digest = hashed(config.digest() + dataset_fingerprint + code_digest())
+    locations = Locations(
+        dataset_uri=dataset,
+        dataset_fingerprint=dataset_fingerprint,
+        pipeline_root=str(workdir.tfx),
+        serving_uri=str(workdir.serving),
+        baseline_version=_baseline_version(workdir, inputs_digest),
+    )
+    nodes: list[NodeTime] = []
+
+    def after(node: str, seconds: float, cached: bool) -> None:
+        nodes.append(NodeTime(node=node, seconds=round(seconds, 2), cached=cached))
+        _line(node, seconds, "cached" if cached else "")
+
+    run_pipeline(create_pipeline(config, locations, workdir.connection()), run_id, after)
+    classes = config.clips.classes
+    evaluation = artifact_of_run(workdir, run_id, "ModelEvaluation")
+    pushed = artifact_of_run(workdir, run_id, "PushedModel")
+    failed = failures(evaluation.uri, classes)
+    version = pushed.custom_properties["pushed_version"].string_value or None
+    if bool(failed) == bool(version):
+        raise RuntimeError(f"the evaluation ({failed or 'blessed'}) and the push ({version}) disagree")
+    reason = "; ".join(failed) or _why_pushed(config, version, locations.baseline_version)
+    return RunResult(
+        run_id=run_id,
+        verdict="pushed" if version else "refused",
+        reason=reason,
+        metrics=metrics_by_slice(evaluation.uri, classes),
+        classes=list(classes),
+        serving_version=version or workdir.serving_version(),
+        baseline_version=locations.baseline_version,
+        inputs_digest=inputs_digest,
+        folders=folders(workdir, run_id, index.root, dataset),
+        nodes=nodes,
+        seconds=round(time.monotonic() - started, 1),
+    )
+
+
+def _baseline_version(workdir: WorkDir, inputs_digest: str) -> str | None:
+    """The version to compare with: the one in serving.
+
+    Where that version came out of the very same inputs, it is the candidate itself; then the run is a repetition, and is
+    compared with what its first time was compared with, so that it comes from the cache and pushes nothing anew.
+    """
+    version = workdir.serving_version()
+    for result in reversed(read_results(workdir)):
+        if version and result.serving_version == version and result.verdict == "pushed":
+            return result.baseline_version if result.inputs_digest == inputs_digest else version
+    return version
+
+
+def _why_pushed(config: PipelineConfig, version: str | None, baseline: str | None) -> str:
+    gate = config.gate
+    compared = f"no worse than version {baseline}" if baseline else "no model was in serving before"
+    return (
+        f"version {version}: accuracy at least {gate.min_accuracy:g}, on every slice at least {gate.min_slice_accuracy:g}, "
+        f"AUC at least {gate.min_auc:g}; {compared}"
+    )
+
+
+def _line(name: str, seconds: float, note: str) -> None:
+    say(f"[bold]{name:<22}[/] {seconds:6.1f} s  {note}".rstrip())
+
+
+def hashed(text: str) -> str:
+    """Twelve hexadecimal digits that stand for `text`."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,91 @@
+"""The work folder: where everything that a run makes lies, and who may write there."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_metadata.proto import metadata_store_pb2
+
+from beam_jobs.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class WorkDir:
+    """The folders under a work folder."""
+
+    root: Path
+
+    @property
+    def corpus(self) -> Path:
+        """The corpus, where it was synthesised."""
+        return self.root / "corpus"
+
+    @property
+    def index(self) -> Path:
+        """The speaker index of the last run."""
+        return self.root / "speaker_index.json"
+
+    @property
+    def clips(self) -> Path:
+        """Dataset folders, one for each (clip settings, corpus)."""
+        return self.root / "clips"
+
+    @property
+    def tfx(self) -> Path:
+        """TFX's pipeline root: the artifacts."""
+        return self.root / "tfx"
+
+    @property
+    def metadata(self) -> Path:
+        """MLMD's SQLite file."""
+        return self.root / "metadata.db"
+
+    @property
+    def serving(self) -> Path:
+        """What a model server polls: one folder a version."""
+        return self.root / "serving"
+
+    @property
+    def reports(self) -> Path:
+        """One folder a run: resolved configuration and result."""
+        return self.root / "reports"
+
+    @property
+    def logs(self) -> Path:
+        """One file a run: what the libraries said."""
+        return self.root / "logs"
+
+    def connection(self) -> metadata_store_pb2.ConnectionConfig:
+        """How to open the MLMD store."""
+        sqlite = metadata_store_pb2.SqliteMetadataSourceConfig(
+            filename_uri=str(self.metadata), connection_mode=metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+        )
+        return metadata_store_pb2.ConnectionConfig(sqlite=sqlite)
+
+    def serving_version(self) -> str | None:
+        """The newest version in the serving folder, None where there is none."""
+        if not self.serving.is_dir():
+            return None
+        versions = [path.name for path in self.serving.iterdir() if path.is_dir() and path.name.isdigit()]
+        return max(versions, key=int, default=None)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes this process the only one that runs here.
+
+        Raises:
+            UserError: another run is at work, or the folder cannot be written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = (self.root / ".lock").open("w")
+        except OSError as error:
+            raise UserError(f"{self.root}: cannot be written ({error.strerror}); give another --workdir") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"{self.root}: another run is at work here; wait for it, or give another --workdir") from None
+            yield
