@@ -20,7 +20,9 @@ from components.serving_baseline.component import ServingBaseline
 from pipeline.config import PipelineConfig
 
 NAME = "audio-gender"
-ROOT = Path(__file__).parent.parent
+COMPONENTS = Path(__file__).parent.parent / "components"
+USER_CODE = ("transform", "trainer")
+"""Packages under components/ whose code decides what a trained model is."""
 SCHEMA = Path(__file__).parent / "schema" / "schema.pbtxt"
 
 
@@ -40,15 +42,14 @@ def create_pipeline(
 ) -> Pipeline:
     """The TFX pipeline: dataset folder in, pushed or refused model out."""
     clips = config.clips
-    # TFX's cache does not look into user code: without its digest a changed model would be served from the cache.
-    code = code_digest()
     training = {
         "clips": {"num_samples": clips.num_samples, "sample_rate_hz": clips.sample_rate_hz},
         "classes": list(clips.classes),
         "model": config.model.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json"),
         "seed": config.train.seed,
-        "code": code,
+        # TFX's cache does not look into user code: without its digest a changed model would be served from the cache.
+        "code": code_digest(*USER_CODE),
     }
     example_gen = ClipExampleGen(at.dataset_uri, at.dataset_fingerprint, config.data.min_class_share)
     examples = example_gen.outputs["examples"]
@@ -62,7 +63,7 @@ def create_pipeline(
         schema,
         preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=[]),
-        custom_config={"num_samples": clips.num_samples, "code": code},
+        custom_config={"num_samples": clips.num_samples, "code": code_digest("transform")},
         materialize=False,
         disable_statistics=True,
     )
@@ -107,10 +108,10 @@ def create_pipeline(
     )
 
 
-def code_digest() -> str:
-    """SHA-256 over the project's Python sources that run inside components."""
+def code_digest(*packages: str) -> str:
+    """SHA-256 over the Python sources of packages under components/."""
     digest = hashlib.sha256()
-    for package in ("beam_jobs", "components"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+    for package in packages:
+        for path in sorted((COMPONENTS / package).rglob("*.py")):
+            digest.update(f"{path.relative_to(COMPONENTS)}\n".encode() + path.read_bytes())
     return digest.hexdigest()

@@ -68,11 +68,11 @@ def read_results(workdir: WorkDir) -> list[RunResult]:
 
 def show(result: RunResult) -> None:
     """Prints metrics, verdict, folders and what to type next."""
-    table = Table(title="Test speakers, whom the model never heard", title_justify="left")
-    table.add_column("slice")
+    table = Table(title="Test speakers, whom the model never heard (confusion: rows are labels)", title_justify="left")
+    table.add_column("slice", no_wrap=True)
     for column in ("clips", "accuracy", *(f"AUC {name}" for name in result.classes)):
         table.add_column(column, justify="right")
-    table.add_column("confusion (rows: label)", justify="right")
+    table.add_column("confusion", justify="right")
     for name, metrics in result.metrics.items():
         table.add_row(
             name,

@@ -91,12 +91,12 @@ def _pipeline(
     with progress("loading TensorFlow and TFX", 1):
         # 10 s and more, so not before the configuration and the corpus have been found good.
         from components.evaluator.results import failures, metrics_by_slice
-        from pipeline.dag import Locations, code_digest, create_pipeline
+        from pipeline.dag import USER_CODE, Locations, code_digest, create_pipeline
         from pipeline.lineage import artifact_of_run
         from pipeline.local_runner import run_pipeline
 
     dataset_fingerprint = fingerprint(dataset)
-    inputs_digest = hashed(config.digest() + dataset_fingerprint + code_digest())
+    inputs_digest = hashed(config.digest() + dataset_fingerprint + code_digest(*USER_CODE))
     locations = Locations(
         dataset_uri=dataset,
         dataset_fingerprint=dataset_fingerprint,

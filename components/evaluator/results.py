@@ -17,10 +17,12 @@ def metrics_by_slice(evaluation_uri: str, classes: Sequence[str]) -> dict[str, d
     Each holds `clips`, `accuracy`, `confusion_matrix` (rows: label, columns: prediction) and `auc` by class; a figure that is
     not defined on a slice (AUC where only one class is) is None.
     """
-    result = tfma.load_eval_result(evaluation_uri, model_name="candidate")
+    slices = tfma.load_eval_result(evaluation_uri, model_name="candidate").slicing_metrics
+    if not slices:  # TFMA drops the name of a model that is the only one
+        slices = tfma.load_eval_result(evaluation_uri).slicing_metrics
     return {
         slice_name(key, classes): _metrics(outputs[""], classes)
-        for key, outputs in sorted(result.slicing_metrics, key=lambda item: (len(item[0]), str(item[0])))
+        for key, outputs in sorted(slices, key=lambda item: (len(item[0]), str(item[0])))
     }
 
 
@@ -32,7 +34,12 @@ def _metrics(by_class: Mapping[str, Any], classes: Sequence[str]) -> dict[str, A
         predicted = entry.get("predictedClassId", 0)
         if predicted >= 0:  # TFMA's -1: no class reached the threshold
             cells[entry.get("actualClassId", 0)][predicted] = round(entry["numWeightedExamples"])
-    auc = {name: _number(by_class.get(f"classId:{number}", {}).get("auc")) for number, name in enumerate(classes)}
+    # TFMA gives 0 for the AUC of a class that all clips of a slice have, or none has; it is not defined there.
+    with_label = [sum(row) for row in cells]
+    auc = {
+        name: _number(by_class[f"classId:{number}"]["auc"]) if 0 < with_label[number] < sum(with_label) else None
+        for number, name in enumerate(classes)
+    }
     return {
         "clips": round(overall["clips"]["doubleValue"]),
         "accuracy": _number(overall["accuracy"]),
@@ -41,8 +48,8 @@ def _metrics(by_class: Mapping[str, Any], classes: Sequence[str]) -> dict[str, A
     }
 
 
-def _number(value: Mapping[str, Any] | None) -> float | None:
-    number = float((value or {}).get("doubleValue", math.nan))
+def _number(value: Mapping[str, Any]) -> float | None:
+    number = float(value.get("doubleValue", math.nan))
     return number if math.isfinite(number) else None
 
 

@@ -2,10 +2,8 @@
 
 import math
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 import tf_keras as keras
 
 from beam_jobs.console import progress
@@ -56,30 +54,3 @@ class StopOnDivergence(keras.callbacks.Callback):
             raise UserError(
                 f"training diverged: the loss is {loss} in epoch {self._epoch + 1}, step {batch + 1}; lower train.learning_rate"
             )
-
-
-class TensorBoardScalars(keras.callbacks.Callback):
-    """Writes each epoch's scalars for TensorBoard, into the run folders `train` and `validation` of `log_dir`.
-
-    keras.callbacks.TensorBoard needs the `tensorboard` package, which TensorFlow no longer installs from 2.21 on. A scalar
-    is a tensor whose metadata names the plugin `scalars` (tensorboard/plugins/scalar/summary_v2.py), so nothing is missing.
-    """
-
-    def __init__(self, log_dir: str) -> None:
-        super().__init__()
-        self._writers = {run: tf.summary.create_file_writer(str(Path(log_dir, run))) for run in ("train", "validation")}
-        self._metadata = tf.compat.v1.SummaryMetadata()
-        self._metadata.plugin_data.plugin_name = "scalars"
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the epoch's losses, accuracies and learning rate."""
-        for name, value in (logs or {}).items():
-            run = "validation" if name.startswith("val_") else "train"
-            with self._writers[run].as_default():
-                tag = f"epoch_{name.removeprefix('val_')}"
-                tf.summary.write(tag, tf.constant(value, tf.float32), step=epoch, metadata=self._metadata)
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Closes the event files."""
-        for writer in self._writers.values():
-            writer.close()

@@ -9,7 +9,7 @@ import tensorflow_transform as tft
 import tf_keras as keras
 
 from beam_jobs.errors import UserError
-from components.trainer.callbacks import EpochProgress, StopOnDivergence, TensorBoardScalars
+from components.trainer.callbacks import EpochProgress, StopOnDivergence
 from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.data import evaluation_dataset, training_dataset
 from components.trainer.model import build_model
@@ -72,7 +72,7 @@ def fit(
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=train.early_stopping_patience, restore_best_weights=True)
     callbacks = [
         keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(train, epoch)),
-        TensorBoardScalars(log_dir),
+        keras.callbacks.TensorBoard(log_dir, write_graph=False),
         stopping,
         StopOnDivergence(),
         EpochProgress(),
