@@ -83,8 +83,9 @@ def show(result: RunResult) -> None:
         )
     console.print(table)
     color = "green" if result.verdict == "pushed" else "red"
-    console.print(f"[bold {color}]{result.verdict}[/]: ", end="")
-    console.print(result.reason, markup=False)
+    console.print(f"[bold {color}]{result.verdict}[/]")
+    for line in result.reason.split("; "):
+        console.print(f"  {line}", markup=False)
     width = max(map(len, result.folders))
     for name, path in result.folders.items():
         console.print(f"  {name:<{width}}  {path}", markup=False)

@@ -2,7 +2,7 @@
 
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import BaseChannel, ComponentSpec, standard_artifacts
-from tfx.types.component_spec import ChannelParameter
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from components.data_gate.executor import Executor
 
@@ -10,7 +10,7 @@ from components.data_gate.executor import Executor
 class DataGateSpec(ComponentSpec):
     """What goes in; nothing comes out but the permission to go on."""
 
-    PARAMETERS: dict[str, object] = {}
+    PARAMETERS: dict[str, ExecutionParameter] = {}
     INPUTS = {"anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies)}
     OUTPUTS: dict[str, ChannelParameter] = {}
 

@@ -28,35 +28,22 @@ def eval_config(gate: GateConfig, classes: Sequence[str], has_baseline: bool) ->
         if has_baseline
         else None
     )
+    # A plain `threshold` would hold for every slice too, so each threshold names its slices.
+    overall = [tfma.SlicingSpec()]
+    sliced = [tfma.SlicingSpec(feature_keys=[feature]) for feature in SLICES]
     accuracy = tfma.MetricConfig(
         class_name="SparseCategoricalAccuracy",
         config='{"name": "accuracy"}',
-        threshold=tfma.MetricThreshold(value_threshold=_at_least(gate.min_accuracy), change_threshold=change),
-        per_slice_thresholds=[
-            config_pb2.PerSliceMetricThreshold(
-                slicing_specs=[tfma.SlicingSpec(feature_keys=[feature])],
-                threshold=tfma.MetricThreshold(value_threshold=_at_least(gate.min_slice_accuracy)),
-            )
-            for feature in SLICES
-        ],
+        per_slice_thresholds=[_at_least(gate.min_accuracy, overall, change), _at_least(gate.min_slice_accuracy, sliced)],
     )
-    auc = tfma.MetricConfig(
-        class_name="AUC",
-        config='{"name": "auc"}',
-        per_slice_thresholds=[
-            config_pb2.PerSliceMetricThreshold(
-                slicing_specs=[tfma.SlicingSpec()],
-                threshold=tfma.MetricThreshold(value_threshold=_at_least(gate.min_auc)),
-            )
-        ],
-    )
+    auc = tfma.MetricConfig(class_name="AUC", config='{"name": "auc"}', per_slice_thresholds=[_at_least(gate.min_auc, overall)])
     matrix = tfma.MetricConfig(class_name="MultiClassConfusionMatrixAtThresholds", config='{"thresholds": [0.5]}')
     count = tfma.MetricConfig(class_name="ExampleCount", config='{"name": "clips"}')
     names = [spec.name for spec in models]
     binarize = config_pb2.BinarizationOptions(class_ids={"values": list(range(len(classes)))})
     return tfma.EvalConfig(
         model_specs=models,
-        slicing_specs=[tfma.SlicingSpec(), *(tfma.SlicingSpec(feature_keys=[feature]) for feature in SLICES)],
+        slicing_specs=[*overall, *sliced],
         metrics_specs=[
             tfma.MetricsSpec(metrics=[accuracy, matrix, count], model_names=names),
             tfma.MetricsSpec(metrics=[auc], binarize=binarize, model_names=names),
@@ -64,5 +51,9 @@ def eval_config(gate: GateConfig, classes: Sequence[str], has_baseline: bool) ->
     )
 
 
-def _at_least(bound: float) -> tfma.GenericValueThreshold:
-    return tfma.GenericValueThreshold(lower_bound=wrappers_pb2.DoubleValue(value=bound))
+def _at_least(
+    bound: float, slices: Sequence[tfma.SlicingSpec], change: tfma.GenericChangeThreshold | None = None
+) -> config_pb2.PerSliceMetricThreshold:
+    value = tfma.GenericValueThreshold(lower_bound=wrappers_pb2.DoubleValue(value=bound))
+    threshold = tfma.MetricThreshold(value_threshold=value, change_threshold=change)
+    return config_pb2.PerSliceMetricThreshold(slicing_specs=slices, threshold=threshold)

@@ -15,7 +15,8 @@ class ModelConfig(Strict):
     n_mels: Annotated[int, Field(ge=8, le=512)] = 96
     mel_f_min_hz: Annotated[float, Field(ge=0)] = 50.0
     mel_f_max_hz: Annotated[float, Field(gt=0)] = 4000.0
-    frame_length: Annotated[int, Field(ge=4)] = 32
+    # The blocks pool 16 steps of a frame into one.
+    frame_length: Annotated[int, Field(ge=16, multiple_of=16)] = 32
     filters: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=4, max_length=4)] = [16, 32, 48, 64]
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 

@@ -131,4 +131,6 @@ def _convolve(features: Any, filters: int, dropout: float, name: str) -> Any:
     features = keras.layers.Conv3D(filters, kernel, padding="same", use_bias=False, name=f"{name}_conv")(features)
     features = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(features)
     features = keras.layers.ReLU(name=f"{name}_relu")(features)
-    return keras.layers.Dropout(dropout, name=f"{name}_dropout")(features)
+    # Whole channels are dropped: the maximum over single kept values, scaled up by 1 / (1 - dropout), would be larger in
+    # training than in use, and the batch norms behind it would hold the wrong means.
+    return keras.layers.SpatialDropout3D(dropout, name=f"{name}_dropout")(features)

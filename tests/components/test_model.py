@@ -45,7 +45,7 @@ def test_article_design_within_the_parameter_budget(model):
     kinds = [type(layer).__name__ for layer in model.layers]
 
     assert model.count_params() <= 400_000
-    assert kinds.count("Conv3D") == kinds.count("BatchNormalization") == kinds.count("Dropout") == 4
+    assert kinds.count("Conv3D") == kinds.count("BatchNormalization") == kinds.count("SpatialDropout3D") == 4
     assert {"Delta", "Frame"} <= set(kinds)
 
 
