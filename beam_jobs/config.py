@@ -1,5 +1,6 @@
 """Configuration: what a YAML file may say about the clips, and the one reader of YAML."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -52,8 +53,9 @@ class SplitShares(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if abs(self.train + self.eval + self.test - 1) > 1e-6:
-            raise ValueError(f"the shares add up to {self.train + self.eval + self.test:g}, not to 1")
+        total = self.train + self.eval + self.test
+        if not math.isclose(total, 1):
+            raise ValueError(f"the shares add up to {total:.9g}, not to 1")
         return self
 
 
@@ -114,10 +116,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a configuration file, such as pipeline/configs/demo.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
+        problem = " ".join((getattr(error, "problem", None) or str(error)).split())
         raise UserError(f"{path}{where}: not valid YAML ({problem})") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: holds no settings; expected `key: value` lines, as in pipeline/configs/demo.yaml")
@@ -144,7 +146,7 @@ def override(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
             raise UserError(f"--set {setting}: {'.'.join(parents)} holds no keys of its own")
         try:
             section[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             raise UserError(f"--set {setting}: the value is not valid YAML") from None
     return merged
 

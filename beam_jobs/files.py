@@ -24,12 +24,17 @@ def create(path: str) -> IO[bytes]:
     return file
 
 
-def write_whole(path: str, content: bytes) -> None:
-    """Writes a file that appears under its name whole or not at all."""
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    with create(temporary) as file:
-        file.write(content)
-    FileSystems.rename([temporary], [path])
+def write_whole(path: str, content: bytes, temporary_folder: str | None = None) -> None:
+    """Writes a file that appears under its name whole or not at all; by way of `temporary_folder`, if not beside it."""
+    name = f"{FileSystems.split(path)[1]}.{uuid.uuid4().hex}.tmp"
+    temporary = FileSystems.join(temporary_folder or FileSystems.split(path)[0], name)
+    try:
+        with create(temporary) as file:
+            file.write(content)
+        FileSystems.rename([temporary], [path])
+    except BaseException:
+        remove(temporary)
+        raise
 
 
 def remove(path: str) -> None:

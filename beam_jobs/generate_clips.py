@@ -6,6 +6,7 @@ file into place, so memory stays flat, nothing is shuffled, a restart goes by sh
 
 import argparse
 import csv
+import hashlib
 import io
 import json
 import sys
@@ -21,7 +22,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.config import SPLITS, ClipsConfig, load_section
-from beam_jobs.console import progress, say
+from beam_jobs.console import console, progress, say
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.corpus.librispeech import read_librispeech
 from beam_jobs.dataset import CLIPS_FILE, FORMAT_VERSION, INFO_FILE, REJECTED_FILE, DatasetInfo, ShardInfo
@@ -48,22 +49,35 @@ def generate_clips(
     splits = split_for(index, clips)
     for split, speakers in splits.items():
         ClipPlanner(clips, split, speakers).plan(0)
+    job = _pipeline(beam_options)
     shards = _claim(output, clips, index)
-    options = PipelineOptions(list(beam_options))
     record_bytes = 2 * clips.num_samples
     total = sum(getattr(clips.num_clips, split) for split in SPLITS)
-    with _watch(output, total, record_bytes), one_line_errors(), beam.Pipeline(options=options) as pipeline:
+    with _watch(output, total, record_bytes), one_line_errors(), job as pipeline:
         _ = (
             pipeline
             | "Shards" >> beam.Create(shards, reshuffle=False)
             | "Spread" >> beam.Reshuffle()
             | "MakeShard" >> beam.ParDo(MakeShard())
         )
-    return _finish(output, clips, index, splits, shards)
+    try:
+        return _finish(output, clips, index, splits, shards)
+    except (OSError, BeamIOError) as error:
+        raise UserError(f"{output}: cannot be written ({cause(error)}); make room and run the same command again") from None
+
+
+def _pipeline(beam_options: Sequence[str]) -> beam.Pipeline:
+    try:
+        # The defaults hold where nothing else is said: without a mode, DirectRunner would try to download Prism.
+        return beam.Pipeline(options=PipelineOptions([*DEFAULT_BEAM_OPTIONS, *beam_options]))
+    except ValueError as error:
+        raise UserError(f"Beam options {' '.join(beam_options)}: {' '.join(str(error).split())}") from None
 
 
 def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
     """Makes `output` this job's, or joins what an earlier run of the same job left there."""
+    if set(output) & set("*?["):
+        raise UserError(f"{output}: Beam takes `*`, `?` and `[` in a folder's name for a pattern; give a folder without them")
     plan = json.dumps({"clips": clips.model_dump(), "index": json.loads(index.to_json())}, indent=1)
     path = FileSystems.join(output, UNFINISHED, PLAN_FILE)
     try:
@@ -83,14 +97,18 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
     except (OSError, BeamIOError) as error:
         raise UserError(f"{output}: cannot be written ({cause(error)}); give a folder that you may write to") from None
     shards = []
+    job = hashlib.sha256(plan.encode()).hexdigest()
     for split in SPLITS:
         of = -(-getattr(clips.num_clips, split) // clips.clips_per_shard)
-        shards += [Shard(output, split, number, of) for number in range(of)]
+        shards += [Shard(output, job, split, number, of) for number in range(of)]
     return shards
 
 
 def _holds_anything(output: str) -> bool:
-    return any(match.metadata_list for match in FileSystems.match([FileSystems.join(output, "**")], limits=[1]))
+    # A job that was killed before its plan was whole may have left part of it.
+    ours = FileSystems.join(output, UNFINISHED, "")
+    found = FileSystems.match([FileSystems.join(output, "**")])[0].metadata_list
+    return any(not file.path.startswith(ours) for file in found)
 
 
 def _finish(
@@ -112,12 +130,9 @@ def _finish(
             f"{index.root}: {len(rejected)} of {num_files} files are unusable (such as {path}: {reason}), more than "
             f"clips.max_rejected_share {clips.max_rejected_share:g} allows; mend the corpus or raise the share"
         )
-    _write_csv(
-        FileSystems.join(output, REJECTED_FILE),
-        ["path", "reason"],
-        [{"path": p, "reason": rejected[p]} for p in sorted(rejected)],
-    )
-    _write_csv(FileSystems.join(output, CLIPS_FILE), CLIPS_COLUMNS, rows)
+    rejected_rows = [{"path": path, "reason": rejected[path]} for path in sorted(rejected)]
+    _write_csv(output, REJECTED_FILE, ["path", "reason"], rejected_rows)
+    _write_csv(output, CLIPS_FILE, CLIPS_COLUMNS, rows)
     counts = {split: dict.fromkeys(clips.classes, 0) for split in SPLITS}
     for row in rows:
         counts[row["split"]][row["label"]] += 1
@@ -132,8 +147,9 @@ def _finish(
         rejected=len(rejected),
         shards=[ShardInfo(**note["shard"]) for note in notes],
     )
-    write_whole(FileSystems.join(output, INFO_FILE), info.model_dump_json(indent=1).encode())
-    remove(FileSystems.join(output, UNFINISHED))
+    unfinished = FileSystems.join(output, UNFINISHED)
+    write_whole(FileSystems.join(output, INFO_FILE), info.model_dump_json(indent=1).encode(), unfinished)
+    remove(unfinished)
     return info
 
 
@@ -142,12 +158,12 @@ CLIPS_COLUMNS = [
 ]  # fmt: skip
 
 
-def _write_csv(path: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+def _write_csv(output: str, name: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(path, text.getvalue().encode())
+    write_whole(FileSystems.join(output, name), text.getvalue().encode(), FileSystems.join(output, UNFINISHED))
 
 
 @contextmanager
@@ -192,9 +208,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         clips = load_section(ClipsConfig, "clips", arguments.config, arguments.set)
         index = read_librispeech(arguments.corpus)
-        info = generate_clips(clips, index, arguments.output, beam_options or DEFAULT_BEAM_OPTIONS)
+        info = generate_clips(clips, index, arguments.output, beam_options)
     except UserError as error:
-        say(f"error: {error}")
+        console.print(f"error: {error}", markup=False)
         return 2
     total = sum(shard.num_records for shard in info.shards)
     say(f"{total} clips in {len(info.shards)} shards, {time.monotonic() - started:.1f} s: {arguments.output}")

@@ -5,7 +5,7 @@ import json
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import apache_beam as beam
@@ -30,9 +30,10 @@ PLAN_FILE = "plan.json"
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One element of the job: clips `index`, `index + of`, … of a split."""
+    """One element of the job: clips `index`, `index + of`, … of a split. `job` is the SHA-256 of the job's plan."""
 
     output: str
+    job: str
     split: str
     index: int
     of: int
@@ -41,6 +42,11 @@ class Shard:
     def file(self) -> str:
         """The finished file, relative to the output."""
         return shard_name(self.split, self.index, self.of)
+
+    @property
+    def target(self) -> str:
+        """The finished file's path."""
+        return FileSystems.join(self.output, *self.file.split("/"))
 
     @property
     def note(self) -> str:
@@ -54,9 +60,12 @@ def split_for(index: SpeakerIndex, clips: ClipsConfig) -> dict[str, tuple[Speake
     return split_speakers(index.speakers, clips.seed, (shares.train, shares.eval, shares.test))
 
 
-@cache
-def load_job(output: str) -> tuple[ClipsConfig, str, dict[str, ClipPlanner], dict[str, int]]:
-    """What every shard of a job shares, read once in each worker process."""
+@lru_cache(maxsize=4)
+def load_job(output: str, job: str) -> tuple[ClipsConfig, str, dict[str, ClipPlanner], dict[str, int]]:
+    """What every shard of a job shares, read once in each worker process.
+
+    A worker may outlive a job and meet another one in the same folder: `job` tells them apart.
+    """
     plan = json.loads(read_text(FileSystems.join(output, UNFINISHED, PLAN_FILE)))
     clips = ClipsConfig.model_validate(plan["clips"])
     index = SpeakerIndex.from_json(json.dumps(plan["index"]), output)
@@ -70,7 +79,7 @@ class MakeShard(beam.DoFn):
 
     def process(self, shard: Shard) -> Iterator[str]:
         """Yields the finished shard's file name."""
-        if FileSystems.exists(shard.note):
+        if FileSystems.exists(shard.note) and FileSystems.exists(shard.target):
             Metrics.counter("clips", "shards_reused").inc()
         else:
             try:
@@ -80,8 +89,7 @@ class MakeShard(beam.DoFn):
         yield shard.file
 
     def _make(self, shard: Shard) -> None:
-        clips, root, planners, counts = load_job(shard.output)
-        target = FileSystems.join(shard.output, *shard.file.split("/"))
+        clips, root, planners, counts = load_job(shard.output, shard.job)
         temporary = FileSystems.join(shard.output, UNFINISHED, f"{shard.split}-{shard.index:05d}.{uuid.uuid4().hex}.tmp")
         digest, num_bytes = hashlib.sha256(), 0
         rows: list[dict[str, Any]] = []
@@ -97,16 +105,17 @@ class MakeShard(beam.DoFn):
                         num_bytes += len(part)
                     rows.append(_row(clip, shard, clips.classes))
                     redraws += plan.draws - 1
+            info = ShardInfo(
+                split=shard.split, file=shard.file, num_records=len(rows), num_bytes=num_bytes, sha256=digest.hexdigest()
+            )
+            rejected = [{"path": error.path, "reason": error.reason} for error in unusable.values()]
+            note = {"shard": info.model_dump(), "rows": rows, "redraws": redraws, "rejected": rejected}
+            # The note first: a shard under its final name is finished and never made again.
+            write_whole(shard.note, json.dumps(note).encode())
+            FileSystems.rename([temporary], [shard.target])
         except BaseException:
             remove(temporary)
             raise
-        FileSystems.rename([temporary], [target])
-        info = ShardInfo(
-            split=shard.split, file=shard.file, num_records=len(rows), num_bytes=num_bytes, sha256=digest.hexdigest()
-        )
-        rejected = [{"path": error.path, "reason": error.reason} for error in unusable.values()]
-        note = {"shard": info.model_dump(), "rows": rows, "redraws": redraws, "rejected": rejected}
-        write_whole(shard.note, json.dumps(note).encode())
         Metrics.counter("clips", "made").inc(len(rows))
         Metrics.counter("clips", "redrawn").inc(redraws)
         Metrics.counter("clips", "utterances_rejected").inc(len(rejected))

@@ -82,7 +82,7 @@ def corpus_info(
     if len(index.rejected) > 10:
         say(f"… and {len(index.rejected) - 10} more unusable files (all are in the index: --json FILE)")
     if json_file:
-        _write(json_file, index.to_json())
+        _write(json_file, index.to_json() + "\n")
 
 
 def _corpus_row(subset: str, label: str, speakers: list[Any]) -> tuple[str, ...]:
@@ -112,6 +112,41 @@ def clips_generate(
     print_table(f"Dataset {output}", ("split", *info.classes), rows)
 
 
+@clips_app.command("inspect")
+def clips_inspect(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Dataset folder.")],
+    number: Annotated[int, typer.Option("-n", min=1, help="Clips on the page.")] = 10,
+    html: Annotated[Path, typer.Option(help="Page to write.")] = Path("clips.html"),
+    seed: Annotated[int, typer.Option(min=0, help="Which clips are drawn.")] = 0,
+) -> None:
+    """Print a dataset's figures, and write a page that plays some of its clips."""
+    from beam_jobs.inspection import summarise, write_page
+    from pipeline.result import print_table
+
+    summaries = summarise(folder)
+    labels, modes = list(summaries[0].labels), sorted({mode for item in summaries for mode in item.modes})
+    print_table(
+        f"Dataset {folder}",
+        ("split", "clips", *labels, *modes, "speakers", "dBFS", "speech", "MB"),
+        [
+            (
+                item.split,
+                str(item.clips),
+                *(str(item.labels[label]) for label in labels),
+                *(str(item.modes.get(mode, 0)) for mode in modes),
+                str(item.speakers),
+                f"{item.mean_rms_dbfs:.1f}",
+                f"{item.mean_speech_ratio:.0%}",
+                f"{item.num_bytes / 1e6:.1f}",
+            )
+            for item in summaries
+        ],
+    )
+    with progress("drawing the page", 1):
+        write_page(folder, str(html), number, seed)
+    say(f"next: open {html} in a browser to hear and see {number} clips")
+
+
 @app.command()
 def run(
     config: Config,
@@ -124,13 +159,15 @@ def run(
     from pipeline.config import load_config
 
     resolved = load_config(config, settings or ())
+    if json_file:
+        _check_writable(json_file)
     with progress("loading", 1):
         from pipeline.result import show
         from pipeline.run import run as run_pipeline
 
     result = run_pipeline(resolved, corpus, workdir)
     if json_file:
-        _write(json_file, result.model_dump_json(indent=1))
+        _write(json_file, result.model_dump_json(indent=1) + "\n")
     show(result)
 
 
@@ -146,7 +183,7 @@ def runs(workdir: WorkFolder = Path("work"), json_file: JsonFile = None) -> None
     accuracy = {result.run_id: result.metrics["all"]["accuracy"] for result in read_results(folder)}
     if json_file:
         rows = [{**dataclasses.asdict(item), "accuracy": accuracy.get(item.run_id)} for item in found]
-        _write(json_file, json.dumps(rows, indent=1))
+        _write(json_file, json.dumps(rows, indent=1) + "\n")
     print_table(
         f"Runs in {folder.root}",
         ("run", "started", "verdict", "version", "accuracy"),
@@ -164,8 +201,17 @@ def runs(workdir: WorkFolder = Path("work"), json_file: JsonFile = None) -> None
     )
 
 
-def _write(path: Path, text: str) -> None:
+def _check_writable(path: Path) -> None:
+    # A run takes minutes to hours: its result must not be lost to a mistyped path at its end.
+    existed = path.exists()
+    _write(path, "", mode="a")
+    if not existed:
+        path.unlink()
+
+
+def _write(path: Path, text: str, mode: str = "w") -> None:
     try:
-        path.write_text(text + "\n")
+        with path.open(mode) as file:
+            file.write(text)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another file to --json") from None

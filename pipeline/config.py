@@ -59,7 +59,7 @@ class PipelineConfig(Strict):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         clips, model = self.clips, self.model
-        for key, num_samples in (("n_fft", model.n_fft), ("hop_length", model.hop_length)):
+        for key, num_samples in (("hop_length", model.hop_length), ("n_fft", model.n_fft)):
             if num_samples > clips.num_samples:
                 raise ValueError(f"model.{key} {num_samples} is longer than a clip of {clips.num_samples} samples")
         if model.mel_f_max_hz > clips.sample_rate_hz / 2:

@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from beam_jobs.config import ClipsConfig, NumClips, Range
+from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.librispeech import read_librispeech
+
 SAMPLE_RATE_HZ = 16_000
 SUBSET = "tones"
 SPEAKERS = {str(11 + k): ("F", "M")[k % 2] for k in range(12)}
@@ -43,6 +47,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def index(corpus: Path) -> SpeakerIndex:
+    """Who speaks in the corpus."""
+    return read_librispeech(corpus)
+
+
 @pytest.fixture
 def own_corpus(tmp_path: Path) -> Path:
     """A corpus of the test's own, to be spoilt."""
@@ -55,3 +65,24 @@ def own_corpus(tmp_path: Path) -> Path:
 def make_tone() -> Callable[..., np.ndarray]:
     """`tone(pitch_hz, duration_s, seed=0, sample_rate_hz=16_000)`."""
     return tone
+
+
+@pytest.fixture(scope="session")
+def make_config() -> Callable[..., ClipsConfig]:
+    """`make_config(**changes)`: short clips of all three classes, at a rate that makes resampling needful."""
+
+    def make(**changes: object) -> ClipsConfig:
+        settings = {
+            "seed": 3,
+            "duration_s": 3.0,
+            "sample_rate_hz": 11_025,
+            "num_clips": NumClips(train=8, eval=3, test=3),
+            "clips_per_shard": 3,
+            "mixed_share": 0.25,
+            "max_utterances": 3,
+            "pause_s": Range(min=0.0, max=0.5),
+            "min_speech_s": 0.5,
+        }
+        return ClipsConfig(**{**settings, **changes})
+
+    return make

@@ -1,0 +1,140 @@
+"""The console command as people call it, a small corpus, and the demo pipeline, which runs once a session."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).parents[2]
+COMMAND = Path(sys.executable).parent / "audio-gender"
+SMALL = [
+    "corpus.synth.num_speakers=40",
+    "corpus.synth.utterances_per_speaker=2",
+    "clips.num_clips={train: 96, eval: 24, test: 48}",
+    "clips.clips_per_shard=24",
+    "clips.duration_s=3",
+    "train.crop_s=2",
+    "train.epochs=2",
+    "model.n_mels=32",
+    "model.filters=[4, 8, 8, 8]",
+]
+ANY_MODEL = ["gate.min_accuracy=0", "gate.min_slice_accuracy=0", "gate.min_auc=0"]
+PERFECT_MODEL = ["gate.min_accuracy=1", "gate.min_slice_accuracy=1", "gate.min_auc=1"]
+
+
+def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs `audio-gender` in a process of its own."""
+    # A wide terminal keeps tables whole.
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=900)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """Every file under a folder with its content."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="session")
+def audio_gender() -> Callable[..., subprocess.CompletedProcess[str]]:
+    return call
+
+
+@pytest.fixture(scope="session")
+def read_folder() -> Callable[[Path], dict[str, bytes]]:
+    return files_in
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture
+def make_corpus(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a corpus of noise in LibriSpeech's layout: `num_female` and `num_male` speakers, 2 s each."""
+
+    def make(num_female: int = 3, num_male: int = 3) -> Path:
+        folder = tmp_path / "corpus"
+        lines = [";ID | SEX | SUBSET | MINUTES | NAME"]
+        for number, sex in enumerate("F" * num_female + "M" * num_male, start=1):
+            path = folder / f"train/{number}/1/{number}-1-0000.flac"
+            path.parent.mkdir(parents=True)
+            samples = np.random.default_rng(number).integers(-9000, 9000, 2 * 16_000, dtype=np.int16)
+            soundfile.write(path, samples, 16_000)
+            lines.append(f"{number} | {sex} | train | 0.03 | Speaker {number}")
+        (folder / "SPEAKERS.TXT").write_text("\n".join(lines) + "\n")
+        return folder
+
+    return make
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """A finished call of `audio-gender run`: what the terminal showed, the result's JSON, and serving's files after it."""
+
+    status: int
+    stdout: str
+    terminal: str
+    result: dict[str, Any]
+    serving: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Calls of `audio-gender run` one after the other in one work folder."""
+
+    workdir: Path
+    first: DemoRun
+    repeated: DemoRun
+    refused: DemoRun
+    damaged_shard: Path
+    damaged: DemoRun
+    listed: subprocess.CompletedProcess[str]
+    listed_json: list[dict[str, Any]]
+
+    @property
+    def dataset(self) -> Path:
+        return Path(self.first.result["folders"]["dataset"])
+
+    @property
+    def served_model(self) -> Path:
+        return self.workdir / "serving" / self.first.result["serving_version"]
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The demo pipeline, made small: pushed, repeated, refused, and stopped by a damaged dataset."""
+    folder = tmp_path_factory.mktemp("demo")
+    workdir = folder / "work"
+
+    def run(*settings: str) -> DemoRun:
+        json_file = folder / "result.json"
+        json_file.unlink(missing_ok=True)
+        options = [argument for setting in (*SMALL, *settings) for argument in ("--set", setting)]
+        config = ROOT / "pipeline/configs/demo.yaml"
+        done = call("run", "--config", config, "--workdir", workdir, "--json", json_file, *options)
+        result = json.loads(json_file.read_text()) if json_file.exists() else {}
+        return DemoRun(done.returncode, done.stdout, done.stderr, result, files_in(workdir / "serving"))
+
+    first = run(*ANY_MODEL)
+    assert first.status == 0, first.terminal
+    repeated = run(*ANY_MODEL)
+    refused = run(*PERFECT_MODEL)
+    shard = min((Path(first.result["folders"]["dataset"]) / "test").iterdir())
+    whole, stat = shard.read_bytes(), shard.stat()
+    shard.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+    damaged = run(*ANY_MODEL)
+    shard.write_bytes(whole)
+    os.utime(shard, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    listed = call("runs", "--workdir", workdir, "--json", folder / "runs.json")
+    listed_json = json.loads((folder / "runs.json").read_text())
+    return Demo(workdir, first, repeated, refused, shard, damaged, listed, listed_json)

@@ -1,0 +1,263 @@
+"""Bad input by the console command: one line that says what to do, exit status 2, nothing half-written."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline import cli
+from pipeline.workdir import WorkDir
+
+CONFIG = """\
+clips:
+  duration_s: 1
+  sample_rate_hz: 8000
+  num_clips: {train: 4, eval: 2, test: 2}
+  clips_per_shard: 2
+  max_utterances: 2
+  pause_s: {min: 0, max: 0}
+train:
+  crop_s: 1
+"""
+
+
+def only_line(text: str) -> str:
+    """The one line of an error, without `error: `."""
+    assert text.startswith("error: "), text
+    assert text.endswith("\n"), text
+    assert text.count("\n") == 1, text
+    return text.removeprefix("error: ").rstrip()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture
+def refused(capsys, monkeypatch) -> Callable[..., str]:
+    """A function that runs the console command in this process and returns the one line with which it refuses."""
+
+    def run(*arguments: str | Path) -> str:
+        monkeypatch.setattr(sys, "argv", ["audio-gender", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        assert stopped.value.code == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        return only_line(err)
+
+    return run
+
+
+@pytest.fixture
+def generate(refused, config, tmp_path) -> Callable[..., str]:
+    """A function that runs `clips generate` into `tmp_path/out` and returns the line with which it refuses."""
+
+    def run(corpus: Path, *settings: str) -> str:
+        options = [argument for setting in settings for argument in ("--set", setting)]
+        return refused("clips", "generate", "--config", config, "--corpus", corpus, "--output", tmp_path / "out", *options)
+
+    return run
+
+
+# The corpus.
+
+
+def test_no_such_corpus(refused, generate, tmp_path):
+    expected = f"{tmp_path}/nowhere: no such folder; name a corpus folder that holds SPEAKERS.TXT"
+    assert refused("corpus", "info", tmp_path / "nowhere").startswith(expected)
+    assert generate(tmp_path / "nowhere").startswith(expected)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_speaker_list(refused, generate, make_corpus, tmp_path):
+    corpus = make_corpus()
+    (corpus / "SPEAKERS.TXT").unlink()
+
+    for line in (refused("corpus", "info", corpus), generate(corpus)):
+        assert line.startswith(f"{corpus}/SPEAKERS.TXT: No such file")
+        assert "ID | SEX | SUBSET | MINUTES | NAME" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("7 | F | train", "expected 'ID | SEX | SUBSET | MINUTES | NAME' and found '7 | F | train'"),
+        ("7 | X | train | 0.03 | Kim", "speaker 7 is annotated 'X'; expected F or M"),
+        ("7 |   | train | 0.03 | Kim", "speaker 7 is annotated ''; expected F or M"),
+    ],
+)
+def test_a_bad_line_of_the_speaker_list_is_named_by_file_and_number(generate, make_corpus, tmp_path, line, problem):
+    corpus = make_corpus()
+    with (corpus / "SPEAKERS.TXT").open("a") as file:
+        file.write(line + "\n")
+
+    assert generate(corpus).startswith(f"{corpus}/SPEAKERS.TXT:8: {problem}")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("num_female", "num_male"), [(2, 3), (3, 2), (6, 0)])
+def test_too_few_speakers_for_three_splits(generate, make_corpus, tmp_path, num_female, num_male):
+    line = generate(make_corpus(num_female, num_male))
+    assert "at least 3 speakers of each label" in line
+    assert f"{num_female} female, {num_male} male" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
+    done = audio_gender("run", "--config", config, "--workdir", tmp_path / "work")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == "error: no corpus: give --corpus ROOT, the folder that holds SPEAKERS.TXT"
+
+
+# The configuration.
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("clips.duraton_s=3", "unknown key clips.duraton_s; known here: "),
+        ("trian.epochs=3", "unknown key trian; known here: "),
+        ("clips.num_clips.dev=3", "unknown key clips.num_clips.dev; known here: eval, test, train"),
+        ("clips.duration_s=-3", "clips.duration_s is -3: input should be greater than 0"),
+        ("clips.duration_s=0", "clips.duration_s is 0: input should be greater than 0"),
+        ("clips.duration_s=long", "clips.duration_s is 'long': input should be a valid number"),
+        ("clips.duration_s=.nan", "clips.duration_s is nan: input should be a finite number"),
+        ("clips.sample_rate_hz=16000.5", "clips.sample_rate_hz is 16000.5: input should be a valid integer"),
+        ("clips.num_clips.eval=0", "clips.num_clips.eval is 0: input should be greater than or equal to 1"),
+        ("clips.length_share.max=2", "clips.length_share"),
+        ("clips.max_utterances=0", "clips.max_utterances is 0: input should be greater than or equal to 1"),
+        ("model.hop_length=900", "n_fft 1024"),
+        ("model.mel_f_max_hz=5000", "model.mel_f_max_hz 5000 is above half of clips.sample_rate_hz 8000"),
+        ("train.crop_s=2", "train.crop_s 2 is longer than clips.duration_s 1"),
+        ("train.batch_size=yes", "train.batch_size is True: input should be a valid integer"),
+        ("gate.min_accuracy=95", "gate.min_accuracy is 95: input should be less than or equal to 1"),
+        ("beam.clips=--runner=DirectRunner", "beam.clips is '--runner=DirectRunner': input should be a valid list"),
+        ("clips", "--set clips: expected key.path=value"),
+        ("clips.seed.x=1", "--set clips.seed.x=1: clips.seed holds no keys of its own"),
+        ("clips.seed=[", "--set clips.seed=[: the value is not valid YAML"),
+    ],
+)
+def test_an_impossible_setting_is_named_with_key_value_and_what_is_allowed(
+    refused, config, make_corpus, tmp_path, setting, expected
+):
+    if setting == "model.hop_length=900":  # a clip of 800 samples: the hop is longer
+        config.write_text(CONFIG.replace("duration_s: 1\n", "duration_s: 0.1\n").replace("crop_s: 1", "crop_s: 0.1"))
+        config.write_text(config.read_text().replace("  max_utter", "  min_speech_s: 0.05\n  max_utter"))
+        expected = "model.hop_length 900 is longer than a clip of 800 samples"
+    line = refused("run", "--config", config, "--corpus", make_corpus(), "--workdir", tmp_path / "work", "--set", setting)
+    assert expected in line
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("clips: [", "config.yaml:2: not valid YAML"),
+        ("", "config.yaml: holds no settings"),
+        ("train: {epochs: 2}", "config.yaml: clips is missing"),
+        ("clips: {duration_s: 3}", "config.yaml: clips.num_clips is missing"),
+    ],
+)
+def test_a_file_that_is_no_configuration(generate, config, make_corpus, text, expected):
+    config.write_text(text + "\n")
+    assert expected in generate(make_corpus())
+
+
+def test_no_such_configuration(refused, tmp_path):
+    line = refused("run", "--config", tmp_path / "no.yaml", "--workdir", tmp_path / "work")
+    assert line.startswith(f"{tmp_path}/no.yaml: No such file or directory; give a configuration file")
+    assert not (tmp_path / "work").exists()
+
+
+# Where results go.
+
+
+def test_an_output_folder_that_is_not_empty_is_left_as_it_is(generate, make_corpus, tmp_path, read_folder):
+    out = tmp_path / "out"
+    (out / "train").mkdir(parents=True)
+    (out / "train/notes.txt").write_text("mine")
+
+    assert generate(make_corpus()) == f"{out}: not empty; give a new folder or remove this one"
+    assert read_folder(out) == {"train/notes.txt": b"mine"}
+
+
+def test_a_finished_dataset_is_not_written_over(generate, make_corpus, config, tmp_path, read_folder, audio_gender):
+    corpus, out = make_corpus(), tmp_path / "out"
+    done = audio_gender("clips", "generate", "--config", config, "--corpus", corpus, "--output", out)
+    assert done.returncode == 0, done.stderr
+    before = read_folder(out)
+
+    assert "not empty" in generate(corpus)
+    assert read_folder(out) == before
+
+
+def test_an_output_that_is_a_file(generate, make_corpus, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    assert generate(make_corpus()).startswith(f"{tmp_path}/out: ")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_corpus_is_not_spoken_over_another_folder(refused, tmp_path, read_folder):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus/notes.txt").write_text("mine")
+    assert f"{tmp_path}/corpus" in refused("corpus", "synth", tmp_path / "corpus")
+    assert read_folder(tmp_path) == {"corpus/notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize("where", ["nowhere/result.json", "."])
+def test_a_json_file_that_cannot_be_written_is_told_before_the_work_begins(refused, config, make_corpus, tmp_path, where):
+    json_file = tmp_path / where
+    line = refused("run", "--config", config, "--corpus", make_corpus(), "--workdir", tmp_path / "work", "--json", json_file)
+    assert line.startswith(f"{json_file}: cannot be written")
+    assert line.endswith("give another file to --json")
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_work_folder_that_cannot_be_written(config, make_corpus, tmp_path, audio_gender):
+    (tmp_path / "work").write_text("mine")
+    done = audio_gender("run", "--config", config, "--corpus", make_corpus(), "--workdir", tmp_path / "work")
+    assert done.returncode == 2
+    assert only_line(done.stderr).startswith(f"{tmp_path}/work: cannot be written")
+
+
+def test_two_runs_at_once_in_one_work_folder(config, make_corpus, tmp_path, audio_gender):
+    workdir = tmp_path / "work"
+    with WorkDir(workdir).locked():
+        done = audio_gender("run", "--config", config, "--corpus", make_corpus(), "--workdir", workdir)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert only_line(done.stderr).startswith(f"{workdir}: another run is at work here; wait for it, or give another --workdir")
+    assert os.listdir(workdir) == [".lock"]
+
+
+def test_no_runs_to_list(refused, tmp_path):
+    line = refused("runs", "--workdir", tmp_path)
+    assert line.startswith(f"{tmp_path}: no run was made here; make one with `audio-gender run --workdir {tmp_path}`")
+    assert list(tmp_path.iterdir()) == []
+
+
+# The same by a process of its own, where it ends in a whole run.
+
+
+@pytest.mark.parametrize("change", ["no corpus", "malformed line", "two speakers"])
+def test_a_run_on_a_bad_corpus_ends_with_one_line_and_makes_nothing(config, make_corpus, tmp_path, audio_gender, change):
+    corpus, workdir = make_corpus(1, 1) if change == "two speakers" else make_corpus(), tmp_path / "work"
+    if change == "no corpus":
+        corpus = tmp_path / "nowhere"
+    if change == "malformed line":
+        (corpus / "SPEAKERS.TXT").write_text("1 | F\n")
+    done = audio_gender("run", "--config", config, "--corpus", corpus, "--workdir", workdir, "--json", tmp_path / "r.json")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == done.stderr.splitlines()[-1:]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "r.json").exists()
+    for folder in ("clips", "tfx", "serving", "metadata.db"):
+        assert not (workdir / folder).exists()

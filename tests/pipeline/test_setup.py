@@ -1,0 +1,94 @@
+"""The set-up: what a host lacks is told in one line, a second call does nothing, and the lock pins every byte."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def fresh_clone(root: Path, tmp_path: Path) -> Path:
+    """What the set-up reads, in a folder without .venv."""
+    clone = tmp_path / "clone"
+    shutil.copytree(root / "tools", clone / "tools")
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(root / name, clone)
+    return clone
+
+
+def set_up(folder: Path, python: Path | str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHON": str(python)}
+    return subprocess.run(["bash", "tools/setup.sh"], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def interpreter(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_without_python_3_11_one_line_says_so(fresh_clone):
+    done = set_up(fresh_clone, "/nonexistent")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"setup: Python 3\.11 is needed and '/nonexistent' is not on the PATH; .*\n", done.stderr)
+    assert not (fresh_clone / ".venv").exists()
+
+
+def test_another_version_of_python_is_named(fresh_clone, tmp_path):
+    done = set_up(fresh_clone, interpreter(tmp_path / "python3.12", "echo 3.12"))
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"setup: Python 3\.11 is needed .* '.*/python3\.12' is 3\.12; .*\n", done.stderr)
+    assert not (fresh_clone / ".venv").exists()
+
+
+def test_a_python_that_does_not_start_is_named(fresh_clone, tmp_path):
+    done = set_up(fresh_clone, interpreter(tmp_path / "broken", "echo a long complaint >&2; exit 127"))
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"setup: '.*/broken' does not start; .*\n", done.stderr)
+    assert not (fresh_clone / ".venv").exists()
+
+
+@pytest.mark.parametrize("target", ["setup", "run", "test", "check"])
+def test_every_target_sets_up_first_and_stops_where_it_cannot(fresh_clone, target):
+    environment = {**os.environ, "PYTHON": "/nonexistent"}
+    done = subprocess.run(["make", target], cwd=fresh_clone, env=environment, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0].startswith("setup: Python 3.11 is needed and '/nonexistent' is not on the PATH")
+
+
+def test_a_second_set_up_does_nothing(root):
+    stamp = root / ".venv/.ready"
+    if not stamp.exists():
+        pytest.skip("this interpreter is not the one that `make setup` made")
+    make = ["make", "--no-print-directory", "setup"]
+    subprocess.run(make, cwd=root, check=True, capture_output=True, timeout=600)
+    before = stamp.stat()
+
+    again = subprocess.run(make, cwd=root, check=True, capture_output=True, text=True, timeout=60)
+
+    assert (again.stdout, again.stderr) == ("", "")
+    assert stamp.stat() == before
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "tools/bootstrap.lock"])
+def test_the_lock_pins_every_package_by_hash_and_names_no_registry(root, name):
+    text = (root / name).read_text()
+    packages = re.split(r"\n(?=[^\s#])", re.sub(r"\A(#.*\n)*", "", text))
+
+    assert len(packages) >= 2
+    for package in packages:
+        assert re.match(r"[\w.-]+(\[[\w,-]+\])?==[\w.!+-]+( ; [^\\]*)? \\\n    --hash=sha256:[0-9a-f]{64}", package), package
+    assert "://" not in text
+    assert not re.search(r"^(-i|--\S*index|--find-links)", text, re.MULTILINE)
+
+
+def test_no_file_of_the_set_up_holds_a_registry_address(root):
+    for path in (root / "Makefile", root / "pyproject.toml", *(root / "tools").iterdir()):
+        assert not re.search(r"https?://\S*(pypi|simple|index|mirror)", path.read_text()), path
