@@ -1,6 +1,6 @@
 # make run: the demo, from nothing to a pushed or refused model. make test: all tests that this machine can run.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock
+.PHONY: help setup run test test-flink check format lock
 
 # Byte code makes every start of TensorFlow three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,6 +18,9 @@ run: setup ## demo corpus -> clips -> training -> evaluation -> pushed or refuse
 test: setup ## all tests that this machine can run; real speech with LIBRISPEECH_ROOT=…
 	@$(VENV)/python -m pytest
 
+test-flink: setup ## the clip generator on a real Flink cluster and a real S3 server (Java 17, Maven, Go)
+	@RUN_FLINK=1 $(VENV)/python -m pytest tests/flink -v
+
 check: setup ## ruff (lint and format) and mypy
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
@@ -28,7 +31,7 @@ format: setup ## let ruff mend what it can
 	@$(VENV)/ruff format .
 
 lock: setup ## resolve the dependencies anew into requirements.lock and tools/bootstrap.lock
-	@$(VENV)/../bootstrap/bin/uv pip compile pyproject.toml --extra synth --group dev --generate-hashes --upgrade --quiet \
+	@$(VENV)/../bootstrap/bin/uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --upgrade --quiet \
 		--no-header --python-platform x86_64-manylinux_2_39 --python-version 3.11 --output-file requirements.lock
 	@$(VENV)/../bootstrap/bin/uv pip compile tools/bootstrap.in --generate-hashes --upgrade --quiet \
 		--no-header --python-platform x86_64-manylinux_2_39 --python-version 3.11 --output-file tools/bootstrap.lock

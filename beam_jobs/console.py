@@ -65,8 +65,8 @@ def _plain_lines(description: str, total: float, unit: str, started: float) -> A
         now = time.monotonic()
         if now - last >= PLAIN_PROGRESS_EVERY_S:
             last = now
-            left_s = (now - started) * (total - done) / done if done else float("nan")
-            say(f"  {description}: {done:.0f}/{total:.0f} {_rate(done, unit, started)}, {left_s:.0f} s left {note}".rstrip())
+            left = f", {(now - started) * (total - done) / done:.0f} s left" if done else ""
+            say(f"  {description}: {done:.0f}/{total:.0f} {_rate(done, unit, started)}{left} {note}".rstrip())
 
     return advance
 

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import os
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -82,7 +83,7 @@ def corpus_info(
     if len(index.rejected) > 10:
         say(f"… and {len(index.rejected) - 10} more unusable files (all are in the index: --json FILE)")
     if json_file:
-        _write(json_file, index.to_json() + "\n")
+        _write(json_file, index.to_json())
 
 
 def _corpus_row(subset: str, label: str, speakers: list[Any]) -> tuple[str, ...]:
@@ -167,7 +168,7 @@ def run(
 
     result = run_pipeline(resolved, corpus, workdir)
     if json_file:
-        _write(json_file, result.model_dump_json(indent=1) + "\n")
+        _write(json_file, result.model_dump_json(indent=1))
     show(result)
 
 
@@ -183,7 +184,7 @@ def runs(workdir: WorkFolder = Path("work"), json_file: JsonFile = None) -> None
     accuracy = {result.run_id: result.metrics["all"]["accuracy"] for result in read_results(folder)}
     if json_file:
         rows = [{**dataclasses.asdict(item), "accuracy": accuracy.get(item.run_id)} for item in found]
-        _write(json_file, json.dumps(rows, indent=1) + "\n")
+        _write(json_file, json.dumps(rows, indent=1))
     print_table(
         f"Runs in {folder.root}",
         ("run", "started", "verdict", "version", "accuracy"),
@@ -203,15 +204,12 @@ def runs(workdir: WorkFolder = Path("work"), json_file: JsonFile = None) -> None
 
 def _check_writable(path: Path) -> None:
     # A run takes minutes to hours: its result must not be lost to a mistyped path at its end.
-    existed = path.exists()
-    _write(path, "", mode="a")
-    if not existed:
-        path.unlink()
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UserError(f"{path}: cannot be written; give another file to --json")
 
 
-def _write(path: Path, text: str, mode: str = "w") -> None:
+def _write(path: Path, text: str) -> None:
     try:
-        with path.open(mode) as file:
-            file.write(text)
+        path.write_text(text + "\n")
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another file to --json") from None

@@ -66,13 +66,9 @@ def failures(evaluation_uri: str, classes: Sequence[str]) -> list[str]:
     """The thresholds that did not hold, in words; empty for a model that may be pushed."""
     result = tfma.load_validation_result(evaluation_uri)
     found = []
-    keys = [
-        ([(key.column, _value(key)) for key in item.slice_key.single_slice_keys], item)
-        for item in result.metric_validations_per_slice
-    ]
-    # TFMA gives the slices in no particular order.
-    for key, by_slice in sorted(keys, key=lambda item: (len(item[0]), str(item[0]))):
-        where = slice_name(key, classes)
+    # TFMA gives the slices in no particular order; the one over all clips comes first.
+    for by_slice in sorted(result.metric_validations_per_slice, key=lambda item: str(item.slice_key)):
+        where = slice_name([(key.column, _value(key)) for key in by_slice.slice_key.single_slice_keys], classes)
         found += [f"{_metric_name(failure, classes)} on {where} {_bound(failure)}" for failure in by_slice.failures]
     found += [f"no clip of slice {' '.join(str(missing).split())}" for missing in result.missing_slices]
     if not result.validation_ok and not found:

@@ -1,6 +1,5 @@
 """Bad input by the console command: one line that says what to do, exit status 2, nothing half-written."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -140,7 +139,7 @@ def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
         ("gate.min_accuracy=95", "gate.min_accuracy is 95: input should be less than or equal to 1"),
         ("beam.clips=--runner=DirectRunner", "beam.clips is '--runner=DirectRunner': input should be a valid list"),
         ("clips", "--set clips: expected key.path=value"),
-        ("clips.seed.x=1", "--set clips.seed.x=1: clips.seed holds no keys of its own"),
+        ("clips.duration_s.x=1", "--set clips.duration_s.x=1: clips.duration_s holds no keys of its own"),
         ("clips.seed=[", "--set clips.seed=[: the value is not valid YAML"),
     ],
 )
@@ -234,7 +233,7 @@ def test_two_runs_at_once_in_one_work_folder(config, make_corpus, tmp_path, audi
 
     assert (done.returncode, done.stdout) == (2, "")
     assert only_line(done.stderr).startswith(f"{workdir}: another run is at work here; wait for it, or give another --workdir")
-    assert os.listdir(workdir) == [".lock"]
+    assert [path.name for path in workdir.iterdir()] == [".lock"]
 
 
 def test_no_runs_to_list(refused, tmp_path):

@@ -1,0 +1,198 @@
+"""A plan follows from (seed, split, k) alone, and keeps what the settings promise."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_jobs.config import ClipsConfig, NumClips, Range
+from beam_jobs.corpus.index import Speaker, Utterance
+from beam_jobs.errors import UserError
+from beam_jobs.planning import MODES, ClipPlan, ClipPlanner
+
+NUM_CLIPS = NumClips(train=8, eval=2, test=2)
+
+
+def utterance(id: str, duration_s: float, rate_hz: int = 16_000) -> Utterance:
+    return Utterance(id, f"train/{id}.flac", round(duration_s * rate_hz), rate_hz)
+
+
+def cast(duration_s: float = 4.0) -> tuple[Speaker, ...]:
+    """Four speakers of each label with three utterances each, one of them at a rate of its own."""
+    return tuple(
+        Speaker(id, label, "train", tuple(utterance(f"{id}-{k}", duration_s + k, (16_000, 16_000, 44_100)[k]) for k in range(3)))
+        for label in ("male", "female")
+        for id in (f"{label}{number}" for number in range(4))
+    )
+
+
+LABEL_OF = {speaker.id: speaker.label for speaker in cast()}
+
+
+def planner(split: str = "train", **settings: object) -> ClipPlanner:
+    return ClipPlanner(ClipsConfig(**{"num_clips": NUM_CLIPS, "duration_s": 10.0, **settings}), split, cast())
+
+
+@st.composite
+def configs(draw: Callable) -> ClipsConfig:
+    """Settings that eight speakers with utterances of 4 to 6 s can meet."""
+    few, many = sorted(draw(st.tuples(st.integers(2, 6), st.integers(2, 6))))
+    short, long = sorted(draw(st.tuples(st.floats(0.3, 1), st.floats(0.3, 1))))
+    soft, loud = sorted(draw(st.tuples(st.floats(-30, 0), st.floats(-30, 0))))
+    return ClipsConfig(
+        seed=draw(st.integers(0, 2**40)),
+        duration_s=draw(st.floats(8, 30)),
+        sample_rate_hz=draw(st.sampled_from([8_000, 11_025, 16_000, 22_050])),
+        num_clips=NUM_CLIPS,
+        simultaneous_share=draw(st.sampled_from([0.0, 0.5, 1.0])),
+        mixed_share=draw(st.sampled_from([0.0, 0.3])),
+        min_utterances=few,
+        max_utterances=many,
+        gain_db=Range(min=soft, max=loud),
+        length_share=Range(min=short, max=long),
+        min_speech_s=draw(st.floats(0.1, 1)),
+    )
+
+
+plans = st.builds(
+    lambda clips, k, split: (clips, ClipPlanner(clips, split, cast()).plan(k)),
+    configs(),
+    st.integers(0, 10**6),
+    st.sampled_from(["train", "eval"]),
+)
+
+
+@given(plans)
+def test_every_placement_lies_inside_its_file_and_its_clip(case: tuple[ClipsConfig, ClipPlan]) -> None:
+    clips, plan = case
+
+    assert plan.placements
+    for placement in plan.placements:
+        assert 0 <= placement.offset < placement.offset + placement.num_samples <= placement.utterance.num_samples
+        stop_s = placement.start / clips.sample_rate_hz + placement.num_samples / placement.utterance.sample_rate_hz
+        assert 0 <= placement.start < clips.num_samples
+        assert stop_s <= clips.num_samples / clips.sample_rate_hz + 1e-9
+        assert clips.gain_db.min <= placement.gain_db <= clips.gain_db.max
+
+
+@given(plans)
+def test_the_number_of_utterances_and_their_labels(case: tuple[ClipsConfig, ClipPlan]) -> None:
+    clips, plan = case
+    labels = {LABEL_OF[placement.speaker_id] for placement in plan.placements}
+
+    assert labels == ({"male", "female"} if clips.classes[plan.label] == "mixed" else {clips.classes[plan.label]})
+    assert len(plan.placements) <= clips.max_utterances
+    if plan.mode == "simultaneous":
+        assert len(plan.placements) >= clips.min_utterances
+
+
+@given(plans)
+def test_simultaneous_voices_start_together_and_sequential_ones_pause(case: tuple[ClipsConfig, ClipPlan]) -> None:
+    clips, plan = case
+    starts_s = [placement.start / clips.sample_rate_hz for placement in plan.placements]
+    lengths_s = [placement.num_samples / placement.utterance.sample_rate_hz for placement in plan.placements]
+
+    assert starts_s[0] == 0
+    if plan.mode == "simultaneous":
+        assert set(starts_s) == {0}
+    else:
+        pauses = [after - before - length for (before, after), length in zip(pairwise(starts_s), lengths_s, strict=False)]
+        assert all(-1e-3 <= pause <= 5 + 1e-3 for pause in pauses)
+    assert plan.mode in MODES
+    assert clips.simultaneous_share == 0.5 or plan.mode == MODES[int(clips.simultaneous_share == 0)]
+
+
+@given(plans)
+def test_the_share_of_speech_is_measured_and_at_least_the_one_asked_for(case: tuple[ClipsConfig, ClipPlan]) -> None:
+    clips, plan = case
+    step_hz = 1000
+    covered: set[int] = set()
+    for placement in plan.placements:
+        start_s = placement.start / clips.sample_rate_hz
+        stop_s = start_s + placement.num_samples / placement.utterance.sample_rate_hz
+        covered |= set(range(round(start_s * step_hz), round(stop_s * step_hz)))
+
+    assert plan.speech_ratio == pytest.approx(len(covered) / step_hz / clips.duration_s, abs=0.01)
+    assert clips.min_speech_s / clips.duration_s <= plan.speech_ratio <= 1
+
+
+@given(st.integers(0, 10**6), st.lists(st.integers(0, 1000), max_size=5))
+def test_what_else_is_planned_changes_nothing(k: int, others: list[int]) -> None:
+    alone = planner().plan(k)
+
+    busy = planner()
+    for other in others:
+        busy.plan(other)
+    assert busy.plan(k) == alone
+
+
+def test_the_number_of_clips_changes_no_plan() -> None:
+    few = planner(mixed_share=0.2)
+    many = planner(mixed_share=0.2, num_clips=NumClips(train=10**6, eval=9, test=9), clips_per_shard=7)
+
+    assert [few.plan(k) for k in range(50)] == [many.plan(k) for k in range(50)]
+
+
+
+
+def test_seed_split_and_number_each_make_another_clip() -> None:
+    placements = [
+        planner().plan(0).placements,
+        planner().plan(1).placements,
+        planner("eval").plan(0).placements,
+        planner(seed=1).plan(0).placements,
+    ]
+
+    assert len(set(placements)) == 4
+    assert planner("eval").plan(12).id == "eval-0000012"
+
+
+@given(st.integers(0, 2**32), st.integers(0, 10**6), st.integers(1, 200), st.sampled_from([0.0, 0.25, 0.9]))
+def test_any_run_of_clips_is_balanced(seed: int, first: int, number: int, mixed_share: float) -> None:
+    split = planner(seed=seed, mixed_share=mixed_share, max_utterances=2, min_utterances=2, length_share=Range(min=1.0, max=1.0))
+    single = (1 - mixed_share) / 2
+
+    counts = Counter(split.plan(k).label for k in range(first, first + number))
+
+    for label, share in enumerate((single, single, mixed_share)):
+        assert abs(counts[label] - share * number) <= 4
+
+
+def test_both_modes_come_in_their_shares() -> None:
+    modes = Counter(planner(simultaneous_share=0.25).plan(k).mode for k in range(400))
+
+    assert 70 <= modes["simultaneous"] <= 130
+
+
+def test_everybody_speaks_before_anybody_speaks_twice() -> None:
+    split = planner(min_utterances=4, max_utterances=4, simultaneous_share=1.0)
+
+    assert all(len({placement.speaker_id for placement in split.plan(k).placements}) == 4 for k in range(20))
+
+
+def test_unusable_utterances_are_drawn_around() -> None:
+    split = planner()
+    plan = split.plan(5)
+    bad = {plan.placements[0].utterance.id}
+
+    again = split.plan(5, bad)
+
+    assert again.draws > plan.draws
+    assert (again.id, again.label) == (plan.id, plan.label)
+    assert not bad & {placement.utterance.id for placement in again.placements}
+    assert split.plan(5, {"another"}) == plan
+
+
+def test_speech_that_the_corpus_cannot_give() -> None:
+    split = planner(duration_s=60.0, min_speech_s=50.0, max_utterances=2)
+
+    with pytest.raises(UserError, match=r"clip 0 of split train was drawn 1000 times without 50 s of speech; lower clips.min_sp"):
+        split.plan(0)
+
+
+def test_a_split_without_a_label() -> None:
+    with pytest.raises(UserError, match="split eval has no female speaker"):
+        ClipPlanner(ClipsConfig(num_clips=NUM_CLIPS), "eval", cast()[:4])

@@ -1,0 +1,136 @@
+"""A plan becomes exactly the samples that it describes, wherever the corpus lies."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from apache_beam.io.filesystem import FileMetadata, FileSystem
+
+from beam_jobs.config import ClipsConfig
+from beam_jobs.corpus.index import SpeakerIndex, Utterance
+from beam_jobs.make_shard import split_for
+from beam_jobs.mixing import rms_dbfs
+from beam_jobs.planning import ClipPlan, ClipPlanner, Placement
+from beam_jobs.rendering import UnusableUtteranceError, render
+
+RATE_HZ = 16_000
+
+
+class RemoteStore(FileSystem):
+    """An object store as Beam sees one: no paths that libsndfile could open, only streams."""
+
+    @classmethod
+    def scheme(cls) -> str:
+        return "remotetest"
+
+    def join(self, basepath: str, *paths: str) -> str:
+        return "/".join([basepath.rstrip("/"), *paths])
+
+    def open(self, path: str, mime_type: str = "", compression_type: str = "") -> io.BytesIO:
+        return io.BytesIO(Path(path.removeprefix("remotetest:/")).read_bytes())
+
+    def _unsupported(self, *_: object, **__: object) -> FileMetadata:
+        raise NotImplementedError
+
+    split = mkdirs = has_dirs = create = copy = rename = exists = size = last_updated = checksum = metadata = delete = _list = (
+        _unsupported
+    )
+
+
+def write(root: Path, id: str, samples: np.ndarray, rate_hz: int = RATE_HZ, name: str = "flac") -> Utterance:
+    soundfile.write(root / f"{id}.{name}", samples, rate_hz)
+    return Utterance(id, f"{id}.{name}", len(samples), rate_hz)
+
+
+def plan_of(*placements: Placement) -> ClipPlan:
+    return ClipPlan("train-0000000", 0, "sequential", placements, 0.5, 1)
+
+
+def whole(utterance: Utterance, start: int = 0, gain_db: float = 0.0) -> Placement:
+    return Placement("1", utterance, 0, utterance.num_samples, start, gain_db)
+
+
+@pytest.fixture
+def speech(make_tone: Callable[..., np.ndarray]) -> np.ndarray:
+    return make_tone(120, 1.0)
+
+
+def test_gain_offset_and_start(tmp_path: Path, speech: np.ndarray) -> None:
+    utterance = write(tmp_path, "a", speech)
+    placement = Placement("7", utterance, 4_000, 8_000, 2_000, -20.0)
+
+    clip = render(plan_of(placement), str(tmp_path), 12_000, RATE_HZ)
+
+    assert not clip.pcm16[:2_000].any()
+    assert not clip.pcm16[10_000:].any()
+    assert clip.pcm16[2_000:10_000] == pytest.approx(speech[4_000:12_000] * 3276.8, abs=1)
+    assert (clip.speaker_ids, clip.utterance_ids, clip.sample_rate_hz) == (("7",), ("a",), RATE_HZ)
+    assert clip.rms_dbfs == rms_dbfs(clip.pcm16)
+
+
+def test_voices_together_are_the_sum_of_each_alone(tmp_path: Path, make_tone: Callable[..., np.ndarray]) -> None:
+    first, second = (whole(write(tmp_path, name, make_tone(120, length)), gain_db=-9) for name, length in (("a", 1.0), ("b", 0.5)))
+    other = whole(write(tmp_path, "c", make_tone(200, 0.7, sample_rate_hz=44_100), 44_100), start=3_000, gain_db=-9)
+
+    together = render(plan_of(first, second, other), str(tmp_path), 11_025, 11_025).pcm16
+    alone = [render(plan_of(item), str(tmp_path), 11_025, 11_025).pcm16.astype(int) for item in (first, second, other)]
+
+    assert together == pytest.approx(sum(alone), abs=3)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 48_000])
+def test_every_clip_has_the_exact_length(
+    index: SpeakerIndex, make_config: Callable[..., ClipsConfig], corpus: Path, rate_hz: int
+) -> None:
+    clips = make_config(sample_rate_hz=rate_hz)
+    planner = ClipPlanner(clips, "train", split_for(index, clips)["train"])
+
+    for k in range(6):
+        clip = render(planner.plan(k), str(corpus), clips.num_samples, rate_hz)
+        assert (clip.pcm16.dtype, clip.pcm16.shape) == (np.int16, (3 * rate_hz,))
+        assert clip.pcm16.any()
+
+
+def test_a_remote_corpus_gives_the_same_clips(
+    index: SpeakerIndex, make_config: Callable[..., ClipsConfig], corpus: Path
+) -> None:
+    clips = make_config()
+    planner = ClipPlanner(clips, "train", split_for(index, clips)["train"])
+
+    for k in range(6):
+        local = render(planner.plan(k), str(corpus), clips.num_samples, clips.sample_rate_hz)
+        remote = render(planner.plan(k), f"remotetest:/{corpus}", clips.num_samples, clips.sample_rate_hz)
+        assert np.array_equal(remote.pcm16, local.pcm16)
+
+
+@pytest.mark.parametrize("remote", ["", "remotetest:/"])
+def test_silence_only_is_unusable(tmp_path: Path, remote: str) -> None:
+    noise = np.random.default_rng(0).uniform(-0.001, 0.001, RATE_HZ)
+    utterance = write(tmp_path, "quiet", noise)
+
+    with pytest.raises(UnusableUtteranceError) as caught:
+        render(plan_of(whole(utterance)), f"{remote}{tmp_path}", RATE_HZ, RATE_HZ)
+
+    error = caught.value
+    assert (error.utterance_id, error.path, error.reason) == ("quiet", "quiet.flac", "holds silence only")
+
+
+def test_a_pause_in_speech_is_usable(tmp_path: Path, speech: np.ndarray) -> None:
+    speech[:8_000] = 0
+    utterance = write(tmp_path, "a", speech)
+
+    clip = render(plan_of(Placement("1", utterance, 0, 8_000, 0, 0.0)), str(tmp_path), RATE_HZ, RATE_HZ)
+
+    assert not clip.pcm16.any()
+
+
+@pytest.mark.parametrize("remote", ["", "remotetest:/"])
+def test_a_file_that_is_gone_is_unusable(tmp_path: Path, speech: np.ndarray, remote: str) -> None:
+    utterance = write(tmp_path, "a", speech)
+    (tmp_path / utterance.path).unlink()
+
+    with pytest.raises(UnusableUtteranceError, match=r"a\.flac"):
+        render(plan_of(whole(utterance)), f"{remote}{tmp_path}", RATE_HZ, RATE_HZ)

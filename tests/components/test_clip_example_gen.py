@@ -1,0 +1,242 @@
+"""ClipExampleGen publishes a dataset as it is, or says in one line what is wrong with it."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pytest
+import soundfile
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_jobs.config import ClipsConfig
+from beam_jobs.corpus.librispeech import read_librispeech
+from beam_jobs.dataset import INFO_FILE, fingerprint, read_dataset_info
+from beam_jobs.errors import UserError
+from beam_jobs.examples import decode_clip, encode_clip, frame_record, read_records
+from beam_jobs.generate_clips import generate_clips
+from components.clip_example_gen.executor import Executor, publish
+
+CLIPS = ClipsConfig.model_validate(
+    {
+        "duration_s": 0.5,
+        "sample_rate_hz": 8000,
+        "num_clips": {"train": 8, "eval": 4, "test": 4},
+        "clips_per_shard": 4,
+        "max_utterances": 2,
+        "pause_s": {"min": 0.0, "max": 0.0},
+        "min_speech_s": 0.2,
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset mixed from ten speakers of noise."""
+    corpus = tmp_path_factory.mktemp("corpus")
+    lines = []
+    for number in range(1, 11):
+        path = corpus / f"train/{number}/1/{number}-1-0000.flac"
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, np.random.default_rng(number).uniform(-0.3, 0.3, 8000), 8000)
+        lines.append(f"{number} | {'FM'[number % 2]} | train | 0.02 | Speaker {number}")
+    (corpus / "SPEAKERS.TXT").write_text("\n".join(lines))
+    dataset = tmp_path_factory.mktemp("clips") / "dataset"
+    generate_clips(CLIPS, read_librispeech(corpus), str(dataset))
+    return dataset
+
+
+@pytest.fixture
+def dataset(whole: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return shutil.copytree(whole, tmp_path / "dataset")
+
+
+def publish_to(dataset: Path, target: Path, min_class_share: float = 0.2) -> None:
+    options = PipelineOptions(["--runner=DirectRunner", "--direct_running_mode=in_memory"])
+    publish(str(dataset), str(target), min_class_share, beam.Pipeline(options=options))
+
+
+def error_of(dataset: Path, min_class_share: float = 0.2) -> str:
+    with pytest.raises(UserError) as caught:
+        publish_to(dataset, dataset.parent / "examples", min_class_share)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def edit(dataset: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Changes `dataset_info.json`."""
+    path = dataset / INFO_FILE
+    info = json.loads(path.read_text())
+    change(info)
+    path.write_text(json.dumps(info))
+
+
+def rewrite(dataset: Path, shard: int, content: bytes) -> Path:
+    """Replaces a shard's bytes and makes `dataset_info.json` say so."""
+    info = json.loads((dataset / INFO_FILE).read_text())
+    path = dataset / info["shards"][shard]["file"]
+    path.write_bytes(content)
+    info["shards"][shard] |= {"num_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (dataset / INFO_FILE).write_text(json.dumps(info))
+    return path
+
+
+def first_shard(dataset: Path) -> Path:
+    return dataset / read_dataset_info(str(dataset)).shards[0].file
+
+
+def frame(record: bytes) -> bytes:
+    return b"".join(frame_record(record))
+
+
+def test_every_shard_is_published_as_it_is(whole, tmp_path):
+    publish_to(whole, tmp_path)
+
+    published = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*.tfrecord")}
+    shards = [shard.file for shard in read_dataset_info(str(whole)).shards]
+    assert published == {f"Split-{file}": (whole / file).read_bytes() for file in shards}
+    assert sorted(file.split("/")[0] for file in shards) == ["eval", "test", "train", "train"]
+
+
+def test_tensorflow_reads_what_was_published(whole, tmp_path):
+    import tensorflow as tf
+
+    publish_to(whole, tmp_path)
+
+    (path,) = (tmp_path / "Split-test").iterdir()
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
+    assert [decode_clip(record).id.split("-")[0] for record in records] == ["test"] * 4
+
+
+def test_the_executor_notes_on_the_artifact_where_it_came_from(whole, tmp_path):
+    from tfx.types import standard_artifacts
+
+    examples = standard_artifacts.Examples()
+    examples.uri = str(tmp_path)
+    context = Executor.Context(beam_pipeline_args=["--direct_running_mode=in_memory"], tmp_dir=str(tmp_path / "tmp"))
+    Executor(context).Do({}, {"examples": [examples]}, {"dataset_uri": str(whole), "fingerprint": "", "min_class_share": 0.2})
+
+    assert json.loads(examples.split_names) == ["train", "eval", "test"]
+    assert examples.get_string_custom_property("dataset_uri") == str(whole)
+    info = read_dataset_info(str(whole))
+    assert examples.get_string_custom_property("corpus_fingerprint") == info.corpus_fingerprint
+    assert json.loads(examples.get_string_custom_property("counts")) == info.counts
+
+
+def test_a_folder_without_description_is_no_dataset(dataset):
+    (dataset / INFO_FILE).unlink()
+    message = f"{dataset}: not a dataset, {INFO_FILE} is not there; make one with `audio-gender clips generate`"
+    assert error_of(dataset) == message
+    assert not (dataset.parent / "examples").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format_version": 1}'])
+def test_a_damaged_description(dataset, text):
+    (dataset / INFO_FILE).write_text(text)
+    assert error_of(dataset).startswith(f"{dataset}/{INFO_FILE}: damaged")
+
+
+def test_another_format_version(dataset):
+    edit(dataset, lambda info: info.update(format_version=2))
+    assert error_of(dataset).startswith(f"{dataset}: dataset of format version 2, and this program reads version 1; ")
+
+
+def test_a_truncated_shard(dataset):
+    shard = first_shard(dataset)
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-100])
+    assert error_of(dataset).startswith(f"{shard}: {len(content) - 100} bytes where {INFO_FILE} says {len(content)}; generate")
+
+
+@pytest.mark.parametrize("place", [0, 9, 1000, -1])
+def test_a_flipped_bit(dataset, place):
+    shard = first_shard(dataset)
+    content = bytearray(shard.read_bytes())
+    content[place] ^= 1
+    shard.write_bytes(content)
+    assert error_of(dataset).startswith(f"{shard}: its checksum is not the one in {INFO_FILE}, the file was changed; generate")
+
+
+def test_a_shard_that_is_not_there(dataset):
+    shard = first_shard(dataset)
+    shard.unlink()
+    assert error_of(dataset).startswith(f"{shard}: named in {INFO_FILE} and not there; generate")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (lambda records: b"no TFRecord at all", "the length of record 0 is damaged"),
+        (lambda records: frame(records[0])[:-10], "the file ends inside record 0"),
+        (lambda records: frame(b"\xff\xff no tf.Example"), "not a tf.Example"),
+        (lambda records: frame(b""), "feature audio/pcm16 is missing"),
+        (lambda records: b"".join(map(frame, records[1:])), f"3 records where {INFO_FILE} says 4"),
+    ],
+)
+def test_records_that_do_not_parse_or_count(dataset, content, problem):
+    shard = first_shard(dataset)
+    with shard.open("rb") as file:
+        records = list(read_records(file))
+    rewrite(dataset, 0, content(records))
+    assert error_of(dataset).startswith(f"{shard}: {problem}; generate")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"label": 2}, "has label 2, and there are 2 classes"),
+        ({"label": -1}, "has label -1, and there are 2 classes"),
+        ({"sample_rate_hz": 16000}, "has 4000 samples at 16000 Hz, not 4000 at 8000"),
+        ({"pcm16": np.zeros(3999, np.int16)}, "has 3999 samples at 8000 Hz, not 4000 at 8000"),
+        ({"speaker_ids": ("999",)}, "holds speaker 999, who is not of split train"),
+    ],
+)
+def test_a_clip_that_is_not_what_the_description_says(dataset, change, problem):
+    from dataclasses import replace
+
+    shard = first_shard(dataset)
+    with shard.open("rb") as file:
+        clips = [decode_clip(record) for record in read_records(file)]
+    clips[1] = replace(clips[1], **change)
+    rewrite(dataset, 0, b"".join(frame(encode_clip(clip)) for clip in clips))
+    assert error_of(dataset).startswith(f"{shard}: clip {clips[1].id} {problem}; generate")
+
+
+def test_a_speaker_of_two_splits(dataset):
+    edit(dataset, lambda info: info["speakers"]["test"].append(info["speakers"]["train"][0]))
+    speaker = read_dataset_info(str(dataset)).speakers["train"][0]
+    assert error_of(dataset).startswith(f"{dataset}: speaker {speaker} is in train and test, so the test would not be fair")
+
+
+def test_counts_that_are_not_those_of_the_records(dataset):
+    edit(dataset, lambda info: info["counts"]["eval"].update(male=1, female=3))
+    assert error_of(dataset).startswith(f"{dataset}: 2 clips of eval/female where {INFO_FILE} says 3; generate")
+
+
+def test_too_few_clips_of_a_class(dataset):
+    message = error_of(dataset, min_class_share=0.6)
+    assert message.startswith(f"{dataset}: 4 of the 8 clips of split train are male, less than data.min_class_share 0.6")
+    assert not (dataset.parent / "examples").exists()
+
+
+def test_a_split_without_a_class(dataset):
+    edit(dataset, lambda info: info["counts"]["test"].update(male=4, female=0))
+    assert f"{dataset}: 0 of the 4 clips of split test are female" in error_of(dataset, min_class_share=0.0)
+
+
+def test_the_fingerprint_follows_every_change(dataset):
+    before = fingerprint(str(dataset))
+    assert fingerprint(str(dataset)) == before
+
+    shard = first_shard(dataset)
+    shard.write_bytes(shard.read_bytes())  # written again, if with the same bytes
+    touched = fingerprint(str(dataset))
+    edit(dataset, lambda info: info.update(redraws=info["redraws"] + 1))
+
+    assert len({before, touched, fingerprint(str(dataset))}) == 3
