@@ -73,7 +73,9 @@ def _plain_lines(description: str, total: float, unit: str, started: float) -> A
 
 def _rate(done: float, unit: str, started: float) -> str:
     elapsed_s = time.monotonic() - started
-    return f"{done / elapsed_s:.1f} {unit}/s" if unit and elapsed_s > 0.5 else ""
+    if not unit or not done or elapsed_s < 0.5:
+        return ""
+    return f"{done / elapsed_s:.1f} {unit}/s" if done >= elapsed_s else f"{elapsed_s / done:.1f} s each"
 
 
 @contextmanager

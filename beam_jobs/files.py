@@ -4,8 +4,12 @@ import re
 import uuid
 from typing import IO
 
+from apache_beam.io.aws.clients.s3.messages import S3ClientError
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+
+STORAGE_ERRORS = (OSError, S3ClientError)
+"""What Beam's filesystems raise; its BeamIOError is an OSError, its S3ClientError is not."""
 
 
 def read_text(path: str) -> str:
@@ -31,18 +35,36 @@ def write_whole(path: str, content: bytes, temporary_folder: str | None = None) 
     try:
         with create(temporary) as file:
             file.write(content)
-        FileSystems.rename([temporary], [path])
+        move(temporary, path)
     except BaseException:
         remove(temporary)
         raise
 
 
+def move(source: str, target: str) -> None:
+    """Renames a file, over one that is there."""
+    # Of Beam's filesystems HDFS alone refuses that.
+    if FileSystems.get_scheme(target) == "hdfs":
+        remove(target)
+    FileSystems.rename([source], [target])
+
+
 def remove(path: str) -> None:
-    """Removes a file or folder, if it is there."""
+    """Removes a file, if it is there."""
     if FileSystems.exists(path):
         FileSystems.delete([path])
 
 
+def remove_folder(path: str) -> None:
+    """Removes a folder with what is in it, if it is there."""
+    if FileSystems.get_filesystem(path).has_dirs():
+        remove(path)
+    else:
+        # To an object store a folder is nothing but how names begin.
+        FileSystems.delete([FileSystems.join(path, "")])
+
+
 def cause(error: BaseException) -> str:
     """What the system said, without numbers and class names: `No space left on device`."""
-    return getattr(error, "strerror", None) or re.sub(r"^.*\[Errno \d+\] ", "", str(error))
+    text = str(getattr(error, "message", None) or error)
+    return getattr(error, "strerror", None) or re.sub(r"^.*\[Errno \d+\] ", "", text)

@@ -5,29 +5,29 @@ file into place, so memory stays flat, nothing is shuffled, a restart goes by sh
 """
 
 import argparse
-import csv
 import hashlib
-import io
 import json
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.localfilesystem import LocalFileSystem
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.config import SPLITS, ClipsConfig, load_section
 from beam_jobs.console import console, progress, say
-from beam_jobs.corpus.index import Speaker, SpeakerIndex
+from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.librispeech import read_librispeech
-from beam_jobs.dataset import CLIPS_FILE, FORMAT_VERSION, INFO_FILE, REJECTED_FILE, DatasetInfo, ShardInfo
+from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
+from beam_jobs.describe_dataset import check_rejected, describe_dataset
 from beam_jobs.errors import UserError, one_line_errors
-from beam_jobs.files import cause, read_text, remove, write_whole
+from beam_jobs.files import STORAGE_ERRORS, cause, read_text, remove_folder, write_whole
 from beam_jobs.make_shard import PLAN_FILE, UNFINISHED, MakeShard, Shard, split_for
 from beam_jobs.planning import ClipPlanner
 
@@ -46,11 +46,19 @@ def generate_clips(
             too many unusable files, or Beam options that are none.
 
     """
+    if index.rejected:
+        first = index.rejected[0]
+        check_rejected(len(index.rejected), (first.path, first.reason), clips, index)
     splits = split_for(index, clips)
     for split, speakers in splits.items():
         ClipPlanner(clips, split, speakers).plan(0)
     job = _pipeline(beam_options)
+    if isinstance(FileSystems.get_filesystem(output), LocalFileSystem):
+        output = str(Path(output).absolute())  # a worker's working directory may be another
     shards = _claim(output, clips, index)
+    if FileSystems.exists(FileSystems.join(output, INFO_FILE)):
+        remove_folder(FileSystems.join(output, UNFINISHED))  # an earlier run was killed while it did
+        return read_dataset_info(output)
     record_bytes = 2 * clips.num_samples
     total = sum(getattr(clips.num_clips, split) for split in SPLITS)
     with _watch(output, total, record_bytes), one_line_errors(), job as pipeline:
@@ -61,8 +69,8 @@ def generate_clips(
             | "MakeShard" >> beam.ParDo(MakeShard())
         )
     try:
-        return _finish(output, clips, index, splits, shards)
-    except (OSError, BeamIOError) as error:
+        return describe_dataset(output, clips, index, splits, shards)
+    except STORAGE_ERRORS as error:
         raise UserError(f"{output}: cannot be written ({cause(error)}); make room and run the same command again") from None
 
 
@@ -78,7 +86,7 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
     """Makes `output` this job's, or joins what an earlier run of the same job left there."""
     if set(output) & set("*?["):
         raise UserError(f"{output}: Beam takes `*`, `?` and `[` in a folder's name for a pattern; give a folder without them")
-    plan = json.dumps({"clips": clips.model_dump(), "index": json.loads(index.to_json())}, indent=1)
+    plan = json.dumps({"clips": clips.model_dump(exclude={"max_rejected_share"}), "index": json.loads(index.to_json())}, indent=1)
     path = FileSystems.join(output, UNFINISHED, PLAN_FILE)
     try:
         found = FileSystems.exists(path)
@@ -94,7 +102,7 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
                 FileSystems.mkdirs(FileSystems.join(output, folder))
         if not found:
             write_whole(path, plan.encode())
-    except (OSError, BeamIOError) as error:
+    except STORAGE_ERRORS as error:
         raise UserError(f"{output}: cannot be written ({cause(error)}); give a folder that you may write to") from None
     shards = []
     job = hashlib.sha256(plan.encode()).hexdigest()
@@ -111,61 +119,6 @@ def _holds_anything(output: str) -> bool:
     return any(not file.path.startswith(ours) for file in found)
 
 
-def _finish(
-    output: str,
-    clips: ClipsConfig,
-    index: SpeakerIndex,
-    splits: dict[str, tuple[Speaker, ...]],
-    shards: Sequence[Shard],
-) -> DatasetInfo:
-    """Writes what describes the dataset; `dataset_info.json` last."""
-    notes = [json.loads(read_text(shard.note)) for shard in shards]
-    rows = sorted((row for note in notes for row in note["rows"]), key=lambda row: (SPLITS.index(row["split"]), row["id"]))
-    rejected = {item.path: item.reason for item in index.rejected}
-    rejected |= {item["path"]: item["reason"] for note in notes for item in note["rejected"]}
-    num_files = len(index.rejected) + sum(1 for _ in index.utterances())
-    if len(rejected) > clips.max_rejected_share * num_files:
-        path, reason = min(rejected.items())
-        raise UserError(
-            f"{index.root}: {len(rejected)} of {num_files} files are unusable (such as {path}: {reason}), more than "
-            f"clips.max_rejected_share {clips.max_rejected_share:g} allows; mend the corpus or raise the share"
-        )
-    rejected_rows = [{"path": path, "reason": rejected[path]} for path in sorted(rejected)]
-    _write_csv(output, REJECTED_FILE, ["path", "reason"], rejected_rows)
-    _write_csv(output, CLIPS_FILE, CLIPS_COLUMNS, rows)
-    counts = {split: dict.fromkeys(clips.classes, 0) for split in SPLITS}
-    for row in rows:
-        counts[row["split"]][row["label"]] += 1
-    info = DatasetInfo(
-        format_version=FORMAT_VERSION,
-        clips=clips,
-        classes=list(clips.classes),
-        corpus_fingerprint=index.fingerprint(),
-        speakers={split: [speaker.id for speaker in speakers] for split, speakers in splits.items()},
-        counts=counts,
-        redraws=sum(note["redraws"] for note in notes),
-        rejected=len(rejected),
-        shards=[ShardInfo(**note["shard"]) for note in notes],
-    )
-    unfinished = FileSystems.join(output, UNFINISHED)
-    write_whole(FileSystems.join(output, INFO_FILE), info.model_dump_json(indent=1).encode(), unfinished)
-    remove(unfinished)
-    return info
-
-
-CLIPS_COLUMNS = [
-    "id", "split", "label", "mode", "shard", "speech_ratio", "rms_dbfs", "sample_rate_hz", "speaker_ids", "utterance_ids",
-]  # fmt: skip
-
-
-def _write_csv(output: str, name: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(FileSystems.join(output, name), text.getvalue().encode(), FileSystems.join(output, UNFINISHED))
-
-
 @contextmanager
 def _watch(output: str, total: int, record_bytes: int) -> Iterator[None]:
     """Shows progress by the bytes that lie in the output, which every runner's workers write to."""
@@ -178,14 +131,17 @@ def _watch(output: str, total: int, record_bytes: int) -> Iterator[None]:
             return min(total, written // record_bytes)
 
         def poll() -> None:
-            seen = 0
-            while not stop.wait(0.5):
+            seen, pause_s = 0, 0.5
+            while not stop.wait(pause_s):
+                started = time.monotonic()
                 try:
                     now = count()
-                except (OSError, BeamIOError):
+                except STORAGE_ERRORS:
                     continue  # a file that is renamed while it is looked at; the next look finds it
                 advance(max(0, now - seen))
                 seen = max(now, seen)
+                # An object store lists a large dataset slowly, and for money.
+                pause_s = max(0.5, 20 * (time.monotonic() - started))
 
         poller = threading.Thread(target=poll, daemon=True)
         poller.start()
@@ -196,18 +152,26 @@ def _watch(output: str, total: int, record_bytes: int) -> Iterator[None]:
             poller.join()
 
 
+def _read_index(path: str, root: str) -> SpeakerIndex:
+    try:
+        return replace(SpeakerIndex.from_json(read_text(path), path), root=root)
+    except STORAGE_ERRORS as error:
+        raise UserError(f"{path}: {cause(error)}; write the index with `audio-gender corpus info --json {path}`") from None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the job from the command line; unknown options go to Beam. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--config", required=True, help="YAML file with a `clips` section")
     parser.add_argument("--corpus", required=True, help="corpus root (LibriSpeech layout)")
+    parser.add_argument("--index", help="speaker index (`corpus info --json`), for a corpus that is not a local folder")
     parser.add_argument("--output", required=True, help="dataset folder to make")
     parser.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="override a single key")
     arguments, beam_options = parser.parse_known_args(argv)
     started = time.monotonic()
     try:
         clips = load_section(ClipsConfig, "clips", arguments.config, arguments.set)
-        index = read_librispeech(arguments.corpus)
+        index = _read_index(arguments.index, arguments.corpus) if arguments.index else read_librispeech(arguments.corpus)
         info = generate_clips(clips, index, arguments.output, beam_options)
     except UserError as error:
         console.print(f"error: {error}", markup=False)

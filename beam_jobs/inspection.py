@@ -109,7 +109,7 @@ def _clips(folder: str, shard: str, ids: set[str]) -> Iterator[Clip]:
 
 
 def _card(clip: Clip, row: dict[str, str], info: DatasetInfo) -> dict[str, Any]:
-    samples = clip.pcm16.astype(np.float32) / 32768
+    samples = clip.pcm16.astype(np.float32) / np.float32(32768)
     return {
         "id": clip.id,
         "split": row["split"],

@@ -9,17 +9,16 @@ from functools import lru_cache
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
 from beam_jobs.config import SPLITS, ClipsConfig
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.corpus.splits import split_speakers
-from beam_jobs.dataset import ShardInfo, shard_name
+from beam_jobs.dataset import INFO_FILE, ShardInfo, shard_name
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, encode_clip, frame_record
-from beam_jobs.files import cause, create, read_text, remove, write_whole
+from beam_jobs.files import STORAGE_ERRORS, cause, create, move, read_text, remove, write_whole
 from beam_jobs.planning import ClipPlan, ClipPlanner
 from beam_jobs.rendering import UnusableUtteranceError, render
 
@@ -81,10 +80,11 @@ class MakeShard(beam.DoFn):
         """Yields the finished shard's file name."""
         if FileSystems.exists(shard.note) and FileSystems.exists(shard.target):
             Metrics.counter("clips", "shards_reused").inc()
-        else:
+        # A runner may give an attempt up while its worker goes on, until after another one has made the dataset whole.
+        elif not FileSystems.exists(FileSystems.join(shard.output, INFO_FILE)):
             try:
                 self._make(shard)
-            except (OSError, BeamIOError) as error:
+            except STORAGE_ERRORS as error:
                 raise UserError(f"{shard.output}: cannot be written ({cause(error)}); make room or give another folder") from None
         yield shard.file
 
@@ -112,7 +112,7 @@ class MakeShard(beam.DoFn):
             note = {"shard": info.model_dump(), "rows": rows, "redraws": redraws, "rejected": rejected}
             # The note first: a shard under its final name is finished and never made again.
             write_whole(shard.note, json.dumps(note).encode())
-            FileSystems.rename([temporary], [shard.target])
+            move(temporary, shard.target)
         except BaseException:
             remove(temporary)
             raise
@@ -133,7 +133,8 @@ def _make_clip(
             return plan, render(plan, root, clips.num_samples, clips.sample_rate_hz)
         except UnusableUtteranceError as error:
             found.add(error.utterance_id)
-            unusable[error.utterance_id] = error
+            if error.whole:
+                unusable[error.utterance_id] = error
 
 
 def _row(clip: Clip, shard: Shard, classes: Sequence[str]) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Rendering a planned clip: decode the parts that it uses, resample, mix."""
 
+import io
 from collections import defaultdict
-from typing import IO
 
 import numpy as np
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from beam_jobs.audio import AudioError, read_audio, resample
+from beam_jobs.corpus.index import Utterance
 from beam_jobs.examples import Clip
 from beam_jobs.mixing import Samples, db_to_amplitude, mix, rms_dbfs, to_pcm16
 from beam_jobs.planning import ClipPlan, Placement
@@ -17,13 +19,17 @@ SILENCE_PEAK = 2e-3
 
 
 class UnusableUtteranceError(Exception):
-    """An utterance of a plan cannot be used; the clip has to be drawn again without it."""
+    """An utterance of a plan cannot be used; the clip has to be drawn again without it.
 
-    def __init__(self, utterance_id: str, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.utterance_id = utterance_id
-        self.path = path
+    `whole` says whether the file is of no use at all, or only the part that was drawn.
+    """
+
+    def __init__(self, utterance: Utterance, reason: str, whole: bool = True) -> None:
+        super().__init__(f"{utterance.path}: {reason}")
+        self.utterance_id = utterance.id
+        self.path = utterance.path
         self.reason = reason
+        self.whole = whole
 
 
 def render(plan: ClipPlan, corpus_root: str, num_samples: int, sample_rate_hz: int) -> Clip:
@@ -68,16 +74,29 @@ def _read_speech(placement: Placement, corpus_root: str) -> tuple[Samples, int]:
     path = FileSystems.join(corpus_root, *utterance.path.split("/"))
     try:
         samples, rate_hz = _read(path, placement.offset, placement.num_samples)
-        if np.abs(samples).max() < SILENCE_PEAK and np.abs(_read(path)[0]).max() < SILENCE_PEAK:
-            raise AudioError("holds silence only")
+        silent = _is_silent(samples)
+        wholly_silent = silent and _is_silent(_read(path)[0])
     except (AudioError, OSError) as error:
-        raise UnusableUtteranceError(utterance.id, utterance.path, str(error)) from None
+        raise UnusableUtteranceError(utterance, str(error)) from None
+    if silent:
+        raise UnusableUtteranceError(utterance, "holds silence only", wholly_silent)
     return samples, rate_hz
+
+
+def _is_silent(samples: Samples) -> bool:
+    return bool(max(samples.max(), -samples.min()) < SILENCE_PEAK)
 
 
 def _read(path: str, offset: int = 0, num_samples: int = -1) -> tuple[Samples, int]:
     if isinstance(FileSystems.get_filesystem(path), LocalFileSystem):
         return read_audio(path, offset, num_samples)  # libsndfile reads only the part it needs
-    file: IO[bytes]
-    with FileSystems.open(path) as file:
-        return read_audio(file, offset, num_samples)
+    try:
+        # Whole, and before it is decoded: inside libsndfile a lost connection would look like a damaged file, and the clip
+        # would be another one than on a better day.
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            content = file.read()
+    except Exception:
+        if FileSystems.exists(path):
+            raise
+        raise AudioError("is not there") from None
+    return read_audio(io.BytesIO(content), offset, num_samples)

@@ -6,10 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import settings
 
 from beam_jobs.config import ClipsConfig, NumClips, Range
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.librispeech import read_librispeech
+
+# A busy machine makes any single example slow: time is no property of the code under test.
+settings.register_profile("default without deadline", deadline=None)
+settings.load_profile("default without deadline")
 
 SAMPLE_RATE_HZ = 16_000
 SUBSET = "tones"

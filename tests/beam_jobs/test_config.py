@@ -98,7 +98,10 @@ def test_a_wrong_value_is_named_with_what_is_allowed(key: str, value: object, te
         ({"mixed_share": 0.5, "max_utterances": 1}, "mixed_share needs clips of two voices"),
         ({"duration_s": 2, "min_speech_s": 3}, "min_speech_s 3 is longer than duration_s 2"),
         ({"split_shares": {"train": 0.8, "eval": 0.1, "test": 0.2}}, "the shares add up to 1.1, not to 1"),
-        ({"split_shares": {"train": 0.3333334, "eval": 0.3333334, "test": 0.3333334}}, "the shares add up to 1.0000002, not to 1"),
+        (
+            {"split_shares": {"train": 0.3333334, "eval": 0.3333334, "test": 0.3333334}},
+            "the shares add up to 1.0000002, not to 1",
+        ),
     ],
 )
 def test_values_that_do_not_go_together(changes: dict[str, Any], text: str) -> None:
@@ -117,7 +120,9 @@ def test_nothing_changes_after_loading() -> None:
 @given(
     st.dictionaries(
         st.sampled_from([*ClipsConfig.model_fields, "other"]),
-        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.dictionaries(st.text(), st.none())),
+        st.one_of(
+            st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.dictionaries(st.text(), st.none())
+        ),
     )
 )
 def test_any_settings_are_a_configuration_or_one_line(changes: dict[str, Any]) -> None:

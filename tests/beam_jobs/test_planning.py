@@ -136,8 +136,6 @@ def test_the_number_of_clips_changes_no_plan() -> None:
     assert [few.plan(k) for k in range(50)] == [many.plan(k) for k in range(50)]
 
 
-
-
 def test_seed_split_and_number_each_make_another_clip() -> None:
     placements = [
         planner().plan(0).placements,

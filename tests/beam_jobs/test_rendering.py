@@ -72,8 +72,11 @@ def test_gain_offset_and_start(tmp_path: Path, speech: np.ndarray) -> None:
 
 
 def test_voices_together_are_the_sum_of_each_alone(tmp_path: Path, make_tone: Callable[..., np.ndarray]) -> None:
-    first, second = (whole(write(tmp_path, name, make_tone(120, length)), gain_db=-9) for name, length in (("a", 1.0), ("b", 0.5)))
-    other = whole(write(tmp_path, "c", make_tone(200, 0.7, sample_rate_hz=44_100), 44_100), start=3_000, gain_db=-9)
+    def fading(name: str, duration_s: float, rate_hz: int = RATE_HZ, start: int = 0) -> Placement:
+        samples = make_tone(120, duration_s, sample_rate_hz=rate_hz)
+        return whole(write(tmp_path, name, samples * np.hanning(len(samples)), rate_hz), start, gain_db=-9)
+
+    first, second, other = fading("a", 1.0), fading("b", 0.5), fading("c", 0.7, 44_100, start=3_000)
 
     together = render(plan_of(first, second, other), str(tmp_path), 11_025, 11_025).pcm16
     alone = [render(plan_of(item), str(tmp_path), 11_025, 11_025).pcm16.astype(int) for item in (first, second, other)]
@@ -94,9 +97,7 @@ def test_every_clip_has_the_exact_length(
         assert clip.pcm16.any()
 
 
-def test_a_remote_corpus_gives_the_same_clips(
-    index: SpeakerIndex, make_config: Callable[..., ClipsConfig], corpus: Path
-) -> None:
+def test_a_remote_corpus_gives_the_same_clips(index: SpeakerIndex, make_config: Callable[..., ClipsConfig], corpus: Path) -> None:
     clips = make_config()
     planner = ClipPlanner(clips, "train", split_for(index, clips)["train"])
 

@@ -22,9 +22,9 @@ SMALL = [
     "clips.clips_per_shard=24",
     "clips.duration_s=3",
     "train.crop_s=2",
-    "train.epochs=2",
+    "train.epochs=4",
     "model.n_mels=32",
-    "model.filters=[4, 8, 8, 8]",
+    "model.filters=[8, 8, 8, 8]",
 ]
 ANY_MODEL = ["gate.min_accuracy=0", "gate.min_slice_accuracy=0", "gate.min_auc=0"]
 PERFECT_MODEL = ["gate.min_accuracy=1", "gate.min_slice_accuracy=1", "gate.min_auc=1"]

@@ -66,7 +66,7 @@ def bare(demo, tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 def test_none_of_this_project_is_there(bare):
     assert bare["imported"] == []
-    assert {"beam_jobs", "components", "pipeline", "kapre", "tf_keras", "tensorflow_transform"}.isdisjoint(bare["modules"])
+    assert {"beam_jobs", "components", "pipeline", "kapre", "tensorflow_transform"}.isdisjoint(bare["modules"])
 
 
 def test_there_are_three_signatures(bare):

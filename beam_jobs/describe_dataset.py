@@ -1,0 +1,98 @@
+"""Describing a generated dataset: from the finished shards' notes to its CSV files and `dataset_info.json`."""
+
+import csv
+import io
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from beam_jobs.config import SPLITS, ClipsConfig
+from beam_jobs.corpus.index import Speaker, SpeakerIndex
+from beam_jobs.dataset import CLIPS_FILE, FORMAT_VERSION, INFO_FILE, REJECTED_FILE, DatasetInfo, ShardInfo
+from beam_jobs.errors import UserError
+from beam_jobs.files import create, move, read_text, remove, remove_folder, write_whole
+from beam_jobs.make_shard import UNFINISHED, Shard
+
+CLIPS_COLUMNS = [
+    "id", "split", "label", "mode", "shard", "speech_ratio", "rms_dbfs", "sample_rate_hz", "speaker_ids", "utterance_ids",
+]  # fmt: skip
+
+
+def describe_dataset(
+    output: str,
+    clips: ClipsConfig,
+    index: SpeakerIndex,
+    splits: Mapping[str, Sequence[Speaker]],
+    shards: Sequence[Shard],
+) -> DatasetInfo:
+    """Writes `clips.csv` (in the order of the shards), `rejected.csv` and, last, `dataset_info.json`.
+
+    Raises:
+        UserError: more files of the corpus are unusable than the settings allow.
+        OSError or BeamIOError: the output cannot be written.
+    """
+    unfinished = FileSystems.join(output, UNFINISHED)
+    counts = {split: dict.fromkeys(clips.classes, 0) for split in SPLITS}
+    rejected = {item.path: item.reason for item in index.rejected}
+    infos: list[ShardInfo] = []
+    redraws = 0
+    temporary = FileSystems.join(unfinished, f"{CLIPS_FILE}.{uuid.uuid4().hex}.tmp")
+    try:
+        # Note by note: a million clips must not need more memory than a hundred.
+        with create(temporary) as file:
+            file.write(_csv(CLIPS_COLUMNS, header=True))
+            for shard in shards:
+                note = json.loads(read_text(shard.note))
+                infos.append(ShardInfo(**note["shard"]))
+                redraws += note["redraws"]
+                rejected |= {item["path"]: item["reason"] for item in note["rejected"]}
+                for row in note["rows"]:
+                    counts[row["split"]][row["label"]] += 1
+                file.write(_csv(CLIPS_COLUMNS, note["rows"]))
+        check_rejected(len(rejected), min(rejected.items(), default=None), clips, index)
+        rejected_rows = [{"path": path, "reason": rejected[path]} for path in sorted(rejected)]
+        write_whole(FileSystems.join(output, REJECTED_FILE), _csv(["path", "reason"], rejected_rows, header=True), unfinished)
+        move(temporary, FileSystems.join(output, CLIPS_FILE))
+    except BaseException:
+        remove(temporary)
+        raise
+    info = DatasetInfo(
+        format_version=FORMAT_VERSION,
+        clips=clips,
+        classes=list(clips.classes),
+        corpus_fingerprint=index.fingerprint(),
+        speakers={split: [speaker.id for speaker in speakers] for split, speakers in splits.items()},
+        counts=counts,
+        redraws=redraws,
+        rejected=len(rejected),
+        shards=infos,
+    )
+    write_whole(FileSystems.join(output, INFO_FILE), info.model_dump_json(indent=1).encode(), unfinished)
+    remove_folder(unfinished)
+    return info
+
+
+def check_rejected(number: int, example: tuple[str, str] | None, clips: ClipsConfig, index: SpeakerIndex) -> None:
+    """Checks the share of the corpus's files that are unusable.
+
+    Raises:
+        UserError: it is above `max_rejected_share`.
+    """
+    num_files = len(index.rejected) + sum(1 for _ in index.utterances())
+    if example and number > clips.max_rejected_share * num_files:
+        raise UserError(
+            f"{index.root}: {number} of {num_files} files are unusable (such as {example[0]}: {example[1]}), more than "
+            f"clips.max_rejected_share {clips.max_rejected_share:g} allows; mend the corpus or raise the share"
+        )
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]] = (), header: bool = False) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()

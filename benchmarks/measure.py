@@ -1,0 +1,106 @@
+"""Measuring a way: each run in a process of its own, timed inside, its memory and CPU time watched from outside."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import psutil
+
+SAMPLE_EVERY_S = 0.05
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run. `seconds` on the clock counts from after the imports; CPU time and memory are the whole process tree's."""
+
+    clips: int
+    seconds: float
+    cpu_s: float
+    peak_mb: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs of one way that differ in the number of clips: the difference is what clips cost, without any start-up."""
+
+    small: Run
+    large: Run
+
+    @property
+    def seconds(self) -> float:
+        return self.large.seconds - self.small.seconds
+
+    @property
+    def cpu_s(self) -> float:
+        return self.large.cpu_s - self.small.cpu_s
+
+    @property
+    def clips(self) -> int:
+        return self.large.clips - self.small.clips
+
+
+def run(command: Sequence[str], log: Path) -> Run:
+    """Runs a command whose last line of output is {"seconds", "clips"} in JSON.
+
+    Raises:
+        RuntimeError: it failed; the message is the end of what it wrote.
+
+    """
+    os.sync()  # what the run before wrote is not this one's burden
+    before = _children_cpu_s()
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        peak: list[float] = [0.0]
+        watcher = threading.Thread(target=_watch, args=(process.pid, peak), daemon=True)
+        watcher.start()
+        output, _ = process.communicate()
+        watcher.join()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{log.read_text()[-2000:]}")
+    figures = json.loads(output.strip().splitlines()[-1])
+    return Run(figures["clips"], figures["seconds"], _children_cpu_s() - before, peak[0])
+
+
+def python(module: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def per_clip(pairs: Sequence[Pair], what: Callable[[Pair], float] = lambda pair: pair.seconds) -> float:
+    """Cost of a clip over all pairs, in the unit of `what`."""
+    return sum(what(pair) for pair in pairs) / sum(pair.clips for pair in pairs)
+
+
+def peak_mb(pairs: Sequence[Pair]) -> float:
+    return mean(pair.large.peak_mb for pair in pairs)
+
+
+def _children_cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _watch(pid: int, peak: list[float]) -> None:
+    """Keeps the greatest resident memory of a process and all that it started."""
+    while psutil.pid_exists(pid):
+        total = 0
+        try:
+            root = psutil.Process(pid)
+            if root.status() == psutil.STATUS_ZOMBIE:
+                return
+            for process in (root, *root.children(recursive=True)):
+                try:
+                    total += process.memory_info().rss
+                except psutil.Error:
+                    continue
+        except psutil.Error:
+            return
+        peak[0] = max(peak[0], total / 2**20)
+        time.sleep(SAMPLE_EVERY_S)
