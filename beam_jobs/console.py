@@ -25,8 +25,8 @@ class Advance(Protocol):
 
 
 def say(message: str) -> None:
-    """Prints a line of the project's own words; `message` may hold rich markup."""
-    console.print(message)
+    """Prints a line of the project's own words as it is: a path may hold what rich would take for markup."""
+    console.print(message, markup=False)
 
 
 @contextmanager
@@ -85,7 +85,6 @@ def noise_to(log_path: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     terminal, stdout = os.dup(2), os.dup(1)
-    previous = console.file
     with log_path.open("ab", buffering=0) as log, os.fdopen(terminal, "w", closefd=False) as screen:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -95,7 +94,7 @@ def noise_to(log_path: Path) -> Iterator[None]:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            console.file = previous
+            console.file = None  # type: ignore[assignment]  # rich: whatever sys.stderr then is
             os.dup2(stdout, 1)
             os.dup2(terminal, 2)
     os.close(stdout)

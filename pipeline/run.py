@@ -5,7 +5,9 @@ import hashlib
 import time
 from pathlib import Path
 
-from beam_jobs.console import noise_to, progress, say
+from rich.markup import escape
+
+from beam_jobs.console import console, noise_to, progress, say
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.librispeech import read_librispeech
 from beam_jobs.corpus.synthetic import synthesise_corpus
@@ -157,7 +159,7 @@ def _why_pushed(config: PipelineConfig, version: str | None, baseline: str | Non
 
 
 def _line(name: str, seconds: float, note: str) -> None:
-    say(f"[bold]{name:<22}[/] {seconds:6.1f} s  {note}".rstrip())
+    console.print(f"[bold]{name:<22}[/] {seconds:6.1f} s  {escape(note)}".rstrip())
 
 
 def hashed(text: str) -> str:

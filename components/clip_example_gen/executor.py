@@ -19,7 +19,7 @@ from beam_jobs.errors import UserError, one_line_errors
 from beam_jobs.examples import RecordError, decode_clip, read_records
 from beam_jobs.files import create
 
-AGAIN = "generate the dataset again with `audio-gender clips generate`"
+AGAIN = "remove the folder and generate the dataset again (`audio-gender run` or `audio-gender clips generate`)"
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -122,7 +122,7 @@ class PublishShard(beam.DoFn):
         counts: Counter[str] = Counter()
         for record in read_records(io.BytesIO(content)):
             clip = decode_clip(record)
-            strangers = set(clip.speaker_ids) - self._speakers[shard.split]
+            strangers = set(clip.speaker_ids) - self._speakers.get(shard.split, frozenset())
             if strangers:
                 raise RecordError(f"clip {clip.id} holds speaker {min(strangers)}, who is not of split {shard.split}")
             if clip.pcm16.nbytes != self._num_bytes or clip.sample_rate_hz != self._sample_rate_hz:

@@ -32,12 +32,13 @@ class RemoteStore(FileSystem):
     def open(self, path: str, mime_type: str = "", compression_type: str = "") -> io.BytesIO:
         return io.BytesIO(Path(path.removeprefix("remotetest:/")).read_bytes())
 
+    def exists(self, path: str) -> bool:
+        return Path(path.removeprefix("remotetest:/")).exists()
+
     def _unsupported(self, *_: object, **__: object) -> FileMetadata:
         raise NotImplementedError
 
-    split = mkdirs = has_dirs = create = copy = rename = exists = size = last_updated = checksum = metadata = delete = _list = (
-        _unsupported
-    )
+    split = mkdirs = has_dirs = create = copy = rename = size = last_updated = checksum = metadata = delete = _list = _unsupported
 
 
 def write(root: Path, id: str, samples: np.ndarray, rate_hz: int = RATE_HZ, name: str = "flac") -> Utterance:
@@ -119,13 +120,14 @@ def test_silence_only_is_unusable(tmp_path: Path, remote: str) -> None:
     assert (error.utterance_id, error.path, error.reason) == ("quiet", "quiet.flac", "holds silence only")
 
 
-def test_a_pause_in_speech_is_usable(tmp_path: Path, speech: np.ndarray) -> None:
+def test_a_part_that_is_only_a_pause_is_drawn_again_without_condemning_the_file(tmp_path: Path, speech: np.ndarray) -> None:
     speech[:8_000] = 0
     utterance = write(tmp_path, "a", speech)
 
-    clip = render(plan_of(Placement("1", utterance, 0, 8_000, 0, 0.0)), str(tmp_path), RATE_HZ, RATE_HZ)
+    with pytest.raises(UnusableUtteranceError) as caught:
+        render(plan_of(Placement("1", utterance, 0, 8_000, 0, 0.0)), str(tmp_path), RATE_HZ, RATE_HZ)
 
-    assert not clip.pcm16.any()
+    assert not caught.value.whole
 
 
 @pytest.mark.parametrize("remote", ["", "remotetest:/"])

@@ -26,7 +26,6 @@ def build_server() -> Path:
     program = folder / "versitygw"
     if not program.exists():
         print(f"building {MODULE} into {folder} (some minutes)")
-        # Go renames the finished program into place.
         subprocess.run(
             ["go", "install", "-ldflags=-s -w", MODULE], env={**os.environ, "GOBIN": str(folder)}, check=True, timeout=1800
         )
