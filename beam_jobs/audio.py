@@ -13,6 +13,17 @@ class AudioError(ValueError):
     """A file that holds no usable speech; the text says why in words."""
 
 
+class _Source(soundfile.SoundFile):
+    """A sound file that stays where it is when told to go there; soundfile says so after each read, and FLAC decodes for it."""
+
+    def seek(self, frames: int, whence: int = soundfile.SEEK_SET) -> int:
+        """Moves the reading position; returns it in samples."""
+        if whence == soundfile.SEEK_SET and frames == super().seek(0, soundfile.SEEK_CUR):
+            return frames
+        position: int = super().seek(frames, whence)
+        return position
+
+
 def read_audio(file: str | IO[bytes], start: int = 0, num_samples: int = -1) -> tuple[Samples, int]:
     """Decodes `num_samples` samples from `start` (both at the file's own rate; -1: to the end), mixed down to mono.
 
@@ -24,7 +35,7 @@ def read_audio(file: str | IO[bytes], start: int = 0, num_samples: int = -1) -> 
 
     """
     try:
-        with soundfile.SoundFile(file) as source:
+        with _Source(file) as source:
             source.seek(start)
             samples = source.read(num_samples, dtype="float32", always_2d=True)
             sample_rate_hz = source.samplerate
@@ -35,7 +46,7 @@ def read_audio(file: str | IO[bytes], start: int = 0, num_samples: int = -1) -> 
     if len(samples) < num_samples:
         raise AudioError(f"ends {num_samples - len(samples)} samples early")
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
+    if not np.isfinite([mono.max(), mono.min()]).all():
         raise AudioError("holds NaN or infinite samples")
     return mono, sample_rate_hz
 

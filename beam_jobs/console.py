@@ -34,6 +34,8 @@ def progress(description: str, total: float, unit: str = "") -> Iterator[Advance
     """Shows a bar with rate and time left while the body runs; plain lines where there is no terminal."""
     started = time.monotonic()
     if not console.is_terminal:
+        if total == 1:
+            say(f"  {description} …")
         yield _plain_lines(description, total, unit, started)
         return
     columns = (

@@ -2,11 +2,21 @@
 
 import re
 import uuid
+from functools import lru_cache
 from typing import IO
 
 from apache_beam.io.aws.clients.s3.messages import S3ClientError
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+
+try:
+    import botocore.session
+except ImportError:
+    pass  # the extra `s3` is not installed
+else:
+    # Beam's S3 filesystem makes a boto3 session for every call, and each session reads botocore's descriptions of AWS anew:
+    # 0.1 s of CPU and more; 0.02 s with one loader for all. To be dropped when Beam's S3IO keeps its client.
+    botocore.session.create_loader = lru_cache(botocore.session.create_loader)
 
 STORAGE_ERRORS = (OSError, S3ClientError)
 """What Beam's filesystems raise; its BeamIOError is an OSError, its S3ClientError is not."""

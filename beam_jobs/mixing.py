@@ -9,6 +9,7 @@ Samples = NDArray[np.float32]
 
 PEAK_LIMIT = np.float32(32766 / 32768)
 SILENCE_DBFS = -120.0
+DOT_BLOCK = 8192
 
 
 def db_to_amplitude(gain_db: float) -> np.float32:
@@ -33,14 +34,17 @@ def mix(segments: Iterable[tuple[int, Samples]], num_samples: int) -> Samples:
 
 def to_pcm16(samples: Samples) -> NDArray[np.int16]:
     """Float samples in [-1, 1] as 16-bit ones, rounded to nearest."""
-    return np.rint(samples * np.float32(32768)).astype(np.int16)
+    scaled = samples * np.float32(32768)
+    return np.rint(scaled, out=scaled).astype(np.int16)
 
 
 def rms_dbfs(pcm16: NDArray[np.int16]) -> float:
     """Root mean square level in dB relative to full scale (1.0), at least -120 dB."""
     if not len(pcm16):
         return SILENCE_DBFS
-    samples = pcm16.astype(np.float64)
     # Squares of int16 and the sum of up to 2**23 of them are whole numbers below 2**53: exact, so the same on every machine.
-    power = float(np.dot(samples, samples)) / len(pcm16) / 32768**2
+    # In blocks that OpenBLAS leaves to one thread (it takes several from 10,000 values on): its threads spin on after the
+    # product and take the core from decoding, or from the next worker.
+    blocks = (pcm16[start : start + DOT_BLOCK].astype(np.float64) for start in range(0, len(pcm16), DOT_BLOCK))
+    power = sum(float(np.dot(block, block)) for block in blocks) / len(pcm16) / 32768**2
     return max(SILENCE_DBFS, 10 * float(np.log10(power))) if power > 0 else SILENCE_DBFS

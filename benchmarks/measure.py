@@ -19,7 +19,8 @@ SAMPLE_EVERY_S = 0.05
 
 @dataclass(frozen=True)
 class Run:
-    """One run. `seconds` on the clock counts from after the imports; CPU time and memory are the whole process tree's."""
+    """One run. The clock counts from after the imports, and CPU time too but for the job's worker processes, which are
+    counted whole; memory is the whole process tree's."""
 
     clips: int
     seconds: float
@@ -48,7 +49,7 @@ class Pair:
 
 
 def run(command: Sequence[str], log: Path) -> Run:
-    """Runs a command whose last line of output is {"seconds", "clips"} in JSON.
+    """Runs a command whose last line of output is {"seconds", "clips"} in JSON, with "cpu_s" where it counts its CPU time itself.
 
     Raises:
         RuntimeError: it failed; the message is the end of what it wrote.
@@ -66,7 +67,7 @@ def run(command: Sequence[str], log: Path) -> Run:
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{log.read_text()[-2000:]}")
     figures = json.loads(output.strip().splitlines()[-1])
-    return Run(figures["clips"], figures["seconds"], _children_cpu_s() - before, peak[0])
+    return Run(figures["clips"], figures["seconds"], figures.get("cpu_s", _children_cpu_s() - before), peak[0])
 
 
 def python(module: str, *arguments: object) -> list[str]:

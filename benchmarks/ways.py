@@ -5,6 +5,7 @@ Prints {"seconds", "clips"} for what comes after the imports, the corpus index a
 
 import argparse
 import json
+import resource
 import time
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def main() -> None:
 
         mode = "multi_processing" if arguments.workers else "in_memory"
         options = ["--runner=DirectRunner", f"--direct_running_mode={mode}", f"--direct_num_workers={arguments.workers or 1}"]
-        started = time.perf_counter()
+        started = _clocks()
         generate_clips(clips, index, str(arguments.output), options)
         number = arguments.clips
     else:
@@ -41,14 +42,22 @@ def main() -> None:
         if arguments.way == "article":
             from benchmarks import article_way
 
-            started = time.perf_counter()
+            started = _clocks()
             article_way.make_clips(drawn, index.root, arguments.output)
         else:
             from benchmarks import floor_way
 
-            started = time.perf_counter()
+            started = _clocks()
             floor_way.make_clips(drawn, index.root, arguments.output, 2 * clips.num_samples)
-    print(json.dumps({"seconds": time.perf_counter() - started, "clips": number}))
+    seconds, cpu_s = (after - before for after, before in zip(_clocks(), started, strict=True))
+    # Worker processes are not this one's to count: they may end after it has.
+    print(json.dumps({"seconds": seconds, "clips": number} | ({} if arguments.workers else {"cpu_s": cpu_s})))
+
+
+def _clocks() -> tuple[float, float]:
+    """Wall clock, and CPU time of this process and of the children that have ended (ffmpeg)."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return time.perf_counter(), sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 if __name__ == "__main__":

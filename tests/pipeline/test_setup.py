@@ -92,3 +92,23 @@ def test_the_lock_pins_every_package_by_hash_and_names_no_registry(root, name):
 def test_no_file_of_the_set_up_holds_a_registry_address(root):
     for path in (root / "Makefile", root / "pyproject.toml", *(root / "tools").iterdir()):
         assert not re.search(r"https?://\S*(pypi|simple|index|mirror)", path.read_text()), path
+
+
+@pytest.mark.skipif(
+    tuple(map(int, os.confstr("CS_GNU_LIBC_VERSION").split()[1].split("."))) >= (2, 39),
+    reason="this host's glibc is new enough, so nothing has to be fetched",
+)
+def test_an_old_glibc_without_apt_is_told_in_one_line(root: Path, tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "getconf", "cut", "sort", "head", "realpath", "basename"):
+        (tools / name).symlink_to(shutil.which(name))
+    venv = tmp_path / "venv"
+    venv.mkdir()
+
+    command = [shutil.which("bash"), root / "tools/private_glibc.sh", venv]
+    done = subprocess.run(command, env={"PATH": str(tools)}, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 2
+    assert re.fullmatch(r"setup: .*need glibc 2\.39 .*this host has .*apt.*\n", done.stderr)
+    assert not list(venv.iterdir())
