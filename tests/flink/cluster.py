@@ -159,27 +159,20 @@ class FlinkCluster:
         except OSError:
             return 0
 
-    def busy_taskmanagers(self, job: str) -> set[int]:
-        """Numbers of the TaskManagers that run a job's tasks now."""
-        running = (subtask for subtask in self._subtasks(job) if subtask["status"] == "RUNNING")
-        return {int(re.findall(r"^tm(\d+)-", subtask["taskmanager-id"])[0]) for subtask in running}
-
     def newest_job(self) -> dict[str, Any]:
         """What Flink says of the job that was started last: `jid`, `state`, …."""
         return max(self.rest("/jobs/overview")["jobs"], key=lambda job: job["start-time"])
 
     def num_restarts(self, job: str) -> int:
         """How often Flink started a job's tasks again; its metric of that name lags by 10 s."""
-        return max(int(subtask["attempt"]) for subtask in self._subtasks(job))
+        vertices = [vertex["id"] for vertex in self.rest(f"/jobs/{job}")["vertices"]]
+        subtasks = [subtask for vertex in vertices for subtask in self.rest(f"/jobs/{job}/vertices/{vertex}")["subtasks"]]
+        return max(int(subtask["attempt"]) for subtask in subtasks)
 
     def rest(self, path: str) -> Any:
         """An answer of Flink's REST API."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self._rest_port}{path}", timeout=10) as response:
             return json.load(response)
-
-    def _subtasks(self, job: str) -> list[dict[str, Any]]:
-        vertices = [vertex["id"] for vertex in self.rest(f"/jobs/{job}")["vertices"]]
-        return [subtask for vertex in vertices for subtask in self.rest(f"/jobs/{job}/vertices/{vertex}")["subtasks"]]
 
     def _java(self, name: str, main: str, *arguments: str, classpath: list[str] | None = None) -> None:
         settings = [f"-Dlog4j.configurationFile={self.folder}/log4j2.properties", f"-Djava.io.tmpdir={self.folder}/tmp"]

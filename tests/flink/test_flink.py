@@ -132,17 +132,14 @@ def test_a_killed_taskmanager_changes_nothing(
         job = pool.submit(generate_clips, clips, speech, str(output), cluster.beam_options)
         while len(finished_shards(output, expected)) < 3 and not job.done():
             time.sleep(0.01)
-        assert not job.done()
-        flink_job = cluster.newest_job()["jid"]
-        assert cluster.busy_taskmanagers(flink_job) == {0, 1}
-
         finished = finished_shards(output, expected)
         cluster.kill_taskmanager(0)
         killed_at = time.monotonic()
         info = job.result()
 
     print(f"\nkilled after {len(finished)} of {len(expected.shards)} shards; done {time.monotonic() - killed_at:.0f} s later")
-    assert cluster.num_restarts(flink_job) >= 1
+    assert 0 < len(finished) < len(expected.shards)
+    assert cluster.num_restarts(cluster.newest_job()["jid"]) >= 1
     assert info == expected
     assert checksums(str(output)) == promised(expected)
     assert not_whole == []
