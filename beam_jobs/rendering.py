@@ -77,7 +77,7 @@ def _read_speech(placement: Placement, corpus_root: str) -> tuple[Samples, int]:
         samples, rate_hz = _read(path, placement.offset, placement.num_samples)
         silent = _is_silent(samples)
         wholly_silent = silent and _is_silent(_read(path)[0])
-    except (AudioError, OSError) as error:
+    except AudioError as error:
         raise UnusableUtteranceError(utterance, str(error)) from None
     if silent:
         raise UnusableUtteranceError(utterance, "holds silence only", wholly_silent)

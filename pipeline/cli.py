@@ -162,9 +162,8 @@ def run(
     resolved = load_config(config, settings or ())
     if json_file:
         _check_writable(json_file)
-    with progress("loading", 1):
-        from pipeline.result import show
-        from pipeline.run import run as run_pipeline
+    from pipeline.result import show
+    from pipeline.run import run as run_pipeline
 
     result = run_pipeline(resolved, corpus, workdir)
     if json_file:
