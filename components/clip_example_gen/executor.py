@@ -19,7 +19,7 @@ from beam_jobs.errors import UserError, one_line_errors
 from beam_jobs.examples import RecordError, decode_clip, read_records
 from beam_jobs.files import create
 
-AGAIN = "remove the folder and generate the dataset again (`audio-gender run` or `audio-gender clips generate`)"
+AGAIN = "generate the dataset again: remove its folder, then give the same command"
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):

@@ -27,6 +27,7 @@ OWN_LINES = "|".join(
     (
         r"run \d{8}-\d{6} in .* \(library output: .*\)",
         r"[A-Z]\w+ +\d+\.\d s(  .*)?",  # a node
+        r"  loading TensorFlow and TFX …",
         r"  (speaking the demo corpus|mixing clips|training): .*",  # progress where there is no terminal
         r"Test speakers, whom the model never heard .*",
         r"[┏┃┡│└].*",
