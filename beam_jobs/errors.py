@@ -14,6 +14,7 @@ class UserError(Exception):
 _BEAM_LOGGERS = (
     "apache_beam.runners.common",
     "apache_beam.runners.portability.local_job_service",
+    "apache_beam.runners.portability.portable_runner",
     "apache_beam.runners.worker.sdk_worker",
 )
 

@@ -18,7 +18,7 @@ from beam_jobs.corpus.splits import split_speakers
 from beam_jobs.dataset import INFO_FILE, ShardInfo, shard_name
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, encode_clip, frame_record
-from beam_jobs.files import STORAGE_ERRORS, cause, create, move, read_text, remove, write_whole
+from beam_jobs.files import STORAGE_ERRORS, cause, create, move, read_text, remove, settle, write_whole
 from beam_jobs.planning import ClipPlan, ClipPlanner
 from beam_jobs.rendering import UnusableUtteranceError, render
 
@@ -105,6 +105,7 @@ class MakeShard(beam.DoFn):
                         num_bytes += len(part)
                     rows.append(_row(clip, shard, clips.classes))
                     redraws += plan.draws - 1
+                settle(file)
             info = ShardInfo(
                 split=shard.split, file=shard.file, num_records=len(rows), num_bytes=num_bytes, sha256=digest.hexdigest()
             )
