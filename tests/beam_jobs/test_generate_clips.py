@@ -492,3 +492,17 @@ def test_too_much_bad_audio_fails_the_job_and_says_so(
 def test_without_bad_audio_the_list_is_empty(dataset: Path) -> None:
     assert read_dataset_info(str(dataset)).rejected == 0
     assert (dataset / "rejected.csv").read_text() == "path,reason\n"
+
+
+def test_a_ready_index_stands_in_for_a_corpus_that_lies_elsewhere(
+    tmp_path: Path, corpus: Path, index: SpeakerIndex, dataset: Path, make_config: MakeConfig
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"clips": make_config().model_dump(mode="json")}))
+    (tmp_path / "index.json").write_text(index.to_json())
+    moved = shutil.copytree(corpus, tmp_path / "elsewhere")
+    arguments = ["--config", config, "--index", tmp_path / "index.json", "--corpus", moved, "--output", tmp_path / "clips"]
+
+    assert main([str(argument) for argument in arguments]) == 0
+
+    assert checksums(tmp_path / "clips", "*.tfrecord") == checksums(dataset, "*.tfrecord")
