@@ -11,7 +11,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+# A log file has no width of its own, and 80 columns would break tables.
+console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else 120)
 """Where people read. Results for scripts go to stdout or to files instead."""
 
 PLAIN_PROGRESS_EVERY_S = 10.0

@@ -72,7 +72,7 @@ def show(result: RunResult) -> None:
     table.add_column("slice", no_wrap=True)
     for column in ("clips", "accuracy", *(f"AUC {name}" for name in result.classes)):
         table.add_column(column, justify="right")
-    table.add_column("confusion", justify="right")
+    table.add_column("confusion", justify="right", no_wrap=True)
     for name, metrics in result.metrics.items():
         table.add_row(
             name,

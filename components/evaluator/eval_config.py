@@ -38,7 +38,8 @@ def eval_config(gate: GateConfig, classes: Sequence[str], has_baseline: bool) ->
     auc = config_pb2.MetricConfig(
         class_name="AUC", config='{"name": "auc"}', per_slice_thresholds=[_at_least(gate.min_auc, overall)]
     )
-    matrix = config_pb2.MetricConfig(class_name="MultiClassConfusionMatrixAtThresholds", config='{"thresholds": [0.5]}')
+    # Above 0 every clip counts for its most probable class; at 0.5 one of three classes may not get there.
+    matrix = config_pb2.MetricConfig(class_name="MultiClassConfusionMatrixAtThresholds", config='{"thresholds": [0.0]}')
     count = config_pb2.MetricConfig(class_name="ExampleCount", config='{"name": "clips"}')
     names = [spec.name for spec in models]
     binarize = config_pb2.BinarizationOptions(class_ids={"values": list(range(len(classes)))})

@@ -32,7 +32,7 @@ def _metrics(by_class: Mapping[str, Any], classes: Sequence[str]) -> dict[str, A
     cells = [[0] * len(classes) for _ in classes]
     for entry in matrix["matrices"][0]["entries"]:
         predicted = entry.get("predictedClassId", 0)
-        if predicted >= 0:  # TFMA's -1: no class reached the threshold
+        if predicted >= 0:  # TFMA's -1: no probability is above 0, as of a model that scores NaN
             cells[entry.get("actualClassId", 0)][predicted] = round(entry["numWeightedExamples"])
     # TFMA gives 0 for the AUC of a class that all clips of a slice have, or none has; it is not defined there.
     with_label = [sum(row) for row in cells]
