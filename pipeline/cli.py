@@ -56,6 +56,28 @@ def corpus_synth(
     say(f"next: .venv/bin/audio-gender corpus info {folder}")
 
 
+@corpus_app.command("fetch")
+def corpus_fetch(
+    subsets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SUBSET",
+            help="dev-clean, dev-other, test-clean, test-other, train-clean-100, train-clean-360 or train-other-500; "
+            "of Mini LibriSpeech dev-clean-2 or train-clean-5.",
+        ),
+    ],
+    dest: Annotated[Path, typer.Option(metavar="DIR", help="Folder to download into; the corpus is DIR/LibriSpeech.")],
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Mirror that holds URL/12/dev-clean.tar.gz; else OpenSLR.")
+    ] = None,
+) -> None:
+    """Download subsets of LibriSpeech; give the same command again to go on where it stopped."""
+    from beam_jobs.corpus.fetch import BASE_URL, fetch_subsets
+
+    root = fetch_subsets(subsets, dest, base_url or BASE_URL)
+    say(f"next: .venv/bin/audio-gender corpus info {root}")
+
+
 @corpus_app.command("info")
 def corpus_info(
     root: Annotated[str, typer.Argument(help="Corpus root, the folder that holds SPEAKERS.TXT.")],

@@ -1,0 +1,372 @@
+"""Fetches subsets of LibriSpeech (Panayotov et al., 2015) and Mini LibriSpeech from OpenSLR or a mirror of it.
+
+DIR/<subset>.tar.gz.part              what has been downloaded so far; the next run goes on at its end
+DIR/<subset>.tar.gz                   downloaded, with the published MD5; deleted when it is unpacked
+DIR/LibriSpeech/.<subset>.unpacking/  being unpacked
+DIR/LibriSpeech/<subset>/             whole: renamed into place with its marker `.completed`
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+import urllib3
+from urllib3.util import Retry
+
+from beam_jobs.console import progress, say
+from beam_jobs.corpus.archives import md5, unpack
+from beam_jobs.corpus.librispeech import SPEAKER_LIST, read_speaker_list
+from beam_jobs.errors import UserError
+
+BASE_URL = "https://www.openslr.org/resources"
+CORPUS_FOLDER = "LibriSpeech"
+MARKER = ".completed"
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A published archive of one subset; `resource` is its number at OpenSLR."""
+
+    subset: str
+    resource: int
+    num_bytes: int
+    md5: str
+
+    @property
+    def name(self) -> str:
+        """Its file name."""
+        return f"{self.subset}.tar.gz"
+
+
+# MD5: OpenSLR's resources/12/md5sum.txt and resources/31/md5sum.txt, as quoted alike by DeepSpeech's (PaddlePaddle) and
+# NVIDIA's recipes, among others. Sizes: tensorflow_datasets' url_checksums/librispeech.txt and Kaldi's
+# download_and_untar.sh; those of resource 31 as observed beside these MD5s by two users of it.
+ARCHIVES = {
+    archive.subset: archive
+    for archive in (
+        Archive("dev-clean", 12, 337_926_286, "42e2234ba48799c1f50f24a7926300a1"),
+        Archive("dev-other", 12, 314_305_928, "c8d0bcc9cca99d4f8b62fcc847357931"),
+        Archive("test-clean", 12, 346_663_984, "32fa31d27d2e1cad72775fee3f4849a9"),
+        Archive("test-other", 12, 328_757_843, "fb5a50374b501bb3bac4815ee91d3135"),
+        Archive("train-clean-100", 12, 6_387_309_499, "2a93770f6d5c6c964bc36631d331a522"),
+        Archive("train-clean-360", 12, 23_049_477_885, "c0e676e450a7ff2f54aeade5171606fa"),
+        Archive("train-other-500", 12, 30_593_501_606, "d1a0fd59409feb2c614ce4d30c387708"),
+        Archive("dev-clean-2", 31, 126_046_265, "6d7ab67ac6a1d2c993d050e16d61080d"),
+        Archive("train-clean-5", 31, 332_954_390, "5df7d4e78065366204ca6845bb08f490"),
+    )
+}
+
+# FLAC hardly compresses: unpacked, a subset is its archive and the rest of each file's last disk block.
+EXPECTED_GROWTH = 1.1
+MAX_GROWTH = 2
+MAX_HEADER_BYTES = 64 << 20
+
+RETRY_STATUS = (429, 500, 502, 503, 504)
+# A connection that brought this much is no failure in a row with those before it.
+PROGRESS_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 18
+_CONTENT_RANGE = re.compile(r"bytes (?P<start>\d{1,18})-\d+/(?:(?P<total>\d{1,18})|\*)")
+_CONTENT_LENGTH = re.compile(r"(?P<start>)(?P<total>\d{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a silent server is waited for, and how often it is asked again, after 0, 2, 4, 8, … times `backoff_s`."""
+
+    timeout_s: float = 30
+    retries: int = 7
+    backoff_s: float = 1
+
+
+class _TryAgainError(Exception):
+    """Passing trouble, in words; `response` may say how long to wait."""
+
+    def __init__(self, reason: str, response: requests.Response | None = None) -> None:
+        super().__init__(reason)
+        self.response = response
+
+
+def fetch_subsets(subsets: Sequence[str], dest: Path, base_url: str = BASE_URL, patience: Patience | None = None) -> Path:
+    """Downloads, checks and unpacks what is not there yet, and returns the corpus's root, `dest`/LibriSpeech.
+
+    However it was stopped, the same call goes on from there. A subset appears whole or not at all.
+
+    Args:
+        subsets: names out of `ARCHIVES`.
+        dest: the folder for archives and corpus.
+        base_url: the folder of the server that holds 12/dev-clean.tar.gz and so on.
+        patience: with a server that fails; None for the default.
+
+    Raises:
+        UserError: an unknown subset, no room, an address that serves no such archive or nothing for a while, or an
+            archive that is not what was published.
+
+    """
+    if unknown := [subset for subset in subsets if subset not in ARCHIVES]:
+        raise UserError(f"no subset {unknown[0]!r}; there are {', '.join(ARCHIVES)}")
+    if not re.match(r"https?://[^/]", base_url):
+        raise UserError(f"{base_url!r} is no base URL; it starts with https:// or http:// and a host, as {BASE_URL}")
+    root = dest / CORPUS_FOLDER
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _alone_in(dest):
+            missing = []
+            for archive in (ARCHIVES[subset] for subset in dict.fromkeys(subsets)):
+                if _is_complete(root, archive):
+                    _tidy(dest, archive)
+                    say(f"{archive.subset}: complete already")
+                else:
+                    missing.append(archive)
+            _check_room(dest, missing)
+            for archive in missing:
+                url = f"{base_url.rstrip('/')}/{archive.resource}/{archive.name}"
+                _download_and_check(archive, url, dest, patience or Patience())
+                files = _unpack(archive, dest)
+                say(f"{archive.subset}: {files} utterances in {root / archive.subset}")
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here")
+        raise
+    except OSError as error:
+        where = error.filename or dest
+        raise UserError(
+            f"{where}: cannot be used ({error.strerror or error}); mend that and give the same command again"
+        ) from error
+    return root
+
+
+@contextlib.contextmanager
+def _alone_in(dest: Path) -> Iterator[None]:
+    # Two processes that write to one file would both fail its checksum. The system drops the lock when its holder dies.
+    folder = os.open(dest, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{dest}: another `corpus fetch` is at work here; wait for it or name another folder") from None
+        yield
+    finally:
+        os.close(folder)
+
+
+def _check_room(dest: Path, archives: Sequence[Archive]) -> None:
+    """Raises UserError unless archives and subsets fit, one after the other, each archive deleted once it is unpacked."""
+    needed = held = 0
+    for archive in archives:
+        there = _size(_part(dest, archive)) or _size(dest / archive.name)
+        unpacked = round(archive.num_bytes * EXPECTED_GROWTH)
+        needed = max(needed, held + archive.num_bytes - there + unpacked)
+        held += unpacked - there
+    if (free := _free_bytes(dest)) < needed:
+        names = ", ".join(archive.subset for archive in archives)
+        raise UserError(
+            f"{dest}: {free / 1e9:.1f} GB free, and {names} and the archives need {needed / 1e9:.1f} GB; "
+            "free space or name another folder"
+        )
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _part(dest: Path, archive: Archive) -> Path:
+    return dest / f"{archive.name}.part"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _download_and_check(archive: Archive, url: str, dest: Path, patience: Patience) -> None:
+    whole, part = dest / archive.name, _part(dest, archive)
+    # A whole archive may be a user's own download, or be cut since: it takes the same way as a partial one.
+    if whole.exists():
+        whole.replace(part)
+    while True:
+        in_pieces = _download(archive, url, part, patience)
+        with progress(f"checking {archive.name}", archive.num_bytes / 1e6, "MB") as advance:
+            found = md5(part, lambda num_bytes: advance(num_bytes / 1e6))
+        if found == archive.md5:
+            part.replace(whole)
+            return
+        part.unlink()
+        if not in_pieces:
+            raise UserError(
+                f"{url}: MD5 {found}, where {archive.md5} is published; the download was deleted; try a mirror by --base-url"
+            )
+        say(f"  {archive.name}: its pieces do not fit together (another MD5 than published); from the start once more")
+
+
+def _download(archive: Archive, url: str, part: Path, patience: Patience) -> bool:
+    """Downloads until `part` has the archive's size; says whether more than one connection contributed."""
+    if _size(part) > archive.num_bytes:
+        part.unlink()
+    policy = Retry(total=patience.retries, backoff_factor=patience.backoff_s, backoff_max=60, retry_after_max=60)
+    retries, best = policy, _size(part)
+    connections = 1 if best else 0
+    with requests.Session() as session:
+        # Ranges count the file's own bytes, not those of a compressed transfer.
+        session.headers["Accept-Encoding"] = "identity"
+        while _size(part) < archive.num_bytes:
+            connections += 1
+            response = None
+            try:
+                _receive(session, url, archive, part, patience.timeout_s)
+                continue
+            except _TryAgainError as error:
+                reason, response = str(error), error.response
+            except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
+                reason = _in_words(error, patience)
+            except requests.RequestException as error:
+                raise UserError(f"{url}: cannot be asked for ({error}); check --base-url") from None
+            if (have := _size(part)) >= best + PROGRESS_BYTES:
+                retries, best = policy, have
+            try:
+                retries = retries.increment("GET", url)
+            except urllib3.exceptions.MaxRetryError:
+                raise UserError(
+                    f"{url}: {reason}, {patience.retries + 1} times in a row; what has come is kept: "
+                    "give the same command again later, or a mirror by --base-url"
+                ) from None
+            wait_s = _wait_s(retries, response)
+            say(f"  {archive.name}: {reason}; {have / 1e6:.1f} MB are here; again {f'in {wait_s:.0f} s' if wait_s else 'now'}")
+            time.sleep(wait_s)
+    return connections > 1
+
+
+def _receive(session: requests.Session, url: str, archive: Archive, part: Path, timeout_s: float) -> None:
+    """Asks for what `part` lacks, and appends what comes; where the server sends the whole file, starts `part` again."""
+    have = _size(part)
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    with session.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
+        status = response.status_code
+        if status in RETRY_STATUS:
+            raise _TryAgainError(f"the server answers {status} {response.reason}", response)
+        start, total = _span(response)
+        if have and (status == 416 or (status == 206 and start != have)):
+            part.unlink()
+            raise _TryAgainError("the server does not go on where it was asked to")
+        if status != (206 if start else 200):
+            raise UserError(f"{url}: the server answers {status} {response.reason}; check --base-url")
+        if total not in (None, archive.num_bytes):
+            raise UserError(f"{url}: {total} bytes, where {archive.num_bytes} are published; try a mirror by --base-url")
+        size = f"{archive.num_bytes / 1e6:.0f} MB"
+        title = f"fetching {archive.name}, " + (f"the rest of {size}" if start else size)
+        with part.open("ab" if start else "wb") as file, progress(title, (archive.num_bytes - start) / 1e6, "MB") as advance:
+            # read1 hands over what has come: where the connection breaks, nothing of it is lost.
+            while block := response.raw.read1(_BLOCK_BYTES, decode_content=False):
+                start += len(block)
+                if start > archive.num_bytes:
+                    raise UserError(f"{url}: more than the published {archive.num_bytes} bytes; try a mirror by --base-url")
+                file.write(block)
+                advance(len(block) / 1e6)
+    if start < archive.num_bytes:
+        raise _TryAgainError("the connection broke off")
+
+
+def _span(response: requests.Response) -> tuple[int, int | None]:
+    """Where in the file the answer starts, and the file's size where the server tells it (RFC 9110, 14.4)."""
+    name, pattern = ("Content-Range", _CONTENT_RANGE) if response.status_code == 206 else ("Content-Length", _CONTENT_LENGTH)
+    found = pattern.fullmatch(response.headers.get(name, ""))
+    return (int(found["start"] or 0), int(found["total"]) if found["total"] else None) if found else (0, None)
+
+
+def _in_words(error: BaseException, patience: Patience) -> str:
+    cause = error
+    while inner := cause.__cause__ or cause.__context__:
+        cause = inner
+    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError) or isinstance(cause, TimeoutError):
+        return f"no answer within {patience.timeout_s:g} s"
+    said = getattr(cause, "strerror", None) or "the connection broke off"
+    return f"{said[0].lower()}{said[1:]}"
+
+
+def _wait_s(retries: Retry, response: requests.Response | None) -> float:
+    asked = None
+    if response is not None:
+        with contextlib.suppress(urllib3.exceptions.InvalidHeader):
+            asked = retries.get_retry_after(response.raw)
+    return asked or retries.get_backoff_time()
+
+
+def _unpack(archive: Archive, dest: Path) -> int:
+    """Unpacks a checked archive, renames the subset into place and deletes the archive; returns the number of FLAC files."""
+    root, whole = dest / CORPUS_FOLDER, dest / archive.name
+    unpacking = _unpacking(root, archive)
+    if unpacking.exists():
+        shutil.rmtree(unpacking)
+    try:
+        with progress(f"unpacking {archive.name}", archive.num_bytes / 1e6, "MB") as advance:
+            max_bytes = MAX_GROWTH * archive.num_bytes + MAX_HEADER_BYTES
+            unpack(whole, unpacking, max_bytes, lambda num_bytes: advance(num_bytes / 1e6))
+        subset, target = unpacking / CORPUS_FOLDER / archive.subset, root / archive.subset
+        if not subset.is_dir():
+            raise UserError(f"{whole}: holds no {CORPUS_FOLDER}/{archive.subset}; delete it and fetch it from another mirror")
+        num_files, num_bytes = _audio(subset)
+        _add_lists(unpacking / CORPUS_FOLDER, root)
+        marker = {"archive": archive.name, "md5": archive.md5, "flac_files": num_files, "flac_bytes": num_bytes}
+        (subset / MARKER).write_text(json.dumps(marker) + "\n")
+        if target.exists():
+            shutil.rmtree(target)
+        subset.rename(target)
+    except BaseException:
+        shutil.rmtree(unpacking, ignore_errors=True)
+        raise
+    _tidy(dest, archive)
+    return num_files
+
+
+def _unpacking(root: Path, archive: Archive) -> Path:
+    # Hidden: who reads the corpus meanwhile does not take it for a subset.
+    return root / f".{archive.subset}.unpacking"
+
+
+def _tidy(dest: Path, archive: Archive) -> None:
+    """Deletes what a complete subset does not need any more."""
+    for path in (dest / archive.name, _part(dest, archive)):
+        path.unlink(missing_ok=True)
+    if (unpacking := _unpacking(dest / CORPUS_FOLDER, archive)).exists():
+        shutil.rmtree(unpacking)
+
+
+def _is_complete(root: Path, archive: Archive) -> bool:
+    """Whether the marker is there, is of this archive, and no audio has gone since."""
+    folder = root / archive.subset
+    try:
+        marker = json.loads((folder / MARKER).read_text())
+        expected = marker["md5"], marker["flac_files"], marker["flac_bytes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return (root / SPEAKER_LIST).is_file() and (archive.md5, *_audio(folder)) == expected
+
+
+def _audio(folder: Path) -> tuple[int, int]:
+    sizes = [path.stat().st_size for path in folder.glob("*/*/*.flac")]
+    return len(sizes), sum(sizes)
+
+
+def _add_lists(source: Path, root: Path) -> None:
+    """Moves SPEAKERS.TXT and the other lists beside the subsets; of those that are there, speakers are added to theirs."""
+    speakers = root / SPEAKER_LIST
+    if speakers.exists() and (source / SPEAKER_LIST).exists():
+        known, new = read_speaker_list(speakers), read_speaker_list(source / SPEAKER_LIST)
+        if differing := sorted(id for id in known.keys() & new.keys() if known[id] != new[id]):
+            raise UserError(
+                f"{speakers}: speaker {differing[0]} is annotated {known[differing[0]]}, and {new[differing[0]]} in the archive; "
+                "name another folder"
+            )
+        if missing := new.keys() - known.keys():
+            lines = (source / SPEAKER_LIST).read_bytes().split(b"\n")
+            added = [line for line in lines if line.split(b"|")[0].decode("utf-8-sig").strip() in missing]
+            (source / SPEAKER_LIST).write_bytes(b"\n".join([speakers.read_bytes().rstrip(b"\n"), *added, b""]))
+            (source / SPEAKER_LIST).replace(speakers)
+    for path in source.iterdir():
+        if path.is_file() and not (root / path.name).exists():
+            path.rename(root / path.name)
