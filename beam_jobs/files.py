@@ -45,10 +45,13 @@ def settle(file: IO[bytes]) -> None:
     A file that is renamed before its content is on disk may be found empty after a power failure. And a job writes far more
     than memory holds: pages that nobody reads again would push the corpus out, and cost a new one for each that is written.
     """
-    if hasattr(file, "fileno"):
-        file.flush()
-        os.fdatasync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    try:
+        descriptor = file.fileno()
+    except OSError:  # io.UnsupportedOperation: not a local file
+        return
+    file.flush()
+    os.fdatasync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def write_whole(path: str, content: bytes, temporary_folder: str | None = None) -> None:
