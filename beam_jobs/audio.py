@@ -1,12 +1,21 @@
 """Decoding and resampling: from a file of any rate, depth and channel count to mono float samples."""
 
+import shutil
+from pathlib import PurePath
 from typing import IO
 
 import numpy as np
 import soundfile
 import soxr
 
+from beam_jobs.errors import UserError
 from beam_jobs.mixing import Samples
+
+LIBSNDFILE_SUFFIXES = ("", ".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".sph", ".w64", ".wav")
+"""Names that end so are decoded by libsndfile; all others by ffmpeg, through pydub."""
+
+# What libsndfile reports for a FLAC whose header leaves the length open, as a streaming encoder writes it (SF_COUNT_MAX).
+UNKNOWN_LENGTH = 2**63 - 1
 
 
 class AudioError(ValueError):
@@ -24,23 +33,33 @@ class _Source(soundfile.SoundFile):
         return position
 
 
-def read_audio(file: str | IO[bytes], start: int = 0, num_samples: int = -1) -> tuple[Samples, int]:
+def read_audio(file: str | IO[bytes], start: int = 0, num_samples: int = -1, name: str | None = None) -> tuple[Samples, int]:
     """Decodes `num_samples` samples from `start` (both at the file's own rate; -1: to the end), mixed down to mono.
+
+    Who decodes follows from the name's ending alone, so that a machine without ffmpeg makes no other clips but none.
+
+    Args:
+        file: a path, or an open file.
+        start: the first sample.
+        num_samples: how many.
+        name: an open file's name.
 
     Returns:
         float32 samples in [-1, 1], and the sample rate in Hz.
 
     Raises:
         AudioError: not decodable, cut off before the part asked for ends, empty, or holding NaN or infinity.
+        UserError: ffmpeg is needed and not installed.
 
     """
-    try:
-        with _Source(file) as source:
-            source.seek(start)
-            samples = source.read(num_samples, dtype="float32", always_2d=True)
-            sample_rate_hz = source.samplerate
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"cannot be decoded: {_reason(error)}") from None
+    name = name or (file if isinstance(file, str) else "")
+    if needs_ffmpeg(name):
+        if not ffmpeg_is_there():
+            raise UserError(f"{name}: {NO_FFMPEG}")
+        samples, sample_rate_hz = _decode_by_ffmpeg(file)
+        samples = samples[start : start + num_samples if num_samples >= 0 else None]
+    else:
+        samples, sample_rate_hz = _decode_by_libsndfile(file, start, num_samples)
     if not len(samples):
         raise AudioError("holds no samples")
     if len(samples) < num_samples:
@@ -49,6 +68,84 @@ def read_audio(file: str | IO[bytes], start: int = 0, num_samples: int = -1) -> 
     if not np.isfinite([mono.max(), mono.min()]).all():
         raise AudioError("holds NaN or infinite samples")
     return mono, sample_rate_hz
+
+
+def measure_audio(path: str) -> tuple[int, int]:
+    """Length in samples and sample rate in Hz; from the header, or by decoding the file where that does not say.
+
+    Raises:
+        AudioError: not decodable, empty, of unknown length, or ffmpeg is needed and not installed.
+
+    """
+    if needs_ffmpeg(path):
+        if not ffmpeg_is_there():
+            raise AudioError(NO_FFMPEG)
+        samples, sample_rate_hz = read_audio(path)
+        return len(samples), sample_rate_hz
+    try:
+        with soundfile.SoundFile(path) as source:
+            num_samples, sample_rate_hz = source.frames, source.samplerate
+            # libsndfile then guesses the length from the file's size.
+            if source.format == "MP3" and not _mp3_says_its_length(path):
+                num_samples = len(read_audio(path)[0])
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"cannot be opened as audio: {error.error_string.rstrip('.')}") from None
+    except RuntimeError as error:
+        raise AudioError(f"cannot be opened as audio: {_reason(error)}") from None
+    if num_samples == 0:
+        raise AudioError("holds no samples")
+    if num_samples == UNKNOWN_LENGTH:
+        raise AudioError("its header does not say how long it is")
+    return num_samples, sample_rate_hz
+
+
+def _mp3_says_its_length(path: str) -> bool:
+    """Whether the first frame, after ID3v2 tags, holds a Xing, Info or VBRI header."""
+    with open(path, "rb") as file:  # noqa: PTH123 (a path as text, as libsndfile takes it)
+        head = file.read(10)
+        # ID3v2: the tag's size stands in four bytes of seven bits.
+        size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False))
+        file.seek(10 + size if head.startswith(b"ID3") else 0)
+        frame = file.read(256)
+    return any(name in frame for name in (b"Xing", b"Info", b"VBRI"))
+
+
+NO_FFMPEG = "needs ffmpeg, which is not installed (Debian: apt-get install ffmpeg)"
+
+
+def needs_ffmpeg(name: str) -> bool:
+    """Whether a file of this name is left to ffmpeg."""
+    return PurePath(name).suffix.lower() not in LIBSNDFILE_SUFFIXES
+
+
+def ffmpeg_is_there() -> bool:
+    """Whether ffmpeg and ffprobe, which pydub asks for a file's format, are on the PATH."""
+    return bool(shutil.which("ffmpeg") and shutil.which("ffprobe"))
+
+
+def _decode_by_libsndfile(file: str | IO[bytes], start: int, num_samples: int) -> tuple[Samples, int]:
+    try:
+        with _Source(file) as source:
+            # A frame of an MP3 needs bits of those before it: mpg123 complains when it lands among them.
+            _ = source.read(start) if source.format == "MP3" else source.seek(start)
+            return source.read(num_samples, dtype="float32", always_2d=True), source.samplerate
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise AudioError(f"cannot be decoded: {_reason(error)}") from None
+
+
+def _decode_by_ffmpeg(file: str | IO[bytes]) -> tuple[Samples, int]:
+    from pydub import AudioSegment
+    from pydub.exceptions import CouldntDecodeError
+
+    try:
+        # Without -nostdin ffmpeg would read what is typed.
+        segment = AudioSegment.from_file(file, parameters=["-nostdin"] if isinstance(file, str) else None)
+    except (CouldntDecodeError, FileNotFoundError) as error:
+        raise AudioError(f"cannot be decoded: {_reason(error)}") from None
+    except (IndexError, KeyError, TypeError) as error:
+        raise AudioError("cannot be decoded: no audio in it") from error  # pydub expects some in what ffprobe lists
+    samples = np.array(segment.get_array_of_samples()).reshape(-1, segment.channels)
+    return samples.astype(np.float32) / np.float32(2 ** (8 * segment.sample_width - 1)), segment.frame_rate
 
 
 def _reason(error: Exception) -> str:

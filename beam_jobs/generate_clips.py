@@ -23,7 +23,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_jobs.config import SPLITS, ClipsConfig, load_section
 from beam_jobs.console import console, progress, say
 from beam_jobs.corpus.index import SpeakerIndex
-from beam_jobs.corpus.librispeech import read_librispeech
+from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
 from beam_jobs.describe_dataset import check_rejected, describe_dataset
 from beam_jobs.errors import UserError, one_line_errors
@@ -163,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the job from the command line; unknown options go to Beam. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--config", required=True, help="YAML file with a `clips` section")
-    parser.add_argument("--corpus", required=True, help="corpus root (LibriSpeech layout)")
+    parser.add_argument("--corpus", required=True, help="corpus root (layouts: docs/corpora.md)")
     parser.add_argument("--index", help="speaker index (`corpus info --json`), for a corpus that is not a local folder")
     parser.add_argument("--output", required=True, help="dataset folder to make")
     parser.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="override a single key")
@@ -171,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     try:
         clips = load_section(ClipsConfig, "clips", arguments.config, arguments.set)
-        index = _read_index(arguments.index, arguments.corpus) if arguments.index else read_librispeech(arguments.corpus)
+        index = _read_index(arguments.index, arguments.corpus) if arguments.index else read_corpus(arguments.corpus)
         info = generate_clips(clips, index, arguments.output, beam_options)
     except UserError as error:
         console.print(f"error: {error}", markup=False)

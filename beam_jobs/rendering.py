@@ -100,4 +100,4 @@ def _read(path: str, offset: int = 0, num_samples: int = -1) -> tuple[Samples, i
         if FileSystems.exists(path):
             raise
         raise AudioError("is not there") from None
-    return read_audio(io.BytesIO(content), offset, num_samples)
+    return read_audio(io.BytesIO(content), offset, num_samples, path)

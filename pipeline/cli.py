@@ -5,9 +5,9 @@ import datetime
 import json
 import os
 import sys
-from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -25,6 +25,7 @@ clips_app = typer.Typer(no_args_is_help=True, help="Training clips.")
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(clips_app, name="clips")
 
+CorpusRoot = Annotated[str, typer.Argument(help="Corpus folder: LibriSpeech, Common Voice, VoxCeleb or utterances.csv.")]
 Config = Annotated[Path, typer.Option(help="YAML file, such as pipeline/configs/demo.yaml.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key of the YAML file.")]
 WorkFolder = Annotated[Path, typer.Option("--workdir", help="Folder for everything that runs make.")]
@@ -80,38 +81,67 @@ def corpus_fetch(
 
 @corpus_app.command("info")
 def corpus_info(
-    root: Annotated[str, typer.Argument(help="Corpus root, the folder that holds SPEAKERS.TXT.")],
+    root: CorpusRoot,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the speaker index to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with the figures and histograms to this file.")] = None,
 ) -> None:
-    """Print speakers, utterances and minutes by label and subset."""
-    from beam_jobs.corpus.librispeech import read_librispeech
+    """Say which layout a corpus has; print speakers, utterances and minutes by label and subset."""
+    from beam_jobs.corpus.readers import read_corpus_with_bar, recognise
+    from beam_jobs.corpus.summary import by_subset_and_label
     from pipeline.result import print_table
 
-    index = read_librispeech(root)
-    groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for speaker in index.speakers:
-        groups[speaker.subset, speaker.label].append(speaker)
-    rows = [_corpus_row(subset, label, members) for (subset, label), members in sorted(groups.items())]
+    reader = recognise(root)
+    kind = f"{reader.name} ({reader.marker} and {reader.layout})"
+    say(f"recognised as {kind}")
+    index = read_corpus_with_bar(root)
     print_table(
         f"Corpus {root}",
         ("subset", "label", "speakers", "utterances", "minutes"),
-        [*rows, _corpus_row("all", "", list(index.speakers))],
+        [
+            (group.subset, group.label, str(group.speakers), str(group.utterances), f"{group.minutes:.1f}")
+            for group in by_subset_and_label(index)
+        ],
         left=2,
     )
+    if index.unlabelled:
+        say(f"speakers without a usable label, left out ({len(index.unlabelled)}): {_some(index.unlabelled)}")
     if index.unlisted:
-        say(f"not in SPEAKERS.TXT, left out: {', '.join(index.unlisted[:10])}{' …' if len(index.unlisted) > 10 else ''}")
+        say(f"folders of speakers not in {reader.marker}, left out ({len(index.unlisted)}): {_some(index.unlisted)}")
     for item in index.rejected[:10]:
         console.print(f"unusable, left out: {item.path}: {item.reason}", markup=False)
     if len(index.rejected) > 10:
         say(f"… and {len(index.rejected) - 10} more unusable files (all are in the index: --json FILE)")
     if json_file:
         _write(json_file, index.to_json())
+    if html:
+        from beam_jobs.corpus.pages import figures_page
+
+        _write(html, figures_page(index, kind), "--html")
+        say(f"next: open {html} in a browser")
 
 
-def _corpus_row(subset: str, label: str, speakers: list[Any]) -> tuple[str, ...]:
-    utterances = sum(len(speaker.utterances) for speaker in speakers)
-    minutes = sum(speaker.duration_s for speaker in speakers) / 60
-    return subset, label, str(len(speakers)), str(utterances), f"{minutes:.1f}"
+def _some(names: Sequence[str]) -> str:
+    # Common Voice's ids have 128 digits.
+    shown = ", ".join(name if len(name) <= 40 else f"{name[:16]}…" for name in names[:10])
+    return shown + (", …" if len(names) > 10 else "")
+
+
+@corpus_app.command("listen")
+def corpus_listen(
+    root: CorpusRoot,
+    number: Annotated[int, typer.Option("-n", min=1, help="Utterances on the page.")] = 10,
+    html: Annotated[Path, typer.Option(help="Page to write.")] = Path("corpus.html"),
+    seed: Annotated[int, typer.Option(min=0, help="Which utterances are drawn.")] = 0,
+) -> None:
+    """Write a page with some utterances to hear and to see: waveform and mel spectrogram."""
+    from beam_jobs.corpus.readers import read_corpus_with_bar
+
+    index = read_corpus_with_bar(root)
+    with progress("drawing the page", 1):
+        from beam_jobs.corpus.pages import listening_page
+
+        _write(html, listening_page(index, number, seed), "--html")
+    say(f"next: open {html} in a browser to hear and see {number} utterances")
 
 
 @clips_app.command("generate", context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
@@ -123,13 +153,13 @@ def clips_generate(
     settings: Settings = None,
 ) -> None:
     """Mix clips into a dataset folder; options for Beam follow after `--`."""
-    from beam_jobs.corpus.librispeech import read_librispeech
+    from beam_jobs.corpus.readers import read_corpus_with_bar
     from beam_jobs.generate_clips import generate_clips
     from pipeline.config import load_config
     from pipeline.result import print_table
 
     resolved = load_config(config, settings or ())
-    index = read_librispeech(corpus, resolved.corpus.subsets)
+    index = read_corpus_with_bar(corpus, resolved.corpus.subsets)
     info = generate_clips(resolved.clips, index, output, context.args or resolved.beam.clips)
     rows = [(split, *(str(counts[name]) for name in info.classes)) for split, counts in info.counts.items()]
     print_table(f"Dataset {output}", ("split", *info.classes), rows)
@@ -229,8 +259,8 @@ def _check_writable(path: Path) -> None:
         raise UserError(f"{path}: cannot be written; give another file to --json")
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, option: str = "--json") -> None:
     try:
-        path.write_text(text + "\n")
+        path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); give another file to --json") from None
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give another file to {option}") from None

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from beam_jobs.console import console, noise_to, progress, say
 from beam_jobs.corpus.index import SpeakerIndex
-from beam_jobs.corpus.librispeech import read_librispeech
+from beam_jobs.corpus.readers import read_corpus_with_bar
 from beam_jobs.corpus.synthetic import synthesise_corpus
 from beam_jobs.dataset import INFO_FILE, fingerprint
 from beam_jobs.errors import UserError
@@ -66,7 +66,7 @@ def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> Spe
         with progress("speaking the demo corpus", synth.num_speakers * synth.utterances_per_speaker, "utterances") as advance:
             workdir.corpus.mkdir(parents=True, exist_ok=True)
             synthesise_corpus(root, synth.num_speakers, synth.utterances_per_speaker, synth.seed, lambda done, total: advance())
-    index = read_librispeech(root, config.corpus.subsets)
+    index = read_corpus_with_bar(root, config.corpus.subsets, workdir.root / "index_cache")
     write_whole(str(workdir.index), index.to_json().encode())
     minutes = sum(speaker.duration_s for speaker in index.speakers) / 60
     _line("Corpus", time.monotonic() - started, f"{len(index.speakers)} speakers, {minutes:.0f} min of speech in {root}")

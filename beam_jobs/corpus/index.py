@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from beam_jobs.errors import UserError
 
@@ -28,12 +29,13 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """One speaker with the corpus's annotation of the voice: `female` or `male`."""
+    """One speaker with the corpus's annotation of the voice: `female` or `male`; `split` only where the corpus fixes it."""
 
     id: str
     label: str
     subset: str
     utterances: tuple[Utterance, ...]
+    split: str | None = None
 
     @property
     def duration_s(self) -> float:
@@ -54,13 +56,15 @@ class SpeakerIndex:
     """All speakers of a corpus that have audio on disk.
 
     `speakers` is sorted by id and each speaker's utterances by id, so that the order in which a file system lists its
-    folders changes nothing. `unlisted` names speaker folders that the corpus's speaker list does not know.
+    folders changes nothing. `unlisted` names speaker folders that the corpus's speaker list does not know,
+    `unlabelled` speakers to whom it gives no usable label.
     """
 
     root: str
     speakers: tuple[Speaker, ...]
     unlisted: tuple[str, ...] = ()
     rejected: tuple[Rejected, ...] = ()
+    unlabelled: tuple[str, ...] = ()
 
     def utterances(self) -> Iterator[Utterance]:
         """Every utterance of every speaker."""
@@ -69,12 +73,13 @@ class SpeakerIndex:
 
     def fingerprint(self) -> str:
         """SHA-256 over speakers, labels, files and their lengths; the same wherever the corpus lies."""
-        content = json.dumps([asdict(speaker) for speaker in self.speakers], sort_keys=True)
+        content = json.dumps([_as_dict(speaker) for speaker in self.speakers], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def to_json(self) -> str:
         """The index as JSON text, readable by `from_json`."""
-        return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)}, indent=1, ensure_ascii=False)
+        data = {**asdict(self), "speakers": [_as_dict(speaker) for speaker in self.speakers]}
+        return json.dumps({"format_version": FORMAT_VERSION, **data}, indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str, source: str | Path) -> "SpeakerIndex":
@@ -96,6 +101,14 @@ class SpeakerIndex:
                 for speaker in data["speakers"]
             )
             rejected = tuple(Rejected(**item) for item in data["rejected"])
-            return cls(data["root"], speakers, tuple(data["unlisted"]), rejected)
+            # Indexes that were written before there were unlabelled speakers do not name them.
+            return cls(data["root"], speakers, tuple(data["unlisted"]), rejected, tuple(data.get("unlabelled", ())))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{source}: not a speaker index ({error}); make it again with `audio-gender corpus info`") from None
+
+
+def _as_dict(speaker: Speaker) -> dict[str, Any]:
+    data = asdict(speaker)
+    if speaker.split is None:
+        del data["split"]  # so that fingerprints stay what they were before a corpus could fix splits
+    return data

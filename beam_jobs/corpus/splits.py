@@ -17,7 +17,8 @@ def split_speakers(
 ) -> dict[str, tuple[Speaker, ...]]:
     """Deals the speakers of each label out to `train`, `eval` and `test`, at least one to each.
 
-    Per label: sorted by id, shuffled, cut at the shares. The order of `speakers` changes nothing, and neither does what
+    A speaker whose split the corpus fixes stays there. The others, per label: sorted by id, shuffled, cut at the shares; a
+    split that has none of the label yet gets one. The order of `speakers` changes nothing, and neither does what
     other labels there are. Each split is sorted by id.
 
     Args:
@@ -26,7 +27,7 @@ def split_speakers(
         shares: of train, eval and test; they add up to 1.
 
     Raises:
-        UserError: fewer than three speakers of a label.
+        UserError: fewer than three speakers of a label, or so many fixed that a split is left without.
         ValueError: two speakers of one id, or shares that are no three positive numbers of sum 1.
 
     """
@@ -42,13 +43,21 @@ def split_speakers(
         found = ", ".join(f"{count} {label}" for label, count in sorted(counts.items()))
         raise UserError(f"the splits need at least 3 speakers of each label and the corpus has {found}; add speakers")
 
-    split_of: dict[str, str] = {}
-    for label, count in counts.items():
-        ids = [speaker.id for speaker in speakers if speaker.label == label]
+    split_of = {speaker.id: speaker.split for speaker in speakers if speaker.split}
+    for label in counts:
+        fixed = {speaker.split for speaker in speakers if speaker.label == label}
+        ids = [speaker.id for speaker in speakers if speaker.label == label and not speaker.split]
+        lacking = [split for split in SPLITS if split not in fixed]
+        if len(lacking) > len(ids):
+            raise UserError(
+                f"no {label} speaker is left for the split {lacking[-1]}: the corpus fixes the others' splits; "
+                "add speakers, or leave more of its splits open"
+            )
         # A text seeds by its SHA-512, so the labels' shuffles are unrelated and the same in every process.
         random.Random(f"split/{seed}/{label}").shuffle(ids)  # noqa: S311 (not for secrets)
-        train_end = _clamp(round(count * shares[0]), 1, count - 2)
-        eval_end = _clamp(round(count * (shares[0] + shares[1])), train_end + 1, count - 1)
+        at_least = [split in lacking for split in SPLITS]
+        train_end = _clamp(round(len(ids) * shares[0]), at_least[0], len(ids) - at_least[1] - at_least[2])
+        eval_end = _clamp(round(len(ids) * (shares[0] + shares[1])), train_end + at_least[1], len(ids) - at_least[2])
         split_of.update(dict.fromkeys(ids[:train_end], "train"))
         split_of.update(dict.fromkeys(ids[train_end:eval_end], "eval"))
         split_of.update(dict.fromkeys(ids[eval_end:], "test"))

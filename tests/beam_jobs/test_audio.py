@@ -1,14 +1,17 @@
 """What can be decoded is mono float32 at its own rate; what cannot is refused in words."""
 
 import io
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from pydub import AudioSegment
 
-from beam_jobs.audio import AudioError, read_audio, resample
+from beam_jobs.audio import AudioError, ffmpeg_is_there, measure_audio, read_audio, resample
+from beam_jobs.errors import UserError
 
 
 @pytest.fixture
@@ -126,3 +129,70 @@ def test_a_part_beyond_the_end(tmp_path: Path, speech: np.ndarray) -> None:
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="cannot be decoded"):
         read_audio(str(tmp_path / "a.flac"))
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.wav", "a.ogg", "a.mp3"])
+def test_what_is_measured_is_what_is_decoded(tmp_path: Path, speech: np.ndarray, name: str) -> None:
+    soundfile.write(tmp_path / name, speech, 16_000)
+    path = str(tmp_path / name)
+
+    assert measure_audio(path) == (len(read_audio(path)[0]), 16_000) == (32_000, 16_000)
+    part, _ = read_audio(path, 20_000, 5_000)
+    assert np.array_equal(part, read_audio(path)[0][20_000:25_000])
+
+
+needs_ffmpeg = pytest.mark.skipif(not ffmpeg_is_there(), reason="no ffmpeg on the PATH (Debian: apt install ffmpeg)")
+
+
+def by_ffmpeg(path: Path, speech: np.ndarray, *options: str) -> Path:
+    pcm = (speech * 32767).astype("<i2").tobytes()
+    AudioSegment(pcm, sample_width=2, frame_rate=16_000, channels=1).export(
+        path, {".m4a": "ipod", ".aac": "adts", ".wma": "asf"}.get(path.suffix, path.suffix[1:]), parameters=list(options)
+    ).close()
+    return path
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("options", [(), ("-write_xing", "0"), ("-write_xing", "0", "-q:a", "9"), ("-b:a", "32k")])
+def test_an_mp3_is_as_long_as_it_can_be_read(tmp_path: Path, speech: np.ndarray, options: tuple[str, ...]) -> None:
+    path = str(by_ffmpeg(tmp_path / "a.mp3", speech, *options))
+    assert measure_audio(path)[0] == len(read_audio(path)[0])
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["a.m4a", "a.aac", "a.webm", "a.wma"])
+def test_what_libsndfile_does_not_know_is_decoded_by_ffmpeg(tmp_path: Path, speech: np.ndarray, name: str) -> None:
+    path = by_ffmpeg(tmp_path / name, speech)
+
+    samples, rate_hz = read_audio(str(path))
+
+    assert samples.dtype == np.float32 and len(samples) / rate_hz == pytest.approx(2, abs=0.2)
+    assert measure_audio(str(path)) == (len(samples), rate_hz)
+    assert np.sqrt(np.mean(samples**2)) == pytest.approx(np.sqrt(np.mean(speech**2)), rel=0.1)
+    part, _ = read_audio(str(path), 1_000, 500)
+    assert np.array_equal(part, samples[1_000:1_500])
+    remote, _ = read_audio(io.BytesIO(path.read_bytes()), 0, 8_000, str(path))
+    assert np.array_equal(remote, samples[:8_000])
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("content", [b"", b"I am no audio." * 100, b"\x00\x00\x00\x18ftypM4A " + bytes(200)])
+def test_a_file_that_ffmpeg_does_not_know_either(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.m4a").write_bytes(content)
+    with pytest.raises(AudioError, match=r"^cannot be decoded: [^\n]+$"):
+        measure_audio(str(tmp_path / "a.m4a"))
+
+
+@needs_ffmpeg
+def test_a_film_without_sound(tmp_path: Path) -> None:
+    film = tmp_path / "a.mp4"
+    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=s=16x16:d=1", str(film)], check=True)
+    with pytest.raises(AudioError, match=r"^cannot be decoded: [^\n]+$"):
+        read_audio(str(film))
+
+
+def test_a_missing_ffmpeg_stops_a_job_instead_of_making_other_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.m4a").write_bytes(b"")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"a\.m4a: needs ffmpeg, which is not installed"):
+        read_audio(str(tmp_path / "a.m4a"))

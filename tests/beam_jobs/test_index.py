@@ -26,13 +26,21 @@ def test_all_utterances_in_order() -> None:
 
 words = st.text(max_size=8)
 utterances = st.builds(Utterance, words, words, st.integers(1, 2**40), st.integers(1, 192_000))
-speakers = st.builds(Speaker, words, st.sampled_from(["female", "male"]), words, st.lists(utterances, max_size=3).map(tuple))
+speakers = st.builds(
+    Speaker,
+    words,
+    st.sampled_from(["female", "male"]),
+    words,
+    st.lists(utterances, max_size=3).map(tuple),
+    st.sampled_from([None, "train"]),
+)
 indexes = st.builds(
     SpeakerIndex,
     words,
     st.lists(speakers, max_size=3).map(tuple),
     st.lists(words, max_size=3).map(tuple),
     st.lists(st.builds(Rejected, words, words), max_size=3).map(tuple),
+    st.lists(words, max_size=3).map(tuple),
 )
 
 
@@ -51,12 +59,21 @@ def test_the_fingerprint_is_the_same_wherever_the_corpus_lies() -> None:
     "changed",
     [
         replace(SPEAKER, label="female"),
+        replace(SPEAKER, split="test"),
         replace(SPEAKER, utterances=(LONG,)),
         replace(SPEAKER, utterances=(LONG, replace(SHORT, num_samples=8_001))),
     ],
 )
 def test_the_fingerprint_follows_the_content(changed: Speaker) -> None:
     assert replace(INDEX, speakers=(changed,)).fingerprint() != INDEX.fingerprint()
+
+
+def test_an_index_from_before_splits_could_be_fixed_is_the_same() -> None:
+    data = json.loads(INDEX.to_json())
+    assert "split" not in data["speakers"][0]
+    del data["unlabelled"]
+    assert SpeakerIndex.from_json(json.dumps(data), "index.json") == INDEX
+    assert INDEX.fingerprint() == "83bc35aa3cc395bfb0356e515e74f37d0d45abff9c44044d92e57108233afd50"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format_version": 1}', '{"format_version": 1, "speakers": 3}'])

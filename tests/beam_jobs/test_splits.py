@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -109,3 +110,23 @@ def test_two_speakers_with_one_id_could_meet_in_two_splits() -> None:
 def test_shares_that_do_not_add_up_are_refused(shares: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="not three positive numbers of sum 1"):
         split_speakers(cast({"female": 3, "male": 3}), 0, shares)
+
+
+@given(counts, seeds, st.lists(st.sampled_from(["train", "eval", "test", None]), min_size=140, max_size=140))
+def test_a_speaker_stays_in_the_split_that_the_corpus_fixes(counts: dict[str, int], seed: int, fixed: list[str | None]) -> None:
+    speakers = [replace(speaker, split=split) for speaker, split in zip(cast(counts), fixed, strict=False)]
+    try:
+        splits = split_speakers(speakers, seed)
+    except UserError as error:
+        assert "speaker is left for the split" in str(error)
+        return
+    for split, members in splits.items():
+        assert {speaker.split for speaker in members} <= {split, None}
+        assert {speaker.label for speaker in members} == set(counts)
+    assert sum(map(len, splits.values())) == len(speakers)
+
+
+def test_splits_that_are_all_fixed_must_have_every_label() -> None:
+    speakers = [replace(speaker, split="train") for speaker in cast({"female": 5, "male": 5})]
+    with pytest.raises(UserError, match="no female speaker is left for the split test"):
+        split_speakers(speakers, seed=0)

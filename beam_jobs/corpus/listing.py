@@ -1,0 +1,101 @@
+"""What a reader finds in a corpus folder: who is heard in which file, before any audio is opened."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+from beam_jobs.corpus.index import Rejected
+from beam_jobs.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A speaker as the corpus's list has it: `female`, `male` or None for no usable label, and the split, where it fixes one."""
+
+    label: str | None
+    split: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file and who speaks in it. `path` is relative to the corpus root, `id` names the utterance."""
+
+    path: str
+    id: str
+    speaker: str
+    subset: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a corpus lists. Every file's speaker is in `voices`; `unlisted` and `rejected` are as in `SpeakerIndex`."""
+
+    voices: Mapping[str, Voice]
+    files: Sequence[ListedFile]
+    unlisted: Sequence[str] = ()
+    rejected: Sequence[Rejected] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One layout that a corpus may have.
+
+    A folder that holds the file `marker` has it. `list_files` takes the root and the subsets to read (None: all).
+    """
+
+    name: str
+    marker: str
+    layout: str
+    list_files: Callable[[Path, Sequence[str] | None], Listing]
+
+    def looks_like(self, root: Path) -> bool:
+        """Whether `root` has this layout."""
+        return (root / self.marker).is_file()
+
+    @property
+    def looks_for(self) -> str:
+        """What `looks_like` looks for, in words."""
+        return f"{self.marker} ({self.name})"
+
+
+def choose_subsets(root: Path, present: Sequence[str], subsets: Sequence[str] | None) -> list[str]:
+    """The subsets to read, sorted.
+
+    Raises:
+        UserError: one that is not there.
+    """
+    wanted = sorted(set(present if subsets is None else subsets))
+    if missing := [subset for subset in wanted if subset not in present]:
+        raise UserError(f"{root}: no subset {missing[0]!r}; present: {', '.join(present) or 'none'}")
+    return wanted
+
+
+def path_below_root(where: str, text: str, folder: str = "") -> str:
+    """The path that a line of a list gives, in its shortest form; relative to `folder` of the corpus.
+
+    Raises:
+        UserError: it names no file inside the corpus; `where` is the line.
+    """
+    path = PurePosixPath(text)
+    if path.is_absolute() or not path.name or ".." in path.parts or "\0" in text:
+        raise UserError(f"{where}: {text!r} names no file in the corpus; give its path below that folder, without '..'")
+    return (folder / path).as_posix()
+
+
+def speaker_id(where: str, text: str) -> str:
+    """A speaker's id as a line of a list gives it.
+
+    Raises:
+        UserError: it is empty, holds white space, which separates ids in `clips.csv`, or a stray quotation mark, which would make
+            a second speaker; `where` is the line.
+    """
+    if not text or re.search(r"[\s\"]", text):
+        raise UserError(f"{where}: {text!r} is no speaker id; give each speaker a name without white space and quotation marks")
+    return text
+
+
+def utterance_id(path: str) -> str:
+    """A path without its ending as an utterance's id; white space, which separates ids in `clips.csv`, as `%20`."""
+    return re.sub(r"[%\s]", lambda found: quote(found[0]), str(PurePosixPath(path).with_suffix("")))

@@ -1,0 +1,171 @@
+"""From a listing to a speaker index: how long each file is, measured in parallel, and remembered where a cache is given."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import soundfile
+
+from beam_jobs.audio import AudioError, measure_audio
+from beam_jobs.corpus.index import Rejected, Speaker, SpeakerIndex, Utterance
+from beam_jobs.corpus.listing import ListedFile, Listing, Reader
+from beam_jobs.errors import UserError
+
+BATCH = 64  # files; a task for each would cost as much as reading a header
+
+# Another libsndfile may count an MP3's samples otherwise.
+CACHE_VERSION = f"1 libsndfile {soundfile.__libsndfile_version__}"
+
+
+class Length(NamedTuple):
+    """A file's length, and what it looked like when it was measured."""
+
+    size: int
+    modified_ns: int
+    num_samples: int
+    sample_rate_hz: int
+
+
+def read_with(
+    reader: Reader,
+    root: str | Path,
+    subsets: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cache: Path | None = None,
+) -> SpeakerIndex:
+    """Reads a corpus of a known layout; of the audio only headers, where those say how long a file is.
+
+    Speakers and utterances are sorted by id as plain strings ("103" before "14"). A speaker's subset is that of the first
+    usable file by path. Speakers without a label or without a usable file are left out.
+
+    Args:
+        reader: the layout.
+        root: the corpus folder.
+        subsets: those to read; None for all.
+        progress: called with (files done, files in all).
+        cache: a folder to remember lengths in; a file whose size and modification time are the same is not opened again.
+
+    Raises:
+        UserError: no such folder or subset, a list that cannot be read, no usable audio, or a cache that cannot be written.
+
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; name a corpus folder that holds {reader.marker} and {reader.layout}")
+    listing = reader.list_files(root, subsets)
+    labels = {id: voice.label for id, voice in listing.voices.items() if voice.label}
+    files = sorted((file for file in listing.files if file.speaker in labels), key=lambda file: file.path)
+    unlabelled = {file.speaker for file in listing.files} - labels.keys()
+
+    rejected = [Rejected(_printable(item.path), item.reason) for item in listing.rejected]
+    first_paths: dict[str, str] = {}
+    subset_of: dict[str, str] = {}
+    found: dict[str, list[Utterance]] = {}
+    for done, (file, length) in enumerate(_lengths(root, files, cache), start=1):
+        if isinstance(length, str):
+            rejected.append(Rejected(_printable(file.path), length))
+        elif (first := first_paths.setdefault(file.id, file.path)) != file.path:
+            rejected.append(Rejected(file.path, f"the same utterance id as {first}"))
+        else:
+            utterance = Utterance(file.id, file.path, length.num_samples, length.sample_rate_hz)
+            found.setdefault(file.speaker, []).append(utterance)
+            subset_of.setdefault(file.speaker, file.subset)
+        if progress:
+            progress(done, len(files))
+
+    rejected.sort(key=lambda item: item.path)
+    if not found:
+        raise UserError(_no_audio(reader, root, subsets, listing, sorted(unlabelled), rejected))
+    speakers = (
+        Speaker(id, labels[id], subset_of[id], tuple(sorted(items, key=lambda item: item.id)), listing.voices[id].split)
+        for id, items in sorted(found.items())
+    )
+    unlisted = tuple(map(_printable, listing.unlisted))
+    return SpeakerIndex(str(root.absolute()), tuple(speakers), unlisted, tuple(rejected), tuple(sorted(unlabelled)))
+
+
+def _lengths(root: Path, files: Sequence[ListedFile], cache: Path | None) -> Iterator[tuple[ListedFile, Length | str]]:
+    """Each file with its length, or why it cannot be used, in the order of `files`."""
+    store = cache / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}.json" if cache else None
+    known = _load(store) if store else {}
+    fresh: dict[str, Length] = {}
+    batches = (files[start : start + BATCH] for start in range(0, len(files), BATCH))
+    with ThreadPoolExecutor() as pool:
+        measured = chain.from_iterable(pool.map(partial(_measure, root, known), batches))
+        for file, length in zip(files, measured, strict=True):
+            # What cannot be used is looked at again: it may be mended, or ffmpeg installed.
+            if isinstance(length, Length) and known.get(file.path) != length:
+                fresh[file.path] = length
+            yield file, length
+    if store and fresh:
+        _save(store, {**known, **fresh})
+
+
+def _measure(root: Path, known: Mapping[str, Length], files: Sequence[ListedFile]) -> list[Length | str]:
+    return [_measure_one(root, known.get(file.path), file.path) for file in files]
+
+
+def _measure_one(root: Path, known: Length | None, path: str) -> Length | str:
+    try:
+        path.encode()
+        state = os.stat(root / path)  # noqa: PTH116 (a Path's own costs twice as much)
+        if known and known[:2] == (state.st_size, state.st_mtime_ns):
+            return known
+        num_samples, sample_rate_hz = measure_audio(str(root / path))
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    except OSError as error:
+        return f"cannot be opened: {error.strerror}"
+    except AudioError as error:
+        return str(error)
+    return Length(state.st_size, state.st_mtime_ns, num_samples, sample_rate_hz)
+
+
+def _load(store: Path) -> dict[str, Length]:
+    try:
+        data = json.loads(store.read_bytes())
+        if data["version"] != CACHE_VERSION:
+            return {}
+        return {path: Length(*values) for path, values in data["lengths"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # not there or not whole: measured anew and written over
+
+
+def _save(store: Path, lengths: Mapping[str, Length]) -> None:
+    temporary = store.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps({"version": CACHE_VERSION, "lengths": lengths}, ensure_ascii=False), encoding="utf-8")
+        temporary.replace(store)
+    except OSError as error:
+        raise UserError(f"{store}: cannot be written ({error.strerror}); make room there") from None
+
+
+def _printable(path: str) -> str:
+    """A file name on one line and in UTF-8, which it need not be."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in path)
+
+
+def _no_audio(
+    reader: Reader,
+    root: Path,
+    subsets: Sequence[str] | None,
+    listing: Listing,
+    unlabelled: Sequence[str],
+    rejected: Sequence[Rejected],
+) -> str:
+    where = f"{root}: no usable audio" + (f" in {', '.join(subsets)}" if subsets else "")
+    if rejected:
+        return f"{where}: {len(rejected)} rejected, the first {rejected[0].path}: {rejected[0].reason}"
+    if unlabelled:
+        return f"{where}: none of its {len(unlabelled)} speakers ({unlabelled[0]!r}, …) has a usable label in {reader.marker}"
+    if listing.unlisted:
+        first = _printable(listing.unlisted[0])
+        return f"{where}: none of its {len(listing.unlisted)} speaker folders ({first}, …) is listed in {reader.marker}"
+    return f"{where}; expected {reader.layout}"
