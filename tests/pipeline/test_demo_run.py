@@ -296,6 +296,7 @@ def test_corpus_and_clips_are_made_once_and_everything_lies_under_the_work_folde
         ".lock",
         "clips",
         "corpus",
+        "index_cache",
         "logs",
         "metadata.db",
         "reports",
