@@ -5,11 +5,9 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import jinja2
 import numpy as np
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -19,9 +17,7 @@ from beam_jobs.dataset import CLIPS_FILE, DatasetInfo, read_dataset_info
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, RecordError, decode_clip, read_records
 from beam_jobs.files import read_text, write_whole
-from beam_jobs.listening import mel_spectrogram, player_source
-
-TEMPLATES = Path(__file__).parent / "templates"
+from beam_jobs.listening import mel_spectrogram, player_source, render_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +85,8 @@ def write_page(folder: str, target: str, num_clips: int = 10, seed: int = 0) -> 
     for row in drawn:
         wanted[row["shard"]].add(row["id"])
     clips = {clip.id: clip for shard, ids in wanted.items() for clip in _clips(folder, shard, ids)}
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.get_template("clips.html").render(
+    page = render_page(
+        "clips.html",
         folder=folder,
         info=info,
         summaries=summarise(folder),

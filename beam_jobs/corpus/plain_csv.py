@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from beam_jobs.config import SPLITS
 from beam_jobs.corpus.listing import (
     ListedFile,
     Listing,
@@ -13,7 +14,6 @@ from beam_jobs.corpus.listing import (
     speaker_id,
     utterance_id,
 )
-from beam_jobs.corpus.splits import SPLITS
 from beam_jobs.corpus.tables import read_table
 from beam_jobs.errors import UserError
 

@@ -5,10 +5,10 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from beam_jobs.config import SPLITS
 from beam_jobs.corpus.index import Speaker
 from beam_jobs.errors import UserError
 
-SPLITS = ("train", "eval", "test")
 REQUIRED_LABELS = ("female", "male")
 
 
