@@ -1,6 +1,6 @@
 """What a YAML file may say about the model and its training."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,8 +8,9 @@ from beam_jobs.config import Strict
 
 
 class ModelConfig(Strict):
-    """The kapre front end and the Conv3D network behind it."""
+    """The kapre front end and the network behind it."""
 
+    architecture: Literal["conv3d", "cnn2d", "crnn", "prototype"] = "conv3d"
     n_fft: Annotated[int, Field(ge=64, le=16384)] = 1024
     hop_length: Annotated[int, Field(ge=16)] = 512
     n_mels: Annotated[int, Field(ge=8, le=512)] = 96
@@ -34,9 +35,25 @@ class TrainConfig(Strict):
 
     epochs: Annotated[int, Field(ge=1)] = 30
     batch_size: Annotated[int, Field(ge=1)] = 16
+    """Of one replica: the global batch is this times the number of replicas."""
     crop_s: Annotated[float, Field(gt=0)] = 6.0
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    scale_learning_rate: bool = False
+    """Multiply the learning rate by the number of replicas."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
     early_stopping_patience: Annotated[int, Field(ge=1)] = 8
     seed: Annotated[int, Field(ge=0)] = 0
+    strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
+    num_workers: Annotated[int, Field(ge=1, le=64)] = 2
+    """Of `multi_worker`, where nothing that started the Trainer has set TF_CONFIG."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    jit_compile: bool = False
+    cache: Literal["none", "memory", "file"] = "none"
+    """Where the records of the first epoch are kept for the others."""
+    deterministic: bool = True
+    monitor_every: Annotated[int, Field(ge=1)] = 5
+    """Epochs between two classification reports and confusion matrices."""
+    monitor_clips: Annotated[int, Field(ge=1)] = 64
+    """Clips of each of train and eval that they are drawn from."""
+    wandb_project: str | None = None
