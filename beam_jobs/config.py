@@ -75,6 +75,8 @@ class ClipsConfig(Strict):
     gain_db: Range = Range(min=-12.0, max=0.0)
     length_share: Range = Range(min=0.5, max=1.0)
     pause_s: Range = Range(min=0.0, max=5.0)
+    train_speed: Range = Range(min=1.0, max=1.0)
+    """How many times as fast each voice of a training clip is played: its pitch and formants move with it."""
     min_speech_s: Annotated[float, Field(gt=0)] = 1.0
     max_rejected_share: Share = 0.05
 
@@ -96,6 +98,8 @@ class ClipsConfig(Strict):
             raise ValueError("length_share must lie above 0 and at most at 1")
         if self.pause_s.min < 0:
             raise ValueError(f"pause_s.min {self.pause_s.min:g} is negative")
+        if not 0.5 <= self.train_speed.min <= self.train_speed.max <= 2:
+            raise ValueError("train_speed must lie between 0.5 and 2")
         if self.gain_db.max > 0:
             raise ValueError(f"gain_db.max {self.gain_db.max:g} is above 0 dB and would clip loud voices")
         if self.mixed_share and self.max_utterances < 2:

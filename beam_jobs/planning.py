@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beam_jobs.config import LABELS, ClipsConfig
+from beam_jobs.config import LABELS, ClipsConfig, Range
 from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
 
@@ -20,6 +20,7 @@ class Placement:
     """A part of an utterance on a clip's timeline.
 
     `offset` and `num_samples` count samples of the file at its own rate; `start` counts samples of the clip at the clip's.
+    `speed` is how many times as fast as it was spoken the part is played, pitch and all.
     """
 
     speaker_id: str
@@ -28,6 +29,7 @@ class Placement:
     num_samples: int
     start: int
     gain_db: float
+    speed: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class ClipPlanner:
     def __init__(self, clips: ClipsConfig, split: str, speakers: Sequence[Speaker]) -> None:
         self._clips = clips
         self._split = split
+        # Voices that nobody has are for training alone: what is measured is measured on voices as they are.
+        self._speed = clips.train_speed if split == "train" else Range(min=1.0, max=1.0)
         self._by_label: Mapping[str, tuple[Speaker, ...]] = {
             label: tuple(speaker for speaker in speakers if speaker.label == label) for label in LABELS
         }
@@ -128,7 +132,8 @@ class ClipPlanner:
         placements: list[Placement] = []
         start_s = 0.0
         for speaker, utterance in drawn:
-            rate = utterance.sample_rate_hz
+            speed = float(rng.uniform(self._speed.min, self._speed.max)) if self._speed.min < self._speed.max else self._speed.min
+            rate = utterance.sample_rate_hz * speed
             num_samples = max(1, int(utterance.num_samples * rng.uniform(clips.length_share.min, clips.length_share.max)))
             offset = int(rng.integers(utterance.num_samples - num_samples + 1))
             gain_db = float(rng.uniform(clips.gain_db.min, clips.gain_db.max))
@@ -140,7 +145,7 @@ class ClipPlanner:
             num_samples = min(num_samples, int((clips.num_samples - start) / clips.sample_rate_hz * rate))
             if num_samples < 1:
                 break
-            placements.append(Placement(speaker.id, utterance, offset, num_samples, start, gain_db))
+            placements.append(Placement(speaker.id, utterance, offset, num_samples, start, gain_db, speed))
             if mode == "sequential":
                 start_s += num_samples / rate
         return tuple(placements)
@@ -149,7 +154,7 @@ class ClipPlanner:
         covered = end = 0.0
         for placement in placements:  # by start: they are placed in order
             start = placement.start / self._clips.sample_rate_hz
-            stop = start + placement.num_samples / placement.utterance.sample_rate_hz
+            stop = start + placement.num_samples / (placement.utterance.sample_rate_hz * placement.speed)
             covered += max(0.0, stop - max(start, end))
             end = max(end, stop)
         return min(1.0, covered / self._clips.duration_s)

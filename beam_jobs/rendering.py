@@ -44,7 +44,7 @@ def render(plan: ClipPlan, corpus_root: str, num_samples: int, sample_rate_hz: i
     for placement in plan.placements:
         samples, rate_hz = _read_speech(placement, corpus_root)
         samples *= db_to_amplitude(placement.gain_db)
-        together[placement.start, rate_hz].append(samples)
+        together[placement.start, round(rate_hz * placement.speed)].append(samples)
     segments = []
     for (start, rate_hz), parts in together.items():
         voices = parts[0] if len(parts) == 1 else _sum(parts)
