@@ -4,44 +4,12 @@ from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
-from kapre import Delta, Frame
-from kapre.composed import get_melspectrogram_layer
+from kapre import Frame
 
-from beam_jobs.errors import UserError
 from components.trainer.config import ModelConfig
-
-DYNAMIC_RANGE_DB = 40.0
-"""In kapre's decibels, 10 log10 of a magnitude: 80 dB of power below the loudest point of a clip."""
-
-SPEECH_RANGE_DB = 20.0
-"""A frame this far below the loudest frame (again of magnitude: 40 dB of power) is taken for silence."""
+from components.trainer.front_end import check_input, mel_and_delta
 
 POOLS = ((1, 4, 2), (1, 2, 2), (1, 2, 2))
-
-
-class SpeechMask(keras.layers.Layer):
-    """Marks the frames that hold sound, so that pauses and the silence after the last voice weigh nothing.
-
-    float32 [batch, time, mel, 1] of decibels -> float32 [batch, time, 1, 1] of 0 and 1. Total silence is all 1.
-    """
-
-    def call(self, decibels: tf.Tensor) -> tf.Tensor:
-        """Compares each frame's loudest band with the clip's."""
-        level = tf.reduce_max(decibels, axis=2, keepdims=True)
-        return tf.cast(level >= tf.reduce_max(level, axis=1, keepdims=True) - SPEECH_RANGE_DB, tf.float32)
-
-
-class Standardize(keras.layers.Layer):
-    """Standardises clip by clip over the frames of speech; silent frames become 0, the mean.
-
-    Takes (float32 [batch, time, mel, 1], mask float32 [batch, time, 1, 1]); returns the shape of the first.
-    """
-
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        """Weighs mean and variance by the mask."""
-        features, mask = inputs
-        mean, variance = tf.nn.weighted_moments(features, axes=[1, 2], frequency_weights=mask, keepdims=True)
-        return mask * (features - mean) * tf.math.rsqrt(variance + 1e-3)
 
 
 class MaskedAverage(keras.layers.Layer):
@@ -67,19 +35,16 @@ def build_model(model: ModelConfig, num_samples: int, sample_rate_hz: int, num_c
     Raises:
         UserError: that input is shorter than two STFT frames, or the mel bands reach above the Nyquist frequency.
     """
-    _check(model, num_samples, sample_rate_hz)
+    check_input(model, num_samples, sample_rate_hz)
     waveform = keras.Input([None], name="waveform")
-    decibels = _mel_decibels(model, sample_rate_hz)(waveform[:, :, tf.newaxis])
-    mask = SpeechMask(name="speech_mask")(decibels)
-    mel = Standardize(name="mel")([decibels, mask])
-    delta = Standardize(name="delta")([Delta(name="mel_delta", data_format="channels_last")(mel), mask])
+    features, mask = mel_and_delta(model, waveform, sample_rate_hz)
     frame = {
         "frame_length": model.frame_length,
         "hop_length": model.frame_length,
         "pad_end": True,
         "data_format": "channels_last",
     }
-    features = Frame(**frame, name="frame")(tf.concat([mel, delta], axis=-1))
+    features = Frame(**frame, name="frame")(features)
     weight = Frame(**frame, name="frame_mask")(mask)
     for index, filters in enumerate(model.filters):
         features = _convolve(features, filters, model.dropout, f"block{index + 1}")
@@ -90,40 +55,6 @@ def build_model(model: ModelConfig, num_samples: int, sample_rate_hz: int, num_c
     pooled = MaskedAverage(name="block4_pool")([features, weight])
     probabilities = keras.layers.Dense(num_classes, activation="softmax", dtype="float32", name="probabilities")(pooled)
     return keras.Model(waveform, probabilities, name="conv3d")
-
-
-def _check(model: ModelConfig, num_samples: int, sample_rate_hz: int) -> None:
-    if num_samples < model.n_fft:
-        raise UserError(
-            f"a clip or crop of {num_samples} samples is shorter than one STFT frame: model.n_fft is {model.n_fft}; "
-            "make the clips longer or n_fft smaller"
-        )
-    # kapre's Delta mirrors two frames at either end.
-    if num_samples < model.n_fft + model.hop_length:
-        raise UserError(
-            f"a clip or crop of {num_samples} samples holds one STFT frame, and a delta needs two: at least n_fft + "
-            f"hop_length = {model.n_fft + model.hop_length} samples; make the clips longer or n_fft smaller"
-        )
-    if model.mel_f_max_hz > sample_rate_hz / 2:
-        raise UserError(
-            f"model.mel_f_max_hz is {model.mel_f_max_hz:g}, and audio at {sample_rate_hz} Hz ends at {sample_rate_hz / 2:g} Hz"
-        )
-
-
-def _mel_decibels(model: ModelConfig, sample_rate_hz: int) -> Any:
-    return get_melspectrogram_layer(
-        n_fft=model.n_fft,
-        hop_length=model.hop_length,
-        sample_rate=sample_rate_hz,
-        n_mels=model.n_mels,
-        mel_f_min=model.mel_f_min_hz,
-        mel_f_max=model.mel_f_max_hz,
-        return_decibel=True,
-        db_dynamic_range=DYNAMIC_RANGE_DB,
-        input_data_format="channels_last",
-        output_data_format="channels_last",
-        name="mel_decibels",
-    )
 
 
 def _convolve(features: Any, filters: int, dropout: float, name: str) -> Any:

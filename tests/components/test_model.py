@@ -7,7 +7,8 @@ import tf_keras as keras
 from beam_jobs.errors import UserError
 from components.trainer.config import ModelConfig
 from components.trainer.data import random_crop
-from components.trainer.model import DYNAMIC_RANGE_DB, build_model
+from components.trainer.front_end import DYNAMIC_RANGE_DB
+from components.trainer.model import build_model
 
 SAMPLE_RATE_HZ = 22050
 
