@@ -131,6 +131,7 @@ def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
         ("clips.num_clips.eval=0", "clips.num_clips.eval is 0: input should be greater than or equal to 1"),
         ("clips.length_share.max=2", "clips.length_share"),
         ("clips.max_utterances=0", "clips.max_utterances is 0: input should be greater than or equal to 1"),
+        ("model.architecture=foo", "model.architecture is 'foo': input should be 'conv3d', 'cnn2d', 'crnn' or 'prototype'"),
         ("model.hop_length=900", "n_fft 1024"),
         ("model.mel_f_max_hz=5000", "model.mel_f_max_hz 5000 is above half of clips.sample_rate_hz 8000"),
         ("train.crop_s=2", "train.crop_s 2 is longer than clips.duration_s 1"),

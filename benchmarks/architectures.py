@@ -1,0 +1,66 @@
+"""What each architecture costs: `python -m benchmarks.architectures`. What is measured: docs/training.md."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import tensorflow as tf
+import tf_keras as keras
+
+from components.trainer.architectures import ARCHITECTURES
+from components.trainer.config import ModelConfig, TrainConfig
+from components.trainer.model import build_model
+
+SAMPLE_RATE_HZ = 22_050
+LONG_S = 60
+
+
+def ways(network: keras.Model) -> dict[str, Callable[[], object]]:
+    """One train step on a batch of crops, and the answer for one long clip, both traced and run once."""
+    train = TrainConfig()
+    network.compile(keras.optimizers.AdamW(train.learning_rate), "sparse_categorical_crossentropy")
+    crops = tf.random.normal([train.batch_size, round(train.crop_s * SAMPLE_RATE_HZ)], seed=1)
+    labels = tf.range(train.batch_size) % 2
+    clip = tf.random.normal([1, LONG_S * SAMPLE_RATE_HZ], seed=2)
+    answer = tf.function(lambda: network(clip, training=False))
+    found = {"step": lambda: network.train_on_batch(crops, labels), "clip": lambda: answer().numpy()}
+    for way in found.values():
+        way()
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10, help="the architectures take turns")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args()
+    figures, runs = {}, {}
+    for name in ARCHITECTURES:
+        network = build_model(ModelConfig(architecture=name), SAMPLE_RATE_HZ, SAMPLE_RATE_HZ, 2)
+        figures[name] = {"parameters": network.count_params()}
+        for kind, way in ways(network).items():
+            runs[name, kind] = way
+    times: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in runs}
+    for _ in range(arguments.rounds):
+        for key, way in runs.items():
+            started, cpu_started = time.perf_counter(), time.process_time()
+            way()
+            times[key].append((time.perf_counter() - started, time.process_time() - cpu_started))
+    for (name, kind), found in times.items():
+        figures[name][f"{kind}_ms"] = round(1000 * median(seconds for seconds, _ in found), 1)
+        figures[name][f"{kind}_cpu_ms"] = round(1000 * median(cpu_s for _, cpu_s in found), 1)
+    print(f"{'':<12}{'parameters':>12}{'step ms':>10}{'CPU ms':>10}{f'{LONG_S} s ms':>10}{'CPU ms':>10}")
+    for name, row in figures.items():
+        cells = "".join(f"{row[key]:>10.0f}" for key in ("step_ms", "step_cpu_ms", "clip_ms", "clip_cpu_ms"))
+        print(f"{name:<12}{row['parameters']:>12,}{cells}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

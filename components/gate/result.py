@@ -1,0 +1,77 @@
+"""What the gate found, as data: written by the Gate component, read by the report, the terminal and the metadata store."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+RESULT_FILE = "gate.json"
+METRICS = ("accuracy", "auc", "recall", "ece")
+"""`auc` and `recall` are given by class, the others for all classes together. `ece` is better the lower it is."""
+
+
+class Figure(BaseModel):
+    """A metric with the confidence interval of a bootstrap over speakers. `value` is None where it is not defined (AUC of a
+    slice with one class) or is no number; `low` and `high` are None where no interval can be given."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Compared(BaseModel):
+    """One metric of the candidate, of the model in serving, and their difference (candidate minus baseline)."""
+
+    metric: str
+    class_name: str | None = None
+    candidate: Figure
+    baseline: Figure | None = None
+    difference: Figure | None = None
+
+
+class Slice(BaseModel):
+    """The figures on one slice. `name` is `all`, `label=female`, `mode=sequential`, …; `feature` is the part before `=`.
+
+    `confusion_matrix` has a row for each label and a column for each prediction.
+    """
+
+    name: str
+    feature: str | None
+    value: str | None
+    clips: int
+    speakers: int
+    metrics: list[Compared]
+    confusion_matrix: list[list[int]]
+    baseline_confusion_matrix: list[list[int]] | None = None
+
+
+class Check(BaseModel):
+    """One threshold on one slice. `bound` is what `value` is held against: at least, or for `ece` at most.
+
+    `margin` is how far `value` is on the right side (negative: on the wrong one). A check that does not `decide` (too few
+    clips) is reported and never refuses a model.
+    """
+
+    kind: Literal["value", "change"]
+    metric: str
+    class_name: str | None = None
+    slice: str
+    clips: int
+    value: float | None
+    bound: float
+    margin: float | None
+    decides: bool
+    ok: bool
+
+
+class GateResult(BaseModel):
+    """The verdict and all that it rests on. `reasons` is empty for a blessed model; each is one clause in words."""
+
+    blessed: bool
+    reasons: list[str]
+    classes: list[str]
+    baseline_version: str | None
+    confidence: float
+    bootstrap_samples: int
+    decided_on: Literal["estimate", "lower_bound"]
+    slices: list[Slice]
+    checks: list[Check]
