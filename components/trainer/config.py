@@ -7,6 +7,15 @@ from pydantic import Field, model_validator
 from beam_jobs.config import Strict
 
 
+class AugmentConfig(Strict):
+    """What is changed in the spectrograms of training, and there alone; 0 is off."""
+
+    equalizer_db: Annotated[float, Field(ge=0, le=20)] = 0.0
+    noise_db: Annotated[float, Field(ge=-80, le=0)] | None = None
+    mask_bands: Annotated[int, Field(ge=0)] = 0
+    mask_frames: Annotated[int, Field(ge=0)] = 0
+
+
 class ModelConfig(Strict):
     """The kapre front end and the network behind it."""
 
@@ -20,6 +29,7 @@ class ModelConfig(Strict):
     frame_length: Annotated[int, Field(ge=16, multiple_of=16)] = 32
     filters: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=4, max_length=4)] = [16, 32, 48, 64]
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    augment: AugmentConfig = AugmentConfig()
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
