@@ -11,7 +11,7 @@ import tf_keras as keras
 from beam_jobs.errors import UserError
 from components.trainer.callbacks import StopOnDivergence
 from components.trainer.config import ModelConfig, TrainConfig
-from components.trainer.data import evaluation_dataset, training_dataset
+from components.trainer.data import evaluation_dataset, record_cache, training_dataset
 from components.trainer.model import build_model
 from components.trainer.monitoring import draw_crops, watched
 from components.trainer.signatures import ServedModel
@@ -42,14 +42,19 @@ def run_fn(fn_args: Any) -> None:
     network = build_model(model, crop_samples, sample_rate_hz, len(classes))
     transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
     block_samples = sample_rate_hz // SPEECH_BLOCKS_PER_S
-    train_data = training_dataset(fn_args.train_files, transform, train.batch_size, crop_samples, block_samples, seed)
     eval_data = evaluation_dataset(fn_args.eval_files, transform, train.batch_size)
     crops = {
         split: draw_crops(patterns, transform, train.monitor_clips, crop_samples, block_samples, seed)
         for split, patterns in (("train", fn_args.train_files), ("eval", fn_args.eval_files))
     }
     trained = config | {"model": model.model_dump(mode="json"), "train": train.model_dump(mode="json")}
-    with watched(fn_args.model_run_dir, network, trained, crops) as watchers:
+    with (
+        record_cache(train.cache, fn_args.model_run_dir) as cache,
+        watched(fn_args.model_run_dir, network, trained, crops) as watchers,
+    ):
+        train_data = training_dataset(
+            fn_args.train_files, transform, train.batch_size, crop_samples, block_samples, seed, cache, train.deterministic
+        )
         fit(network, train, train_data, eval_data, len(classes), watchers)
     ServedModel(network, transform, num_samples, sample_rate_hz, classes).save(fn_args.serving_model_dir)
 
