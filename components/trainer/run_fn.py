@@ -9,10 +9,11 @@ import tensorflow_transform as tft
 import tf_keras as keras
 
 from beam_jobs.errors import UserError
-from components.trainer.callbacks import EpochProgress, StopOnDivergence
+from components.trainer.callbacks import StopOnDivergence
 from components.trainer.config import ModelConfig, TrainConfig
-from components.trainer.data import evaluation_dataset, training_dataset
+from components.trainer.data import evaluation_dataset, record_cache, training_dataset
 from components.trainer.model import build_model
+from components.trainer.monitoring import draw_crops, watched
 from components.trainer.signatures import ServedModel
 
 SPEECH_BLOCKS_PER_S = 10
@@ -37,12 +38,24 @@ def run_fn(fn_args: Any) -> None:
         _require_clips(patterns, split)
 
     keras.utils.set_random_seed(seed)
-    network = build_model(ModelConfig.model_validate(config["model"]), crop_samples, sample_rate_hz, len(classes))
+    model = ModelConfig.model_validate(config["model"])
+    network = build_model(model, crop_samples, sample_rate_hz, len(classes))
     transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
     block_samples = sample_rate_hz // SPEECH_BLOCKS_PER_S
-    train_data = training_dataset(fn_args.train_files, transform, train.batch_size, crop_samples, block_samples, seed)
     eval_data = evaluation_dataset(fn_args.eval_files, transform, train.batch_size)
-    fit(network, train, train_data, eval_data, len(classes), fn_args.model_run_dir)
+    crops = {
+        split: draw_crops(patterns, transform, train.monitor_clips, crop_samples, block_samples, seed)
+        for split, patterns in (("train", fn_args.train_files), ("eval", fn_args.eval_files))
+    }
+    trained = config | {"model": model.model_dump(mode="json"), "train": train.model_dump(mode="json")}
+    with (
+        record_cache(train.cache, fn_args.model_run_dir) as cache,
+        watched(fn_args.model_run_dir, network, trained, crops) as watchers,
+    ):
+        train_data = training_dataset(
+            fn_args.train_files, transform, train.batch_size, crop_samples, block_samples, seed, cache, train.deterministic
+        )
+        fit(network, train, train_data, eval_data, len(classes), watchers)
     ServedModel(network, transform, num_samples, sample_rate_hz, classes).save(fn_args.serving_model_dir)
 
 
@@ -52,9 +65,9 @@ def fit(
     train_data: tf.data.Dataset,
     eval_data: tf.data.Dataset,
     num_classes: int,
-    log_dir: str,
+    watchers: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
-    """Trains `network` and leaves it with the weights of its best epoch by eval loss; TensorBoard logs go to `log_dir`.
+    """Trains `network`, looked at by `watchers`, and leaves it with the weights of its best epoch by eval loss.
 
     Raises:
         UserError: the loss diverged.
@@ -72,10 +85,9 @@ def fit(
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=train.early_stopping_patience, restore_best_weights=True)
     callbacks = [
         keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(train, epoch)),
-        keras.callbacks.TensorBoard(log_dir, write_graph=False),
         stopping,
         StopOnDivergence(),
-        EpochProgress(),
+        *watchers,
     ]
     history = network.fit(train_data, validation_data=eval_data, epochs=train.epochs, verbose=0, callbacks=callbacks)
     # Keras 2 restores the best weights only where it stopped early, not after the last epoch.

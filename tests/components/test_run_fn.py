@@ -21,7 +21,7 @@ def test_training_learns_the_pitch(trained, clips):
 def test_training_leaves_tensorboard_logs(trained):
     events = list(Path(trained.model_run_dir).rglob("events.out.tfevents.*"))
 
-    assert {path.parent.name for path in events} == {"train", "validation"}
+    assert {path.parent.name for path in events} == {"train", "eval"}
 
 
 def test_a_crop_longer_than_the_clips_is_refused(make_fn_args, tmp_path):

@@ -1,0 +1,187 @@
+"""One way to train, in a process of its own that works when told: `python -m benchmarks.training_ways WAY FOLDER CLIP_S BATCH`.
+
+`FOLDER` holds the generator's clips in `ours/`; "prepare" writes them the article's way into `article/`, and a Transform graph
+into `transform/`. Every other way builds what it measures, warms up and writes a line. Then for each line of input, a number of
+seconds, it works at least that long and answers with a line of JSON: `seconds`, `cpu_s`, `steps`, and `peak_mb`, resident, in the
+whole life of the process.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+
+import tensorflow as tf
+import tensorflow_transform as tft
+import tf_keras as keras
+
+from beam_jobs.examples import decode_clip, read_records
+from benchmarks import article_model
+from components.trainer.config import ModelConfig, TrainConfig
+from components.trainer.data import LABELLED_FEATURES, record_cache, training_dataset
+from components.trainer.model import build_model
+from components.trainer.run_fn import SPEECH_BLOCKS_PER_S
+
+SAMPLE_RATE_HZ = 22050
+ANALYSED_CLIPS = 8
+WARMUP_STEPS = 3
+BLOCK_LAYERS = (keras.layers.Conv3D, keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.MaxPool3D)
+
+Step = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all ways share."""
+
+    folder: Path
+    clip_s: float
+    batch_size: int
+
+    @property
+    def crop_s(self) -> float:
+        return min(TrainConfig().crop_s, self.clip_s)
+
+    def article_batches(self) -> Iterator[Any]:
+        files = sorted(map(str, (self.folder / "article").iterdir()))
+        return iter(article_model.dataset(files, _samples(self.clip_s), self.batch_size))
+
+    def our_batches(self, crop_s: float, cache: str | None = None) -> Iterator[Any]:
+        transform = tft.TFTransformOutput(str(self.folder / "transform")).transform_features_layer()
+        block_samples = SAMPLE_RATE_HZ // SPEECH_BLOCKS_PER_S
+        files = [str(self.folder / "ours" / "train" / "*")]
+        dataset = training_dataset(files, transform, self.batch_size, _samples(crop_s), block_samples, seed=0, cache=cache)
+        return iter(dataset.repeat())
+
+
+def train_article(setting: Setting) -> Step:
+    """The article's network, whole clips."""
+    network = article_model.build_article_model(_samples(setting.clip_s), SAMPLE_RATE_HZ, 2)
+    article_model.compile_article_model(network)
+    return _training_step(network, setting.article_batches())
+
+
+def train_ours(setting: Setting, whole: bool = False, precision: str = "float32", jit_compile: bool = False) -> Step:
+    """Our network, random crops or whole clips."""
+    train, crop_s = TrainConfig(), setting.clip_s if whole else setting.crop_s
+    network = _with_precision(build_model(ModelConfig(), _samples(crop_s), SAMPLE_RATE_HZ, 2), precision)
+    optimizer = keras.optimizers.AdamW(train.learning_rate, weight_decay=train.weight_decay)
+    network.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=jit_compile)
+    return _training_step(network, setting.our_batches(crop_s))
+
+
+def front_end(setting: Setting) -> Step:
+    """Our network as far as the frames that the first convolution takes. Forward alone: it has no weights to go back to."""
+    network = build_model(ModelConfig(), _samples(setting.crop_s), SAMPLE_RATE_HZ, 2)
+    forward = tf.function(keras.Model(network.input, [network.get_layer(name).output for name in ("frame", "frame_mask")]))
+    waveform = next(setting.our_batches(setting.crop_s))[0]
+    return partial(forward, waveform)
+
+
+def read_article(setting: Setting) -> Step:
+    """The article's input pipeline with no network behind it."""
+    return partial(next, setting.article_batches())
+
+
+def read_ours(setting: Setting, cache: str = "none") -> Step:
+    """Ours."""
+    with record_cache(cache, str(setting.folder / "cache")) as name:
+        return partial(next, setting.our_batches(setting.crop_s, name))
+
+
+def prepare(setting: Setting) -> Step:
+    """Writes our clips the article's way too, and analyses the preprocessing graph. Nothing is left to be repeated."""
+    import apache_beam as beam
+    import tensorflow_transform.beam as tft_beam
+    from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
+
+    from components.transform.preprocessing import preprocessing_fn
+
+    folder = setting.folder
+    (folder / "article").mkdir()
+    shards = sorted((folder / "ours" / "train").iterdir())
+    for shard in shards:
+        with shard.open("rb") as file:
+            article_model.write_records(map(decode_clip, read_records(file)), folder / "article" / shard.name)
+    some = tf.data.TFRecordDataset(list(map(str, shards))).take(ANALYSED_CLIPS)
+    rows = [{key: value.numpy() for key, value in tf.io.parse_single_example(row, LABELLED_FEATURES).items()} for row in some]
+    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(LABELLED_FEATURES))
+    config = {"num_samples": _samples(setting.clip_s)}
+    options = beam.options.pipeline_options.PipelineOptions(["--direct_running_mode=in_memory"])
+    with beam.Pipeline(options=options) as pipeline, tft_beam.Context(temp_dir=str(folder / "tmp")):
+        data = (pipeline | beam.Create(rows), metadata)
+        analysed = data | tft_beam.AnalyzeDataset(lambda inputs: preprocessing_fn(inputs, config))
+        analysed | tft_beam.WriteTransformFn(str(folder / "transform"))
+    return lambda: None
+
+
+WAYS: dict[str, Callable[[Setting], Step]] = {
+    "prepare": prepare,
+    "article": train_article,
+    "ours": train_ours,
+    "ours, whole clips": partial(train_ours, whole=True),
+    "ours, bfloat16": partial(train_ours, precision="mixed_bfloat16"),
+    "ours, XLA": partial(train_ours, jit_compile=True),
+    "ours, front end": front_end,
+    "article, input": read_article,
+    "ours, input": read_ours,
+    "ours, input, cached": partial(read_ours, cache="memory"),
+}
+
+
+def _training_step(network: keras.Model, batches: Iterator[Any]) -> Step:
+    # The function that `fit` calls for each step.
+    return partial(network.make_train_function(), batches)
+
+
+def _with_precision(network: keras.Model, precision: str) -> keras.Model:
+    """The same network with its blocks in another precision; kapre's layers know none but float32."""
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return layer.from_config(layer.get_config() | ({"dtype": precision} if isinstance(layer, BLOCK_LAYERS) else {}))
+
+    return network if precision == "float32" else keras.models.clone_model(network, clone_function=clone)
+
+
+def _samples(seconds: float) -> int:
+    return round(seconds * SAMPLE_RATE_HZ)
+
+
+def _work(step: Step, seconds: float) -> dict[str, float]:
+    clock, cpu, steps = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - clock < seconds:
+        step()
+        steps += 1
+    return {"seconds": time.perf_counter() - clock, "cpu_s": time.process_time() - cpu, "steps": steps}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("way", choices=WAYS)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("clip_s", type=float)
+    parser.add_argument("batch", type=int)
+    arguments = parser.parse_args()
+    keras.utils.set_random_seed(0)
+    setting = Setting(arguments.folder, arguments.clip_s, arguments.batch)
+    step = WAYS[arguments.way](setting)
+    for _ in range(WARMUP_STEPS):
+        step()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        figures = _work(step, float(line))
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(figures | {"peak_mb": peak_mb}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
