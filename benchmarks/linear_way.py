@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from beam_jobs.examples import decode_clip, read_records
 from benchmarks.scores import length_name, scores_of
 
-FRAME_LENGTH, HOP_LENGTH = 2048, 512
+FRAME_LENGTH, HOP_LENGTH = 2048, 1024
 SPEECH_RANGE_DB = 40.0
 
 
