@@ -9,6 +9,7 @@ from kapre.composed import get_melspectrogram_layer
 
 from beam_jobs.errors import UserError
 from components.trainer.config import ModelConfig
+from components.trainer.strategy import precision
 
 DYNAMIC_RANGE_DB = 40.0
 """In kapre's decibels, 10 log10 of a magnitude: 80 dB of power below the loudest point of a clip."""
@@ -69,10 +70,11 @@ def build_model(model: ModelConfig, num_samples: int, sample_rate_hz: int, num_c
     """
     _check(model, num_samples, sample_rate_hz)
     waveform = keras.Input([None], name="waveform")
-    decibels = _mel_decibels(model, sample_rate_hz)(waveform[:, :, tf.newaxis])
-    mask = SpeechMask(name="speech_mask")(decibels)
-    mel = Standardize(name="mel")([decibels, mask])
-    delta = Standardize(name="delta")([Delta(name="mel_delta", data_format="channels_last")(mel), mask])
+    with precision("float32"):  # sums over long windows, and small differences of large decibels
+        decibels = _mel_decibels(model, sample_rate_hz)(waveform[:, :, tf.newaxis])
+        mask = SpeechMask(name="speech_mask")(decibels)
+        mel = Standardize(name="mel")([decibels, mask])
+        delta = Standardize(name="delta")([Delta(name="mel_delta", data_format="channels_last")(mel), mask])
     frame = {
         "frame_length": model.frame_length,
         "hop_length": model.frame_length,
@@ -87,7 +89,8 @@ def build_model(model: ModelConfig, num_samples: int, sample_rate_hz: int, num_c
             features = keras.layers.MaxPool3D(POOLS[index], name=f"block{index + 1}_pool")(features)
             time_pool = (1, POOLS[index][1], 1)
             weight = keras.layers.AveragePooling3D(time_pool, name=f"block{index + 1}_mask")(weight)
-    pooled = MaskedAverage(name="block4_pool")([features, weight])
+    # Hundreds of cells are summed, which the eight bits of a bfloat16 cannot hold.
+    pooled = MaskedAverage(dtype="float32", name="block4_pool")([features, weight])
     probabilities = keras.layers.Dense(num_classes, activation="softmax", dtype="float32", name="probabilities")(pooled)
     return keras.Model(waveform, probabilities, name="conv3d")
 
