@@ -142,18 +142,7 @@ def fit(
     replicas = strategy.num_replicas_in_sync
     if train.scale_learning_rate:
         train = train.model_copy(update={"learning_rate": train.learning_rate * replicas})
-
-    def loss(label: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-        one_hot = tf.one_hot(tf.cast(tf.reshape(label, [-1]), tf.int32), num_classes)
-        return keras.losses.categorical_crossentropy(one_hot, probabilities, label_smoothing=train.label_smoothing)
-
-    with strategy.scope():
-        network.compile(
-            keras.optimizers.AdamW(train.learning_rate, weight_decay=train.weight_decay),
-            loss,
-            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-            jit_compile=train.jit_compile,
-        )
+    compile_model(network, train, num_classes)
     stopping = EarlyStopping(train.early_stopping_patience)
     callbacks = [
         keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(train, epoch)),
@@ -177,6 +166,22 @@ def fit(
     if stopping.best_weights is not None:
         network.set_weights(stopping.best_weights)
     return history
+
+
+def compile_model(network: keras.Model, train: TrainConfig, num_classes: int) -> None:
+    """Gives the network its optimizer, loss and metrics, under the scope of its strategy."""
+
+    def loss(label: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        one_hot = tf.one_hot(tf.cast(tf.reshape(label, [-1]), tf.int32), num_classes)
+        return keras.losses.categorical_crossentropy(one_hot, probabilities, label_smoothing=train.label_smoothing)
+
+    with network.distribute_strategy.scope():
+        network.compile(
+            keras.optimizers.AdamW(train.learning_rate, weight_decay=train.weight_decay),
+            loss,
+            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+            jit_compile=train.jit_compile,
+        )
 
 
 def learning_rate(train: TrainConfig, epoch: int) -> float:

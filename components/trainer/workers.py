@@ -52,16 +52,19 @@ def train_on_workers(fn_args: Any, num_workers: int, launch: Launch | None = Non
     with TemporaryDirectory(prefix="workers-") as folder:
         job = Path(folder) / "job.json"
         job.write_text(json.dumps({name: value for name, value in vars(fn_args).items() if _is_data(value)}))
-        for attempt in range(MAX_RESTARTS + 1):
+        attempt = 1
+        while True:
             try:
-                return launch(job, num_workers)
+                launch(job, num_workers)
+                return
             except WorkerDied as death:
-                if attempt == MAX_RESTARTS:
+                if attempt > MAX_RESTARTS:
                     raise UserError(
-                        f"{death}, for the {attempt + 1}th time; memory may be short: lower train.batch_size or "
+                        f"{death}, after {MAX_RESTARTS} restarts; memory may be short: lower train.batch_size or "
                         "train.num_workers, and go on with --resume"
                     ) from None
                 say(f"{death}; all workers start again from the last finished epoch")
+                attempt += 1
 
 
 def _is_data(value: Any) -> bool:
@@ -85,7 +88,8 @@ def launch_here(job: Path, num_workers: int) -> None:
         processes: list[subprocess.Popen[bytes]] = []
         for index in range(num_workers):
             cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-            options, descriptors = ["--parent", str(os.getpid())], ()
+            options: list[str] = ["--parent", str(os.getpid())]
+            descriptors: tuple[int, ...] = ()
             if index == 0 and (screen := _screen()) is not None:
                 options += ["--screen", str(screen)]
                 descriptors = (screen,)
