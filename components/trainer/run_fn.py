@@ -48,13 +48,20 @@ def run_fn(fn_args: Any) -> None:
 
     Raises:
         UserError: the clips are too short for the model or the crop, a split is empty, the loss diverged, there is no TPU, or
-            workers died again and again.
+            other workers are gone.
     """
     train = TrainConfig.model_validate(fn_args.custom_config["train"])
     if train.strategy == "multi_worker" and not started_by_others():
         train_on_workers(fn_args, train.num_workers)
-    else:
+        return
+    try:
         train_and_export(fn_args)
+    except tf.errors.OpError as error:
+        if "Collective ops is aborted" not in error.message:
+            raise
+        raise UserError(
+            "another training worker is gone; start all workers again: with `checkpoints` they go on from the last finished epoch"
+        ) from error
 
 
 def train_and_export(fn_args: Any) -> None:

@@ -20,8 +20,10 @@ def make_strategy(train: TrainConfig) -> tf.distribute.Strategy:
     """The strategy under whose scope the model is built and compiled; must come before anything else of TensorFlow.
 
     Raises:
-        UserError: `tpu`, and there is none.
+        UserError: `tpu`, and there is none, or half precision, and no GPU.
     """
+    if train.precision == "mixed_float16" and not tf.config.list_physical_devices("GPU"):
+        raise UserError("train.precision mixed_float16 needs a GPU; without one take mixed_bfloat16 or float32")
     if train.strategy == "mirrored":
         return tf.distribute.MirroredStrategy()
     if train.strategy == "multi_worker":

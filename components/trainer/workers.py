@@ -87,6 +87,7 @@ def launch_here(job: Path, num_workers: int) -> None:
     with ExitStack() as stack:
         processes: list[subprocess.Popen[bytes]] = []
         for index in range(num_workers):
+            _error_file(job, index).unlink(missing_ok=True)
             cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             options: list[str] = ["--parent", str(os.getpid())]
             descriptors: tuple[int, ...] = ()

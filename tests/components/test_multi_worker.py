@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ import tensorflow as tf
 from beam_jobs.errors import UserError
 from components.trainer import workers
 from components.trainer.run_fn import run_fn
-from components.trainer.workers import train_on_workers
+from components.trainer.workers import MAX_RESTARTS, WorkerDied, train_on_workers
 
 TRAIN = {"epochs": 6, "batch_size": 8, "crop_s": 1.0, "learning_rate": 1e-2}
 TWO_WORKERS = {**TRAIN, "batch_size": 4, "strategy": "multi_worker", "num_workers": 2}
@@ -43,26 +44,38 @@ run_fn.run_fn(SimpleNamespace(**json.loads(open(sys.argv[1]).read())))
 """
 
 
-@pytest.fixture(scope="module")
-def cluster_run(make_fn_args, shards, tmp_path_factory) -> SimpleNamespace:
-    """Two workers that the test starts itself, as a cluster would, on one training shard, which both must share."""
-    folder = tmp_path_factory.mktemp("cluster")
-    one_shard = folder / "clips-00000-of-00001.tfrecord"
-    one_shard.write_bytes(b"".join(path.read_bytes() for path in sorted((shards / "train").iterdir())))
+@contextmanager
+def cluster(arguments: list[str | Path], folder: Path) -> Iterator[list[subprocess.Popen]]:
+    """Two workers that the test starts itself, as a cluster would; `@` in the arguments stands for the worker's number."""
     addresses = [f"127.0.0.1:{port}" for port in workers._free_ports(2)]
     processes = []
+    with ExitStack() as stack:
+        for index in range(2):
+            task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, *(str(argument).replace("@", str(index)) for argument in arguments)],
+                    env={**os.environ, "TF_CONFIG": json.dumps(task)},
+                    stderr=stack.enter_context((folder / f"worker{index}.log").open("w")),
+                )
+            )
+            stack.callback(processes[-1].kill)
+        yield processes
+
+
+@pytest.fixture(scope="module")
+def cluster_run(make_fn_args, shards, tmp_path_factory) -> SimpleNamespace:
+    """What two workers came to that have one training shard between them: fewer shards than workers."""
+    folder = tmp_path_factory.mktemp("cluster")
+    shard = folder / "clips-00000-of-00001.tfrecord"
+    shard.write_bytes(b"".join(path.read_bytes() for path in sorted((shards / "train").iterdir())))
     for index in range(2):
         fn_args = make_fn_args(folder / f"worker{index}", train=TWO_WORKERS)
-        fn_args.train_files = [str(one_shard)]
-        job = folder / f"job{index}.json"
-        job.write_text(json.dumps(vars(fn_args)))
-        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        environment = {**os.environ, "TF_CONFIG": json.dumps(cluster)}
-        log = (folder / f"worker{index}.log").open("w")
-        command = [sys.executable, "-c", PROBE, job, folder / f"worker{index}.npz"]
-        processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-    for index, process in enumerate(processes):
-        assert process.wait(timeout=400) == 0, (folder / f"worker{index}.log").read_text()
+        fn_args.train_files = [str(shard)]
+        (folder / f"job{index}.json").write_text(json.dumps(vars(fn_args)))
+    with cluster(["-c", PROBE, folder / "job@.json", folder / "worker@.npz"], folder) as processes:
+        for index, process in enumerate(processes):
+            assert process.wait(timeout=400) == 0, (folder / f"worker{index}.log").read_text()
     return SimpleNamespace(folder=folder, seen=[dict(np.load(folder / f"worker{index}.npz")) for index in range(2)])
 
 
@@ -84,7 +97,6 @@ def test_two_workers_end_with_equal_weights_and_metrics(cluster_run):
 def test_two_workers_learn_as_one_device_does_with_the_same_global_batch(cluster_run, trained):
     one_device, ours = losses(Path(trained.model_run_dir)), losses(cluster_run.folder / "worker0/logs")
 
-    print(ours, one_device)
     assert len(ours) == len(one_device) == TRAIN["epochs"]
     assert ours == pytest.approx(one_device, abs=0.2)
     assert ours[-1] < ours[0] / 1.5
@@ -114,7 +126,6 @@ def kill_a_worker_after_epochs(checkpoints: Path, number: int) -> threading.Thre
     def kill() -> None:
         wait_until(lambda: any(checkpoints.glob(f"chief/ckpt-{number}.index")))
         children(psutil.Process())[1].send_signal(signal.SIGKILL)
-        killer.killed = time.monotonic()
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
@@ -123,7 +134,7 @@ def kill_a_worker_after_epochs(checkpoints: Path, number: int) -> threading.Thre
 
 def test_a_killed_worker_costs_no_more_than_an_epoch(make_fn_args, tmp_path, capfd):
     checkpoints = tmp_path / "checkpoints"
-    fn_args = make_fn_args(tmp_path, train={**TWO_WORKERS, "epochs": 12}, checkpoints=str(checkpoints))
+    fn_args = make_fn_args(tmp_path, train={**TWO_WORKERS, "epochs": 8}, checkpoints=str(checkpoints))
 
     killer = kill_a_worker_after_epochs(checkpoints, 2)
     run_fn(fn_args)
@@ -131,24 +142,40 @@ def test_a_killed_worker_costs_no_more_than_an_epoch(make_fn_args, tmp_path, cap
 
     told = capfd.readouterr().err
     assert "training worker 1 of 2 was ended by SIGKILL; all workers start again from the last finished epoch" in told
-    (first,) = re.findall(r"training goes on from epoch (\d+) of 12", told)
-    assert 3 <= int(first) <= 11
-    assert len(losses(tmp_path / "logs")) == 12 - int(first) + 1
+    (first,) = re.findall(r"training goes on from epoch (\d+) of 8", told)
+    assert 3 <= int(first) <= 7
+    assert len(losses(tmp_path / "logs")) == 8 - int(first) + 1
     assert (tmp_path / "serving/saved_model.pb").exists()
     assert not checkpoints.exists()
+    assert children(psutil.Process()) == []
 
 
-def test_workers_that_die_again_and_again_end_with_a_clear_line_within_a_minute(make_fn_args, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "MAX_RESTARTS", 0)
+def test_workers_that_die_again_and_again_end_with_a_clear_line(make_fn_args, tmp_path):
+    launched = []
+
+    def launch(job: Path, num_workers: int) -> None:
+        launched.append(num_workers)
+        raise WorkerDied("training worker 1 of 2 was ended by SIGKILL")
+
+    with pytest.raises(UserError, match=r"^training worker 1 of 2 was ended by SIGKILL, after 3 restarts.*with --resume$"):
+        train_on_workers(make_fn_args(tmp_path), 2, launch)
+
+    assert launched == [2] * (1 + MAX_RESTARTS)
+
+
+def test_where_nobody_starts_workers_again_the_others_end_within_a_minute_with_a_clear_line(make_fn_args, tmp_path):
     checkpoints = tmp_path / "checkpoints"
     fn_args = make_fn_args(tmp_path, train={**TWO_WORKERS, "epochs": 1000}, checkpoints=str(checkpoints))
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps(vars(fn_args)))
+    with cluster(["-m", "components.trainer.workers", job], tmp_path) as (survivor, victim):
+        wait_until(lambda: any(checkpoints.glob("chief/ckpt-1.index")))
 
-    killer = kill_a_worker_after_epochs(checkpoints, 1)
-    with pytest.raises(UserError, match=r"^training worker 1 of 2 was ended by SIGKILL.*go on with --resume$"):
-        train_on_workers(fn_args, 2)
+        victim.kill()
 
-    assert time.monotonic() - killer.killed < 60
-    assert children(psutil.Process()) == []
+        assert survivor.wait(timeout=60) == 2
+    assert (tmp_path / "error-0.txt").read_text().startswith("another training worker is gone; start all workers again")
+    assert not (tmp_path / "serving").exists()
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
