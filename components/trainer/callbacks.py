@@ -12,12 +12,17 @@ from components.trainer.clip_ids import ClipIds
 
 
 class EpochProgress(keras.callbacks.Callback):
-    """A bar over the epochs with the time left, and each epoch's losses and accuracies behind it."""
+    """A bar over the epochs that are left, with the time left, and each epoch's losses and accuracies behind it."""
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Begins without a bar: a training that goes on learns later with which epoch."""
+        self._bar: ExitStack | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Opens the bar."""
-        self._bar = ExitStack()
-        self._advance = self._bar.enter_context(progress("training", self.params["epochs"], unit="epochs"))
+        if self._bar is None:
+            self._bar = ExitStack()
+            self._advance = self._bar.enter_context(progress("training", self.params["epochs"] - epoch, unit="epochs"))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar by one epoch."""
@@ -30,7 +35,8 @@ class EpochProgress(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Closes the bar; early stopping may have left it short of its end."""
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
 
 class StopOnDivergence(keras.callbacks.Callback):

@@ -160,7 +160,7 @@ def fit(
     ]
     if checkpoints:
         callbacks.append(Backup(checkpoints, stopping))
-    history = network.fit(
+    return network.fit(
         train_data,
         validation_data=eval_data,
         epochs=train.epochs,
@@ -169,10 +169,6 @@ def fit(
         verbose=0,
         callbacks=callbacks,
     )
-    # Keras 2 restores the best weights only where it stopped early, not after the last epoch.
-    if stopping.best_weights is not None:
-        network.set_weights(stopping.best_weights)
-    return history
 
 
 def compile_model(network: keras.Model, train: TrainConfig, num_classes: int) -> None:

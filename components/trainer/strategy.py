@@ -20,10 +20,16 @@ def make_strategy(train: TrainConfig) -> tf.distribute.Strategy:
     """The strategy under whose scope the model is built and compiled; must come before anything else of TensorFlow.
 
     Raises:
-        UserError: `tpu`, and there is none, or half precision, and no GPU.
+        UserError: there is no TPU, or no GPU for what needs one.
     """
-    if train.precision == "mixed_float16" and not tf.config.list_physical_devices("GPU"):
-        raise UserError("train.precision mixed_float16 needs a GPU; without one take mixed_bfloat16 or float32")
+    if not tf.config.list_physical_devices("GPU"):
+        if train.precision == "mixed_float16":
+            raise UserError("train.precision mixed_float16 needs a GPU; without one take mixed_bfloat16 or float32")
+        if train.jit_compile and train.strategy in ("mirrored", "multi_worker"):
+            raise UserError(
+                f"train.jit_compile with train.strategy {train.strategy} needs GPUs: XLA compiles no sums over several CPUs; "
+                "set train.jit_compile to false"
+            )
     if train.strategy == "mirrored":
         return tf.distribute.MirroredStrategy()
     if train.strategy == "multi_worker":
@@ -69,7 +75,8 @@ def num_workers(strategy: tf.distribute.Strategy) -> int:
 
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
     """Returns when all workers have come here: one that ends early looks dead to the others."""
-    strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.constant(0.0)), axis=None)
+    if num_workers(strategy) > 1:
+        strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.constant(0.0)), axis=None)
 
 
 @contextmanager

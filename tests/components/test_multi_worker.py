@@ -120,11 +120,15 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 240) -> None:
         time.sleep(0.05)
 
 
+def has_checkpoint(folder: Path, number: int) -> bool:
+    return any(int(path.stem.removeprefix("ckpt-")) >= number for path in folder.glob("chief/ckpt-*.index"))
+
+
 def kill_a_worker_after_epochs(checkpoints: Path, number: int) -> threading.Thread:
     """Kills worker 1 of this process with -9 once so many epochs are in the checkpoint."""
 
     def kill() -> None:
-        wait_until(lambda: any(checkpoints.glob(f"chief/ckpt-{number}.index")))
+        wait_until(lambda: has_checkpoint(checkpoints, number))
         children(psutil.Process())[1].send_signal(signal.SIGKILL)
 
     killer = threading.Thread(target=kill, daemon=True)
@@ -143,7 +147,7 @@ def test_a_killed_worker_costs_no_more_than_an_epoch(make_fn_args, tmp_path, cap
     told = capfd.readouterr().err
     assert "training worker 1 of 2 was ended by SIGKILL; all workers start again from the last finished epoch" in told
     (first,) = re.findall(r"training goes on from epoch (\d+) of 8", told)
-    assert 3 <= int(first) <= 7
+    assert 2 <= int(first) <= 7  # the second checkpoint is there, but may not be finished
     assert len(losses(tmp_path / "logs")) == 8 - int(first) + 1
     assert (tmp_path / "serving/saved_model.pb").exists()
     assert not checkpoints.exists()
@@ -169,7 +173,7 @@ def test_where_nobody_starts_workers_again_the_others_end_within_a_minute_with_a
     job = tmp_path / "job.json"
     job.write_text(json.dumps(vars(fn_args)))
     with cluster(["-m", "components.trainer.workers", job], tmp_path) as (survivor, victim):
-        wait_until(lambda: any(checkpoints.glob("chief/ckpt-1.index")))
+        wait_until(lambda: has_checkpoint(checkpoints, 1))
 
         victim.kill()
 
