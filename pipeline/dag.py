@@ -1,8 +1,10 @@
 """The DAG, top to bottom as the data flows. Nothing here knows where it runs."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
@@ -42,15 +44,7 @@ def create_pipeline(
 ) -> Pipeline:
     """The TFX pipeline: dataset folder in, pushed or refused model out."""
     clips = config.clips
-    training = {
-        "clips": {"num_samples": clips.num_samples, "sample_rate_hz": clips.sample_rate_hz},
-        "classes": list(clips.classes),
-        "model": config.model.model_dump(mode="json"),
-        "train": config.train.model_dump(mode="json"),
-        "seed": config.train.seed,
-        # TFX's cache does not look into user code: without its digest a changed model would be served from the cache.
-        "code": code_digest(*USER_CODE),
-    }
+    training = {**_training(config), "checkpoints": checkpoint_folder(config, at)}
     example_gen = ClipExampleGen(at.dataset_uri, at.dataset_fingerprint, config.data.min_class_share)
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
@@ -106,6 +100,25 @@ def create_pipeline(
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=list(config.beam.pipeline),
     )
+
+
+def _training(config: PipelineConfig) -> dict[str, Any]:
+    clips = config.clips
+    return {
+        "clips": {"num_samples": clips.num_samples, "sample_rate_hz": clips.sample_rate_hz},
+        "classes": list(clips.classes),
+        "model": config.model.model_dump(mode="json"),
+        "train": config.train.model_dump(mode="json"),
+        "seed": config.train.seed,
+        # TFX's cache does not look into user code: without its digest a changed model would be served from the cache.
+        "code": code_digest(*USER_CODE),
+    }
+
+
+def checkpoint_folder(config: PipelineConfig, at: Locations) -> str:
+    """Where a training keeps its checkpoints: one folder for all attempts at the same clips with the same settings and code."""
+    inputs = json.dumps([_training(config), at.dataset_fingerprint], sort_keys=True)
+    return f"{at.pipeline_root}/checkpoints/{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 
 
 def code_digest(*packages: str) -> str:
