@@ -1,8 +1,8 @@
 """The TFX Trainer's entry point: `run_fn='components.trainer.run_fn.run_fn'`."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -14,9 +14,18 @@ from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.data import evaluation_dataset, training_dataset
 from components.trainer.model import build_model
 from components.trainer.signatures import ServedModel
+from components.trainer.tuning import with_hyperparameters
 
 SPEECH_BLOCKS_PER_S = 10
 WARMUP_SHARE = 0.1
+
+
+class Training(NamedTuple):
+    """A trained network, the preprocessing graph before it, and the figures of every epoch."""
+
+    network: keras.Model
+    transform: Any
+    history: keras.callbacks.History
 
 
 def run_fn(fn_args: Any) -> None:
@@ -24,12 +33,24 @@ def run_fn(fn_args: Any) -> None:
 
     Args:
         fn_args: TFX's FnArgs. Of its `custom_config` these keys are read: `model` and `train` (sections of the
-            configuration), `clips` (`num_samples`, `sample_rate_hz`), `classes` (names by label) and `seed`.
+            configuration), `clips` (`num_samples`, `sample_rate_hz`), `classes` (names by label) and `seed`. What a Tuner
+            chose, `hyperparameters`, goes before the sections.
 
     Raises:
         UserError: the clips are too short for the model or the crop, a split is empty, or the loss diverged.
     """
-    config = fn_args.custom_config
+    config = with_hyperparameters(fn_args.custom_config, fn_args.hyperparameters)
+    network, transform, _ = train_network(fn_args, config, fn_args.model_run_dir)
+    num_samples, sample_rate_hz = config["clips"]["num_samples"], config["clips"]["sample_rate_hz"]
+    ServedModel(network, transform, num_samples, sample_rate_hz, config["classes"]).save(fn_args.serving_model_dir)
+
+
+def train_network(fn_args: Any, config: Mapping[str, Any], log_dir: str) -> Training:
+    """Trains the network of `config` (as `run_fn` reads it) on the examples of `fn_args`; TensorBoard logs go to `log_dir`.
+
+    Raises:
+        UserError: as `run_fn`.
+    """
     train, seed, classes = TrainConfig.model_validate(config["train"]), config["seed"], config["classes"]
     num_samples, sample_rate_hz = config["clips"]["num_samples"], config["clips"]["sample_rate_hz"]
     crop_samples = _crop_samples(train, num_samples, sample_rate_hz)
@@ -42,8 +63,8 @@ def run_fn(fn_args: Any) -> None:
     block_samples = sample_rate_hz // SPEECH_BLOCKS_PER_S
     train_data = training_dataset(fn_args.train_files, transform, train.batch_size, crop_samples, block_samples, seed)
     eval_data = evaluation_dataset(fn_args.eval_files, transform, train.batch_size)
-    fit(network, train, train_data, eval_data, len(classes), fn_args.model_run_dir)
-    ServedModel(network, transform, num_samples, sample_rate_hz, classes).save(fn_args.serving_model_dir)
+    history = fit(network, train, train_data, eval_data, len(classes), log_dir)
+    return Training(network, transform, history)
 
 
 def fit(
