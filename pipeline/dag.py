@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
-from tfx.components import Evaluator, Pusher, StatisticsGen, Trainer, Transform
+from tfx.components import Evaluator, Pusher, StatisticsGen, Trainer, Transform, Tuner
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
@@ -62,17 +62,32 @@ def create_pipeline(
         disable_statistics=True,
     )
     transform.add_upstream_node(data_gate)
+    nodes = [example_gen, statistics_gen, schema_gen, example_validator, data_gate, transform]
+    hyperparameters = None
+    if config.tune is not None:
+        tuner = Tuner(
+            tuner_fn="components.trainer.tuner_fn.tuner_fn",
+            examples=examples,
+            transform_graph=transform.outputs["transform_graph"],
+            schema=schema,
+            train_args=trainer_pb2.TrainArgs(splits=["train"]),
+            eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+            custom_config={**training, "tune": config.tune.model_dump(mode="json")},
+        )
+        hyperparameters = tuner.outputs["best_hyperparameters"]
+        nodes.append(tuner)
     trainer = Trainer(
         run_fn="components.trainer.run_fn.run_fn",
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
         schema=schema,
+        hyperparameters=hyperparameters,
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
         custom_config=training,
     )
     model = trainer.outputs["model"]
-    nodes = [example_gen, statistics_gen, schema_gen, example_validator, data_gate, transform, trainer]
+    nodes.append(trainer)
     baseline = None
     if at.baseline_version is not None:
         serving_baseline = ServingBaseline(at.serving_uri, at.baseline_version)

@@ -16,6 +16,7 @@ from beam_jobs.dataset import INFO_FILE, fingerprint
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_whole
 from beam_jobs.generate_clips import generate_clips
+from components.trainer.tuning import read_best
 from pipeline.config import PipelineConfig
 from pipeline.result import CONFIG_FILE, NodeTime, RunResult, folders, read_results, write_result
 from pipeline.workdir import WorkDir
@@ -130,6 +131,7 @@ def _pipeline(
     classes = config.clips.classes
     evaluation = artifact_of_run(workdir, run_id, "ModelEvaluation")
     pushed = artifact_of_run(workdir, run_id, "PushedModel")
+    tuned = read_best(artifact_of_run(workdir, run_id, "HyperParameters").uri) if config.tune is not None else None
     failed = failures(evaluation.uri, classes)
     version = pushed.custom_properties["pushed_version"].string_value or None
     if bool(failed) == bool(version):
@@ -141,6 +143,7 @@ def _pipeline(
         reason=reason,
         metrics=metrics_by_slice(evaluation.uri, classes),
         classes=list(classes),
+        tuned=tuned,
         serving_version=version or workdir.serving_version(),
         baseline_version=locations.baseline_version,
         inputs_digest=inputs_digest,

@@ -1,9 +1,8 @@
 """The TFX Trainer's entry point: `run_fn='components.trainer.run_fn.run_fn'`."""
 
 import math
-from collections.abc import Sequence
-from tempfile import TemporaryDirectory
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -11,12 +10,13 @@ import tf_keras as keras
 
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
-from components.trainer.callbacks import EpochProgress, StopOnDivergence
+from components.trainer.callbacks import StopOnDivergence
 from components.trainer.checkpoints import Backup, EarlyStopping, finished_epochs
 from components.trainer.clip_ids import ClipIds
 from components.trainer.config import ModelConfig, TrainConfig
-from components.trainer.data import count_clips, evaluation_dataset, training_dataset
+from components.trainer.data import count_clips, evaluation_dataset, record_cache, training_dataset
 from components.trainer.model import build_model
+from components.trainer.monitoring import draw_crops, watched
 from components.trainer.signatures import ServedModel
 from components.trainer.strategy import (
     Schedule,
@@ -29,10 +29,19 @@ from components.trainer.strategy import (
     started_by_others,
     wait_for_all,
 )
+from components.trainer.tuning import with_hyperparameters
 from components.trainer.workers import train_on_workers
 
 SPEECH_BLOCKS_PER_S = 10
 WARMUP_SHARE = 0.1
+
+
+class Training(NamedTuple):
+    """A trained network, the preprocessing graph in front of it, and the figures of every epoch."""
+
+    network: keras.Model
+    transform: Any
+    history: keras.callbacks.History
 
 
 def run_fn(fn_args: Any) -> None:
@@ -45,17 +54,19 @@ def run_fn(fn_args: Any) -> None:
         fn_args: TFX's FnArgs. Of its `custom_config` these keys are read: `model` and `train` (sections of the
             configuration), `clips` (`num_samples`, `sample_rate_hz`), `classes` (names by label), `seed`, and, if it is
             there, `checkpoints`: the folder from which a killed training goes on; it is gone when training has succeeded.
+            What a Tuner chose, `hyperparameters`, goes before the sections.
 
     Raises:
         UserError: the clips are too short for the model or the crop, a split is empty, the loss diverged, there is no TPU, or
             other workers are gone.
     """
-    train = TrainConfig.model_validate(fn_args.custom_config["train"])
+    config = with_hyperparameters(fn_args.custom_config, fn_args.hyperparameters)
+    train = TrainConfig.model_validate(config["train"])
     if train.strategy == "multi_worker" and not started_by_others():
         train_on_workers(fn_args, train.num_workers)
         return
     try:
-        train_and_export(fn_args)
+        _train_and_export(fn_args, config)
     except tf.errors.OpError as error:
         if "Collective ops is aborted" not in error.message:
             raise
@@ -64,22 +75,52 @@ def run_fn(fn_args: Any) -> None:
         ) from error
 
 
-def train_and_export(fn_args: Any) -> None:
+def _train_and_export(fn_args: Any, config: Mapping[str, Any]) -> None:
     """The work of `run_fn` in this process: all of it, or that of one worker. The chief alone leaves files behind."""
-    config = fn_args.custom_config
-    train, classes, folder = TrainConfig.model_validate(config["train"]), config["classes"], config.get("checkpoints")
-    model = ModelConfig.model_validate(config["model"])
+    checkpoints = config.get("checkpoints")
+    network, transform, _ = train_network(fn_args, config, fn_args.model_run_dir, checkpoints)
+    strategy = network.distribute_strategy
+    # Some variables are a mean over the workers: all must read them, though only the chief has a use for them.
+    weights = network.get_weights()
+    if is_chief(strategy):
+        num_samples, sample_rate_hz, classes = (
+            config["clips"]["num_samples"],
+            config["clips"]["sample_rate_hz"],
+            config["classes"],
+        )
+        served = build_model(ModelConfig.model_validate(config["model"]), num_samples, sample_rate_hz, len(classes))
+        served.set_weights(weights)
+        ServedModel(served, transform, num_samples, sample_rate_hz, classes).save(fn_args.serving_model_dir)
+        if checkpoints and tf.io.gfile.exists(checkpoints):
+            tf.io.gfile.rmtree(checkpoints)
+    wait_for_all(strategy)
+
+
+def train_network(fn_args: Any, config: Mapping[str, Any], log_dir: str, checkpoints: str | None = None) -> Training:
+    """Trains the network of `config` (as `run_fn` reads it) on the examples of `fn_args`.
+
+    What watches the training writes to `log_dir`; `checkpoints` is the folder to go on from and to save each epoch in.
+
+    Raises:
+        UserError: as `run_fn`.
+    """
+    train, model, classes = (
+        TrainConfig.model_validate(config["train"]),
+        ModelConfig.model_validate(config["model"]),
+        config["classes"],
+    )
     num_samples, sample_rate_hz = config["clips"]["num_samples"], config["clips"]["sample_rate_hz"]
     crop_samples = _crop_samples(train, num_samples, sample_rate_hz)
     strategy = make_strategy(train)
+    chief = is_chief(strategy)
     train_clips = _clips(fn_args.train_files, "train", num_workers(strategy))
     eval_clips = _clips(fn_args.eval_files, "eval")
     replicas, static_shapes = strategy.num_replicas_in_sync, train.strategy == "tpu"
     plan = schedule(sum(train_clips.values()), sum(eval_clips.values()), train.batch_size, replicas, static_shapes)
 
-    done = finished_epochs(folder) if folder else 0
-    if done and is_chief(strategy):
-        say(f"training goes on from epoch {done + 1} of {train.epochs}: {folder}")
+    done = finished_epochs(checkpoints) if checkpoints else 0
+    if done and chief:
+        say(f"training goes on from epoch {done + 1} of {train.epochs}: {checkpoints}")
     # What is left of a training that goes on must not be a repetition of its beginning.
     seed = config["seed"] + done
     keras.utils.set_random_seed(seed)
@@ -89,33 +130,33 @@ def train_and_export(fn_args: Any) -> None:
     block_samples = sample_rate_hz // SPEECH_BLOCKS_PER_S
     # The hosts of a TPU read each its own batches, and this process sees none of them go by.
     clip_ids = ClipIds() if train.strategy != "tpu" else None
-    train_data = distribute(
-        strategy,
-        lambda shard: training_dataset(
-            list(train_clips),
-            transform,
-            train.batch_size,
-            crop_samples,
-            block_samples,
-            seed + shard[0],
-            shard=shard,
-            endless=True,
-            clip_ids=clip_ids,
-        ),
-    )
-    eval_data = distribute(strategy, lambda shard: evaluation_dataset(list(eval_clips), transform, plan.eval_batches, shard))
-    with TemporaryDirectory() as nowhere:
-        log_dir = fn_args.model_run_dir if is_chief(strategy) else nowhere
-        fit(network, train, train_data, eval_data, len(classes), log_dir, plan, folder, clip_ids)
-    # Some variables are a mean over the workers: all must read them, though only the chief has a use for them.
-    weights = network.get_weights()
-    if is_chief(strategy):
-        served = build_model(model, crop_samples, sample_rate_hz, len(classes))
-        served.set_weights(weights)
-        ServedModel(served, transform, num_samples, sample_rate_hz, classes).save(fn_args.serving_model_dir)
-        if folder and tf.io.gfile.exists(folder):
-            tf.io.gfile.rmtree(folder)
-    wait_for_all(strategy)
+    crops = {
+        split: draw_crops(list(clips), transform, train.monitor_clips, crop_samples, block_samples, config["seed"])
+        for split, clips in (("train", train_clips), ("eval", eval_clips))
+        if chief
+    }
+    trained = dict(config) | {"model": model.model_dump(mode="json"), "train": train.model_dump(mode="json")}
+    with record_cache(train.cache, log_dir) as cache, watched(log_dir, network, trained, crops, chief) as watchers:
+
+        def read_training(shard: tuple[int, int]) -> tf.data.Dataset:
+            return training_dataset(
+                list(train_clips),
+                transform,
+                train.batch_size,
+                crop_samples,
+                block_samples,
+                seed + shard[0],
+                cache,
+                train.deterministic,
+                shard=shard,
+                endless=True,
+                clip_ids=clip_ids,
+            )
+
+        train_data = distribute(strategy, read_training)
+        eval_data = distribute(strategy, lambda shard: evaluation_dataset(list(eval_clips), transform, plan.eval_batches, shard))
+        history = fit(network, train, train_data, eval_data, len(classes), watchers, plan, checkpoints, clip_ids)
+    return Training(network, transform, history)
 
 
 def fit(
@@ -124,12 +165,12 @@ def fit(
     train_data: tf.data.Dataset,
     eval_data: tf.data.Dataset,
     num_classes: int,
-    log_dir: str,
+    watchers: Sequence[keras.callbacks.Callback] = (),
     plan: Schedule | None = None,
     checkpoints: str | None = None,
     clip_ids: ClipIds | None = None,
 ) -> keras.callbacks.History:
-    """Trains `network` and leaves it with the weights of its best epoch by eval loss; TensorBoard logs go to `log_dir`.
+    """Trains `network`, looked at by `watchers`, and leaves it with the weights of its best epoch by eval loss.
 
     Args:
         network: the model, built under the scope of its strategy.
@@ -137,7 +178,7 @@ def fit(
         train_data: batches of one replica; see `distribute`.
         eval_data: likewise.
         num_classes: of the labels.
-        log_dir: for TensorBoard.
+        watchers: callbacks that come behind all others.
         plan: steps of an epoch; without it, whatever the data holds.
         checkpoints: folder to go on from and to save each epoch in.
         clip_ids: what watches `train_data`.
@@ -153,13 +194,11 @@ def fit(
     stopping = EarlyStopping(train.early_stopping_patience)
     callbacks = [
         keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(train, epoch)),
-        keras.callbacks.TensorBoard(log_dir, write_graph=False),
         stopping,
         StopOnDivergence(clip_ids, replicas // num_workers(strategy)),
-        EpochProgress(),
+        *([Backup(checkpoints, stopping)] if checkpoints else []),
+        *watchers,
     ]
-    if checkpoints:
-        callbacks.append(Backup(checkpoints, stopping))
     return network.fit(
         train_data,
         validation_data=eval_data,
