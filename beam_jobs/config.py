@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -187,9 +187,12 @@ def _explain(model: type[BaseModel], key: str, prefix: str, problem: Any) -> str
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
     for name in path:
         annotation = model.model_fields[name].annotation if name in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        sections = [
+            part for part in (annotation, *get_args(annotation)) if isinstance(part, type) and issubclass(part, BaseModel)
+        ]
+        if not sections:
             return []
-        model = annotation
+        model = sections[0]
     return sorted(model.model_fields)
 
 

@@ -207,6 +207,9 @@ def run(
     workdir: WorkFolder = Path("work"),
     json_file: JsonFile = None,
     settings: Settings = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a training that was killed, after its last finished epoch.")
+    ] = False,
 ) -> None:
     """Run the whole pipeline: corpus, clips, training, evaluation, push."""
     from pipeline.config import load_config
@@ -217,7 +220,7 @@ def run(
     from pipeline.result import show
     from pipeline.run import run as run_pipeline
 
-    result = run_pipeline(resolved, corpus, workdir)
+    result = run_pipeline(resolved, corpus, workdir, resume)
     if json_file:
         _write(json_file, result.model_dump_json(indent=1))
     show(result)

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from beam_jobs.config import ClipsConfig, Share, Strict, override, read_yaml, validate
 from components.evaluator.config import GateConfig
 from components.trainer.config import ModelConfig, TrainConfig
+from components.trainer.tuning import TuneConfig
 
 CONFIGS = Path(__file__).parent / "configs"
 IN_MEMORY = ["--runner=DirectRunner", "--direct_running_mode=in_memory"]
@@ -53,6 +54,7 @@ class PipelineConfig(Strict):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    tune: TuneConfig | None = None
     gate: GateConfig = GateConfig()
     beam: BeamConfig = BeamConfig()
 
@@ -68,6 +70,9 @@ class PipelineConfig(Strict):
             )
         if self.train.crop_s > clips.duration_s:
             raise ValueError(f"train.crop_s {self.train.crop_s:g} is longer than clips.duration_s {clips.duration_s:g}")
+        if self.tune is not None:
+            sections = {"model": model.model_dump(), "train": self.train.model_dump()}
+            self.tune.check(sections, clips.num_samples, clips.sample_rate_hz)
         return self
 
     def to_yaml(self) -> str:

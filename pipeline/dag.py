@@ -1,12 +1,14 @@
 """The DAG, top to bottom as the data flows. Nothing here knows where it runs."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
-from tfx.components import Evaluator, Pusher, StatisticsGen, Trainer, Transform
+from tfx.components import Evaluator, Pusher, StatisticsGen, Trainer, Transform, Tuner
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
@@ -42,15 +44,7 @@ def create_pipeline(
 ) -> Pipeline:
     """The TFX pipeline: dataset folder in, pushed or refused model out."""
     clips = config.clips
-    training = {
-        "clips": {"num_samples": clips.num_samples, "sample_rate_hz": clips.sample_rate_hz},
-        "classes": list(clips.classes),
-        "model": config.model.model_dump(mode="json"),
-        "train": config.train.model_dump(mode="json"),
-        "seed": config.train.seed,
-        # TFX's cache does not look into user code: without its digest a changed model would be served from the cache.
-        "code": code_digest(*USER_CODE),
-    }
+    training = {**_training(config), "checkpoints": checkpoint_folder(config, at)}
     example_gen = ClipExampleGen(at.dataset_uri, at.dataset_fingerprint, config.data.min_class_share)
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
@@ -68,17 +62,32 @@ def create_pipeline(
         disable_statistics=True,
     )
     transform.add_upstream_node(data_gate)
+    nodes = [example_gen, statistics_gen, schema_gen, example_validator, data_gate, transform]
+    hyperparameters = None
+    if config.tune is not None:
+        tuner = Tuner(
+            tuner_fn="components.trainer.tuner_fn.tuner_fn",
+            examples=examples,
+            transform_graph=transform.outputs["transform_graph"],
+            schema=schema,
+            train_args=trainer_pb2.TrainArgs(splits=["train"]),
+            eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+            custom_config={**training, "tune": config.tune.model_dump(mode="json")},
+        )
+        hyperparameters = tuner.outputs["best_hyperparameters"]
+        nodes.append(tuner)
     trainer = Trainer(
         run_fn="components.trainer.run_fn.run_fn",
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
         schema=schema,
+        hyperparameters=hyperparameters,
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
         custom_config=training,
     )
     model = trainer.outputs["model"]
-    nodes = [example_gen, statistics_gen, schema_gen, example_validator, data_gate, transform, trainer]
+    nodes.append(trainer)
     baseline = None
     if at.baseline_version is not None:
         serving_baseline = ServingBaseline(at.serving_uri, at.baseline_version)
@@ -106,6 +115,25 @@ def create_pipeline(
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=list(config.beam.pipeline),
     )
+
+
+def _training(config: PipelineConfig) -> dict[str, Any]:
+    clips = config.clips
+    return {
+        "clips": {"num_samples": clips.num_samples, "sample_rate_hz": clips.sample_rate_hz},
+        "classes": list(clips.classes),
+        "model": config.model.model_dump(mode="json"),
+        "train": config.train.model_dump(mode="json"),
+        "seed": config.train.seed,
+        # TFX's cache does not look into user code: without its digest a changed model would be served from the cache.
+        "code": code_digest(*USER_CODE),
+    }
+
+
+def checkpoint_folder(config: PipelineConfig, at: Locations) -> str:
+    """Where a training keeps its checkpoints: one folder for all attempts at the same clips with the same settings and code."""
+    inputs = json.dumps([_training(config), at.dataset_fingerprint], sort_keys=True)
+    return f"{at.pipeline_root}/checkpoints/{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 
 
 def code_digest(*packages: str) -> str:

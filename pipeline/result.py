@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from rich.table import Table
 
 from beam_jobs.console import console
+from components.trainer.tuning import in_words
 from pipeline.workdir import WorkDir
 
 RESULT_FILE = "run.json"
@@ -23,13 +24,18 @@ class NodeTime(BaseModel):
 
 
 class RunResult(BaseModel):
-    """What a run came to. `metrics` are by slice, as `components.evaluator.results.metrics_by_slice` gives them."""
+    """What a run came to.
+
+    `metrics` are by slice, as `components.evaluator.results.metrics_by_slice` gives them; `tuned` are the settings that the
+    Tuner chose, None where none ran.
+    """
 
     run_id: str
     verdict: Literal["pushed", "refused"]
     reason: str
     metrics: dict[str, dict[str, Any]]
     classes: list[str]
+    tuned: dict[str, Any] | None = None
     serving_version: str | None
     baseline_version: str | None
     inputs_digest: str
@@ -82,6 +88,8 @@ def show(result: RunResult) -> None:
             " | ".join(" ".join(map(str, row)) for row in metrics["confusion_matrix"]),
         )
     console.print(table)
+    if result.tuned:
+        console.print(f"tuned: {in_words(result.tuned)}", markup=False)
     color = "green" if result.verdict == "pushed" else "red"
     console.print(f"[bold {color}]{result.verdict}[/]")
     for line in result.reason.split("; "):

@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import shutil
 import time
 from pathlib import Path
 
@@ -15,18 +16,20 @@ from beam_jobs.dataset import INFO_FILE, fingerprint
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_whole
 from beam_jobs.generate_clips import generate_clips
+from components.trainer.tuning import read_best
 from pipeline.config import PipelineConfig
 from pipeline.result import CONFIG_FILE, NodeTime, RunResult, folders, read_results, write_result
 from pipeline.workdir import WorkDir
 
 
-def run(config: PipelineConfig, corpus: str | None, root: Path) -> RunResult:
+def run(config: PipelineConfig, corpus: str | None, root: Path, resume: bool = False) -> RunResult:
     """Runs everything and stores the result under `root`.
 
     Args:
         config: the validated configuration.
         corpus: corpus root; None for the synthetic one of the configuration.
         root: the work folder.
+        resume: go on with a training that was killed, if there is one of these clips with this configuration.
 
     Raises:
         UserError: whatever a user can cause and mend, on the way.
@@ -43,7 +46,7 @@ def run(config: PipelineConfig, corpus: str | None, root: Path) -> RunResult:
             started = time.monotonic()
             index = _corpus(config, corpus, workdir)
             dataset = _dataset(config, index, workdir)
-            result = _pipeline(config, index, dataset, workdir, run_id, started)
+            result = _pipeline(config, index, dataset, workdir, run_id, started, resume)
         write_result(workdir, result)
         return result
 
@@ -88,12 +91,19 @@ def _dataset(config: PipelineConfig, index: SpeakerIndex, workdir: WorkDir) -> s
 
 
 def _pipeline(
-    config: PipelineConfig, index: SpeakerIndex, dataset: str, workdir: WorkDir, run_id: str, started: float
+    config: PipelineConfig,
+    index: SpeakerIndex,
+    dataset: str,
+    workdir: WorkDir,
+    run_id: str,
+    started: float,
+    resume: bool,
 ) -> RunResult:
     with progress("loading TensorFlow and TFX", 1):
         # 10 s and more, so not before the configuration and the corpus have been found good.
         from components.evaluator.results import failures, metrics_by_slice
-        from pipeline.dag import USER_CODE, Locations, code_digest, create_pipeline
+        from components.trainer.checkpoints import finished_epochs
+        from pipeline.dag import USER_CODE, Locations, checkpoint_folder, code_digest, create_pipeline
         from pipeline.lineage import artifact_of_run
         from pipeline.local_runner import run_pipeline
 
@@ -106,6 +116,11 @@ def _pipeline(
         serving_uri=str(workdir.serving),
         baseline_version=_baseline_version(workdir, inputs_digest),
     )
+    checkpoints = checkpoint_folder(config, locations)
+    if not resume:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    elif not finished_epochs(checkpoints):
+        say("nothing to resume: no epoch was finished by a training of these clips with this configuration and code")
     nodes: list[NodeTime] = []
 
     def after(node: str, seconds: float, cached: bool) -> None:
@@ -116,6 +131,7 @@ def _pipeline(
     classes = config.clips.classes
     evaluation = artifact_of_run(workdir, run_id, "ModelEvaluation")
     pushed = artifact_of_run(workdir, run_id, "PushedModel")
+    tuned = read_best(artifact_of_run(workdir, run_id, "HyperParameters").uri) if config.tune is not None else None
     failed = failures(evaluation.uri, classes)
     version = pushed.custom_properties["pushed_version"].string_value or None
     if bool(failed) == bool(version):
@@ -127,6 +143,7 @@ def _pipeline(
         reason=reason,
         metrics=metrics_by_slice(evaluation.uri, classes),
         classes=list(classes),
+        tuned=tuned,
         serving_version=version or workdir.serving_version(),
         baseline_version=locations.baseline_version,
         inputs_digest=inputs_digest,

@@ -6,6 +6,7 @@ import tf_keras as keras
 from components.trainer.architectures import ARCHITECTURES
 from components.trainer.config import ModelConfig
 from components.trainer.front_end import check_input, mel_and_delta
+from components.trainer.strategy import precision
 
 PROTOTYPES_PER_CLASS = 3
 
@@ -48,7 +49,8 @@ def build_model(model: ModelConfig, num_samples: int, sample_rate_hz: int, num_c
     """
     check_input(model, num_samples, sample_rate_hz)
     waveform = keras.Input([None], name="waveform")
-    features, mask = mel_and_delta(model, waveform, sample_rate_hz)
+    with precision("float32"):  # sums over long windows, and small differences of large decibels
+        features, mask = mel_and_delta(model, waveform, sample_rate_hz)
     embedding = ARCHITECTURES[model.architecture](model, features, mask)
     if model.architecture == "prototype":
         probabilities = Prototypes(num_classes, dtype="float32", name="probabilities")(embedding)

@@ -103,6 +103,7 @@ def make_fn_args(shards: Path, transform_graph: Path, model_section: dict):
         }
         return SimpleNamespace(
             custom_config=config | sections,
+            hyperparameters=None,
             train_files=[str(shards / "train" / "*")],
             eval_files=[str(shards / "eval" / "*")],
             transform_graph_path=str(transform_graph),
