@@ -31,6 +31,11 @@ class Placement:
     gain_db: float
     speed: float = 1.0
 
+    @property
+    def duration_s(self) -> float:
+        """How long the part sounds in the clip."""
+        return self.num_samples / (self.utterance.sample_rate_hz * self.speed)
+
 
 @dataclass(frozen=True, slots=True)
 class ClipPlan:
@@ -154,7 +159,7 @@ class ClipPlanner:
         covered = end = 0.0
         for placement in placements:  # by start: they are placed in order
             start = placement.start / self._clips.sample_rate_hz
-            stop = start + placement.num_samples / (placement.utterance.sample_rate_hz * placement.speed)
+            stop = start + placement.duration_s
             covered += max(0.0, stop - max(start, end))
             end = max(end, stop)
         return min(1.0, covered / self._clips.duration_s)

@@ -35,7 +35,12 @@ NETWORKS = {
     "prototype": ["model.architecture=prototype"],
     "conv3d, three classes": [MIXED],
 }
-ROWS = (*NETWORKS, "linear", "article")
+OTHERS = {"linear": "benchmarks.linear_way", "article": "benchmarks.article_network_way"}
+ROWS = (*NETWORKS, *OTHERS)
+
+
+Figures = dict[str, list[dict[str, Any]]]
+"""By row, one for each seed."""
 
 
 def main() -> None:
@@ -44,15 +49,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS, metavar="ROW", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--workdir", type=Path, help="keep clips here, and use those that are there (about 3 GB a seed)")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="write the figures here; those that are there are not measured again")
     args = parser.parse_args()
     if not args.corpus:
         parser.error("give --corpus or set LIBRISPEECH_ROOT")
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.workdir or Path(temporary)
-        figures: dict[str, list[dict[str, Any]]] = {row: [] for row in args.rows}
+        figures: Figures = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
         for seed in args.seeds:
             for row in args.rows:
+                if any(result["seed"] == seed for result in figures.setdefault(row, [])):
+                    continue
                 figures[row].append({"seed": seed} | _run(row, seed, args.corpus, folder))
                 say(f"{row}, seed {seed}: {_in_words(figures[row][-1])}")
                 if args.json:
@@ -76,7 +83,7 @@ def _run(row: str, seed: int, corpus: str, folder: Path) -> dict[str, Any]:
             arguments += ["--set", setting]
         command = python("benchmarks.network_way", "--config", CONFIG, *arguments)
     else:
-        command = python(f"benchmarks.{row}_way", *arguments)
+        command = python(OTHERS[row], *arguments, "--seed", seed)
     log = folder / f"{row.replace(', ', '-').replace(' ', '-')}-{seed}.log"
     with log.open("w") as errors:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True)
@@ -94,12 +101,14 @@ def _dataset(folder: Path, corpus: str, settings: Sequence[str]) -> Path:
 
 
 def _in_words(result: dict[str, Any]) -> str:
-    lengths = (f"{length} s {result[f'{length}s']['accuracy']:.4f}, ECE {result[f'{length}s']['ece']:.3f}" for length in TEST_LENGTHS_S)
-    return f"{'; '.join(lengths)}; {result['minutes']:.1f} min"
+    scores = {length: result[f"{length}s"] for length in TEST_LENGTHS_S}
+    words = [f"{length} s {score['accuracy']:.4f}, ECE {score['ece']:.3f}" for length, score in scores.items()]
+    return f"{'; '.join(words)}; {result['minutes']:.1f} min"
 
 
-def _table(figures: dict[str, list[dict[str, Any]]]) -> Table:
-    table = Table(title="Test speakers, whom no way heard: medians over the seeds (lowest; for ECE, greatest)", title_justify="left")
+def _table(figures: Figures) -> Table:
+    title = "Test speakers, whom no way heard: medians over the seeds (lowest; for ECE and minutes, greatest)"
+    table = Table(title=title, title_justify="left")
     table.add_column("way", no_wrap=True)
     for length in TEST_LENGTHS_S:
         table.add_column(f"accuracy, {length} s", justify="right")

@@ -26,8 +26,8 @@ SPEECH_RANGE_DB = 40.0
 
 def features(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     """float32 [samples] -> float [45]: 20 MFCCs' means and deviations and five quantiles of F0 over the frames of speech."""
-    level = librosa.amplitude_to_db(librosa.feature.rms(y=samples, frame_length=FRAME_LENGTH, hop_length=HOP_LENGTH)[0], ref=np.max)
-    speech = level > -SPEECH_RANGE_DB
+    power = librosa.feature.rms(y=samples, frame_length=FRAME_LENGTH, hop_length=HOP_LENGTH)[0]
+    speech = librosa.amplitude_to_db(power, ref=np.max) > -SPEECH_RANGE_DB
     mfcc = librosa.feature.mfcc(y=samples, sr=sample_rate_hz, n_mfcc=20, n_fft=FRAME_LENGTH, hop_length=HOP_LENGTH)[:, speech]
     pitch = librosa.yin(samples, fmin=65, fmax=400, sr=sample_rate_hz, frame_length=FRAME_LENGTH, hop_length=HOP_LENGTH)[speech]
     return np.concatenate([mfcc.mean(axis=1), mfcc.std(axis=1), np.quantile(pitch, [0.1, 0.3, 0.5, 0.7, 0.9])])
@@ -50,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train", type=Path, required=True, help="dataset folder with train")
     parser.add_argument("--test", type=Path, action="append", default=[], help="dataset folder with test")
+    parser.add_argument("--seed", type=int, help="not used: nothing here is drawn")
     args = parser.parse_args()
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         started = time.monotonic()

@@ -1,9 +1,13 @@
 """Changes that the network meets in training alone, so that it learns voices and not recordings."""
 
+import math
+
 import tensorflow as tf
 import tf_keras as keras
 
-NUM_CURVES = 6
+NUM_WAVES = 6
+RANGE = 40.0
+"""Of noise levels, in kapre's decibels: 80 dB of power."""
 
 
 class RandomEqualizer(keras.layers.Layer):
@@ -25,20 +29,20 @@ class RandomEqualizer(keras.layers.Layer):
         if not training:
             return decibels
         bands = decibels.shape[2]
-        orders = tf.range(1, NUM_CURVES + 1, dtype=tf.float32)
+        orders = tf.range(1, NUM_WAVES + 1, dtype=tf.float32)
         position = (tf.range(bands, dtype=tf.float32) + 0.5) / bands
-        cosines = tf.cos(3.14159265 * orders[:, tf.newaxis] * position) / tf.sqrt(orders)[:, tf.newaxis]
-        weights = self.deviation_db * tf.random.normal([tf.shape(decibels)[0], NUM_CURVES])
+        cosines = tf.cos(math.pi * orders[:, tf.newaxis] * position) / tf.sqrt(orders)[:, tf.newaxis]
+        weights = self.deviation_db * tf.random.normal([tf.shape(decibels)[0], NUM_WAVES])
         return decibels + (weights @ cosines)[:, tf.newaxis, :, tf.newaxis]
 
 
-class RandomNoiseFloor(keras.layers.Layer):
+class RandomNoise(keras.layers.Layer):
     """Lays noise of a random colour and level under the voices.
 
     float32 [batch, time, mel, 1] of kapre's decibels (10 log10 of a magnitude) -> the same shape.
 
     Args:
-        max_db: highest level, relative to the loudest point of the clip; the lowest is 40 below it.
+        max_db: highest level, in the unit of the input, relative to the loudest point of the clip; the lowest is 40 below it.
     """
 
     def __init__(self, max_db: float, **kwargs: object) -> None:
@@ -50,9 +54,11 @@ class RandomNoiseFloor(keras.layers.Layer):
         if not training:
             return decibels
         shape = tf.shape(decibels)
-        level = tf.random.uniform([shape[0], 1, 1, 1], self.max_db - 40.0, self.max_db)
+        level = tf.random.uniform([shape[0], 1, 1, 1], self.max_db - RANGE, self.max_db)
         slope = tf.random.uniform([shape[0], 1, 1, 1], -10.0, 0.0)
         position = tf.linspace(0.0, 1.0, decibels.shape[2])[tf.newaxis, tf.newaxis, :, tf.newaxis]
         # A Rayleigh-like spread, as that of a noise's magnitudes.
-        noise = tf.reduce_max(decibels, axis=[1, 2, 3], keepdims=True) + level + slope * position + tf.random.normal(shape, 0.0, 2.0)
-        return 5.0 * tf.math.log(tf.pow(10.0, decibels / 5.0) + tf.pow(10.0, noise / 5.0)) / 2.302585
+        noise = (
+            tf.reduce_max(decibels, axis=[1, 2, 3], keepdims=True) + level + slope * position + tf.random.normal(shape, 0.0, 2.0)
+        )
+        return 5.0 * tf.math.log(tf.pow(10.0, decibels / 5.0) + tf.pow(10.0, noise / 5.0)) / math.log(10.0)

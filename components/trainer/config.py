@@ -8,12 +8,12 @@ from beam_jobs.config import Strict
 
 
 class AugmentConfig(Strict):
-    """What is changed in the spectrograms of training, and there alone; 0 is off."""
+    """How the spectrograms of training are changed, and they alone."""
 
-    equalizer_db: Annotated[float, Field(ge=0, le=20)] = 0.0
-    noise_db: Annotated[float, Field(ge=-80, le=0)] | None = None
-    mask_bands: Annotated[int, Field(ge=0)] = 0
-    mask_frames: Annotated[int, Field(ge=0)] = 0
+    equalizer_db: Annotated[float, Field(ge=0, le=20)] = 4.0
+    """Deviation of the slowest wave of a random frequency response; 0 is off."""
+    noise_db: Annotated[float, Field(ge=-100, le=0)] | None = -30.0
+    """Highest level of the noise, relative to the loudest point of a clip; the lowest is 80 dB below it."""
 
 
 class ModelConfig(Strict):
@@ -51,7 +51,7 @@ class TrainConfig(Strict):
     scale_learning_rate: bool = False
     """Multiply the learning rate by the number of replicas."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
     early_stopping_patience: Annotated[int, Field(ge=1)] = 8
     seed: Annotated[int, Field(ge=0)] = 0
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"

@@ -8,7 +8,7 @@ from kapre import Delta
 from kapre.composed import get_melspectrogram_layer
 
 from beam_jobs.errors import UserError
-from components.trainer.augmentation import RandomEqualizer, RandomNoiseFloor
+from components.trainer.augmentation import RandomEqualizer, RandomNoise
 from components.trainer.config import ModelConfig
 
 DYNAMIC_RANGE_DB = 40.0
@@ -58,10 +58,11 @@ def mel_and_delta(model: ModelConfig, waveform: Any, sample_rate_hz: int) -> tup
     decibels = _mel_decibels(model, sample_rate_hz)(waveform[:, :, tf.newaxis])
     mask = SpeechMask(name="speech_mask")(decibels)
     augment = model.augment
+    # kapre's decibels are of magnitude: half of those of power.
     if augment.equalizer_db:
         decibels = RandomEqualizer(augment.equalizer_db / 2, name="equalizer")(decibels)
     if augment.noise_db is not None:
-        decibels = RandomNoiseFloor(augment.noise_db / 2, name="noise")(decibels)
+        decibels = RandomNoise(augment.noise_db / 2, name="noise")(decibels)
     mel = Standardize(name="mel")([decibels, mask])
     delta = Standardize(name="delta")([Delta(name="mel_delta", data_format="channels_last")(mel), mask])
     return tf.concat([mel, delta], axis=-1), mask

@@ -54,6 +54,7 @@ def configs(draw: Callable) -> ClipsConfig:
         gain_db=Range(min=soft, max=loud),
         length_share=Range(min=short, max=long),
         min_speech_s=draw(st.floats(0.1, 1)),
+        train_speed=draw(st.sampled_from([Range(min=1, max=1), Range(min=0.8, max=1.25)])),
     )
 
 
@@ -72,7 +73,7 @@ def test_every_placement_lies_inside_its_file_and_its_clip(case: tuple[ClipsConf
     assert plan.placements
     for placement in plan.placements:
         assert 0 <= placement.offset < placement.offset + placement.num_samples <= placement.utterance.num_samples
-        stop_s = placement.start / clips.sample_rate_hz + placement.num_samples / placement.utterance.sample_rate_hz
+        stop_s = placement.start / clips.sample_rate_hz + placement.duration_s
         assert 0 <= placement.start < clips.num_samples
         assert stop_s <= clips.num_samples / clips.sample_rate_hz + 1e-9
         assert clips.gain_db.min <= placement.gain_db <= clips.gain_db.max
@@ -93,7 +94,7 @@ def test_the_number_of_utterances_and_their_labels(case: tuple[ClipsConfig, Clip
 def test_simultaneous_voices_start_together_and_sequential_ones_pause(case: tuple[ClipsConfig, ClipPlan]) -> None:
     clips, plan = case
     starts_s = [placement.start / clips.sample_rate_hz for placement in plan.placements]
-    lengths_s = [placement.num_samples / placement.utterance.sample_rate_hz for placement in plan.placements]
+    lengths_s = [placement.duration_s for placement in plan.placements]
 
     assert starts_s[0] == 0
     if plan.mode == "simultaneous":
@@ -112,11 +113,24 @@ def test_the_share_of_speech_is_measured_and_at_least_the_one_asked_for(case: tu
     covered: set[int] = set()
     for placement in plan.placements:
         start_s = placement.start / clips.sample_rate_hz
-        stop_s = start_s + placement.num_samples / placement.utterance.sample_rate_hz
+        stop_s = start_s + placement.duration_s
         covered |= set(range(round(start_s * step_hz), round(stop_s * step_hz)))
 
     assert plan.speech_ratio == pytest.approx(len(covered) / step_hz / clips.duration_s, abs=0.01)
     assert clips.min_speech_s / clips.duration_s <= plan.speech_ratio <= 1
+
+
+def test_voices_of_training_alone_are_played_at_other_speeds() -> None:
+    settings = {"train_speed": Range(min=0.8, max=1.25)}
+    speeds = {
+        split: [placement.speed for k in range(50) for placement in planner(split, **settings).plan(k).placements]
+        for split in ("train", "eval", "test")
+    }
+
+    assert all(0.8 <= speed <= 1.25 for speed in speeds["train"])
+    assert min(speeds["train"]) < 0.85
+    assert max(speeds["train"]) > 1.2
+    assert set(speeds["eval"] + speeds["test"]) == {1.0}
 
 
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 1000), max_size=5))

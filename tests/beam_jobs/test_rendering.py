@@ -72,6 +72,18 @@ def test_gain_offset_and_start(tmp_path: Path, speech: np.ndarray) -> None:
     assert clip.rms_dbfs == rms_dbfs(clip.pcm16)
 
 
+def test_a_voice_played_faster_is_shorter_and_higher(tmp_path: Path) -> None:
+    time_s = np.arange(2 * RATE_HZ) / RATE_HZ
+    utterance = write(tmp_path, "a", 0.5 * np.sin(2 * np.pi * 200 * time_s))
+
+    clip = render(plan_of(Placement("7", utterance, 0, 2 * RATE_HZ, 0, 0.0, speed=1.25)), str(tmp_path), 2 * RATE_HZ, RATE_HZ)
+
+    length = 2 * RATE_HZ / 1.25
+    assert np.flatnonzero(np.abs(clip.pcm16) > 50)[-1] == pytest.approx(length, abs=100)
+    spectrum = np.abs(np.fft.rfft(clip.pcm16[: int(length)]))
+    assert spectrum.argmax() * RATE_HZ / int(length) == pytest.approx(250, abs=1)
+
+
 def test_voices_together_are_the_sum_of_each_alone(tmp_path: Path, make_tone: Callable[..., np.ndarray]) -> None:
     def fading(name: str, duration_s: float, rate_hz: int = RATE_HZ, start: int = 0) -> Placement:
         samples = make_tone(120, duration_s, sample_rate_hz=rate_hz)
