@@ -10,8 +10,10 @@ METRICS = ("accuracy", "auc", "recall", "ece")
 
 
 class Figure(BaseModel):
-    """A metric with the confidence interval of a bootstrap over speakers. `value` is None where it is not defined (AUC of a
-    slice with one class) or is no number; `low` and `high` are None where no interval can be given.
+    """A metric with the confidence interval of a bootstrap over speakers.
+
+    `value` is None where it is not defined (AUC of a slice with one class) or is no number; `low` and `high` are None where
+    no interval can be given.
     """
 
     value: float | None
