@@ -116,7 +116,7 @@ def _add_buckets(extracts: dict[str, Any]) -> dict[str, Any]:
     features[LOUDNESS] = np.array([loudness(_scalar(features[names.RMS_DBFS]))])
     features[SPEECH] = np.array([speech(_scalar(features[names.SPEECH_RATIO]))])
     extracts = copy.copy(extracts)
-    extracts[tfma.FEATURES_KEY] = features
+    extracts[tfma.constants.FEATURES_KEY] = features
     return extracts
 
 
@@ -161,7 +161,7 @@ def _row(extracts: dict[str, Any], models: list[str]) -> dict[str, Any]:
         "speech_ratio": _scalar(features[names.SPEECH_RATIO]),
     }
     for name in models:
-        answer = extracts[tfma.PREDICTIONS_KEY]
+        answer = extracts[tfma.constants.PREDICTIONS_KEY]
         answer = answer[name] if len(models) > 1 else answer
         outputs = answer if isinstance(answer, Mapping) else {PROBABILITIES: answer}  # TFMA unpacks a single output
         row[name] = [float(score) for score in np.ravel(outputs[PROBABILITIES])]

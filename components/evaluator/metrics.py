@@ -24,9 +24,6 @@ class ClipMetrics(tfma.metrics.Metric):
         super().__init__(metric_util.merge_per_key_computations(_computations), name=name, num_classes=num_classes)
 
 
-tfma.metrics.register_metric(ClipMetrics)
-
-
 def _computations(
     name: str, num_classes: int, eval_config: Any = None, model_name: str = "", output_name: str = "", **kwargs: Any
 ) -> list[Any]:
