@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from rich.table import Table
 
 from beam_jobs.console import console
+from components.gate.result import GateResult, Slice
 from pipeline.workdir import WorkDir
 
 RESULT_FILE = "run.json"
@@ -23,7 +24,7 @@ class NodeTime(BaseModel):
 
 
 class RunResult(BaseModel):
-    """What a run came to. `metrics` are by slice, as `components.evaluator.results.metrics_by_slice` gives them."""
+    """What a run came to. `metrics` are the candidate's by slice, as `metrics_by_slice` gives them."""
 
     run_id: str
     verdict: Literal["pushed", "refused"]
@@ -36,6 +37,21 @@ class RunResult(BaseModel):
     folders: dict[str, str]
     nodes: list[NodeTime]
     seconds: float
+
+
+def metrics_by_slice(gate: GateResult) -> dict[str, dict[str, Any]]:
+    """The candidate's figures by slice: `clips`, `accuracy`, `ece`, `auc` and `recall` by class, `confusion_matrix`."""
+    return {item.name: _metrics(item) for item in gate.slices}
+
+
+def _metrics(item: Slice) -> dict[str, Any]:
+    found: dict[str, Any] = {"clips": item.clips, "confusion_matrix": item.confusion_matrix}
+    for compared in item.metrics:
+        if compared.class_name is None:
+            found[compared.metric] = compared.candidate.value
+        else:
+            found.setdefault(compared.metric, {})[compared.class_name] = compared.candidate.value
+    return found
 
 
 def folders(workdir: WorkDir, run_id: str, corpus: str, dataset: str) -> dict[str, str]:

@@ -52,7 +52,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 
 def evaluate(
-    patterns: Sequence[str], candidate: str, baseline: str | None, classes: Sequence[str], output_uri: str, pipeline: beam.Pipeline
+    patterns: Sequence[str],
+    candidate: str,
+    baseline: str | None,
+    classes: Sequence[str],
+    output_uri: str,
+    pipeline: beam.Pipeline,
 ) -> None:
     """Runs TFMA and writes its files and the raw predictions under `output_uri`.
 

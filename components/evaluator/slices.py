@@ -1,6 +1,7 @@
 """The slices of the test split: one for each value of each of five features."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def speech(ratio: float) -> str:
     return f"{low}..{low + SPEECH_STEP_PERCENT} %"
 
 
-def slices_of(predictions: Predictions, classes: list[str]) -> dict[str, np.ndarray]:
+def slices_of(predictions: Predictions, classes: Sequence[str]) -> dict[str, np.ndarray]:
     """Which clips each slice holds: bool [clips] by the slice's name; `all` first, then by feature and value."""
     columns = {
         "label": [classes[label] for label in predictions.labels],

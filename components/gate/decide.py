@@ -168,9 +168,7 @@ def _checks(config: GateConfig, item: Slice) -> list[Check]:
     return found
 
 
-def _check(
-    kind: str, compared: Compared, figure_: Figure, bound: float, item: Slice, decides: bool, config: GateConfig
-) -> Check:
+def _check(kind: str, compared: Compared, figure_: Figure, bound: float, item: Slice, decides: bool, config: GateConfig) -> Check:
     lower = compared.metric == LOWER_IS_BETTER
     value = figure_.value
     pessimistic = figure_.high if lower else figure_.low

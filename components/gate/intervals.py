@@ -36,8 +36,7 @@ class SpeakerDraws:
         for clip, speakers in enumerate(speaker_ids):
             self._heard[[number_of[name] for name in set(speakers)], clip] = 1
         rng = np.random.default_rng(seed)
-        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples) if names else np.zeros((samples, 0))
-        self._surplus = counts - 1.0
+        self._surplus = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples) - 1.0
 
     def speakers(self, inside: np.ndarray) -> int:
         """How many speakers the clips of a slice have."""

@@ -58,7 +58,7 @@ def newest_version(serving_uri: str) -> str | None:
     if not fileio.isdir(serving_uri):
         return None
     versions = []
-    for entry in sorted(fileio.listdir(serving_uri)):
+    for entry in sorted(map(str, fileio.listdir(serving_uri))):
         name = entry.rstrip("/")
         folder = f"{serving_uri}/{name}"
         if name.startswith(".") or not fileio.isdir(folder):

@@ -132,7 +132,7 @@ def make_voice():
 
 @pytest.fixture(scope="session")
 def test_clips() -> list[Clip]:
-    """Clips of 12 speakers, both labels in each of two modes, of one to three speakers, quiet and loud, with much and little speech."""
+    """Clips of 12 speakers, of both labels in each mode, one to three speakers, quiet and loud, with much and little speech."""
     found = []
     for number in range(40):
         clip = make_clip(number % 2, 1000 + number)

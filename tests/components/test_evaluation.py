@@ -1,5 +1,6 @@
 """TFMA's figures and the raw predictions, by real evaluations of small models."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def calibration_error(labels, scores):
     """Expected calibration error, bin by bin as in the paper."""
     confidence, right = scores.max(axis=1).astype(np.float64), scores.argmax(axis=1) == labels
     edges, error = np.linspace(0, 1, 16), 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = (confidence >= low) & ((confidence < high) | (high == 1))
         if inside.any():
             error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
