@@ -86,7 +86,7 @@ def show(result: RunResult) -> None:
     """Prints metrics, verdict, folders and what to type next."""
     table = Table(title="Test speakers, whom the model never heard (confusion: rows are labels)", title_justify="left")
     table.add_column("slice", no_wrap=True)
-    for column in ("clips", "accuracy", *(f"AUC {name}" for name in result.classes)):
+    for column in ("clips", "accuracy", "ECE", *(f"AUC {name}" for name in result.classes)):
         table.add_column(column, justify="right")
     table.add_column("confusion", justify="right", no_wrap=True)
     for name, metrics in result.metrics.items():
@@ -94,6 +94,7 @@ def show(result: RunResult) -> None:
             name,
             str(metrics["clips"]),
             _figure(metrics["accuracy"]),
+            _figure(metrics["ece"]),
             *(_figure(metrics["auc"][label]) for label in result.classes),
             " | ".join(" ".join(map(str, row)) for row in metrics["confusion_matrix"]),
         )

@@ -43,7 +43,8 @@ def slices_of(predictions: Predictions, classes: Sequence[str]) -> dict[str, np.
     found = {ALL: np.ones(len(predictions.ids), bool)}
     for feature, values in columns.items():
         array = np.array(values, dtype=str)
-        for value in sorted(set(values), key=lambda text: (_number(text), text)):
+        in_order = classes if feature == "label" else sorted(set(values), key=lambda text: (_number(text), text))
+        for value in (value for value in in_order if value in values):
             found[f"{feature}={value}"] = array == value
     return found
 

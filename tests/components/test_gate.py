@@ -208,17 +208,16 @@ def test_a_right_model_gets_through_and_a_worse_one_does_not(evaluation):
 
 
 def test_no_clips_stop_the_run():
-    empty = {name: [] for name in ("ids", "speaker_ids", "utterance_ids", "modes")}
+    lists = {name: [] for name in ("ids", "speaker_ids", "utterance_ids", "modes")}
+    arrays = {name: np.zeros(0, np.int64) for name in ("labels", "num_speakers", "rms_dbfs", "speech_ratio")}
     with pytest.raises(UserError, match="the test split holds no clips"):
-        decided(config(), ALL_RIGHT, labels=np.zeros(0, np.int64), candidate=np.zeros((0, 2)), **empty)
+        decided(config(), ALL_RIGHT, candidate=np.zeros((0, 2)), **lists, **arrays)
 
 
 def test_a_model_in_serving_that_scores_nan_stops_the_run():
     baseline = scores_of(ALL_RIGHT)
     baseline[3] = np.nan
-    with pytest.raises(
-        UserError, match=r"version 7, cannot be compared with: 1 of 80 test clips get a score that is no number; "
-    ):
+    with pytest.raises(UserError, match="version 7, cannot be compared with: 1 of 80 test clips get a score that is no number"):
         decided(config(), ALL_RIGHT, ALL_RIGHT, baseline=baseline)
 
 
