@@ -120,6 +120,12 @@ def test_a_slice_with_few_clips_is_reported_and_does_not_decide():
     ]
 
 
+def test_recall_on_a_slice_rests_on_the_clips_of_its_label():
+    checks = decided(config(slices={"min_accuracy": 0.5, "min_recall": 0.5}, min_slice_clips=40), LAST_WRONG).checks
+    on_sequential = {(check.metric, check.clips, check.decides) for check in checks if check.slice == "mode=sequential"}
+    assert on_sequential == {("accuracy", 70, True), ("recall", 35, False)}
+
+
 @pytest.mark.parametrize(
     ("right", "baseline", "allowed", "reasons"),
     [
