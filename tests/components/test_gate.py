@@ -272,8 +272,8 @@ def test_the_component_blesses_and_leaves_its_result_beside_the_blessing(bless, 
 @pytest.mark.parametrize(
     ("serving_check", "reasons"),
     [
-        ({"blessed": 0, "reasons": '["the signature wav does not answer"]'}, ["the signature wav does not answer"]),
-        ({"blessed": 0}, ["the serving check did not bless the model"]),
+        ({"blessed": 0, "reasons": '["the signature wav does not answer"]'}, ["serving check: the signature wav does not answer"]),
+        ({"blessed": 0}, ["serving check: did not bless the model"]),
     ],
 )
 def test_a_model_that_failed_its_serving_check_is_refused_with_the_reasons(bless, tmp_path, serving_check, reasons):
