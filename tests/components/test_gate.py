@@ -272,7 +272,7 @@ def test_the_component_blesses_and_leaves_its_result_beside_the_blessing(bless, 
 @pytest.mark.parametrize(
     ("serving_check", "reasons"),
     [
-        ({"blessed": 0, "reasons": '["the signature wav does not answer"]'}, ["serving check: the signature wav does not answer"]),
+        ({"blessed": 0, "reasons": '["signature wav does not answer"]'}, ["serving check: signature wav does not answer"]),
         ({"blessed": 0}, ["serving check: did not bless the model"]),
     ],
 )
