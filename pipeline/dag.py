@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
-from tfx.components import Evaluator, Pusher, StatisticsGen, Trainer, Transform, Tuner
+from tfx.components import Pusher, StatisticsGen, Trainer, Transform, Tuner
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
@@ -16,8 +16,9 @@ from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from beam_jobs.examples import METADATA
 from components.clip_example_gen.component import ClipExampleGen
 from components.data_gate.component import DataGate
-from components.evaluator.eval_config import eval_config
+from components.evaluator.component import Evaluator
 from components.example_validator.component import ClipExampleValidator
+from components.gate.component import Gate
 from components.serving_baseline.component import ServingBaseline
 from pipeline.config import PipelineConfig
 
@@ -30,13 +31,13 @@ SCHEMA = Path(__file__).parent / "schema" / "schema.pbtxt"
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """Where a run reads and writes. `baseline_version` is the version in serving, None where there is none."""
+    """Where a run reads and writes. `baseline_version` is that of ServingBaseline: empty where none is in serving."""
 
     dataset_uri: str
     dataset_fingerprint: str
     pipeline_root: str
     serving_uri: str
-    baseline_version: str | None
+    baseline_version: str
 
 
 def create_pipeline(
@@ -88,21 +89,14 @@ def create_pipeline(
     )
     model = trainer.outputs["model"]
     nodes.append(trainer)
-    baseline = None
-    if at.baseline_version is not None:
-        serving_baseline = ServingBaseline(at.serving_uri, at.baseline_version)
-        baseline = serving_baseline.outputs["model"]
-        nodes.append(serving_baseline)
-    evaluator = Evaluator(
-        examples,
-        model=model,
-        baseline_model=baseline,
-        eval_config=eval_config(config.gate, clips.classes, has_baseline=baseline is not None),
-        example_splits=["test"],
-    )
+    # It waits for nothing: a model in serving that cannot be compared with stops the run before the training.
+    serving_baseline = ServingBaseline(at.serving_uri, at.baseline_version, clips.classes)
+    baseline = serving_baseline.outputs["model"]
+    evaluator = Evaluator(examples, model, baseline, clips.classes)
+    gate = Gate(evaluator.outputs["evaluation"], model, baseline, config.gate, clips.classes)
     pusher = Pusher(
         model=model,
-        model_blessing=evaluator.outputs["blessing"],
+        model_blessing=gate.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=at.serving_uri)
         ),
@@ -110,7 +104,7 @@ def create_pipeline(
     return Pipeline(
         pipeline_name=NAME,
         pipeline_root=at.pipeline_root,
-        components=[*nodes, evaluator, pusher],
+        components=[*nodes, serving_baseline, evaluator, gate, pusher],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=list(config.beam.pipeline),

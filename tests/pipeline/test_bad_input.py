@@ -159,7 +159,7 @@ def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
         ),
         ("tune.space={train.crop_s: [1, 2]}", "crop_s 2 makes no network: train.crop_s 2 is longer than a clip of 1 s"),
         ("tune.space={model.mel_f_max_hz: [4000, 5000]}", "mel_f_max_hz 5000 is above half of clips.sample_rate_hz 8000"),
-        ("gate.min_accuracy=95", "gate.min_accuracy is 95: input should be less than or equal to 1"),
+        ("gate.overall.min_accuracy=95", "gate.overall.min_accuracy is 95: input should be less than or equal to 1"),
         ("beam.clips=--runner=DirectRunner", "beam.clips is '--runner=DirectRunner': input should be a valid list"),
         ("clips", "--set clips: expected key.path=value"),
         ("clips.duration_s.x=1", "--set clips.duration_s.x=1: clips.duration_s holds no keys of its own"),

@@ -25,7 +25,9 @@ clips:
 data: {min_class_share: 0.1}
 model: {n_fft: 512, hop_length: 128, n_mels: 16, mel_f_max_hz: 3000, frame_length: 16, filters: [2, 2, 2, 2]}
 train: {epochs: 30, batch_size: 8, crop_s: 0.5, early_stopping_patience: 30}
-gate: {min_accuracy: 0, min_slice_accuracy: 0, min_auc: 0}
+gate:
+  overall: {min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}
+  slices: {min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}
 """
 
 
@@ -72,6 +74,6 @@ def test_another_configuration_has_other_checkpoints(config, setting):
     at = Locations("clips", "1", "tfx", "serving", None)
     same, other = load_config(config), load_config(config, [setting])
 
-    assert checkpoint_folder(same, at) == checkpoint_folder(load_config(config, ["gate.min_accuracy=1"]), at)
+    assert checkpoint_folder(same, at) == checkpoint_folder(load_config(config, ["gate.overall.min_accuracy=1"]), at)
     assert checkpoint_folder(same, at) != checkpoint_folder(other, at)
     assert checkpoint_folder(same, at) != checkpoint_folder(same, replace(at, dataset_fingerprint="2"))
