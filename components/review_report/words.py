@@ -1,0 +1,49 @@
+"""The verdict and its grounds in words: the same in the page and in the terminal."""
+
+from components.gate.result import Check, Compared, GateResult
+
+METRIC_WORDS = {"accuracy": "accuracy", "auc": "AUC", "recall": "recall", "ece": "calibration error"}
+LOWER_IS_BETTER = frozenset({"ece"})
+
+
+def metric_name(item: Compared | Check) -> str:
+    """`accuracy`, `recall of female`."""
+    name = METRIC_WORDS.get(item.metric, item.metric)
+    return f"{name} of {item.class_name}" if item.class_name else name
+
+
+def signed(value: float | None) -> str:
+    """`+0.012`, `−0.012` with a true minus sign, `0.000`; a dash for no value."""
+    if value is None:
+        return "–"
+    text = f"{value:+.3f}"
+    return "0.000" if float(text) == 0 else text.replace("-", "\u2212")
+
+
+def direction(item: Compared) -> str:
+    """`better`, `worse`, or `no clear difference` where the interval of the difference holds 0."""
+    found = item.difference
+    if found is None or found.value is None or found.low is None or found.high is None:
+        return "no clear difference"
+    sign = -1 if item.metric in LOWER_IS_BETTER else 1
+    if min(sign * found.low, sign * found.high) > 0:
+        return "better"
+    return "worse" if max(sign * found.low, sign * found.high) < 0 else "no clear difference"
+
+
+def verdict(gate: GateResult, baseline_name: str) -> tuple[str, str]:
+    """One word, and one sentence with the reason."""
+    if not gate.blessed:
+        more = len(gate.reasons) - 1
+        reason = gate.reasons[0] if gate.reasons else "no reason was recorded"
+        return "Refused", f"{reason}{f', and {more} more' if more > 0 else ''}."
+    deciding = [check for check in gate.checks if check.decides]
+    accuracy = next((item for item in gate.slices[0].metrics if item.metric == "accuracy"), None) if gate.slices else None
+    held = f"all {len(deciding)} thresholds hold" if len(deciding) != 1 else "the one threshold holds"
+    if accuracy is None or accuracy.candidate.value is None:
+        return "Blessed", f"{held}."
+    sentence = f"{held}, and accuracy is {accuracy.candidate.value:.3f}"
+    if accuracy.difference is None or accuracy.difference.value is None:
+        return "Blessed", f"{sentence}; {'no model was in serving before' if gate.baseline_version is None else 'not compared'}."
+    compared = {"better": "better than", "worse": "worse than"}.get(direction(accuracy), "not clearly different from")
+    return "Blessed", f"{sentence}, {compared} {baseline_name} ({signed(accuracy.difference.value)})."
