@@ -3,6 +3,7 @@
 Colours are CSS variables of the page, which is how one drawing serves a light and a dark scheme.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -93,14 +94,17 @@ def curves(found: Sequence[Curve], x_title: str, y_title: str, step: bool, diago
 
 def _diagonal() -> alt.Chart:
     ends = _values([{"x": 0, "y": 0}, {"x": 1, "y": 1}])
-    return alt.Chart(ends).mark_line(color="var(--axis)", strokeWidth=1, strokeDash=[2, 3]).encode(x="x:Q", y="y:Q")
+    return alt.Chart(ends).mark_line(clip=True, color="var(--axis)", strokeWidth=1, strokeDash=[2, 3]).encode(x="x:Q", y="y:Q")
 
 
-def reliability(bins: Sequence[Bin], models: Sequence[str]) -> str:
-    """Accuracy over confidence; on the diagonal a model is as sure as it is right. The area of a dot is its number of clips."""
+def reliability(bins: Sequence[Bin], models: Sequence[str], lowest: float) -> str:
+    """Accuracy over confidence, which is never below `lowest`; on the diagonal a model is as sure as it is right.
+
+    The area of a dot is its number of clips.
+    """
     rows = [{"model": item.model, "x": item.confidence, "y": item.accuracy, "clips": item.clips} for item in reversed(bins)]
     base = alt.Chart(_values(rows)).encode(
-        x=alt.X(**_axis("x", "Confidence: the highest probability")),
+        x=alt.X(**_axis("x", "Confidence: the highest probability", low=math.floor(10 * lowest) / 10)),
         y=alt.Y(**_axis("y", "Share that is right")),
         **_model_encodings(models),
     )

@@ -45,7 +45,7 @@ class ReportInputs:
     facts: Mapping[str, str] = field(default_factory=dict)
     durations: Sequence[tuple[str, float, bool]] = ()
     candidate_name: str = "candidate"
-    baseline_name: str = "in serving"
+    baseline_name: str = "serving model"
     other: Scores | None = None
     warning: str = ""
 

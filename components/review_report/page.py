@@ -16,7 +16,7 @@ from components.evaluator.figures import predicted_classes
 from components.gate.result import Check, Compared, Figure, GateResult, Slice
 from components.review_report import charts, curves
 from components.review_report.inputs import ReportInputs, config_diff, flat, mistakes
-from components.review_report.words import direction, metric_name, signed, verdict
+from components.review_report.words import LOWER_IS_BETTER, direction, metric_name, signed, the, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_BYTES = 5_000_000
@@ -39,7 +39,7 @@ def render_report(inputs: ReportInputs) -> str:
     )
     environment.filters |= {"figure": _figure, "signed": signed, "interval": _interval, "signed_interval": _signed_interval}
     gate = inputs.gate
-    status, sentence = verdict(gate, inputs.baseline_name)
+    status, sentence = verdict(gate, the(inputs.baseline_name))
     overall = gate.slices[0] if gate.slices else None
     cards = _cards(inputs)
     page = environment.get_template("report.html").render(
@@ -51,7 +51,9 @@ def render_report(inputs: ReportInputs) -> str:
         overall_rows=_with_spans(overall.metrics if overall else []),
         compared=overall is not None and any(item.baseline for item in overall.metrics),
         paired=overall is not None and any(item.difference for item in overall.metrics),
-        failing=[check for check in gate.checks if not check.ok],
+        failing=sorted(
+            (check for check in gate.checks if not check.ok), key=lambda check: (not check.decides, _by_margin(check))
+        ),
         holding=sorted((check for check in gate.checks if check.ok), key=_by_margin),
         slices=[_slice_row(item, gate) for item in gate.slices],
         matrices=_matrices(inputs, overall),
@@ -64,6 +66,7 @@ def render_report(inputs: ReportInputs) -> str:
         settings=flat(inputs.config),
         metric_name=metric_name,
         direction=direction,
+        the=the,
         num_clips=sum(sum(counts.values()) for counts in inputs.dataset.counts.values()),
         num_speakers=len({speaker for speakers in inputs.dataset.speakers.values() for speaker in speakers}),
     )
@@ -73,15 +76,15 @@ def render_report(inputs: ReportInputs) -> str:
 
 
 def _by_margin(check: Check) -> float:
-    return np.inf if check.margin is None else check.margin
+    return -np.inf if check.margin is None else check.margin
 
 
 def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "\u2013" if value is None else f"{value:.3f}"
 
 
 def _interval(figure: Figure | None) -> str:
-    return "" if figure is None or figure.low is None or figure.high is None else f"{figure.low:.3f} to {figure.high:.3f}"
+    return "" if figure is None or figure.low is None or figure.high is None else f"{figure.low:.3f}\u2013{figure.high:.3f}"
 
 
 def _signed_interval(figure: Figure | None) -> str:
@@ -89,17 +92,18 @@ def _signed_interval(figure: Figure | None) -> str:
 
 
 def _with_spans(metrics: Sequence[Compared]) -> list[tuple[Compared, dict[str, float] | None]]:
-    """Each metric, and where on a scale from 0 to 100 the interval of its difference begins and ends; no difference is 50."""
+    """Each metric, and where on a scale from worse (0) to better (100) the interval of its difference lies; no difference is 50."""
     bounds = [abs(end) for item in metrics if item.difference for end in (item.difference.low, item.difference.high) if end]
     most = max(bounds, default=0.0) or 1.0
 
-    def span(difference: Figure | None) -> dict[str, float] | None:
+    def span(item: Compared) -> dict[str, float] | None:
+        difference, sign = item.difference, -1 if item.metric in LOWER_IS_BETTER else 1
         if difference is None or difference.value is None or difference.low is None or difference.high is None:
             return None
-        low, value, high = (50 + 48 * end / most for end in (difference.low, difference.value, difference.high))
+        low, value, high = sorted(50 + 48 * sign * end / most for end in (difference.low, difference.value, difference.high))
         return {"left": low, "width": high - low, "value": value}
 
-    return [(item, span(item.difference)) for item in metrics]
+    return [(item, span(item)) for item in metrics]
 
 
 def _slice_row(item: Slice, gate: GateResult) -> dict[str, Any]:
@@ -143,7 +147,7 @@ def _charts(inputs: ReportInputs) -> list[dict[str, Any]]:
             note = f"Of the clips called {name}, the share that is, over the share of {name} that is found."
             found.append(_chart(f"Precision and recall of {name}", note, svg, columns, [_curve_row(item) for item in recall]))
     if bins := [item for model in scores for item in curves.reliability(model)]:
-        svg = charts.reliability(bins, [item.model for item in scores])
+        svg = charts.reliability(bins, [item.model for item in scores], 1 / len(gate.classes))
         rows = [
             (item.model, f"{item.low:.2f} to {item.high:.2f}", str(item.clips), f"{item.confidence:.3f}", f"{item.accuracy:.3f}")
             for item in bins
@@ -158,7 +162,7 @@ def _charts(inputs: ReportInputs) -> list[dict[str, Any]]:
             (f"{k / num_bins:.2f} to {(k + 1) / num_bins:.2f}", *(str(values[k]) for values in counts.values()))
             for k in range(num_bins)
         ]
-        note = f"What the {inputs.candidate_name} says of clips of each label; the fewer in the middle, the clearer."
+        note = f"What {the(inputs.candidate_name)} says of clips of each label; the fewer in the middle, the clearer."
         svg = charts.histogram(counts, name)
         found.append(_chart(f"Scores for {name}", note, svg, (f"probability of {name}", *counts), rows))
     return found + _training_charts(inputs.history)

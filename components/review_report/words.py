@@ -13,11 +13,16 @@ def metric_name(item: Compared | Check) -> str:
 
 
 def signed(value: float | None) -> str:
-    """`+0.012`, `−0.012` with a true minus sign, `0.000`; a dash for no value."""
+    """`+0.012`, `-0.012` with a true minus sign, `0.000`; a dash for no value."""
     if value is None:
-        return "–"
+        return "\u2013"
     text = f"{value:+.3f}"
     return "0.000" if float(text) == 0 else text.replace("-", "\u2212")
+
+
+def the(name: str) -> str:
+    """`the candidate`, but `run 20261123-045128`."""
+    return name if name.startswith("run ") else f"the {name}"
 
 
 def direction(item: Compared) -> str:
