@@ -25,7 +25,7 @@ _CONFIG = {
     "axis": {
         "labelColor": "var(--soft)",
         "titleColor": "var(--soft)",
-        "gridColor": "var(--line)",
+        "gridColor": "var(--grid)",
         "domainColor": "var(--axis)",
         "tickColor": "var(--axis)",
         "tickCount": 5,

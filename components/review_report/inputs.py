@@ -19,7 +19,7 @@ class ReportInputs:
 
     Attributes:
         title: of the page.
-        gate: the verdict and its figures. Of two runs side by side its `baseline` is the other run.
+        gate: the figures and, unless `decided` is given, the verdict. Of two runs its `baseline` is the other run.
         predictions: on the test clips.
         dataset: what the model was trained and tested on.
         clips: by id, the audio of the clips of `mistakes`; a clip that is missing is shown without sound.
@@ -31,6 +31,8 @@ class ReportInputs:
         candidate_name: what the page calls the one model.
         baseline_name: what it calls the other.
         other: the other run's answers, where it was tested on other clips; its figures then stand beside, unpaired.
+        decided: the gate's own verdict, where `gate` compares with another run than the gate did.
+        comparison: what came out of that, in one sentence.
         warning: what a reader must know before any figure.
     """
 
@@ -47,6 +49,8 @@ class ReportInputs:
     candidate_name: str = "candidate"
     baseline_name: str = "serving model"
     other: Scores | None = None
+    decided: GateResult | None = None
+    comparison: str = ""
     warning: str = ""
 
     def scores(self) -> list[Scores]:

@@ -11,12 +11,22 @@ import numpy as np
 
 from beam_jobs.examples import Clip
 from beam_jobs.listening import TEMPLATES as BASE_TEMPLATES
-from beam_jobs.listening import mel_spectrogram, player_source
+from beam_jobs.listening import player_source, waveform_and_mel_spectrogram
 from components.evaluator.figures import predicted_classes
-from components.gate.result import Check, Compared, Figure, GateResult, Slice
+from components.gate.result import Check, Compared, GateResult, Slice
 from components.review_report import charts, curves
 from components.review_report.inputs import ReportInputs, config_diff, flat, mistakes
-from components.review_report.words import LOWER_IS_BETTER, direction, metric_name, signed, the, verdict
+from components.review_report.words import (
+    LOWER_IS_BETTER,
+    direction,
+    figure,
+    interval,
+    metric_name,
+    signed,
+    signed_interval,
+    the,
+    verdict,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_BYTES = 5_000_000
@@ -37,14 +47,15 @@ def render_report(inputs: ReportInputs) -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"figure": _figure, "signed": signed, "interval": _interval, "signed_interval": _signed_interval}
-    gate = inputs.gate
-    status, sentence = verdict(gate, the(inputs.baseline_name))
+    environment.filters |= {"figure": figure, "signed": signed, "interval": interval, "signed_interval": signed_interval}
+    gate, decided = inputs.gate, inputs.decided or inputs.gate
+    status, sentence = verdict(decided)
     overall = gate.slices[0] if gate.slices else None
     cards = _cards(inputs)
     page = environment.get_template("report.html").render(
         inputs=inputs,
         gate=gate,
+        decided=decided,
         status=status,
         sentence=sentence,
         overall=overall,
@@ -52,9 +63,9 @@ def render_report(inputs: ReportInputs) -> str:
         compared=overall is not None and any(item.baseline for item in overall.metrics),
         paired=overall is not None and any(item.difference for item in overall.metrics),
         failing=sorted(
-            (check for check in gate.checks if not check.ok), key=lambda check: (not check.decides, _by_margin(check))
+            (check for check in decided.checks if not check.ok), key=lambda check: (not check.decides, _by_margin(check))
         ),
-        holding=sorted((check for check in gate.checks if check.ok), key=_by_margin),
+        holding=sorted((check for check in decided.checks if check.ok), key=_by_margin),
         slices=[_slice_row(item, gate) for item in gate.slices],
         matrices=_matrices(inputs, overall),
         figures=_charts(inputs),
@@ -79,20 +90,8 @@ def _by_margin(check: Check) -> float:
     return -np.inf if check.margin is None else check.margin
 
 
-def _figure(value: float | None) -> str:
-    return "\u2013" if value is None else f"{value:.3f}"
-
-
-def _interval(figure: Figure | None) -> str:
-    return "" if figure is None or figure.low is None or figure.high is None else f"{figure.low:.3f}\u2013{figure.high:.3f}"
-
-
-def _signed_interval(figure: Figure | None) -> str:
-    return "" if figure is None or figure.low is None else f"{signed(figure.low)} to {signed(figure.high)}"
-
-
 def _with_spans(metrics: Sequence[Compared]) -> list[tuple[Compared, dict[str, float] | None]]:
-    """Each metric, and where on a scale from worse (0) to better (100) the interval of its difference lies; no difference is 50."""
+    """Each metric, and where the interval of its difference lies on a scale from worse (0) over equal (50) to better (100)."""
     bounds = [abs(end) for item in metrics if item.difference for end in (item.difference.low, item.difference.high) if end]
     most = max(bounds, default=0.0) or 1.0
 
@@ -179,7 +178,7 @@ def _training_charts(history: Sequence[Mapping[str, float]]) -> list[dict[str, A
         ]
         if rows:
             table = [
-                (f"{row['epoch'] + 1:.0f}", *(_figure(row.get(f"{split}_{metric}")) for split in ("train", "eval")))
+                (f"{row['epoch'] + 1:.0f}", *(figure(row.get(f"{split}_{metric}")) for split in ("train", "eval")))
                 for row in history
             ]
             note = "On the clips that it learns from, and on those of the eval speakers, whom it never hears in training."
@@ -192,7 +191,13 @@ def _chart(title: str, note: str, svg: str, columns: Sequence[str], rows: Sequen
     # The drawing is Vega's own markup, which escapes what it writes; the rest is escaped by the template.
     head, body = svg.split(">", 1)
     labelled = f'{head} role="img"><title>{html.escape(title)}</title><desc>{html.escape(note)}</desc>{body}'
-    return {"title": title, "note": note, "svg": markupsafe.Markup(labelled), "columns": columns, "rows": rows}
+    return {
+        "title": title,
+        "note": note,
+        "svg": markupsafe.Markup(labelled),  # noqa: S704
+        "columns": columns,
+        "rows": rows,
+    }
 
 
 def _curve_row(curve: curves.Curve) -> tuple[str, ...]:
@@ -237,7 +242,7 @@ def _media(clip: Clip | None) -> dict[str, Any]:
     samples = clip.pcm16[: round(CLIP_S * rate_hz)].astype(np.float32) / np.float32(32768)
     return {
         "player": player_source(samples, rate_hz),
-        "picture": mel_spectrogram(samples, rate_hz),
+        "picture": waveform_and_mel_spectrogram(samples, rate_hz),
         "shown_s": len(samples) / rate_hz,
         "duration_s": len(clip.pcm16) / rate_hz,
     }
