@@ -143,7 +143,7 @@ def histogram(counts: dict[str, list[int]], class_name: str) -> str:
     return _svg(alt.vconcat(*bars, spacing=8))
 
 
-def training(rows: Sequence[dict[str, float]], title: str) -> str:
+def training(rows: Sequence[dict[str, Any]], title: str) -> str:
     """A figure over epochs, a line for `train` and one for `eval`; `rows` hold `epoch`, `split` and `value`."""
     splits = list(dict.fromkeys(row["split"] for row in rows))
     few = len({row["epoch"] for row in rows}) < 4
@@ -153,7 +153,7 @@ def training(rows: Sequence[dict[str, float]], title: str) -> str:
         .encode(
             x=alt.X("epoch:Q", title="Epoch", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
             y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
-            **_model_encodings([str(split) for split in splits]),
+            **_model_encodings(splits),
         )
     )
     return _svg(chart.properties(width=WIDTH, height=HEIGHT))

@@ -147,12 +147,12 @@ def _charts(inputs: ReportInputs) -> list[dict[str, Any]]:
             found.append(_chart(f"Precision and recall of {name}", note, svg, columns, [_curve_row(item) for item in recall]))
     if bins := [item for model in scores for item in curves.reliability(model)]:
         svg = charts.reliability(bins, [item.model for item in scores], 1 / len(gate.classes))
-        rows = [
+        in_bins = [
             (item.model, f"{item.low:.2f} to {item.high:.2f}", str(item.clips), f"{item.confidence:.3f}", f"{item.accuracy:.3f}")
             for item in bins
         ]
         note = "On the dotted line a model is as sure as it is right; below it, too sure. Dots grow with the number of clips."
-        found.append(_chart("Reliability", note, svg, ("model", "confidence", "clips", "mean", "right"), rows))
+        found.append(_chart("Reliability", note, svg, ("model", "confidence", "clips", "mean", "right"), in_bins))
     for number in numbers:
         name = gate.classes[number]
         counts = curves.score_histogram(scores[0], number, gate.classes)
