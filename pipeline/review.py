@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from ml_metadata.errors import NotFoundError
 from ml_metadata.proto.metadata_store_pb2 import Artifact
 from rich.markup import escape
@@ -36,7 +35,7 @@ from components.review_report.words import (
     verdict,
 )
 from pipeline.lineage import artifact_of_run
-from pipeline.result import CONFIG_FILE, RunResult, print_table, read_results
+from pipeline.result import RunResult, print_table, read_config, read_results, run_of_version
 from pipeline.workdir import WorkDir
 
 MAX_FAILURES = 10
@@ -90,14 +89,7 @@ def inputs_of(workdir: WorkDir, results: dict[str, RunResult], result: RunResult
         UserError: an older version made the run, or its files are gone.
     """
     run_id = result.run_id
-    baseline_run = next(
-        (
-            other
-            for other in reversed(results.values())
-            if result.baseline_version and other.verdict == "pushed" and other.serving_version == result.baseline_version
-        ),
-        None,
-    )
+    baseline_run = run_of_version(results.values(), result.baseline_version)
     facts = {
         "run": run_id,
         "came to": f"{result.verdict}: {result.reason}",
@@ -113,11 +105,35 @@ def inputs_of(workdir: WorkDir, results: dict[str, RunResult], result: RunResult
         test_uri=f"{_artifact(workdir, run_id, 'Examples').uri}/Split-test",
         model_run_uri=_artifact(workdir, run_id, "ModelRun").uri,
         dataset_uri=result.folders["dataset"],
-        config=_config(workdir, run_id),
-        baseline_config=_config(workdir, baseline_run.run_id) if baseline_run else None,
-        facts=facts | _push_facts(workdir, run_id),
+        config=read_config(workdir, run_id),
+        baseline_config=read_config(workdir, baseline_run.run_id) if baseline_run else None,
+        facts=facts | _push_facts(workdir, run_id) | _decision_facts(result),
     )
-    return dataclasses.replace(inputs, durations=[(node.node, node.seconds, node.cached) for node in result.nodes])
+    return dataclasses.replace(
+        inputs, durations=[(node.node, node.seconds, node.cached) for node in result.nodes], warning=_override(result)
+    )
+
+
+def _decision(result: RunResult) -> dict[str, Any]:
+    """What a person decided about the run, empty where nobody has."""
+    return result.model_dump().get("decision") or {}
+
+
+def _override(result: RunResult) -> str:
+    """The sentence that a page must show for ever about a model that was pushed against the gate."""
+    decision = _decision(result)
+    if not decision.get("override"):
+        return ""
+    return f"{decision['by']} pushed this model against the gate on {decision['when']}: {decision['note']}"
+
+
+def _decision_facts(result: RunResult) -> dict[str, str]:
+    decision = _decision(result)
+    found = {name.replace("_", " "): str(value) for name in ("code_revision",) if (value := result.model_dump().get(name))}
+    if decision:
+        note = f": {decision['note']}" if decision.get("note") else ""
+        found["decision"] = f"{decision['kind']} by {decision['by']} ({decision['login']}) on {decision['when']}{note}"
+    return found
 
 
 def _artifact(workdir: WorkDir, run_id: str, type_name: str) -> Artifact:
@@ -135,13 +151,6 @@ def _push_facts(workdir: WorkDir, run_id: str) -> dict[str, str]:
         return {}
     values = {name: value.string_value or str(value.int_value or "") for name, value in sorted(pushed.items())}
     return {name.replace("_", " "): value for name, value in values.items() if value and name not in OF_TFX}
-
-
-def _config(workdir: WorkDir, run_id: str) -> dict[str, Any]:
-    try:
-        return dict(yaml.safe_load((workdir.reports / run_id / CONFIG_FILE).read_text(encoding="utf-8")) or {})
-    except OSError:
-        return {}
 
 
 def beside(ours: ReportInputs, theirs: ReportInputs, run_id: str, against: str) -> ReportInputs:
@@ -244,7 +253,7 @@ def show(inputs: ReportInputs, path: Path, state: str) -> None:
     if state in ("pushed", "refused"):
         say(f"next: open {path} in a browser")
     else:
-        say(f"next: open {path}, then `.venv/bin/audio-gender approve {run_id} --by NAME --note …` or `reject`")
+        say(f"next: open {path}, then `.venv/bin/audio-gender approve {run_id} --by NAME --note TEXT`, or reject")
 
 
 def _print_figures(inputs: ReportInputs, overall: Slice) -> None:
