@@ -1,4 +1,4 @@
-"""`audio-gender review`: the page about a run, alone or beside another run, and its summary in the terminal."""
+"""`audio-gender review`: the page about a run, alone or beside another run."""
 
 import dataclasses
 import math
@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from ml_metadata.errors import NotFoundError
 from ml_metadata.proto.metadata_store_pb2 import Artifact
-from rich.markup import escape
 
-from beam_jobs.console import console, say
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_whole
 from components.evaluator.config import GateConfig
@@ -18,27 +16,17 @@ from components.evaluator.figures import Key, estimates
 from components.evaluator.predictions import Predictions
 from components.evaluator.slices import slices_of
 from components.gate.decide import compare
-from components.gate.result import Figure, GateResult, Slice
+from components.gate.result import GateResult, Slice
 from components.review_report.curves import Scores
 from components.review_report.inputs import ReportInputs
 from components.review_report.page import render_report
 from components.review_report.read import read_inputs
-from components.review_report.words import (
-    accuracy_of,
-    compared_with,
-    direction,
-    figure,
-    interval,
-    metric_name,
-    signed,
-    signed_interval,
-    verdict,
-)
+from components.review_report.words import accuracy_of, compared_with
 from pipeline.lineage import artifact_of_run
-from pipeline.result import RunResult, print_table, read_config, read_results, run_of_version
+from pipeline.result import RunResult, read_config, read_results, run_of_version
+from pipeline.review_summary import show
 from pipeline.workdir import WorkDir
 
-MAX_FAILURES = 10
 OF_TFX = frozenset(
     {"is_external", "name", "producer_component", "pushed", "pushed_destination", "pushed_version", "state", "tfx_version"}
 )
@@ -231,47 +219,3 @@ def side_by_side(ours: GateResult, theirs: GateResult) -> GateResult:
         return item.model_copy(update={"metrics": metrics, "baseline_confusion_matrix": matrix})
 
     return ours.model_copy(update={"slices": [of_slice(item) for item in ours.slices]})
-
-
-def show(inputs: ReportInputs, path: Path, state: str) -> None:
-    """Prints the verdict, the figures on all test clips, the thresholds that fail, and what to do next."""
-    decided = inputs.decided or inputs.gate
-    status, sentence = verdict(decided)
-    console.print(f"[bold {'green' if decided.blessed else 'red'}]{status}[/]  {escape(sentence)}")
-    for line in filter(None, (inputs.comparison, inputs.warning)):
-        say(line)
-    if inputs.gate.slices:
-        _print_figures(inputs, inputs.gate.slices[0])
-    failing = [check for check in decided.checks if check.decides and not check.ok]
-    for check in failing[:MAX_FAILURES]:
-        change, bound = (", change" if check.kind == "change" else ""), ("at most" if check.metric == "ece" else "at least")
-        say(f"  fails: {metric_name(check)}{change} on {check.slice}: {check.value:.4f}, {bound} {check.bound:g} is wanted")
-    if len(failing) > MAX_FAILURES:
-        say(f"  … and {len(failing) - MAX_FAILURES} more (all are in the report)")
-    say(f"report: {path}")
-    run_id = inputs.facts["run"]
-    if state in ("pushed", "refused"):
-        say(f"next: open {path} in a browser")
-    else:
-        say(f"next: open {path}, then `.venv/bin/audio-gender approve {run_id} --by NAME --note TEXT`, or reject")
-
-
-def _print_figures(inputs: ReportInputs, overall: Slice) -> None:
-    compared = any(item.baseline for item in overall.metrics)
-    paired = any(item.difference for item in overall.metrics)
-    columns = ["metric", inputs.candidate_name, *([inputs.baseline_name] if compared else [])]
-    rows = []
-    for item in overall.metrics:
-        row = [metric_name(item), _with_interval(item.candidate)]
-        if compared:
-            row.append(_with_interval(item.baseline))
-        if paired:
-            value = item.difference.value if item.difference else None
-            row += [f"{signed(value)} {signed_interval(item.difference)}".rstrip(), direction(item)]
-        rows.append(row)
-    title = f"{overall.clips} test clips of {overall.speakers} speakers ({100 * inputs.gate.confidence:g} % intervals)"
-    print_table(title, [*columns, *(["difference", ""] if paired else [])], rows)
-
-
-def _with_interval(found: Figure | None) -> str:
-    return f"{figure(found.value if found else None)} {interval(found)}".rstrip()
