@@ -35,6 +35,8 @@ MAX_MEDIA_BYTES = 4_000_000
 CLIP_S = 20.0
 """How much of a clip is played and drawn."""
 MAX_SPEAKERS = 12
+NUM_TIGHTEST = 5
+"""Thresholds that are shown at once where all hold."""
 
 
 def render_report(inputs: ReportInputs) -> str:
@@ -62,10 +64,8 @@ def render_report(inputs: ReportInputs) -> str:
         overall_rows=_with_spans(overall.metrics if overall else []),
         compared=overall is not None and any(item.baseline for item in overall.metrics),
         paired=overall is not None and any(item.difference for item in overall.metrics),
-        failing=sorted(
-            (check for check in decided.checks if not check.ok), key=lambda check: (not check.decides, _by_margin(check))
-        ),
-        holding=sorted((check for check in decided.checks if check.ok), key=_by_margin),
+        failing=sorted((check for check in decided.checks if not check.ok), key=_order),
+        holding=sorted((check for check in decided.checks if check.ok), key=_order),
         slices=[_slice_row(item, gate) for item in gate.slices],
         matrices=_matrices(inputs, overall),
         figures=_charts(inputs),
@@ -73,6 +73,8 @@ def render_report(inputs: ReportInputs) -> str:
         num_mistakes=int((predicted_classes(inputs.predictions.candidate) != inputs.predictions.labels).sum()),
         speakers=_speakers(inputs),
         max_speakers=MAX_SPEAKERS,
+        num_tightest=NUM_TIGHTEST,
+        num_deciding=sum(check.decides for check in decided.checks),
         diff=None if inputs.baseline_config is None else config_diff(inputs.config, inputs.baseline_config),
         settings=flat(inputs.config),
         metric_name=metric_name,
@@ -86,8 +88,9 @@ def render_report(inputs: ReportInputs) -> str:
     return page
 
 
-def _by_margin(check: Check) -> float:
-    return -np.inf if check.margin is None else check.margin
+def _order(check: Check) -> tuple[bool, float]:
+    """Checks that decide first, and of them the tightest."""
+    return (not check.decides, np.inf if check.margin is None else check.margin)
 
 
 def _with_spans(metrics: Sequence[Compared]) -> list[tuple[Compared, dict[str, float] | None]]:
