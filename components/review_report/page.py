@@ -35,6 +35,7 @@ MAX_MEDIA_BYTES = 4_000_000
 CLIP_S = 20.0
 """How much of a clip is played and drawn."""
 MAX_SPEAKERS = 12
+MAX_REASONS = 6
 NUM_TIGHTEST = 5
 """Thresholds that are shown at once where all hold."""
 
@@ -73,6 +74,7 @@ def render_report(inputs: ReportInputs) -> str:
         num_mistakes=int((predicted_classes(inputs.predictions.candidate) != inputs.predictions.labels).sum()),
         speakers=_speakers(inputs),
         max_speakers=MAX_SPEAKERS,
+        max_reasons=MAX_REASONS,
         num_tightest=NUM_TIGHTEST,
         num_deciding=sum(check.decides for check in decided.checks),
         diff=None if inputs.baseline_config is None else config_diff(inputs.config, inputs.baseline_config),
