@@ -119,7 +119,7 @@ def _slice_row(item: Slice, gate: GateResult) -> dict[str, Any]:
         "accuracy": by_name.get(("accuracy", None)),
         "auc": by_name.get(("auc", classes[-1])) if len(classes) == 2 else None,
         "ece": by_name.get(("ece", None)),
-        "few": any(check.slice == item.name and not check.decides for check in gate.checks),
+        "few": any(check.slice == item.name and check.metric == "accuracy" and not check.decides for check in gate.checks),
     }
 
 
