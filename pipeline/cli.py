@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import sys
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -254,6 +255,29 @@ def runs(workdir: WorkFolder = Path("work"), json_file: JsonFile = None) -> None
         ],
         left=3,
     )
+
+
+@app.command()
+def review(
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Run to review; else the newest.")] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Run to compare with; else the model then in serving.")
+    ] = None,
+    workdir: WorkFolder = Path("work"),
+    html: Annotated[Path | None, typer.Option(help="Page to write; else one in the run's report folder.")] = None,
+    browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in a browser, where there is a terminal.")
+    ] = True,
+) -> None:
+    """Write the page about a run, alone or beside another, and print what it comes to."""
+    from pipeline.workdir import WorkDir
+
+    with progress("drawing the page", 1):
+        from pipeline.review import review as write_review
+
+        path = write_review(WorkDir(workdir.absolute()), run, against, html)
+    if browser and console.is_terminal:
+        webbrowser.open(path.as_uri())
 
 
 def _check_writable(path: Path) -> None:

@@ -19,6 +19,7 @@ from components.data_gate.component import DataGate
 from components.evaluator.component import Evaluator
 from components.example_validator.component import ClipExampleValidator
 from components.gate.component import Gate
+from components.review_report.component import ReviewReport
 from components.serving_baseline.component import ServingBaseline
 from pipeline.config import PipelineConfig
 
@@ -31,13 +32,18 @@ SCHEMA = Path(__file__).parent / "schema" / "schema.pbtxt"
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """Where a run reads and writes. `baseline_version` is that of ServingBaseline: empty where none is in serving."""
+    """Where a run reads and writes.
+
+    `baseline_version` is that of ServingBaseline: empty where none is in serving. `baseline_config` is the configuration of the
+    run that made it, None where it is not known.
+    """
 
     dataset_uri: str
     dataset_fingerprint: str
     pipeline_root: str
     serving_uri: str
     baseline_version: str
+    baseline_config: dict[str, Any] | None = None
 
 
 def create_pipeline(
@@ -94,6 +100,15 @@ def create_pipeline(
     baseline = serving_baseline.outputs["model"]
     evaluator = Evaluator(examples, model, baseline, clips.classes)
     gate = Gate(evaluator.outputs["evaluation"], model, baseline, config.gate, clips.classes)
+    report = ReviewReport(
+        evaluator.outputs["evaluation"],
+        gate.outputs["blessing"],
+        examples,
+        trainer.outputs["model_run"],
+        at.dataset_uri,
+        config.model_dump(mode="json"),
+        at.baseline_config,
+    )
     pusher = Pusher(
         model=model,
         model_blessing=gate.outputs["blessing"],
@@ -104,7 +119,7 @@ def create_pipeline(
     return Pipeline(
         pipeline_name=NAME,
         pipeline_root=at.pipeline_root,
-        components=[*nodes, serving_baseline, evaluator, gate, pusher],
+        components=[*nodes, serving_baseline, evaluator, gate, report, pusher],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=list(config.beam.pipeline),

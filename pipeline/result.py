@@ -1,9 +1,10 @@
 """A run's result: as data for scripts, as a table for people."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel
 from rich.table import Table
 
@@ -14,6 +15,7 @@ from pipeline.workdir import WorkDir
 
 RESULT_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
+REPORT_FILE = "report.html"
 
 
 class NodeTime(BaseModel):
@@ -86,6 +88,20 @@ def read_results(workdir: WorkDir) -> list[RunResult]:
     """Results of all finished runs, oldest first."""
     paths = sorted(workdir.reports.glob(f"*/{RESULT_FILE}"))
     return [RunResult.model_validate(json.loads(path.read_text())) for path in paths]
+
+
+def run_of_version(results: Iterable[RunResult], version: str | None) -> RunResult | None:
+    """The run that pushed a version, the newest one where several did; None where none of them did."""
+    made = [result for result in results if version and result.verdict == "pushed" and result.serving_version == version]
+    return made[-1] if made else None
+
+
+def read_config(workdir: WorkDir, run_id: str) -> dict[str, Any]:
+    """A run's resolved configuration, as it was then; empty where its file is gone."""
+    try:
+        return dict(yaml.safe_load((workdir.reports / run_id / CONFIG_FILE).read_text(encoding="utf-8")) or {})
+    except OSError:
+        return {}
 
 
 def show(result: RunResult) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 
@@ -18,7 +19,18 @@ from beam_jobs.files import write_whole
 from beam_jobs.generate_clips import generate_clips
 from components.trainer.tuning import read_best
 from pipeline.config import PipelineConfig
-from pipeline.result import CONFIG_FILE, NodeTime, RunResult, folders, metrics_by_slice, read_results, write_result
+from pipeline.result import (
+    CONFIG_FILE,
+    REPORT_FILE,
+    NodeTime,
+    RunResult,
+    folders,
+    metrics_by_slice,
+    read_config,
+    read_results,
+    run_of_version,
+    write_result,
+)
 from pipeline.workdir import WorkDir
 
 
@@ -102,6 +114,7 @@ def _pipeline(
     with progress("loading TensorFlow and TFX", 1):
         # 10 s and more, so not before the configuration and the corpus have been found good.
         from components.gate.result import read_result
+        from components.review_report.artifact import Report
         from components.serving_baseline.executor import newest_version
         from components.trainer.checkpoints import finished_epochs
         from pipeline.dag import USER_CODE, Locations, checkpoint_folder, code_digest, create_pipeline
@@ -117,6 +130,7 @@ def _pipeline(
         pipeline_root=str(workdir.tfx),
         serving_uri=str(workdir.serving),
         baseline_version=baseline_version or "",
+        baseline_config=_config_of(workdir, baseline_version),
     )
     checkpoints = checkpoint_folder(config, locations)
     if not resume:
@@ -131,6 +145,7 @@ def _pipeline(
 
     run_pipeline(create_pipeline(config, locations, workdir.connection()), run_id, after)
     gate = read_result(artifact_of_run(workdir, run_id, "ModelBlessing").uri)
+    shutil.copyfile(artifact_of_run(workdir, run_id, Report.TYPE_NAME).uri, workdir.reports / run_id / REPORT_FILE)
     pushed = artifact_of_run(workdir, run_id, "PushedModel")
     tuned = read_best(artifact_of_run(workdir, run_id, "HyperParameters").uri) if config.tune is not None else None
     version = pushed.custom_properties["pushed_version"].string_value or None
@@ -162,6 +177,11 @@ def _baseline_version(workdir: WorkDir, version: str | None, inputs_digest: str)
         if version and result.serving_version == version and result.verdict == "pushed":
             return result.baseline_version if result.inputs_digest == inputs_digest else version
     return version
+
+
+def _config_of(workdir: WorkDir, version: str | None) -> dict[str, Any] | None:
+    made_by = run_of_version(read_results(workdir), version)
+    return read_config(workdir, made_by.run_id) if made_by else None
 
 
 def _why_pushed(config: PipelineConfig, version: str | None, baseline: str | None) -> str:

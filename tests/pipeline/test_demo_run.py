@@ -23,6 +23,7 @@ NODES = [
     "Trainer",
     "Evaluator",
     "Gate",
+    "ReviewReport",
     "Pusher",
 ]
 OWN_LINES = "|".join(
@@ -243,7 +244,7 @@ def test_an_equal_model_counts_as_no_worse_than_the_one_in_serving(demo):
 
 def test_only_what_the_gate_touches_is_computed_anew(demo):
     anew = {node["node"] for node in demo.refused.result["nodes"] if not node["cached"]}
-    assert anew == {"ServingBaseline", "Evaluator", "Gate", "Pusher"}
+    assert anew == {"ServingBaseline", "Evaluator", "Gate", "ReviewReport", "Pusher"}
 
 
 def test_a_refused_model_leaves_the_serving_folder_as_it_was(demo):

@@ -1,0 +1,159 @@
+"""The report's charts: Vega-Altair, drawn once to SVG by vl-convert, so that the page needs no script and no network.
+
+Colours are CSS variables of the page, which is how one drawing serves a light and a dark scheme.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from components.review_report.curves import Bin, Curve
+
+WIDTH, HEIGHT = 330, 230
+COLORS = ("var(--candidate)", "var(--baseline)")
+DASHES = ([1, 0], [5, 3])
+LABEL_COLORS = {"male": "var(--male)", "female": "var(--female)", "mixed": "var(--mixed)"}
+
+_SIZES = {"labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal"}
+_CONFIG = {
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": "var(--soft)",
+        "titleColor": "var(--soft)",
+        "gridColor": "var(--grid)",
+        "domainColor": "var(--axis)",
+        "tickColor": "var(--axis)",
+        "tickCount": 5,
+        **_SIZES,
+    },
+    "legend": {
+        "labelColor": "var(--text)",
+        "orient": "top",
+        "title": None,
+        "symbolType": "stroke",
+        "symbolStrokeWidth": 2.5,
+        "labelLimit": 300,
+        **_SIZES,
+    },
+}
+
+
+def _svg(chart: alt.TopLevelMixin) -> str:
+    spec = chart.to_dict()
+    # Altair's own defaults: a white background, and a view of a fixed size.
+    spec["config"], spec["background"] = _CONFIG, None
+    svg = vl_convert.vegalite_to_svg(spec)
+    # The figure around it speaks for the whole; roles on single marks would only be in the way of a screen reader.
+    svg = re.sub(r' (?:role|class|aria-[a-z]+|pointer-events|xmlns:xlink|version|font-family)="[^"]*"', "", svg)
+    return re.sub(r'<svg ([^>]*?)width="([\d.]+)" height="[\d.]+"', r'<svg \1style="max-width: \2px"', svg, count=1)
+
+
+def _values(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
+    return alt.InlineData(values=list(rows))
+
+
+def _model_encodings(models: Sequence[str]) -> dict[str, Any]:
+    legend = alt.Legend() if len(models) > 1 else None
+    return {
+        "color": alt.Color("model:N", scale=alt.Scale(domain=list(models), range=list(COLORS[: len(models)])), legend=legend),
+        "strokeDash": alt.StrokeDash(
+            "model:N", scale=alt.Scale(domain=list(models), range=list(DASHES[: len(models)])), legend=legend
+        ),
+    }
+
+
+def _axis(field: str, title: str, low: float = 0.0, high: float = 1.0) -> dict[str, Any]:
+    return {"shorthand": f"{field}:Q", "title": title, "scale": alt.Scale(domain=[low, high], nice=False)}
+
+
+def curves(found: Sequence[Curve], x_title: str, y_title: str, step: bool, diagonal: bool = False) -> str:
+    """One line a model over the unit square."""
+    # The baseline lies below the candidate, which is what the page is about.
+    rows = [
+        {"model": curve.model, "x": x, "y": y, "n": n}
+        for curve in reversed(found)
+        for n, (x, y) in enumerate(zip(curve.x, curve.y, strict=True))
+    ]
+    lines = (
+        alt.Chart(_values(rows))
+        .mark_line(strokeWidth=2, interpolate="step-after" if step else "linear", clip=True)
+        .encode(
+            x=alt.X(**_axis("x", x_title)),
+            y=alt.Y(**_axis("y", y_title)),
+            order="n:Q",
+            **_model_encodings([curve.model for curve in found]),
+        )
+    )
+    return _svg(alt.layer(*([_diagonal()] if diagonal else []), lines).properties(width=WIDTH, height=HEIGHT))
+
+
+def _diagonal() -> alt.Chart:
+    ends = _values([{"x": 0, "y": 0}, {"x": 1, "y": 1}])
+    return alt.Chart(ends).mark_line(clip=True, color="var(--axis)", strokeWidth=1, strokeDash=[2, 3]).encode(x="x:Q", y="y:Q")
+
+
+def reliability(bins: Sequence[Bin], models: Sequence[str], lowest: float) -> str:
+    """Accuracy over confidence, which is never below `lowest`; on the diagonal a model is as sure as it is right.
+
+    The area of a dot is its number of clips.
+    """
+    rows = [{"model": item.model, "x": item.confidence, "y": item.accuracy, "clips": item.clips} for item in reversed(bins)]
+    base = alt.Chart(_values(rows)).encode(
+        x=alt.X(**_axis("x", "Confidence: the highest probability", low=math.floor(10 * lowest) / 10)),
+        y=alt.Y(**_axis("y", "Share that is right")),
+        **_model_encodings(models),
+    )
+    dots = base.mark_point(filled=True, opacity=0.9).encode(
+        size=alt.Size("clips:Q", scale=alt.Scale(range=[20, 250]), legend=None), strokeDash=alt.value([1, 0])
+    )
+    return _svg(alt.layer(_diagonal(), base.mark_line(strokeWidth=2), dots).properties(width=WIDTH, height=HEIGHT))
+
+
+def histogram(counts: dict[str, list[int]], class_name: str) -> str:
+    """Bars by label, one label over the other, each with a scale of its own axis."""
+    rows = [
+        {"label": label, "low": k / len(values), "high": (k + 1) / len(values), "clips": value}
+        for label, values in counts.items()
+        for k, value in enumerate(values)
+    ]
+    labels = list(counts)
+    colors = [LABEL_COLORS.get(label, "var(--candidate)") for label in labels]
+    bars = [
+        alt.Chart(_values([row for row in rows if row["label"] == label]))
+        .mark_bar(binSpacing=1)
+        .encode(
+            x=alt.X(
+                "low:Q",
+                bin="binned",
+                scale=alt.Scale(domain=[0, 1]),
+                title=f"Probability of {class_name}" if label == labels[-1] else None,
+            ),
+            x2="high:Q",
+            y=alt.Y("clips:Q", title=f"Clips, {label}", axis=alt.Axis(tickMinStep=1, tickCount=3)),
+            color=alt.Color("label:N", scale=alt.Scale(domain=labels, range=colors), legend=None),
+        )
+        .properties(width=WIDTH, height=(HEIGHT - 30) // len(labels))
+        for label in labels
+    ]
+    return _svg(alt.vconcat(*bars, spacing=8))
+
+
+def training(rows: Sequence[dict[str, Any]], title: str) -> str:
+    """A figure over epochs, a line for `train` and one for `eval`; `rows` hold `epoch`, `split` and `value`."""
+    splits = list(dict.fromkeys(row["split"] for row in rows))
+    few = len({row["epoch"] for row in rows}) < 4
+    chart = (
+        alt.Chart(_values([{**row, "model": row["split"]} for row in rows]))
+        .mark_line(strokeWidth=2, point={"filled": True, "size": 25} if few else False)
+        .encode(
+            x=alt.X("epoch:Q", title="Epoch", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
+            y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
+            **_model_encodings(splits),
+        )
+    )
+    return _svg(chart.properties(width=WIDTH, height=HEIGHT))

@@ -1,0 +1,76 @@
+"""ReviewReport: one page that tells a reviewer what the gate found and lets her hear the mistakes."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import BaseChannel, ComponentSpec, channel_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+from components.review_report.artifact import Report
+from components.review_report.executor import Executor
+
+
+class ReviewReportSpec(ComponentSpec):
+    """What goes in and out."""
+
+    PARAMETERS = {
+        "dataset_uri": ExecutionParameter(type=str),
+        "config": ExecutionParameter(type=str),
+        "baseline_config": ExecutionParameter(type=str),
+        "facts": ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "model_run": ChannelParameter(type=standard_artifacts.ModelRun),
+    }
+    OUTPUTS = {"report": ChannelParameter(type=Report)}
+
+
+class ReviewReport(base_component.BaseComponent):
+    """Writes the page.
+
+    Args:
+        evaluation: ModelEvaluation of Evaluator, with the raw predictions.
+        blessing: ModelBlessing of Gate, with `gate.json`.
+        examples: Examples, for the sound of the mistakes.
+        model_run: ModelRun of Trainer, for the training curves.
+        dataset_uri: the dataset folder.
+        config: the run's resolved configuration.
+        baseline_config: that of the run whose model is in serving; None where it is not known.
+        facts: lines of lineage that only the caller knows, such as the code revision.
+
+    Outputs:
+        report: the page, an artifact of type `system.HTML`.
+    """
+
+    SPEC_CLASS = ReviewReportSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        evaluation: BaseChannel,
+        blessing: BaseChannel,
+        examples: BaseChannel,
+        model_run: BaseChannel,
+        dataset_uri: str,
+        config: Mapping[str, Any],
+        baseline_config: Mapping[str, Any] | None = None,
+        facts: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            ReviewReportSpec(
+                evaluation=evaluation,
+                blessing=blessing,
+                examples=examples,
+                model_run=model_run,
+                dataset_uri=dataset_uri,
+                config=json.dumps(config),
+                baseline_config=json.dumps(baseline_config),
+                facts=json.dumps(facts or {}),
+                report=channel_utils.as_channel([Report()]),
+            )
+        )

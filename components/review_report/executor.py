@@ -1,0 +1,36 @@
+"""The work of ReviewReport: read what the nodes before it left, draw the page, store it."""
+
+import json
+from typing import Any
+
+from tfx.dsl.components.base import base_executor
+from tfx.types import Artifact, artifact_utils
+
+from components.review_report.artifact import write_report
+from components.review_report.page import render_report
+from components.review_report.read import read_inputs
+
+
+class Executor(base_executor.BaseExecutor):
+    """Executor of ReviewReport."""
+
+    def Do(  # noqa: N802 (TFX's name)
+        self, input_dict: dict[str, list[Artifact]], output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]
+    ) -> None:
+        """Writes the page.
+
+        Raises:
+            UserError: a file of the evaluation, the gate or the dataset is missing or damaged.
+        """
+        inputs = read_inputs(
+            title="Review of the candidate",
+            evaluation_uri=artifact_utils.get_single_uri(input_dict["evaluation"]),
+            blessing_uri=artifact_utils.get_single_uri(input_dict["blessing"]),
+            test_uri=artifact_utils.get_split_uri(input_dict["examples"], "test"),
+            model_run_uri=artifact_utils.get_single_uri(input_dict["model_run"]),
+            dataset_uri=exec_properties["dataset_uri"],
+            config=json.loads(exec_properties["config"]),
+            baseline_config=json.loads(exec_properties["baseline_config"]),
+            facts=json.loads(exec_properties["facts"]),
+        )
+        write_report(artifact_utils.get_single_instance(output_dict["report"]), render_report(inputs))

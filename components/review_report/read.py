@@ -1,0 +1,117 @@
+"""Reading what the page is made from out of artifacts' folders."""
+
+import csv
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from pydantic import ValidationError
+
+from beam_jobs.dataset import read_dataset_info
+from beam_jobs.errors import UserError
+from beam_jobs.examples import Clip, RecordError, decode_clip, read_records
+from beam_jobs.files import read_text
+from components.evaluator.predictions import PREDICTIONS_FILE, Predictions, read_predictions
+from components.gate.result import RESULT_FILE, GateResult
+from components.review_report.inputs import ReportInputs, mistakes
+
+TRAINING_FILE = "training.csv"
+AGAIN = "make a new run"
+
+
+def read_inputs(
+    title: str,
+    evaluation_uri: str,
+    blessing_uri: str,
+    test_uri: str,
+    model_run_uri: str,
+    dataset_uri: str,
+    config: Mapping[str, Any],
+    baseline_config: Mapping[str, Any] | None,
+    facts: Mapping[str, str],
+) -> ReportInputs:
+    """Reads one run's artifacts.
+
+    Raises:
+        UserError: a file that the page cannot do without is missing or damaged.
+    """
+    predictions = predictions_of(evaluation_uri)
+    return ReportInputs(
+        title=title,
+        gate=gate_result_of(blessing_uri),
+        predictions=predictions,
+        dataset=read_dataset_info(dataset_uri),
+        clips=clips_of(test_uri, mistakes(predictions)),
+        history=history_of(model_run_uri),
+        config=config,
+        baseline_config=baseline_config,
+        facts=facts,
+    )
+
+
+def predictions_of(evaluation_uri: str) -> Predictions:
+    """The raw predictions.
+
+    Raises:
+        UserError: they are not there or damaged.
+    """
+    try:
+        return read_predictions(evaluation_uri)
+    except (OSError, BeamIOError):
+        raise UserError(f"{evaluation_uri}: no {PREDICTIONS_FILE}, an older version evaluated this model; {AGAIN}") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{evaluation_uri}/{PREDICTIONS_FILE}: damaged; {AGAIN}") from None
+
+
+def gate_result_of(blessing_uri: str) -> GateResult:
+    """What the gate found.
+
+    Raises:
+        UserError: it is not there or damaged.
+    """
+    try:
+        return GateResult.model_validate_json(read_text(FileSystems.join(blessing_uri, RESULT_FILE)))
+    except (OSError, BeamIOError):
+        raise UserError(f"{blessing_uri}: no {RESULT_FILE}, an older version decided on this model; {AGAIN}") from None
+    except ValidationError:
+        raise UserError(f"{blessing_uri}/{RESULT_FILE}: damaged; {AGAIN}") from None
+
+
+def clips_of(test_uri: str, ids: Collection[str]) -> dict[str, Clip]:
+    """Some clips of a folder of TFRecords; those that are gone are left out, for a page without them is of use too.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    found: dict[str, Clip] = {}
+    for match in FileSystems.match([FileSystems.join(test_uri, "*")]):
+        for file in sorted(match.metadata_list, key=lambda metadata: metadata.path):
+            if len(found) == len(ids):
+                return found
+            try:
+                with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as records:
+                    found |= {clip.id: clip for clip in map(decode_clip, read_records(records)) if clip.id in ids}
+            except RecordError as error:
+                raise UserError(f"{file.path}: {error}; {AGAIN}") from None
+    return found
+
+
+def history_of(model_run_uri: str) -> list[dict[str, float]]:
+    """The Trainer's table, one row an epoch from 0; empty where it left none. Cells that hold no number are left out."""
+    try:
+        lines = read_text(FileSystems.join(model_run_uri, TRAINING_FILE)).splitlines()
+    except (OSError, BeamIOError):
+        return []
+    rows = ({name: _number(text) for name, text in row.items() if name} for row in csv.DictReader(lines))
+    # A training that was resumed may have written an epoch twice.
+    by_epoch = {row["epoch"]: row for row in rows if math.isfinite(row.get("epoch", math.nan))}
+    return [by_epoch[epoch] for epoch in sorted(by_epoch)]
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan

@@ -1,0 +1,221 @@
+"""`audio-gender review`: the page about a run, alone or beside another run."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_metadata.errors import NotFoundError
+from ml_metadata.proto.metadata_store_pb2 import Artifact
+
+from beam_jobs.errors import UserError
+from beam_jobs.files import write_whole
+from components.evaluator.config import GateConfig
+from components.evaluator.figures import Key, estimates
+from components.evaluator.predictions import Predictions
+from components.evaluator.slices import slices_of
+from components.gate.decide import compare
+from components.gate.result import GateResult, Slice
+from components.review_report.curves import Scores
+from components.review_report.inputs import ReportInputs
+from components.review_report.page import render_report
+from components.review_report.read import read_inputs
+from components.review_report.words import accuracy_of, compared_with
+from pipeline.lineage import artifact_of_run
+from pipeline.result import RunResult, read_config, read_results, run_of_version
+from pipeline.review_summary import show
+from pipeline.workdir import WorkDir
+
+OF_TFX = frozenset(
+    {"is_external", "name", "producer_component", "pushed", "pushed_destination", "pushed_version", "state", "tfx_version"}
+)
+"""Properties of a PushedModel that say nothing of who pushed it and why."""
+
+
+def review(workdir: WorkDir, run_id: str | None = None, against: str | None = None, html: Path | None = None) -> Path:
+    """Writes the page and prints its summary.
+
+    Args:
+        workdir: where the runs were made.
+        run_id: the run; None for the newest that came to its end.
+        against: a run to compare with; None for the model that was in serving when the run was made.
+        html: the page; None for a file in the run's report folder.
+
+    Raises:
+        UserError: there is no such run, or it left nothing to review.
+    """
+    results = {result.run_id: result for result in read_results(workdir)}
+    if run_id is None and not results:
+        raise UserError(f"{workdir.root}: no finished run to review; make one with `audio-gender run --workdir {workdir.root}`")
+    result = _result(workdir, results, run_id or max(results))
+    inputs = inputs_of(workdir, results, result)
+    if against is not None:
+        inputs = beside(inputs, inputs_of(workdir, results, _result(workdir, results, against)), result.run_id, against)
+    name = f"review-against-{against}.html" if against else "review.html"
+    path = (html or workdir.reports / result.run_id / name).absolute()
+    try:
+        write_whole(str(path), render_report(inputs).encode())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give another file to --html") from None
+    show(inputs, path, result.verdict)
+    return path
+
+
+def _result(workdir: WorkDir, results: dict[str, RunResult], run_id: str) -> RunResult:
+    if run_id not in results:
+        raise UserError(
+            f"{workdir.root}: no finished run {run_id}; list the runs with `audio-gender runs --workdir {workdir.root}`"
+        )
+    return results[run_id]
+
+
+def inputs_of(workdir: WorkDir, results: dict[str, RunResult], result: RunResult) -> ReportInputs:
+    """What the page about one run is made from: its artifacts, its result, and the metadata of its push.
+
+    Raises:
+        UserError: an older version made the run, or its files are gone.
+    """
+    run_id = result.run_id
+    baseline_run = run_of_version(results.values(), result.baseline_version)
+    facts = {
+        "run": run_id,
+        "came to": f"{result.verdict}: {result.reason}",
+        "corpus": result.folders["corpus"],
+        "dataset": result.folders["dataset"],
+    }
+    if baseline_run is not None:
+        facts["run of the serving model"] = baseline_run.run_id
+    inputs = read_inputs(
+        title=f"Run {run_id}",
+        evaluation_uri=_artifact(workdir, run_id, "ModelEvaluation").uri,
+        blessing_uri=_artifact(workdir, run_id, "ModelBlessing").uri,
+        test_uri=f"{_artifact(workdir, run_id, 'Examples').uri}/Split-test",
+        model_run_uri=_artifact(workdir, run_id, "ModelRun").uri,
+        dataset_uri=result.folders["dataset"],
+        config=read_config(workdir, run_id),
+        baseline_config=read_config(workdir, baseline_run.run_id) if baseline_run else None,
+        facts=facts | _push_facts(workdir, run_id) | _decision_facts(result),
+    )
+    return dataclasses.replace(
+        inputs, durations=[(node.node, node.seconds, node.cached) for node in result.nodes], warning=_override(result)
+    )
+
+
+def _decision(result: RunResult) -> dict[str, Any]:
+    """What a person decided about the run, empty where nobody has."""
+    return result.model_dump().get("decision") or {}
+
+
+def _override(result: RunResult) -> str:
+    """The sentence that a page must show for ever about a model that was pushed against the gate."""
+    decision = _decision(result)
+    if not decision.get("override"):
+        return ""
+    return f"{decision['by']} pushed this model against the gate on {decision['when']}: {decision['note']}"
+
+
+def _decision_facts(result: RunResult) -> dict[str, str]:
+    decision = _decision(result)
+    found = {name.replace("_", " "): str(value) for name in ("code_revision",) if (value := result.model_dump().get(name))}
+    if decision:
+        note = f": {decision['note']}" if decision.get("note") else ""
+        found["decision"] = f"{decision['kind']} by {decision['by']} ({decision['login']}) on {decision['when']}{note}"
+    return found
+
+
+def _artifact(workdir: WorkDir, run_id: str, type_name: str) -> Artifact:
+    try:
+        return artifact_of_run(workdir, run_id, type_name)
+    except (ValueError, NotFoundError):  # none of that type, or no such type in the whole store
+        raise UserError(f"run {run_id} has no {type_name} to review; make a new run") from None
+
+
+def _push_facts(workdir: WorkDir, run_id: str) -> dict[str, str]:
+    """Who pushed what, as the Pusher recorded it; nothing for a run that has not come to its push."""
+    try:
+        pushed = artifact_of_run(workdir, run_id, "PushedModel").custom_properties
+    except (ValueError, NotFoundError):
+        return {}
+    values = {name: value.string_value or str(value.int_value or "") for name, value in sorted(pushed.items())}
+    return {name.replace("_", " "): value for name, value in values.items() if value and name not in OF_TFX}
+
+
+def beside(ours: ReportInputs, theirs: ReportInputs, run_id: str, against: str) -> ReportInputs:
+    """One run's page with another run's model as the baseline: paired on the same test clips, else side by side.
+
+    Raises:
+        UserError: the two runs tell different classes apart.
+    """
+    if ours.gate.classes != theirs.gate.classes:
+        raise UserError(
+            f"run {run_id} tells {', '.join(ours.gate.classes)} apart and run {against} {', '.join(theirs.gate.classes)}; "
+            "give a run with the same classes to --against"
+        )
+    paired = _test_shards(ours) == _test_shards(theirs) and ours.predictions.ids == theirs.predictions.ids
+    name = f"run {against}"
+    common = dataclasses.replace(
+        ours,
+        title=f"Run {run_id} beside run {against}",
+        baseline_config=theirs.config,
+        candidate_name=f"run {run_id}",
+        baseline_name=name,
+        decided=ours.gate,
+    )
+    if not paired:
+        clips = len(ours.predictions.ids), len(theirs.predictions.ids)
+        return dataclasses.replace(
+            common,
+            gate=side_by_side(ours.gate, theirs.gate),
+            predictions=dataclasses.replace(ours.predictions, baseline=None, baseline_classes=None),
+            other=Scores(name, theirs.predictions.labels, theirs.predictions.candidate),
+            warning=f"The two runs were tested on different clips ({clips[0]} and {clips[1]}). What looks like a difference "
+            "between the models may come from the clips.",
+        )
+    predictions = dataclasses.replace(
+        ours.predictions, baseline=theirs.predictions.candidate, baseline_classes=theirs.predictions.candidate_classes
+    )
+    gate = ours.gate
+    config = GateConfig(confidence=gate.confidence, bootstrap_samples=gate.bootstrap_samples)
+    slices = compare(
+        config,
+        gate.classes,
+        predictions,
+        _figures(predictions, predictions.candidate, gate.classes),
+        _figures(predictions, theirs.predictions.candidate, gate.classes),
+    )
+    gate = gate.model_copy(update={"slices": slices, "baseline_version": name})
+    accuracy = accuracy_of(gate)
+    comparison = f"Its accuracy is {compared_with(accuracy, name)}." if accuracy else ""
+    return dataclasses.replace(common, gate=gate, predictions=predictions, comparison=comparison)
+
+
+def _test_shards(inputs: ReportInputs) -> list[str]:
+    return [shard.sha256 for shard in inputs.dataset.shards if shard.split == "test"]
+
+
+def _figures(predictions: Predictions, probabilities: np.ndarray, classes: list[str]) -> dict[str, dict[Key, float | None]]:
+    return {
+        name: {
+            key: value if math.isfinite(value) else None
+            for key, value in estimates(predictions.labels[inside], probabilities[inside]).items()
+        }
+        for name, inside in slices_of(predictions, classes).items()
+    }
+
+
+def side_by_side(ours: GateResult, theirs: GateResult) -> GateResult:
+    """Our figures with theirs as the baseline, and no differences: they are of other clips."""
+    their_slices = {item.name: item for item in theirs.slices}
+
+    def of_slice(item: Slice) -> Slice:
+        other = their_slices.get(item.name)
+        figures = {(metric.metric, metric.class_name): metric.candidate for metric in other.metrics} if other else {}
+        metrics = [
+            metric.model_copy(update={"baseline": figures.get((metric.metric, metric.class_name)), "difference": None})
+            for metric in item.metrics
+        ]
+        matrix = other.confusion_matrix if other else None
+        return item.model_copy(update={"metrics": metrics, "baseline_confusion_matrix": matrix})
+
+    return ours.model_copy(update={"slices": [of_slice(item) for item in ours.slices]})

@@ -1,0 +1,57 @@
+"""What `audio-gender review` prints: the page's verdict, figures and failures, and what to do next."""
+
+from pathlib import Path
+
+from rich.markup import escape
+
+from beam_jobs.console import console, say
+from components.gate.result import Figure, Slice
+from components.review_report.inputs import ReportInputs
+from components.review_report.words import direction, figure, interval, metric_name, signed, signed_interval, verdict
+from pipeline.result import print_table
+
+MAX_FAILURES = 10
+
+
+def show(inputs: ReportInputs, path: Path, state: str) -> None:
+    """Prints the verdict, the figures on all test clips, the thresholds that fail, and what to do next."""
+    decided = inputs.decided or inputs.gate
+    status, sentence = verdict(decided)
+    console.print(f"[bold {'green' if decided.blessed else 'red'}]{status}[/]  {escape(sentence)}")
+    for line in filter(None, (inputs.comparison, inputs.warning)):
+        say(line)
+    if inputs.gate.slices:
+        _print_figures(inputs, inputs.gate.slices[0])
+    failing = [check for check in decided.checks if check.decides and not check.ok]
+    for check in failing[:MAX_FAILURES]:
+        change, bound = (", change" if check.kind == "change" else ""), ("at most" if check.metric == "ece" else "at least")
+        say(f"  fails: {metric_name(check)}{change} on {check.slice}: {check.value:.4f}, {bound} {check.bound:g} is wanted")
+    if len(failing) > MAX_FAILURES:
+        say(f"  … and {len(failing) - MAX_FAILURES} more (all are in the report)")
+    say(f"report: {path}")
+    run_id = inputs.facts["run"]
+    if state in ("pushed", "refused"):
+        say(f"next: open {path} in a browser")
+    else:
+        say(f"next: open {path}, then `.venv/bin/audio-gender approve {run_id} --by NAME --note TEXT`, or reject")
+
+
+def _print_figures(inputs: ReportInputs, overall: Slice) -> None:
+    compared = any(item.baseline for item in overall.metrics)
+    paired = any(item.difference for item in overall.metrics)
+    columns = ["metric", inputs.candidate_name, *([inputs.baseline_name] if compared else [])]
+    rows = []
+    for item in overall.metrics:
+        row = [metric_name(item), _with_interval(item.candidate)]
+        if compared:
+            row.append(_with_interval(item.baseline))
+        if paired:
+            value = item.difference.value if item.difference else None
+            row += [f"{signed(value)} {signed_interval(item.difference)}".rstrip(), direction(item)]
+        rows.append(row)
+    title = f"{overall.clips} test clips of {overall.speakers} speakers ({100 * inputs.gate.confidence:g} % intervals)"
+    print_table(title, [*columns, *(["difference", ""] if paired else [])], rows)
+
+
+def _with_interval(found: Figure | None) -> str:
+    return f"{figure(found.value if found else None)} {interval(found)}".rstrip()

@@ -1,0 +1,275 @@
+"""`audio-gender review` on a work folder with three runs, and its page in a real browser."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+from review_artifacts import decided, write_evaluation, write_gate_result, write_history
+
+from beam_jobs.config import NumClips
+from beam_jobs.errors import UserError
+from beam_jobs.generate_clips import generate_clips
+from components.gate.result import GateResult
+from pipeline.lineage import RUN_CONTEXT
+from pipeline.result import CONFIG_FILE, NodeTime, RunResult, folders, write_result
+from pipeline.review import review
+from pipeline.workdir import WorkDir
+
+CLASSES = ["male", "female"]
+LENIENT = {
+    "overall": {"min_accuracy": 0, "min_auc": 0, "min_recall": 0, "max_ece": 1, "max_accuracy_loss": 1, "max_auc_loss": 1,
+                "max_recall_loss": 1, "max_ece_rise": 1},
+    "slices": {"min_accuracy": 0, "min_auc": 0, "min_recall": 0, "max_ece": 1, "max_accuracy_loss": 1, "max_auc_loss": 1,
+               "max_recall_loss": 1, "max_ece_rise": 1},
+}  # fmt: skip
+PROBE = """
+<script>
+const players = [...document.querySelectorAll("audio")];
+const known = player => new Promise(done => {
+  const answer = () => done(player.error ? "error" : player.duration.toFixed(1));
+  if (player.readyState || player.error) answer();
+  else { player.onloadedmetadata = answer; player.onerror = answer; player.load(); }
+});
+const plays = player => { player.muted = true; return player.play().then(() => !player.paused, error => error.name); };
+const order = column => [...document.querySelectorAll("table.sortable tbody tr")].map(row => row.cells[column].dataset.value);
+const sorted = [...document.querySelectorAll("table.sortable thead th")].slice(1).map((head, k) => {
+  head.querySelector("button").click();
+  const found = order(k + 1).filter(value => value !== "").map(Number);
+  return head.getAttribute("aria-sort") === "ascending" && found.every((value, n) => !n || found[n - 1] <= value);
+});
+document.body.dataset.sorted = sorted.join(" ");
+document.body.dataset.overflow = document.documentElement.scrollWidth > window.innerWidth;
+document.body.dataset.dark = matchMedia("(prefers-color-scheme: dark)").matches;
+document.body.dataset.page = getComputedStyle(document.body).backgroundColor;
+document.body.dataset.unreachable = [...document.querySelectorAll(".scroll")].filter(box =>
+  box.scrollWidth > box.clientWidth && box.tabIndex !== 0).length;
+(async () => {
+  document.body.dataset.durations = (await Promise.all(players.map(known))).join(" ");
+  document.body.dataset.plays = (await Promise.all(players.map(plays))).join(" ");
+  for (const item of document.querySelectorAll("details")) item.open = true;
+  const found = await axe.run(document, {resultTypes: ["violations"]});
+  document.body.dataset.checked = found.passes.length;
+  document.body.dataset.violations = JSON.stringify(found.violations
+    .map(item => [item.id, item.nodes.map(node => node.target.join(" ")).slice(0, 3)]));
+})();
+</script>
+"""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Three finished runs: the first pushed, the second better and on the same clips, the third on other clips."""
+
+    workdir: WorkDir
+    page: Path
+    said: str
+
+
+def record(workdir: WorkDir, run_id: str, uris: dict[str, Path], push: dict[str, str]) -> None:
+    """Writes a run into the metadata store as TFX does: one context, one artifact of each type."""
+    store = MetadataStore(workdir.connection())
+    context = mlmd.Context(type_id=store.put_context_type(mlmd.ContextType(name=RUN_CONTEXT)), name=run_id)
+    artifacts = []
+    for type_name, uri in uris.items():
+        type_id = store.put_artifact_type(mlmd.ArtifactType(name=type_name))
+        artifact = mlmd.Artifact(type_id=type_id, uri=str(uri))
+        if type_name == "PushedModel":
+            for key, value in push.items():
+                artifact.custom_properties[key].string_value = value
+        artifacts.append(artifact)
+    ids = store.put_artifacts(artifacts)
+    (context_id,) = store.put_contexts([context])
+    store.put_attributions_and_associations([mlmd.Attribution(artifact_id=k, context_id=context_id) for k in ids], [])
+
+
+def make_run(
+    workdir: WorkDir, run_id: str, dataset: Path, wrong: int, baseline: tuple[str, int] | None, settings: dict
+) -> GateResult:
+    folder = workdir.tfx / run_id
+    predictions = write_evaluation(folder / "evaluation", dataset, wrong, baseline[1] if baseline else None, seed=len(run_id))
+    result = decided(predictions, CLASSES, baseline[0] if baseline else None, **settings)
+    write_gate_result(folder / "blessing", result)
+    write_history(folder / "model_run")
+    (folder / "examples").mkdir()
+    (folder / "examples" / "Split-test").symlink_to(dataset / "test")
+    uris = {
+        "ModelEvaluation": folder / "evaluation",
+        "ModelBlessing": folder / "blessing",
+        "Examples": folder / "examples",
+        "ModelRun": folder / "model_run",
+        "PushedModel": folder / "pushed",
+    }
+    record(workdir, run_id, uris, {"pushed_by": "Ada", "code_revision": "git:abc", "tfx_version": "1.21.0"})
+    (workdir.reports / run_id).mkdir(parents=True)
+    (workdir.reports / run_id / CONFIG_FILE).write_text(f"train:\n  epochs: {wrong}\n  seed: 0\n")
+    version = f"{wrong}" if result.blessed else None
+    write_result(
+        workdir,
+        RunResult(
+            run_id=run_id,
+            verdict="pushed" if result.blessed else "refused",
+            reason="; ".join(result.reasons) or "all thresholds hold",
+            metrics={},
+            classes=CLASSES,
+            serving_version=version,
+            baseline_version=baseline[0] if baseline else None,
+            inputs_digest="",
+            folders=folders(workdir, run_id, "corpus", str(dataset)),
+            nodes=[NodeTime(node="Trainer", seconds=12.3, cached=False)],
+            seconds=20.0,
+        ),
+    )
+    return result
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, index, make_config, capfd_session) -> Runs:
+    root = tmp_path_factory.mktemp("reviewed")
+    workdir = WorkDir(root / "work")
+    workdir.root.mkdir()
+    for name, seed in (("same", 1), ("other", 2)):
+        config = make_config(seed=seed, mixed_share=0.0, num_clips=NumClips(train=4, eval=2, test=30))
+        generate_clips(config, index, str(root / name))
+    make_run(workdir, "20260101-000001", root / "same", 6, None, LENIENT)
+    make_run(workdir, "20260102-000001", root / "same", 3, ("6", 6), LENIENT)
+    make_run(workdir, "20260103-000001", root / "other", 9, ("3", 4), {})
+    return Runs(workdir, *capfd_session(lambda: review(workdir)))
+
+
+@pytest.fixture(scope="module")
+def capfd_session():
+    """Runs a function and returns what it returned and what the terminal showed meanwhile."""
+    from beam_jobs.console import console
+
+    def run(function):
+        with console.capture() as captured:
+            returned = function()
+        return returned, captured.get()
+
+    return run
+
+
+def page_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_newest_run_is_reviewed_and_the_terminal_says_why(runs):
+    text = page_of(runs.page)
+    assert runs.page == runs.workdir.reports / "20260103-000001" / "review.html"
+    assert "<title>Refused: Run 20260103-000001</title>" in text
+    assert "Refused" in runs.said and "accuracy on all is 0.7000, below 0.95" in runs.said
+    assert re.search(r"accuracy\W+0\.700 \S+\W+0\.867", runs.said)
+    assert "fails: accuracy on all: 0.7000, at least 0.95 is wanted" in runs.said
+    assert f"report: {runs.page}" in runs.said and f"next: open {runs.page}" in runs.said
+
+
+def test_lineage_tells_who_pushed_and_what_differs_from_the_run_in_serving(runs):
+    text = page_of(runs.page)
+    for wanted in (
+        '<dt>pushed by</dt><dd class="wrap">Ada</dd>',
+        "git:abc",
+        'run of the serving model</dt><dd class="wrap">20260102-000001',
+    ):
+        assert wanted in text
+    assert "tfx version" not in text
+    assert re.search(
+        r'<th scope="row" class="key">train.epochs</th><td class="left wrap">9</td><td class="left wrap">3</td>', text
+    )
+    assert "Trainer</th><td>12.3</td>" in text
+
+
+def test_two_runs_on_the_same_clips_are_paired(runs, capfd_session):
+    path, said = capfd_session(lambda: review(runs.workdir, "20260102-000001", against="20260101-000001"))
+    text = page_of(path)
+    assert path.name == "review-against-20260101-000001.html"
+
+    assert "<h1>Run 20260102-000001 beside run 20260101-000001</h1>" in text
+    assert "difference</th>" in text and 'class="warning"' not in text
+    found = re.search(r"accuracy is (better than|worse than|not clearly different from) run 20260101-000001 \(\+0\.100", text)
+    assert found and found[1] in said
+
+
+def test_two_runs_on_other_clips_stand_side_by_side_with_a_warning(runs, capfd_session):
+    path, said = capfd_session(lambda: review(runs.workdir, "20260103-000001", against="20260101-000001"))
+    text = page_of(path)
+    assert 'class="warning">The two runs were tested on different clips (30 and 30)' in text and "different clips" in said
+    assert "difference</th>" not in text and "0.800" in text
+
+
+def test_the_same_clip_numbers_of_another_dataset_are_not_the_same_clips(runs):
+    ids = [
+        json.loads((runs.workdir.tfx / run / "evaluation/predictions.json").read_text())["ids"]
+        for run in ("20260101-000001", "20260103-000001")
+    ]
+    assert ids[0] == ids[1]  # which is why the test above needs the checksums of the shards
+
+
+@pytest.mark.parametrize("arguments", [("20260109-000001",), ("20260101-000001", "20260109-000001")])
+def test_a_run_that_is_not_there(runs, arguments):
+    with pytest.raises(UserError, match="no finished run 20260109-000001"):
+        review(runs.workdir, *arguments)
+
+
+def test_a_run_without_an_evaluation_and_a_folder_without_runs(runs, tmp_path):
+    with pytest.raises(UserError, match="no finished run to review"):
+        review(WorkDir(tmp_path))
+    other = WorkDir(tmp_path / "work")
+    shutil.copytree(runs.workdir.reports / "20260101-000001", other.reports / "20260101-000001")
+    record(other, "20260101-000001", {"Model": tmp_path}, {})
+    with pytest.raises(UserError, match="run 20260101-000001 has no ModelEvaluation"):
+        review(other)
+
+
+def test_the_command(audio_gender, runs, tmp_path):
+    done = audio_gender(
+        "review", "20260101-000001", "--workdir", runs.workdir.root, "--html", tmp_path / "page.html", "--no-open"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Blessed" in done.stderr and (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    refused = audio_gender("review", "--workdir", runs.workdir.root, "--html", tmp_path / "page.html" / "no.html")
+    assert refused.returncode == 2 and "--html" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def browse(page: Path, profile: Path, width: int, dark: bool) -> tuple[str, list[str]]:
+    """The page's DOM after its scripts, and what it said on the console."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no Chromium on the PATH (Debian: apt install chromium)")
+    command = [
+        chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+        "--disable-background-networking", "--disable-component-update", "--autoplay-policy=no-user-gesture-required",
+        "--enable-logging=stderr", f"--blink-settings=preferredColorScheme={0 if dark else 1}", f"--user-data-dir={profile}",
+        f"--window-size={width},1200", "--virtual-time-budget=30000", "--dump-dom", page.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_browser_shows_it_plays_it_and_finds_it_accessible(runs, tmp_path, width, dark):
+    axe = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    page = tmp_path / "page.html"
+    page.write_text(page_of(runs.page).replace("</body>", f"<script>{axe}</script>{PROBE}</body>"), encoding="utf-8")
+
+    dom, console = browse(page, tmp_path / "profile", width, dark)
+
+    def probed(name: str) -> str:
+        return re.search(rf'data-{name}="([^"]*)"', dom)[1]
+
+    assert console == []
+    assert probed("dark") == str(dark).lower()
+    assert probed("page") == ("rgb(20, 22, 27)" if dark else "rgb(255, 255, 255)")
+    assert probed("overflow") == "false" and probed("unreachable") == "0"
+    assert set(probed("sorted").split()) == {"true"} and len(probed("sorted").split()) == 6
+    durations = [float(length) for length in probed("durations").split()]
+    assert durations == pytest.approx([3.0] * 9, abs=0.1)
+    assert probed("plays").split() == ["true"] * 9
+    assert int(probed("checked")) > 10 and probed("violations") == "[]"

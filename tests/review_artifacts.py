@@ -1,0 +1,93 @@
+"""What the nodes before the report leave in a run, made without training: answers are drawn, everything else is real."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from beam_jobs.dataset import read_dataset_info
+from beam_jobs.examples import Clip, decode_clip, read_records
+from components.evaluator.config import GateConfig
+from components.evaluator.figures import estimates
+from components.evaluator.predictions import Predictions, read_predictions, write_predictions
+from components.evaluator.slices import slices_of
+from components.gate.decide import decide
+from components.gate.result import RESULT_FILE, GateResult
+
+
+def test_clips(dataset: Path) -> list[Clip]:
+    return [clip for path in sorted((dataset / "test").iterdir()) for clip in map(decode_clip, read_records(path.open("rb")))]
+
+
+test_clips.__test__ = False  # type: ignore[attr-defined]  # no test for pytest
+
+
+def answers(labels: np.ndarray, num_classes: int, num_wrong: int, seed: int) -> np.ndarray:
+    """Probabilities, float [clips, classes], that are wrong for `num_wrong` of the clips and sure of most others."""
+    rng = np.random.default_rng(seed)
+    sure = rng.uniform(0.6, 0.99, len(labels))
+    said = labels.copy()
+    said[rng.permutation(len(labels))[:num_wrong]] += 1
+    probabilities = np.tile(((1 - sure) / (num_classes - 1))[:, None], num_classes)
+    probabilities[np.arange(len(labels)), said % num_classes] = sure
+    return probabilities
+
+
+def write_evaluation(
+    folder: Path, dataset: Path, num_wrong: int, baseline_wrong: int | None = None, seed: int = 0
+) -> Predictions:
+    """Writes the predictions of a model with so many mistakes, and of a baseline with so many."""
+    classes = read_dataset_info(str(dataset)).classes
+    clips = test_clips(dataset)
+    labels = np.array([clip.label for clip in clips])
+    models = {"candidate": num_wrong} | ({} if baseline_wrong is None else {"baseline": baseline_wrong})
+    said = {name: answers(labels, len(classes), wrong, seed + k) for k, (name, wrong) in enumerate(models.items())}
+    rows = [
+        {
+            "id": clip.id,
+            "label": clip.label,
+            "mode": clip.mode,
+            "num_speakers": len(set(clip.speaker_ids)),
+            "speaker_ids": clip.speaker_ids,
+            "utterance_ids": clip.utterance_ids,
+            "rms_dbfs": clip.rms_dbfs,
+            "speech_ratio": clip.speech_ratio,
+            **{name: said[name][k].tolist() for name in models},
+            **{f"{name}_classes": classes for name in models},
+        }
+        for k, clip in enumerate(clips)
+    ]
+    folder.mkdir(parents=True)
+    write_predictions(rows, baseline_wrong is not None, str(folder))
+    return read_predictions(str(folder))
+
+
+def decided(predictions: Predictions, classes: list[str], version: str | None, **settings: object) -> GateResult:
+    """What the gate makes of the predictions."""
+
+    def figures(probabilities: np.ndarray) -> dict:
+        return {
+            name: {
+                key: value if np.isfinite(value) else None
+                for key, value in estimates(predictions.labels[inside], probabilities[inside]).items()
+            }
+            for name, inside in slices_of(predictions, classes).items()
+        }
+
+    config = GateConfig.model_validate({"bootstrap_samples": 100, "min_slice_clips": 5, **settings})
+    baseline = None if predictions.baseline is None else figures(predictions.baseline)
+    return decide(config, classes, predictions, figures(predictions.candidate), baseline, version)
+
+
+def write_gate_result(folder: Path, result: GateResult) -> None:
+    folder.mkdir(parents=True)
+    (folder / RESULT_FILE).write_text(result.model_dump_json())
+
+
+def write_history(folder: Path, epochs: int = 5) -> None:
+    """The Trainer's table."""
+    folder.mkdir(parents=True)
+    with (folder / "training.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", "train_loss", "train_accuracy", "eval_loss", "eval_accuracy"])
+        writer.writerows([epoch, 1 / (epoch + 1), 1 - 1 / (epoch + 2), 1.2 / (epoch + 1), 0.9] for epoch in range(epochs))
