@@ -21,7 +21,7 @@ class Provenance(BaseModel):
     """Who put a model into serving, when, and what it was made of.
 
     `model_version` is the version under which the model was first pushed: `version` itself, or of a rollback an earlier one.
-    `note` is the reason of an override, or what the person who decided had to say. Times are ISO 8601 in UTC.
+    `run_id` is the run that trained it; empty where a version was put there by something else. `note` is the reason of an override, or what the person who decided had to say. Times are ISO 8601 in UTC.
     """
 
     version: int = 0
@@ -33,11 +33,11 @@ class Provenance(BaseModel):
     login: str
     note: str = ""
     override: bool = False
-    blessed: bool
-    run_id: str
-    dataset_fingerprint: str
-    config_digest: str
-    code_revision: str
+    blessed: bool = False
+    run_id: str = ""
+    dataset_fingerprint: str = ""
+    config_digest: str = ""
+    code_revision: str = ""
     rolled_back_to: int | None = None
 
 

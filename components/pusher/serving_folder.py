@@ -1,7 +1,6 @@
-"""The folder that a model server polls: one sub-folder a version, which appears whole, never changes, and has a greater number
-than every version that ever was there.
+"""The folder that a model server polls: one sub-folder a version, which appears whole and never changes.
 
-A version is copied under a name that model servers ignore, put on disk, and renamed in one step. Folders on object stores have
+Its number is greater than that of every version that ever was there. A version is copied under a name that model servers ignore, put on disk, and renamed in one step. Folders on object stores have
 no such step: see `components.pusher.remote_folder`.
 """
 
@@ -14,7 +13,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -114,23 +113,13 @@ def roll_back(serving: Path, version: int | None, by: str, login: str, note: str
     if version not in there:
         raise UserError(f"{serving}: no version {version}; there are {listed}")
     if version == newest:
-        raise UserError(
-            f"{serving}: version {version} is in serving now; earlier ones are {', '.join(map(str, there[:-1])) or 'none'}"
-        )
+        earlier = ", ".join(map(str, there[:-1])) or "none"
+        raise UserError(f"{serving}: version {version} is in serving now; earlier ones are {earlier}")
     old = read_provenance(serving, version)
     if old is not None and old.model_digest != model_digest(serving / str(version)):
         raise UserError(f"{serving / str(version)}: its files are not those that were pushed; give another version of {listed}")
     # A version that something else put there has no provenance.
-    known = old or Provenance(
-        by="",
-        login="",
-        blessed=False,
-        run_id="",
-        dataset_fingerprint="",
-        config_digest="",
-        code_revision="",
-        model_version=version,
-    )
+    known = old or Provenance(by=by, login=login, model_version=version)
     update = {"action": "rolled back", "by": by, "login": login, "note": note, "rolled_back_to": version}
     return push(serving / str(version), serving, known.model_copy(update=update), keep)
 
@@ -167,12 +156,10 @@ def _locked(serving: Path) -> Iterator[None]:
 
 
 def _next_version(serving: Path) -> int:
-    highest = versions(serving)[-1:]
-    try:
-        highest.append(int((serving / HIGHEST_FILE).read_text()))
-    except (OSError, ValueError):  # the first push from here
-        pass
-    return max(int(time.time()), *(number + 1 for number in highest), 1)
+    taken = versions(serving)
+    with suppress(OSError, ValueError):  # not there before the first push
+        taken.append(int((serving / HIGHEST_FILE).read_text()))
+    return max([int(time.time()), *(number + 1 for number in taken)])
 
 
 def _remove_remains(serving: Path) -> None:

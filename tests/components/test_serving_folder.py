@@ -38,11 +38,10 @@ def make_model(folder: Path, content: str = "a", kilobytes: int = 1) -> Path:
 
 def is_whole(folder: Path) -> bool:
     """Whether a version is all there, and all of one model."""
-    files = [path for path in (folder / "variables").iterdir()] + [folder / "saved_model.pb"]
+    files = [*(folder / "variables").iterdir(), folder / "saved_model.pb"]
     contents = {path.read_text()[:1] + path.read_text()[-1:] for path in files}
-    return (
-        len(files) == NUM_FILES + 1 and len(contents) == 1 and json.loads((folder / PROVENANCE_FILE).read_text())["version"] > 0
-    )
+    provenance = json.loads((folder / PROVENANCE_FILE).read_text())
+    return len(files) == NUM_FILES + 1 and len(contents) == 1 and provenance["version"] > 0
 
 
 def hidden(serving: Path) -> set[str]:
@@ -210,12 +209,8 @@ def test_a_rollback_is_a_new_version_that_is_a_copy_of_the_one_before(three):
     assert versions(serving) == [first, second, third, stored.version]
     assert content(serving, stored.version) == "b"
     assert model_digest(serving / str(stored.version)) == model_digest(serving / str(second))
-    assert (stored.action, stored.by, stored.note, stored.rolled_back_to) == (
-        "rolled back",
-        "Ada",
-        "too many false alarms",
-        second,
-    )
+    assert (stored.action, stored.by, stored.rolled_back_to) == ("rolled back", "Ada", second)
+    assert (stored.login, stored.note) == ("ada@host", "too many false alarms")
     assert (stored.run_id, stored.blessed, stored.model_version) == (PROVENANCE.run_id, True, second)
     assert read_provenance(serving, stored.version) == stored
 
