@@ -21,7 +21,8 @@ class Provenance(BaseModel):
     """Who put a model into serving, when, and what it was made of.
 
     `model_version` is the version under which the model was first pushed: `version` itself, or of a rollback an earlier one.
-    `run_id` is the run that trained it; empty where a version was put there by something else. `note` is the reason of an override, or what the person who decided had to say. Times are ISO 8601 in UTC.
+    `run_id` is the run that trained it; empty where something else put the version there. `note` is the reason of an
+    override, or what the person who decided had to say. Times are ISO 8601 in UTC.
     """
 
     version: int = 0

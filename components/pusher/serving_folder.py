@@ -1,7 +1,8 @@
 """The folder that a model server polls: one sub-folder a version, which appears whole and never changes.
 
-Its number is greater than that of every version that ever was there. A version is copied under a name that model servers ignore, put on disk, and renamed in one step. Folders on object stores have
-no such step: see `components.pusher.remote_folder`.
+Its number is greater than that of every version that ever was there. A version is copied under a name that model servers
+ignore, put on disk, and renamed in one step. Folders on object stores have no such step: see
+`components.pusher.remote_folder`.
 """
 
 import datetime
