@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 
 from beam_jobs.config import ClipsConfig, Share, Strict, override, read_yaml, validate
 from components.evaluator.config import GateConfig
+from components.pusher.config import PushConfig
+from components.serving_check.config import ServingCheckConfig
 from components.trainer.config import ModelConfig, TrainConfig
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -54,6 +56,8 @@ class PipelineConfig(Strict):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     gate: GateConfig = GateConfig()
+    serving_check: ServingCheckConfig = ServingCheckConfig()
+    push: PushConfig = PushConfig()
     beam: BeamConfig = BeamConfig()
 
     @model_validator(mode="after")

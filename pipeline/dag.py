@@ -6,17 +6,20 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
-from tfx.components import Evaluator, Pusher, StatisticsGen, Trainer, Transform
+from tfx.components import Evaluator, StatisticsGen, Trainer, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
+from tfx.proto import trainer_pb2, transform_pb2
 
 from beam_jobs.examples import METADATA
 from components.clip_example_gen.component import ClipExampleGen
 from components.data_gate.component import DataGate
 from components.evaluator.eval_config import eval_config
 from components.example_validator.component import ClipExampleValidator
+from components.pusher.component import Pusher
+from components.pusher.provenance import Approval
 from components.serving_baseline.component import ServingBaseline
+from components.serving_check.component import ServingCheck
 from pipeline.config import PipelineConfig
 
 NAME = "audio-gender"
@@ -38,9 +41,15 @@ class Locations:
 
 
 def create_pipeline(
-    config: PipelineConfig, at: Locations, metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None
+    config: PipelineConfig,
+    at: Locations,
+    metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None,
+    approval: Approval | None = None,
 ) -> Pipeline:
-    """The TFX pipeline: dataset folder in, pushed or refused model out."""
+    """The TFX pipeline: dataset folder in; pushed, waiting or refused model out.
+
+    `approval` is given where a person approved the model of an earlier run, and only its Pusher is run.
+    """
     clips = config.clips
     training = {
         "clips": {"num_samples": clips.num_samples, "sample_rate_hz": clips.sample_rate_hz},
@@ -91,17 +100,21 @@ def create_pipeline(
         eval_config=eval_config(config.gate, clips.classes, has_baseline=baseline is not None),
         example_splits=["test"],
     )
+    serving_check = ServingCheck(model, examples, evaluator.outputs["evaluation"], clips.classes, config.serving_check)
     pusher = Pusher(
-        model=model,
-        model_blessing=evaluator.outputs["blessing"],
-        push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=at.serving_uri)
-        ),
+        model,
+        evaluator.outputs["blessing"],
+        serving_check.outputs["blessing"],
+        at.serving_uri,
+        config.push,
+        at.dataset_fingerprint,
+        config.digest(),
+        approval,
     )
     return Pipeline(
         pipeline_name=NAME,
         pipeline_root=at.pipeline_root,
-        components=[*nodes, evaluator, pusher],
+        components=[*nodes, evaluator, serving_check, pusher],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=list(config.beam.pipeline),

@@ -22,11 +22,36 @@ class NodeTime(BaseModel):
     cached: bool
 
 
+Kind = Literal["approved", "rejected", "rolled back"]
+
+
+class Decision(BaseModel):
+    """What a person decided about a model: MLMD has it as an execution of type `Decision`, with these as its properties.
+
+    `run_id` is the run that trained the model. `version` is the version that the decision put into serving, if it did.
+    """
+
+    kind: Kind
+    by: str
+    login: str
+    when: str
+    note: str = ""
+    run_id: str = ""
+    override: bool = False
+    version: str | None = None
+    rolled_back_to: str | None = None
+    code_revision: str = ""
+
+
 class RunResult(BaseModel):
-    """What a run came to. `metrics` are by slice, as `components.evaluator.results.metrics_by_slice` gives them."""
+    """What a run came to.
+
+    `waiting` is a blessed model that a person has to approve or reject. `metrics` are by slice, as
+    `components.evaluator.results.metrics_by_slice` gives them.
+    """
 
     run_id: str
-    verdict: Literal["pushed", "refused"]
+    verdict: Literal["pushed", "refused", "waiting", "rejected"]
     reason: str
     metrics: dict[str, dict[str, Any]]
     classes: list[str]
@@ -36,6 +61,9 @@ class RunResult(BaseModel):
     folders: dict[str, str]
     nodes: list[NodeTime]
     seconds: float
+    dataset_fingerprint: str = ""
+    code_revision: str = ""
+    decision: Decision | None = None
 
 
 def folders(workdir: WorkDir, run_id: str, corpus: str, dataset: str) -> dict[str, str]:
@@ -66,6 +94,11 @@ def read_results(workdir: WorkDir) -> list[RunResult]:
     return [RunResult.model_validate(json.loads(path.read_text())) for path in paths]
 
 
+def read_result(workdir: WorkDir, run_id: str) -> RunResult:
+    """Result of a finished run."""
+    return RunResult.model_validate_json((workdir.reports / run_id / RESULT_FILE).read_text())
+
+
 def show(result: RunResult) -> None:
     """Prints metrics, verdict, folders and what to type next."""
     table = Table(title="Test speakers, whom the model never heard (confusion: rows are labels)", title_justify="left")
@@ -82,7 +115,7 @@ def show(result: RunResult) -> None:
             " | ".join(" ".join(map(str, row)) for row in metrics["confusion_matrix"]),
         )
     console.print(table)
-    color = "green" if result.verdict == "pushed" else "red"
+    color = {"pushed": "green", "waiting": "yellow"}.get(result.verdict, "red")
     console.print(f"[bold {color}]{result.verdict}[/]")
     for line in result.reason.split("; "):
         console.print(f"  {line}", markup=False)
@@ -100,6 +133,9 @@ def _next(result: RunResult) -> str:
     runs = f"audio-gender runs --workdir {result.folders['workdir']}"
     if result.verdict == "pushed":
         return f"serve {result.folders['serving']} (docs/serving.md), or list all runs with `.venv/bin/{runs}`"
+    if result.verdict == "waiting":
+        decide = f"{result.run_id} --workdir {result.folders['workdir']} --by NAME --note TEXT"
+        return f"`.venv/bin/audio-gender approve {decide}`, or reject instead of approve"
     return f"train on more or longer clips (--set clips.num_clips.train=…, --set train.epochs=…); all runs: `.venv/bin/{runs}`"
 
 

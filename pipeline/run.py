@@ -15,6 +15,7 @@ from beam_jobs.dataset import INFO_FILE, fingerprint
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_whole
 from beam_jobs.generate_clips import generate_clips
+from components.pusher.provenance import code_revision
 from pipeline.config import PipelineConfig
 from pipeline.result import CONFIG_FILE, NodeTime, RunResult, folders, read_results, write_result
 from pipeline.workdir import WorkDir
@@ -93,6 +94,7 @@ def _pipeline(
     with progress("loading TensorFlow and TFX", 1):
         # 10 s and more, so not before the configuration and the corpus have been found good.
         from components.evaluator.results import failures, metrics_by_slice
+        from components.serving_check.executor import read_result as read_serving_check
         from pipeline.dag import USER_CODE, Locations, code_digest, create_pipeline
         from pipeline.lineage import artifact_of_run
         from pipeline.local_runner import run_pipeline
@@ -116,14 +118,16 @@ def _pipeline(
     classes = config.clips.classes
     evaluation = artifact_of_run(workdir, run_id, "ModelEvaluation")
     pushed = artifact_of_run(workdir, run_id, "PushedModel")
-    failed = failures(evaluation.uri, classes)
+    servable = read_serving_check(artifact_of_run(workdir, run_id, "InfraBlessing").uri)
+    failed = failures(evaluation.uri, classes) + [f"serving check: {reason}" for reason in servable.reasons]
     version = pushed.custom_properties["pushed_version"].string_value or None
-    if bool(failed) == bool(version):
+    waiting = bool(pushed.custom_properties["waiting"].int_value)
+    if bool(failed) == bool(version or waiting):
         raise RuntimeError(f"the evaluation ({failed or 'blessed'}) and the push ({version}) disagree")
     reason = "; ".join(failed) or _why_pushed(config, version, locations.baseline_version)
     return RunResult(
         run_id=run_id,
-        verdict="pushed" if version else "refused",
+        verdict="pushed" if version else "waiting" if waiting else "refused",
         reason=reason,
         metrics=metrics_by_slice(evaluation.uri, classes),
         classes=list(classes),
@@ -133,6 +137,8 @@ def _pipeline(
         folders=folders(workdir, run_id, index.root, dataset),
         nodes=nodes,
         seconds=round(time.monotonic() - started, 1),
+        dataset_fingerprint=dataset_fingerprint,
+        code_revision=code_revision(),
     )
 
 
@@ -144,7 +150,8 @@ def _baseline_version(workdir: WorkDir, inputs_digest: str) -> str | None:
     """
     version = workdir.serving_version()
     for result in reversed(read_results(workdir)):
-        if version and result.serving_version == version and result.verdict == "pushed":
+        # After a person's decision a repetition is a new question, so it is compared with what they put into serving.
+        if version and result.serving_version == version and result.verdict == "pushed" and result.decision is None:
             return result.baseline_version if result.inputs_digest == inputs_digest else version
     return version
 
@@ -152,8 +159,9 @@ def _baseline_version(workdir: WorkDir, inputs_digest: str) -> str | None:
 def _why_pushed(config: PipelineConfig, version: str | None, baseline: str | None) -> str:
     gate = config.gate
     compared = f"no worse than version {baseline}" if baseline else "no model was in serving before"
+    pushed = f"version {version}" if version else "waits for approval"
     return (
-        f"version {version}: accuracy at least {gate.min_accuracy:g}, on every slice at least {gate.min_slice_accuracy:g}, "
+        f"{pushed}: accuracy at least {gate.min_accuracy:g}, on every slice at least {gate.min_slice_accuracy:g}, "
         f"AUC at least {gate.min_auc:g}; {compared}"
     )
 

@@ -42,6 +42,17 @@ class Provenance(BaseModel):
     rolled_back_to: int | None = None
 
 
+class Approval(BaseModel):
+    """A person's decision that the model of a run goes into serving."""
+
+    run_id: str
+    by: str
+    login: str
+    note: str = ""
+    override: bool = False
+    code_revision: str = ""
+
+
 def login() -> str:
     """The user and the machine of this process: `ada@host`."""
     try:

@@ -40,14 +40,14 @@ def is_version(name: str) -> bool:
     return re.fullmatch("[1-9][0-9]{0,18}", name) is not None
 
 
-def push(source: Path, serving: Path, provenance: Provenance, keep: int) -> Provenance:
+def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) -> Provenance:
     """Puts a SavedModel into serving as the newest version.
 
     Args:
         source: the SavedModel's folder.
         serving: the serving folder; made where it is missing.
         provenance: `version`, `pushed_at` and `model_digest` are filled in here, `model_version` where it is 0.
-        keep: versions kept beside the new one; older ones are removed.
+        keep: versions kept beside the new one; older ones are removed. None for all.
 
     Returns:
         The provenance as it was stored with the version.
@@ -79,14 +79,15 @@ def push(source: Path, serving: Path, provenance: Provenance, keep: int) -> Prov
             _write(serving / HIGHEST_FILE, str(version))
             coming.rename(serving / str(version))
             _sync(serving)
-            _remove_old(serving, keep)
+            if keep is not None:
+                _remove_old(serving, keep)
     except OSError as error:
         raise UserError(f"{error.filename or serving}: {error.strerror}; nothing was pushed to {serving}") from None
     return provenance
 
 
-def roll_back(serving: Path, version: int | None, by: str, login: str, note: str, keep: int) -> Provenance:
-    """Puts an earlier version back into serving, as a new version that is a copy of it.
+def roll_back(serving: Path, version: int | None, by: str, login: str, note: str) -> Provenance:
+    """Puts an earlier version back into serving, as a new version that is a copy of it; removes none.
 
     Args:
         serving: the serving folder.
@@ -94,7 +95,6 @@ def roll_back(serving: Path, version: int | None, by: str, login: str, note: str
         by: who does it, `login` from where, `note` why.
         login: user and machine.
         note: the reason, may be empty.
-        keep: as for `push`.
 
     Raises:
         UserError: no such version, none before the present one, or its files are not those that were pushed.
@@ -122,7 +122,7 @@ def roll_back(serving: Path, version: int | None, by: str, login: str, note: str
     # A version that something else put there has no provenance.
     known = old or Provenance(by=by, login=login, model_version=version)
     update = {"action": "rolled back", "by": by, "login": login, "note": note, "rolled_back_to": version}
-    return push(serving / str(version), serving, known.model_copy(update=update), keep)
+    return push(serving / str(version), serving, known.model_copy(update=update), keep=None)
 
 
 def read_provenance(serving: Path, version: int) -> Provenance | None:

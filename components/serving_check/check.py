@@ -79,7 +79,8 @@ def _watch(model: str, records: Sequence[bytes], folder: Path, budget: ServingCh
     Path(request["records"]).write_bytes(b"".join(part for record in records for part in frame_record(record)))
     (folder / "request.json").write_text(json.dumps(request))
     stdout, stderr = folder / "stdout", folder / "stderr"
-    reasons, peak_memory_mb, started = [], 0.0, time.monotonic()
+    reasons: list[str] = []
+    peak_memory_mb, started = 0.0, time.monotonic()
     with stdout.open("wb") as out, stderr.open("wb") as errors:
         # -I -S: no environment variables, no current folder, no .pth files, so that an editable install does not apply.
         command = [sys.executable, "-I", "-S", str(PROBE), str(folder / "request.json")]

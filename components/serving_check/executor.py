@@ -60,7 +60,7 @@ def _first_records(examples: list[Artifact], number: int) -> list[bytes]:
     folder = artifact_utils.get_split_uri(examples, SPLIT)
     records: list[bytes] = []
     for name in sorted(fileio.listdir(folder)):
-        with fileio.open(f"{folder}/{name}", "rb") as file:
+        with fileio.open(f"{folder}/{name!s}", "rb") as file:
             records += islice(read_records(file), number - len(records))
     if not records:
         raise UserError(f"the {SPLIT} split holds no clips; set clips.num_clips.{SPLIT} to at least 1")

@@ -198,7 +198,7 @@ def content(serving: Path, version: int) -> str:
 
 
 def back(serving: Path, version: int | None = None) -> Provenance:
-    return roll_back(serving, version, "Ada", "ada@host", "too many false alarms", keep=9)
+    return roll_back(serving, version, "Ada", "ada@host", "too many false alarms")
 
 
 def test_a_rollback_is_a_new_version_that_is_a_copy_of_the_one_before(three):
