@@ -144,8 +144,8 @@ def model_digest(folder: Path) -> str:
 
 
 def now() -> str:
-    """The time as provenance has it: ISO 8601, UTC, whole seconds."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    """The time as provenance has it: ISO 8601, UTC, milliseconds."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 @contextmanager
