@@ -5,6 +5,7 @@ from one that was never made, and is taken up where it stopped when it is given 
 """
 
 import datetime
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from beam_jobs.console import noise_to, progress
 from beam_jobs.errors import UserError
 from components.pusher.provenance import Approval, code_revision, login
 from components.pusher.serving_folder import now, read_provenance, roll_back, versions
-from pipeline.result import CONFIG_FILE, RESULT_FILE, Decision, Kind, RunResult, read_result, write_result
+from pipeline.result import APPROVAL_RUN, CONFIG_FILE, RESULT_FILE, Decision, Kind, RunResult, read_result, write_result
 from pipeline.workdir import WorkDir
 
 
@@ -145,8 +146,8 @@ def _require_approvable(workdir: WorkDir, result: RunResult, override: bool) -> 
     run_id = result.run_id
     check = artifact_of_run(workdir, run_id, "InfraBlessing").custom_properties
     if not check["blessed"].int_value:
-        reason = check["reason"].string_value
-        raise UserError(f"run {run_id}: its model failed the serving check and is never pushed ({reason}); make a new run")
+        reasons = "; ".join(json.loads(check["reasons"].string_value))
+        raise UserError(f"run {run_id}: its model failed the serving check and is never pushed ({reasons}); make a new run")
     model = Path(candidate_of_run(workdir, run_id).uri)
     if not model.exists():
         raise UserError(f"run {run_id}: its model is gone ({model}); make a new run")
@@ -173,13 +174,13 @@ def _pushed_before(workdir: WorkDir, run_id: str) -> str | None:
 
 
 def _push(workdir: WorkDir, result: RunResult, decision: Decision) -> str:
-    with progress("pushing (TFX partial run)", 1):
+    child = f"{result.run_id}{APPROVAL_RUN}{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    with progress("pushing (TFX partial run)", 1), noise_to(workdir.logs / f"{child}.log"):
         from pipeline.config import load_config
         from pipeline.dag import Locations, create_pipeline
-        from pipeline.lineage import APPROVAL_RUN, artifact_of_run
+        from pipeline.lineage import artifact_of_run
         from pipeline.local_runner import run_pipeline
 
-        config = load_config(workdir.reports / result.run_id / CONFIG_FILE)
         locations = Locations(
             dataset_uri=result.folders["dataset"],
             dataset_fingerprint=result.dataset_fingerprint,
@@ -195,8 +196,8 @@ def _push(workdir: WorkDir, result: RunResult, decision: Decision) -> str:
             override=decision.override,
             code_revision=result.code_revision,
         )
-        child = f"{result.run_id}{APPROVAL_RUN}{datetime.datetime.now():%Y%m%d-%H%M%S}"
-        with noise_to(workdir.logs / f"{child}.log"):
-            pipeline = create_pipeline(config, locations, workdir.connection(), approval)
-            run_pipeline(pipeline, child, lambda *_: None, only="Pusher", base_run_id=result.run_id)
-    return str(artifact_of_run(workdir, child, "PushedModel").custom_properties["pushed_version"].string_value)
+        config = load_config(workdir.reports / result.run_id / CONFIG_FILE)
+        pipeline = create_pipeline(config, locations, workdir.connection(), approval)
+        run_pipeline(pipeline, child, lambda *_: None, only="Pusher", base_run_id=result.run_id)
+        pushed = artifact_of_run(workdir, child, "PushedModel")
+    return str(pushed.custom_properties["pushed_version"].string_value)

@@ -8,12 +8,10 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
 from beam_jobs.errors import UserError
-from pipeline.result import Decision
+from pipeline.result import APPROVAL_RUN, Decision
 from pipeline.workdir import WorkDir
 
 RUN_CONTEXT = "pipeline_run"
-APPROVAL_RUN = "-approved-"
-"""In the name of the partial run that pushes an approved model: `<run>-approved-<time>`."""
 DECISION = "Decision"
 FAILED = metadata_store_pb2.Execution.FAILED
 

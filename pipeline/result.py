@@ -12,6 +12,8 @@ from pipeline.workdir import WorkDir
 
 RESULT_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
+APPROVAL_RUN = "-approved-"
+"""In the name of the partial run that pushes an approved model: `<run>-approved-<time>`."""
 
 
 class NodeTime(BaseModel):

@@ -42,7 +42,7 @@ class Executor(base_executor.BaseExecutor):
         # As TFX's InfraValidator says it.
         blessing.set_int_custom_property("blessed", int(result.ok))
         blessing.set_int_custom_property("has_model", 0)
-        blessing.set_string_custom_property("reason", "; ".join(result.reasons))
+        blessing.set_string_custom_property("reasons", json.dumps(result.reasons))
         fileio.makedirs(blessing.uri)
         with fileio.open(f"{blessing.uri}/{RESULT_FILE}", "w") as file:
             file.write(result.model_dump_json(indent=1))

@@ -191,3 +191,4 @@ def test_a_trained_model_passes_and_the_executor_writes_the_result_beside_its_bl
     assert 200 < result.peak_memory_mb < 4096
     assert 0 < result.seconds < 300
     assert blessing.get_int_custom_property("blessed") == 1
+    assert blessing.get_string_custom_property("reasons") == "[]"

@@ -3,6 +3,7 @@
 The runs here are a few records in a real metadata store; `test_review_session.py` decides about real ones.
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -45,7 +46,7 @@ def make_run(workdir, model) -> Callable[..., str]:
         pushed = {"pushed": int(verdict == "pushed"), "waiting": int(verdict == "waiting")}
         if verdict == "pushed":
             pushed["pushed_version"] = "1795000000"
-        checked = {"blessed": int(servable), "reason": "" if servable else "signature wav is missing"}
+        checked = {"blessed": int(servable), "reasons": json.dumps([] if servable else ["signature wav is missing"])}
         artifacts = {
             "Model": (str(model), {}),
             "ModelBlessing": ("blessing", {"blessed": int(verdict != "refused")}),
