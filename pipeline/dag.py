@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
-from tfx.components import Evaluator, StatisticsGen, Trainer, Transform
+from tfx.components import StatisticsGen, Trainer, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
@@ -14,8 +14,9 @@ from tfx.proto import trainer_pb2, transform_pb2
 from beam_jobs.examples import METADATA
 from components.clip_example_gen.component import ClipExampleGen
 from components.data_gate.component import DataGate
-from components.evaluator.eval_config import eval_config
+from components.evaluator.component import Evaluator
 from components.example_validator.component import ClipExampleValidator
+from components.gate.component import Gate
 from components.pusher.component import Pusher
 from components.pusher.provenance import Approval
 from components.serving_baseline.component import ServingBaseline
@@ -31,13 +32,13 @@ SCHEMA = Path(__file__).parent / "schema" / "schema.pbtxt"
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """Where a run reads and writes. `baseline_version` is the version in serving, None where there is none."""
+    """Where a run reads and writes. `baseline_version` is that of ServingBaseline: empty where none is in serving."""
 
     dataset_uri: str
     dataset_fingerprint: str
     pipeline_root: str
     serving_uri: str
-    baseline_version: str | None
+    baseline_version: str
 
 
 def create_pipeline(
@@ -87,24 +88,17 @@ def create_pipeline(
         custom_config=training,
     )
     model = trainer.outputs["model"]
-    nodes = [example_gen, statistics_gen, schema_gen, example_validator, data_gate, transform, trainer]
-    baseline = None
-    if at.baseline_version is not None:
-        serving_baseline = ServingBaseline(at.serving_uri, at.baseline_version)
-        baseline = serving_baseline.outputs["model"]
-        nodes.append(serving_baseline)
-    evaluator = Evaluator(
-        examples,
-        model=model,
-        baseline_model=baseline,
-        eval_config=eval_config(config.gate, clips.classes, has_baseline=baseline is not None),
-        example_splits=["test"],
-    )
-    serving_check = ServingCheck(model, examples, evaluator.outputs["evaluation"], clips.classes, config.serving_check)
+    serving_baseline = ServingBaseline(at.serving_uri, at.baseline_version, clips.classes)
+    baseline = serving_baseline.outputs["model"]
+    evaluator = Evaluator(examples, model, baseline, clips.classes)
+    evaluation = evaluator.outputs["evaluation"]
+    serving_check = ServingCheck(model, examples, evaluation, clips.classes, config.serving_check)
+    servable = serving_check.outputs["blessing"]
+    gate = Gate(evaluation, model, baseline, config.gate, clips.classes, servable)
     pusher = Pusher(
         model,
-        evaluator.outputs["blessing"],
-        serving_check.outputs["blessing"],
+        gate.outputs["blessing"],
+        servable,
         at.serving_uri,
         config.push,
         at.dataset_fingerprint,
@@ -114,7 +108,20 @@ def create_pipeline(
     return Pipeline(
         pipeline_name=NAME,
         pipeline_root=at.pipeline_root,
-        components=[*nodes, evaluator, serving_check, pusher],
+        components=[
+            example_gen,
+            statistics_gen,
+            schema_gen,
+            example_validator,
+            data_gate,
+            transform,
+            trainer,
+            serving_baseline,
+            evaluator,
+            serving_check,
+            gate,
+            pusher,
+        ],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=list(config.beam.pipeline),

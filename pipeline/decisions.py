@@ -186,7 +186,7 @@ def _push(workdir: WorkDir, result: RunResult, decision: Decision) -> str:
             dataset_fingerprint=result.dataset_fingerprint,
             pipeline_root=str(workdir.tfx),
             serving_uri=str(workdir.serving),
-            baseline_version=result.baseline_version,
+            baseline_version=result.baseline_version or "",
         )
         approval = Approval(
             run_id=result.run_id,

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from rich.table import Table
 
 from beam_jobs.console import console
+from components.gate.result import GateResult, Slice
 from pipeline.workdir import WorkDir
 
 RESULT_FILE = "run.json"
@@ -48,8 +49,8 @@ class Decision(BaseModel):
 class RunResult(BaseModel):
     """What a run came to.
 
-    `waiting` is a blessed model that a person has to approve or reject. `metrics` are by slice, as
-    `components.evaluator.results.metrics_by_slice` gives them.
+    `waiting` is a blessed model that a person has to approve or reject. `metrics` are the candidate's by slice, as
+    `metrics_by_slice` gives them.
     """
 
     run_id: str
@@ -66,6 +67,21 @@ class RunResult(BaseModel):
     dataset_fingerprint: str = ""
     code_revision: str = ""
     decision: Decision | None = None
+
+
+def metrics_by_slice(gate: GateResult) -> dict[str, dict[str, Any]]:
+    """The candidate's figures by slice: `clips`, `accuracy`, `ece`, `auc` and `recall` by class, `confusion_matrix`."""
+    return {item.name: _metrics(item) for item in gate.slices}
+
+
+def _metrics(item: Slice) -> dict[str, Any]:
+    found: dict[str, Any] = {"clips": item.clips, "confusion_matrix": item.confusion_matrix}
+    for compared in item.metrics:
+        if compared.class_name is None:
+            found[compared.metric] = compared.candidate.value
+        else:
+            found.setdefault(compared.metric, {})[compared.class_name] = compared.candidate.value
+    return found
 
 
 def folders(workdir: WorkDir, run_id: str, corpus: str, dataset: str) -> dict[str, str]:
@@ -105,7 +121,7 @@ def show(result: RunResult) -> None:
     """Prints metrics, verdict, folders and what to type next."""
     table = Table(title="Test speakers, whom the model never heard (confusion: rows are labels)", title_justify="left")
     table.add_column("slice", no_wrap=True)
-    for column in ("clips", "accuracy", *(f"AUC {name}" for name in result.classes)):
+    for column in ("clips", "accuracy", "ECE", *(f"AUC {name}" for name in result.classes)):
         table.add_column(column, justify="right")
     table.add_column("confusion", justify="right", no_wrap=True)
     for name, metrics in result.metrics.items():
@@ -113,6 +129,7 @@ def show(result: RunResult) -> None:
             name,
             str(metrics["clips"]),
             _figure(metrics["accuracy"]),
+            _figure(metrics["ece"]),
             *(_figure(metrics["auc"][label]) for label in result.classes),
             " | ".join(" ".join(map(str, row)) for row in metrics["confusion_matrix"]),
         )

@@ -17,7 +17,7 @@ from beam_jobs.files import write_whole
 from beam_jobs.generate_clips import generate_clips
 from components.pusher.provenance import code_revision
 from pipeline.config import PipelineConfig
-from pipeline.result import CONFIG_FILE, NodeTime, RunResult, folders, read_results, write_result
+from pipeline.result import CONFIG_FILE, NodeTime, RunResult, folders, metrics_by_slice, read_results, write_result
 from pipeline.workdir import WorkDir
 
 
@@ -93,20 +93,21 @@ def _pipeline(
 ) -> RunResult:
     with progress("loading TensorFlow and TFX", 1):
         # 10 s and more, so not before the configuration and the corpus have been found good.
-        from components.evaluator.results import failures, metrics_by_slice
-        from components.serving_check.executor import read_result as read_serving_check
+        from components.gate.result import read_result
+        from components.serving_baseline.executor import newest_version
         from pipeline.dag import USER_CODE, Locations, code_digest, create_pipeline
         from pipeline.lineage import artifact_of_run
         from pipeline.local_runner import run_pipeline
 
     dataset_fingerprint = fingerprint(dataset)
     inputs_digest = hashed(config.digest() + dataset_fingerprint + code_digest(*USER_CODE))
+    baseline_version = _baseline_version(workdir, newest_version(str(workdir.serving)), inputs_digest)
     locations = Locations(
         dataset_uri=dataset,
         dataset_fingerprint=dataset_fingerprint,
         pipeline_root=str(workdir.tfx),
         serving_uri=str(workdir.serving),
-        baseline_version=_baseline_version(workdir, inputs_digest),
+        baseline_version=baseline_version or "",
     )
     nodes: list[NodeTime] = []
 
@@ -115,24 +116,20 @@ def _pipeline(
         _line(node, seconds, "cached" if cached else "")
 
     run_pipeline(create_pipeline(config, locations, workdir.connection()), run_id, after)
-    classes = config.clips.classes
-    evaluation = artifact_of_run(workdir, run_id, "ModelEvaluation")
+    gate = read_result(artifact_of_run(workdir, run_id, "ModelBlessing").uri)
     pushed = artifact_of_run(workdir, run_id, "PushedModel")
-    servable = read_serving_check(artifact_of_run(workdir, run_id, "InfraBlessing").uri)
-    failed = failures(evaluation.uri, classes) + [f"serving check: {reason}" for reason in servable.reasons]
     version = pushed.custom_properties["pushed_version"].string_value or None
     waiting = bool(pushed.custom_properties["waiting"].int_value)
-    if bool(failed) == bool(version or waiting):
-        raise RuntimeError(f"the evaluation ({failed or 'blessed'}) and the push ({version}) disagree")
-    reason = "; ".join(failed) or _why_pushed(config, version, locations.baseline_version)
+    if gate.blessed != bool(version or waiting):
+        raise RuntimeError(f"the gate ({'blessed' if gate.blessed else gate.reasons}) and the push ({version}) disagree")
     return RunResult(
         run_id=run_id,
         verdict="pushed" if version else "waiting" if waiting else "refused",
-        reason=reason,
-        metrics=metrics_by_slice(evaluation.uri, classes),
-        classes=list(classes),
+        reason="; ".join(gate.reasons) or _why_pushed(config, version, baseline_version),
+        metrics=metrics_by_slice(gate),
+        classes=gate.classes,
         serving_version=version or workdir.serving_version(),
-        baseline_version=locations.baseline_version,
+        baseline_version=gate.baseline_version,
         inputs_digest=inputs_digest,
         folders=folders(workdir, run_id, index.root, dataset),
         nodes=nodes,
@@ -142,13 +139,12 @@ def _pipeline(
     )
 
 
-def _baseline_version(workdir: WorkDir, inputs_digest: str) -> str | None:
-    """The version to compare with: the one in serving.
+def _baseline_version(workdir: WorkDir, version: str | None, inputs_digest: str) -> str | None:
+    """The version to compare with: `version`, which is in serving.
 
     Where that version came out of the very same inputs, it is the candidate itself; then the run is a repetition, and is
     compared with what its first time was compared with, so that it comes from the cache and pushes nothing anew.
     """
-    version = workdir.serving_version()
     for result in reversed(read_results(workdir)):
         # After a person's decision a repetition is a new question, so it is compared with what they put into serving.
         if version and result.serving_version == version and result.verdict == "pushed" and result.decision is None:
@@ -157,13 +153,19 @@ def _baseline_version(workdir: WorkDir, inputs_digest: str) -> str | None:
 
 
 def _why_pushed(config: PipelineConfig, version: str | None, baseline: str | None) -> str:
-    gate = config.gate
+    overall, slices = config.gate.overall, config.gate.slices
     compared = f"no worse than version {baseline}" if baseline else "no model was in serving before"
     pushed = f"version {version}" if version else "waits for approval"
-    return (
-        f"{pushed}: accuracy at least {gate.min_accuracy:g}, on every slice at least {gate.min_slice_accuracy:g}, "
-        f"AUC at least {gate.min_auc:g}; {compared}"
-    )
+    held = [
+        f"{name} at least {bound:g}{where}"
+        for name, bound, where in (
+            ("accuracy", overall.min_accuracy, ""),
+            ("accuracy", slices.min_accuracy, " on every slice"),
+            ("AUC", overall.min_auc, ""),
+        )
+        if bound is not None
+    ]
+    return f"{pushed}: {', '.join(held) or 'no least accuracy is asked for'}; {compared}"
 
 
 def _line(name: str, seconds: float, note: str) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from apache_beam.io.filesystems import FileSystems
 from pydantic import BaseModel
 
 RESULT_FILE = "gate.json"
@@ -10,8 +11,11 @@ METRICS = ("accuracy", "auc", "recall", "ece")
 
 
 class Figure(BaseModel):
-    """A metric with the confidence interval of a bootstrap over speakers. `value` is None where it is not defined (AUC of a
-    slice with one class) or is no number; `low` and `high` are None where no interval can be given."""
+    """A metric with the confidence interval of a bootstrap over speakers.
+
+    `value` is None where it is not defined (AUC of a slice with one class) or is no number; `low` and `high` are None where no
+    interval can be given.
+    """
 
     value: float | None
     low: float | None = None
@@ -75,3 +79,9 @@ class GateResult(BaseModel):
     decided_on: Literal["estimate", "lower_bound"]
     slices: list[Slice]
     checks: list[Check]
+
+
+def read_result(uri: str) -> GateResult:
+    """Reads the result from the folder of a ModelBlessing artifact."""
+    with FileSystems.open(FileSystems.join(uri, RESULT_FILE)) as file:
+        return GateResult.model_validate_json(file.read())

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
+
+from beam_jobs.examples import decode_clip
+from components.evaluator.predictions import read_predictions
 
 
-def expected_predictions(model: str, records: Sequence[bytes]) -> np.ndarray:
-    """Probabilities by the exported model, loaded in this process: float32 [clips, classes]."""
-    serve = tf.saved_model.load(model).signatures["serving_default"]
-    probabilities: np.ndarray = serve(tf.constant(list(records)))["probabilities"].numpy()
-    return probabilities
+def expected_predictions(evaluation_uri: str, records: Sequence[bytes]) -> np.ndarray:
+    """The candidate's probabilities as Evaluator wrote them, for clips of the test split: float32 [clips, classes]."""
+    predictions = read_predictions(evaluation_uri)
+    row = {clip_id: number for number, clip_id in enumerate(predictions.ids)}
+    expected: np.ndarray = predictions.candidate[[row[decode_clip(record).id] for record in records]]
+    return expected

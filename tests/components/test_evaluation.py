@@ -1,147 +1,139 @@
-"""The gate's thresholds and their results in words, by real evaluations of small models."""
+"""TFMA's figures and the raw predictions, by real evaluations of small models."""
 
-from collections.abc import Callable
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, roc_auc_score
 
-from beam_jobs.examples import LABEL, MODE, NUM_SPEAKERS, Clip, encode_clip, frame_record
-from components.evaluator.config import GateConfig
-from components.evaluator.eval_config import eval_config
-from components.evaluator.results import failures, metrics_by_slice, slice_name
+from beam_jobs.errors import UserError
+from beam_jobs.examples import LABEL, MODE, NUM_SPEAKERS
+from components.evaluator import figures
+from components.evaluator.predictions import read_predictions
+from components.evaluator.results import figures_by_slice, slice_name
+from components.evaluator.slices import loudness, slices_of, speech
 
-CLASSES = ("male", "female")
-ANY = GateConfig(min_accuracy=0.0, min_slice_accuracy=0.0, min_auc=0.0)
+CLASSES = ["male", "female"]
+
+
+def calibration_error(labels, scores):
+    """Expected calibration error, bin by bin as in the paper."""
+    confidence, right = scores.max(axis=1).astype(np.float64), scores.argmax(axis=1) == labels
+    edges, error = np.linspace(0, 1, 16), 0.0
+    for low, high in itertools.pairwise(edges):
+        inside = (confidence >= low) & ((confidence < high) | (high == 1))
+        if inside.any():
+            error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    return error
+
+
+def by_scikit_learn(labels, scores):
+    """Every figure of some clips, from labels and scores alone."""
+    predicted = scores.argmax(axis=1)
+    found = {
+        ("clips", None): len(labels),
+        ("accuracy", None): accuracy_score(labels, predicted),
+        ("ece", None): calibration_error(labels, scores),
+    }
+    for number in range(scores.shape[1]):
+        of_class = labels == number
+        both = 0 < of_class.sum() < len(labels)
+        found["auc", number] = roc_auc_score(of_class, scores[:, number].astype(np.float64)) if both else None
+        recall = recall_score(of_class, predicted == number, zero_division=np.nan) if of_class.any() else None
+        found["recall", number] = recall
+    return found
 
 
 @pytest.fixture(scope="module")
-def test_shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight clips: male and female evenly, one speaker in the sequential ones and two in the others."""
-    path = tmp_path_factory.mktemp("evaluation") / "clips.tfrecord"
-    with path.open("wb") as file:
-        for number in range(8):
-            mode, speakers = (("sequential", ("1",)), ("simultaneous", ("1", "2")))[number // 4]
-            pcm16 = np.zeros(8, np.int16)
-            clip = Clip(f"test-{number}", number % 2, mode, speakers, ("1-1-0000",), -20.0 - number, 0.9, 8000, pcm16)
-            file.write(b"".join(frame_record(encode_clip(clip))))
-    return path
+def compared(evaluation) -> str:
+    """The folder of an evaluation of the trained network against a poorer one."""
+    return evaluation("trained", "noisy")
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """SavedModels that know the answer, that mistake the last clip, and that say male always."""
+@pytest.mark.parametrize("model", ["candidate", "baseline"])
+def test_every_figure_on_every_slice_is_that_of_scikit_learn_from_the_raw_predictions(compared, model):
+    predictions = read_predictions(compared)
+    scores = getattr(predictions, model)
+    reported = figures_by_slice(compared, CLASSES, model)
+    slices = slices_of(predictions, CLASSES)
+
+    assert set(reported) == set(slices)
+    assert {name.split("=")[0] for name in slices} == {"all", "label", "mode", "speakers", "loudness", "speech"}
+    for name, inside in slices.items():
+        expected = by_scikit_learn(predictions.labels[inside], scores[inside])
+        assert reported[name] == {
+            key: None if value is None else pytest.approx(value, abs=1e-6) for key, value in expected.items()
+        }
+    assert 0.5 < figures_by_slice(compared, CLASSES, "baseline")["all"]["accuracy", None] < 1
+
+
+def test_auc_is_not_defined_where_there_is_one_class(compared):
+    found = figures_by_slice(compared, CLASSES)["label=female"]
+    assert (found["auc", 0], found["auc", 1], found["recall", 0]) == (None, None, None)
+    assert found["recall", 1] == found["accuracy", None]
+
+
+def test_the_raw_predictions_are_what_the_models_say_about_the_clips(compared, test_clips, saved_models):
     import tensorflow as tf
 
-    class Guess(tf.Module):
-        def __init__(self, kind: str) -> None:
-            super().__init__()
-            self.kind = kind
+    from beam_jobs.examples import encode_clip
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
-        def serve(self, examples):
-            features = {LABEL: tf.io.FixedLenFeature([], tf.int64), "clip/rms_dbfs": tf.io.FixedLenFeature([], tf.float32)}
-            clips = tf.io.parse_example(examples, features)
-            label = tf.cast(clips[LABEL], tf.float32)
-            if self.kind == "mistaken":
-                label = tf.where(clips["clip/rms_dbfs"] < -26.5, 1 - label, label)
-            female = 0.1 + 0.8 * label if self.kind != "always male" else 0.2 + 0.0 * label
-            return {"probabilities": tf.stack([1 - female, female], axis=1)}
-
-    folder = tmp_path_factory.mktemp("models")
-    for kind in ("right", "mistaken", "always male"):
-        module = Guess(kind)
-        tf.saved_model.save(module, str(folder / kind), signatures={"serving_default": module.serve.get_concrete_function()})
-    return {kind: str(folder / kind) for kind in ("right", "mistaken", "always male")}
+    predictions = read_predictions(compared)
+    ordered = sorted(test_clips, key=lambda clip: clip.id)
+    assert predictions.ids == [clip.id for clip in ordered]
+    assert predictions.labels.tolist() == [clip.label for clip in ordered]
+    assert predictions.modes == [clip.mode for clip in ordered]
+    assert predictions.speaker_ids == [clip.speaker_ids for clip in ordered]
+    assert predictions.utterance_ids == [clip.utterance_ids for clip in ordered]
+    assert predictions.num_speakers.tolist() == [len(set(clip.speaker_ids)) for clip in ordered]
+    assert predictions.rms_dbfs == pytest.approx([clip.rms_dbfs for clip in ordered])
+    assert predictions.speech_ratio == pytest.approx([clip.speech_ratio for clip in ordered])
+    assert predictions.candidate_classes == predictions.baseline_classes == CLASSES
+    for model, scores in (("trained", predictions.candidate), ("noisy", predictions.baseline)):
+        serve = tf.saved_model.load(saved_models[model]).signatures["serving_default"]
+        answer = serve(tf.constant([encode_clip(clip) for clip in ordered]))["probabilities"].numpy()
+        assert scores.dtype == np.float32
+        np.testing.assert_allclose(scores, answer, atol=1e-5)
 
 
-@pytest.fixture
-def evaluate(models, test_shard, tmp_path) -> Callable[..., str]:
-    """A function that evaluates as TFX's Evaluator does and returns the evaluation's folder."""
-    import tensorflow_model_analysis as tfma
+def test_without_a_baseline_there_are_the_same_figures_of_the_candidate(compared, evaluation):
+    alone = evaluation("trained", None)
+    predictions = read_predictions(alone)
 
-    def run(gate: GateConfig, candidate: str, baseline: str | None = None) -> str:
-        config = tfma.utils.update_eval_config_with_defaults(
-            eval_config(gate, CLASSES, has_baseline=baseline is not None),
-            has_baseline=baseline is not None,
-        )
-        shared = [
-            tfma.default_eval_shared_model(models[candidate], model_name="candidate" if baseline else "", eval_config=config)
-        ]
-        if baseline:
-            shared.append(tfma.default_eval_shared_model(models[baseline], model_name="baseline", eval_config=config))
-        folder = str(tmp_path / f"{candidate} against {baseline}")
-        tfma.run_model_analysis(shared if baseline else shared[0], config, data_location=str(test_shard), output_path=folder)
-        return folder
-
-    return run
+    assert (predictions.baseline, predictions.baseline_classes) == (None, None)
+    for name, found in figures_by_slice(alone, CLASSES).items():
+        assert found == pytest.approx(figures_by_slice(compared, CLASSES)[name], abs=1e-5)
 
 
-def test_a_good_model_has_no_failures_and_its_metrics_by_slice(evaluate):
-    evaluation = evaluate(GateConfig(min_accuracy=1.0, min_slice_accuracy=1.0, min_auc=0.99), "right")
-
-    assert failures(evaluation, CLASSES) == []
-    metrics = metrics_by_slice(evaluation, CLASSES)
-    assert list(metrics) == [
-        "all",
-        "label=male",
-        "label=female",
-        "mode=sequential",
-        "mode=simultaneous",
-        "speakers=1",
-        "speakers=2",
-    ]
-    assert metrics["all"] == {
-        "clips": 8,
-        "accuracy": 1.0,
-        "auc": {"male": pytest.approx(1), "female": pytest.approx(1)},
-        "confusion_matrix": [[4, 0], [0, 4]],
-    }
-    assert metrics["label=female"]["confusion_matrix"] == [[0, 0], [0, 4]]
-    assert metrics["label=female"]["auc"] == {"male": None, "female": None}
-
-
-def test_every_threshold_that_does_not_hold_is_told_by_metric_slice_value_and_bound(evaluate):
-    evaluation = evaluate(GateConfig(min_accuracy=0.9, min_slice_accuracy=0.8, min_auc=0.7), "always male")
-
-    assert failures(evaluation, CLASSES)[0] == "accuracy on all is 0.5000, below 0.9"
-    assert set(failures(evaluation, CLASSES)) == {
-        "accuracy on all is 0.5000, below 0.9",
-        "auc of male on all is 0.5000, below 0.7",
-        "auc of female on all is 0.5000, below 0.7",
-        "accuracy on label=female is 0.0000, below 0.8",
-        "accuracy on mode=sequential is 0.5000, below 0.8",
-        "accuracy on mode=simultaneous is 0.5000, below 0.8",
-        "accuracy on speakers=1 is 0.5000, below 0.8",
-        "accuracy on speakers=2 is 0.5000, below 0.8",
-    }
-
-
-def test_one_weak_slice_is_enough_to_refuse(evaluate):
-    evaluation = evaluate(GateConfig(min_accuracy=0.8, min_slice_accuracy=0.8, min_auc=0.0), "mistaken")
-    assert set(failures(evaluation, CLASSES)) == {
-        "accuracy on label=female is 0.7500, below 0.8",
-        "accuracy on mode=simultaneous is 0.7500, below 0.8",
-        "accuracy on speakers=2 is 0.7500, below 0.8",
-    }
+@pytest.mark.parametrize("files", [[], [b""]])
+def test_an_empty_test_split_stops_the_evaluation(evaluate_files, tmp_path, files):
+    for number, content in enumerate(files):
+        (tmp_path / f"clips-{number}.tfrecord").write_bytes(content)
+    with pytest.raises(UserError, match=r"the test split holds no clips; set clips\.num_clips\.test"):
+        evaluate_files(str(tmp_path / "*"), "trained", None)
 
 
 @pytest.mark.parametrize(
-    ("candidate", "baseline", "max_accuracy_loss", "expected"),
+    ("model", "message"),
     [
-        ("mistaken", "right", 0.0, ["accuracy on all is 0.1250 below the model now in serving"]),
-        ("mistaken", "right", 0.125, []),
-        ("mistaken", "mistaken", 0.0, []),
-        ("right", "mistaken", 0.0, []),
+        ("three classes", r"probabilities of shape \(None, 3\), not one of each of 2 classes"),
+        ("no probabilities", "gives no probabilities"),
+        ("no signature", "has no signature serving_default, only other"),
+        ("nothing", "holds no SavedModel"),
     ],
 )
-def test_a_model_must_be_no_worse_than_the_one_in_serving(evaluate, candidate, baseline, max_accuracy_loss, expected):
-    gate = ANY.model_copy(update={"max_accuracy_loss": max_accuracy_loss})
-    evaluation = evaluate(gate, candidate, baseline)
+def test_a_model_that_does_not_promise_probabilities_stops_the_evaluation(evaluation, model, message):
+    with pytest.raises(UserError, match=message):
+        evaluation(model, None)
 
-    assert failures(evaluation, CLASSES) == expected
-    accuracy = metrics_by_slice(evaluation, CLASSES)["all"]["accuracy"]
-    assert accuracy == {"right": 1.0, "mistaken": 0.875}[candidate]
+
+def test_confusion_matrix_has_a_row_a_label_and_nothing_of_a_clip_without_a_prediction():
+    labels = np.array([0, 0, 1, 2, 2])
+    scores = np.eye(3)[[0, 1, 1, 0, 2]]
+    assert figures.confusion_matrix(labels, scores) == confusion_matrix(labels, scores.argmax(axis=1)).tolist()
+    scores[0] = np.nan
+    assert figures.confusion_matrix(labels, scores)[0] == [0, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +143,7 @@ def test_a_model_must_be_no_worse_than_the_one_in_serving(evaluate, candidate, b
         (((LABEL, 1),), "label=female"),
         (((LABEL, b"0"),), "label=male"),
         (((MODE, b"sequential"),), "mode=sequential"),
+        ((("loudness", b"-30..-24 dBFS"),), "loudness=-30..-24 dBFS"),
         (((MODE, "sequential"), (NUM_SPEAKERS, 2)), "mode=sequential, speakers=2"),
     ],
 )
@@ -158,14 +151,16 @@ def test_a_slice_in_words(key, words):
     assert slice_name(key, CLASSES) == words
 
 
-def test_thresholds_are_where_the_gate_says():
-    config = eval_config(GateConfig(min_accuracy=0.9, min_slice_accuracy=0.8, max_accuracy_loss=0.05), CLASSES, True)
+def test_buckets_of_loudness_and_speech():
+    assert [loudness(value) for value in (-90.0, -30.0, -24.1, -24.0, -0.1)] == [
+        "-90..-84 dBFS",
+        "-30..-24 dBFS",
+        "-30..-24 dBFS",
+        "-24..-18 dBFS",
+        "-6..0 dBFS",
+    ]
+    assert [speech(value) for value in (0.0, 0.2, 0.799, 1.0)] == ["0..20 %", "20..40 %", "60..80 %", "80..100 %"]
 
-    overall, sliced = config.metrics_specs[0].metrics[0].per_slice_thresholds
-    assert [list(spec.feature_keys) for spec in overall.slicing_specs] == [[]]
-    assert overall.threshold.value_threshold.lower_bound.value == 0.9
-    assert overall.threshold.change_threshold.absolute.value == pytest.approx(-0.05, abs=1e-5)
-    assert [list(spec.feature_keys) for spec in sliced.slicing_specs] == [[LABEL], [MODE], [NUM_SPEAKERS]]
-    assert sliced.threshold.value_threshold.lower_bound.value == 0.8
-    assert not sliced.threshold.HasField("change_threshold")
-    assert [spec.is_baseline for spec in config.model_specs] == [False, True]
+
+def test_a_file_lies_where_the_contract_says(compared):
+    assert (Path(compared) / "predictions.json").exists()

@@ -25,9 +25,11 @@ SMALL = [
     "train.epochs=4",
     "model.n_mels=32",
     "model.filters=[8, 8, 8, 8]",
+    "gate.min_slice_clips=10",
+    "gate.bootstrap_samples=200",
 ]
-ANY_MODEL = ["gate.min_accuracy=0", "gate.min_slice_accuracy=0", "gate.min_auc=0"]
-PERFECT_MODEL = ["gate.min_accuracy=1", "gate.min_slice_accuracy=1", "gate.min_auc=1"]
+ANY_MODEL = [f"gate.{where}={{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}}" for where in ("overall", "slices")]
+PERFECT_MODEL = [f"gate.{where}={{min_accuracy: 1, min_auc: 1, min_recall: 1, max_ece: 0}}" for where in ("overall", "slices")]
 
 
 def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -135,7 +135,7 @@ def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
         ("model.mel_f_max_hz=5000", "model.mel_f_max_hz 5000 is above half of clips.sample_rate_hz 8000"),
         ("train.crop_s=2", "train.crop_s 2 is longer than clips.duration_s 1"),
         ("train.batch_size=yes", "train.batch_size is True: input should be a valid integer"),
-        ("gate.min_accuracy=95", "gate.min_accuracy is 95: input should be less than or equal to 1"),
+        ("gate.overall.min_accuracy=95", "gate.overall.min_accuracy is 95: input should be less than or equal to 1"),
         ("beam.clips=--runner=DirectRunner", "beam.clips is '--runner=DirectRunner': input should be a valid list"),
         ("clips", "--set clips: expected key.path=value"),
         ("clips.duration_s.x=1", "--set clips.duration_s.x=1: clips.duration_s holds no keys of its own"),

@@ -20,7 +20,9 @@ NODES = [
     "DataGate",
     "Transform",
     "Trainer",
+    "ServingBaseline",
     "Evaluator",
+    "Gate",
     "Pusher",
 ]
 OWN_LINES = "|".join(
@@ -32,7 +34,7 @@ OWN_LINES = "|".join(
         r"Test speakers, whom the model never heard .*",
         r"[┏┃┡│└].*",
         r"pushed|refused",
-        r"  (version \d+: |no model was in serving before|no worse than version|accuracy on |auc of ).*",
+        r"  (version \d+: |no model was in serving before|no worse than version|(accuracy|ece) on |(auc|recall) of ).*",
         r"  \w+ +/.*",  # a folder
         r"next: .*",
     )
@@ -88,7 +90,10 @@ def test_the_json_holds_metrics_of_every_slice(demo, test_clips):
     clips = [clip for _, clip in test_clips.values()]
 
     speakers = {f"speakers={len(set(clip.speaker_ids))}" for clip in clips}
-    assert set(metrics) == {"all", "label=female", "label=male", "mode=sequential", "mode=simultaneous"} | speakers
+    loudness = {f"loudness={6 * (low := int(clip.rms_dbfs // 6))}..{6 * low + 6} dBFS" for clip in clips}
+    speech = {f"speech={20 * (low := min(int(clip.speech_ratio * 5), 4))}..{20 * low + 20} %" for clip in clips}
+    others = {"all", "label=female", "label=male", "mode=sequential", "mode=simultaneous"}
+    assert set(metrics) == others | speakers | loudness | speech
     assert metrics["all"]["clips"] == len(clips) == 48
     for values in metrics.values():
         matrix = np.array(values["confusion_matrix"])
@@ -168,7 +173,8 @@ def test_the_accuracy_on_every_slice_is_that_of_the_served_model(demo, test_clip
             by_slice.setdefault(name, []).append(right[id])
 
     reported = {name: (values["clips"], values["accuracy"]) for name, values in demo.first.result["metrics"].items()}
-    assert reported == {name: (len(values), pytest.approx(np.mean(values))) for name, values in by_slice.items()}
+    for name, values in by_slice.items():
+        assert reported[name] == (len(values), pytest.approx(np.mean(values)))
 
 
 def test_the_auc_is_the_share_of_pairs_that_the_served_model_orders_rightly(demo, test_clips, predictions):
@@ -179,7 +185,7 @@ def test_the_auc_is_the_share_of_pairs_that_the_served_model_orders_rightly(demo
         )
         difference = of_class[:, np.newaxis] - of_other[np.newaxis, :]
         share = np.mean((difference > 0) + 0.5 * (difference == 0))
-        assert demo.first.result["metrics"]["all"]["auc"][name] == pytest.approx(share, abs=0.01)
+        assert demo.first.result["metrics"]["all"]["auc"][name] == pytest.approx(share, abs=1e-6)
 
 
 def test_no_test_speaker_is_heard_in_training(demo, test_clips):
@@ -219,7 +225,8 @@ def test_a_model_that_is_not_good_enough_is_refused_with_metric_and_slice(demo):
     assert (demo.refused.status, result["verdict"]) == (0, "refused")
     accuracy = result["metrics"]["all"]["accuracy"]
     assert f"accuracy on all is {accuracy:.4f}, below 1" in result["reason"]
-    worst = min(result["metrics"], key=lambda name: result["metrics"][name]["accuracy"])
+    deciding = [name for name, values in result["metrics"].items() if values["clips"] >= 10]
+    worst = min(deciding, key=lambda name: result["metrics"][name]["accuracy"])
     assert f"accuracy on {worst} is {result['metrics'][worst]['accuracy']:.4f}, below 1" in result["reason"]
     assert result["reason"].startswith("accuracy on all ")
     assert f"auc of female on all is {result['metrics']['all']['auc']['female']:.4f}, below 1" in result["reason"]
@@ -236,7 +243,7 @@ def test_an_equal_model_counts_as_no_worse_than_the_one_in_serving(demo):
 
 def test_only_what_the_gate_touches_is_computed_anew(demo):
     anew = {node["node"] for node in demo.refused.result["nodes"] if not node["cached"]}
-    assert anew == {"ServingBaseline", "Evaluator", "Pusher"}
+    assert anew == {"ServingBaseline", "Evaluator", "Gate", "Pusher"}
 
 
 def test_a_refused_model_leaves_the_serving_folder_as_it_was(demo):

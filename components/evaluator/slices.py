@@ -1,0 +1,56 @@
+"""The slices of the test split: one for each value of each of five features."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from beam_jobs.examples import LABEL, MODE, NUM_SPEAKERS
+from components.evaluator.predictions import Predictions
+
+LOUDNESS = "loudness"
+SPEECH = "speech"
+FEATURES = {LABEL: "label", MODE: "mode", NUM_SPEAKERS: "speakers", LOUDNESS: LOUDNESS, SPEECH: SPEECH}
+"""Short names of the features that are sliced by; the last two are made from `clip/rms_dbfs` and `clip/speech_ratio`."""
+ALL = "all"
+
+LOUDNESS_STEP_DB = 6
+SPEECH_STEP_PERCENT = 20
+
+
+def loudness(rms_dbfs: float) -> str:
+    """The bucket of a clip's loudness, such as `-30..-24 dBFS`; the upper end is not in it."""
+    low = LOUDNESS_STEP_DB * math.floor(rms_dbfs / LOUDNESS_STEP_DB)
+    return f"{low}..{low + LOUDNESS_STEP_DB} dBFS"
+
+
+def speech(ratio: float) -> str:
+    """The bucket of a clip's share of speech, such as `60..80 %`; the upper end is in the last bucket only."""
+    buckets = 100 // SPEECH_STEP_PERCENT
+    low = SPEECH_STEP_PERCENT * min(math.floor(ratio * buckets), buckets - 1)
+    return f"{low}..{low + SPEECH_STEP_PERCENT} %"
+
+
+def slices_of(predictions: Predictions, classes: Sequence[str]) -> dict[str, np.ndarray]:
+    """Which clips each slice holds: bool [clips] by the slice's name; `all` first, then by feature and value."""
+    columns = {
+        "label": [classes[label] for label in predictions.labels],
+        "mode": predictions.modes,
+        "speakers": [str(number) for number in predictions.num_speakers],
+        LOUDNESS: [loudness(float(value)) for value in predictions.rms_dbfs],
+        SPEECH: [speech(float(value)) for value in predictions.speech_ratio],
+    }
+    found = {ALL: np.ones(len(predictions.ids), bool)}
+    for feature, values in columns.items():
+        array = np.array(values, dtype=str)
+        in_order = classes if feature == "label" else sorted(set(values), key=lambda text: (_number(text), text))
+        for value in (value for value in in_order if value in values):
+            found[f"{feature}={value}"] = array == value
+    return found
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.split("..")[0])
+    except ValueError:
+        return 0.0

@@ -1,0 +1,204 @@
+"""The verdict: figures of both models by slice, thresholds, reasons in words."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from beam_jobs.errors import UserError
+from components.evaluator.config import Bounds, GateConfig
+from components.evaluator.figures import Key, confusion_matrix
+from components.evaluator.predictions import Predictions
+from components.evaluator.slices import ALL, slices_of
+from components.gate.intervals import SpeakerDraws, figure, sample
+from components.gate.result import Check, Compared, Figure, GateResult, Slice
+
+Figures = Mapping[str, Mapping[Key, float | None]]
+"""Figures of a model by slice, as `components.evaluator.results.figures_by_slice` reads them."""
+
+ROUNDING = 1e-6
+"""An equal model passes a threshold of 0 on its loss: sums of the same numbers in another order differ in the last digits."""
+SUM_TOLERANCE = 1e-3
+LOWER_IS_BETTER = "ece"
+
+
+def decide(
+    config: GateConfig,
+    classes: Sequence[str],
+    predictions: Predictions,
+    candidate: Figures,
+    baseline: Figures | None,
+    baseline_version: str | None,
+    serving_failures: Sequence[str] = (),
+) -> GateResult:
+    """Holds the candidate against every threshold.
+
+    Args:
+        config: the thresholds.
+        classes: names by label.
+        predictions: of both models.
+        candidate: figures by slice.
+        baseline: those of the model in serving, None where there is none.
+        baseline_version: its version.
+        serving_failures: why the exported model must not be served, in words.
+
+    Raises:
+        UserError: the test split is empty, or the model in serving does not give probabilities to compare with.
+    """
+    if not predictions.ids:
+        raise UserError("the test split holds no clips; set clips.num_clips.test to at least 1")
+    if predictions.baseline is not None and (broken := broken_scores(predictions.baseline)):
+        raise UserError(
+            f"the model in serving, version {baseline_version}, cannot be compared with: {broken}; "
+            "remove it from the serving folder, or restore the model"
+        )
+    slices = compare(config, classes, predictions, candidate, baseline)
+    checks = [check for item in slices for check in _checks(config, item)]
+    failed = [check for check in checks if check.decides and not check.ok]
+    reasons = [
+        *serving_failures,
+        *_structural(classes, predictions),
+        *(_reason(check, config) for check in sorted(failed, key=lambda check: check.slice != ALL)),
+    ]
+    return GateResult(
+        blessed=not reasons,
+        reasons=reasons,
+        classes=list(classes),
+        baseline_version=baseline_version,
+        confidence=config.confidence,
+        bootstrap_samples=config.bootstrap_samples,
+        decided_on=config.decide_on,
+        slices=slices,
+        checks=checks,
+    )
+
+
+def broken_scores(probabilities: np.ndarray) -> str | None:
+    """What makes float [clips, classes] no probabilities, in words; None where nothing does."""
+    clips = len(probabilities)
+    finite = np.isfinite(probabilities).all(axis=1)
+    if not finite.all():
+        return f"{clips - finite.sum()} of {clips} test clips get a score that is no number"
+    outside = ((probabilities < -SUM_TOLERANCE) | (probabilities > 1 + SUM_TOLERANCE)).any(axis=1)
+    wrong = outside | (np.abs(probabilities.sum(axis=1) - 1) > SUM_TOLERANCE)
+    if wrong.any():
+        return f"{wrong.sum()} of {clips} test clips get scores that are no probabilities (0 to 1, sum 1)"
+    return None
+
+
+def _structural(classes: Sequence[str], predictions: Predictions) -> list[str]:
+    # What no threshold may let through, however low.
+    reasons = []
+    if predictions.candidate_classes != list(classes):
+        named = predictions.candidate_classes
+        found = f"gives its classes as {', '.join(named)}" if named else "does not name its classes in one order"
+        reasons.append(f"the model's signature {found} and not as {', '.join(classes)}")
+    if broken := broken_scores(predictions.candidate):
+        reasons.append(broken)
+    elif len(predictions.ids) > 1 and np.ptp(predictions.candidate, axis=0).max() <= ROUNDING:
+        reasons.append("every test clip gets the same scores")
+    reasons += [
+        f"no clip of the test split is labelled {name}"
+        for number, name in enumerate(classes)
+        if not (predictions.labels == number).any()
+    ]
+    return reasons
+
+
+def compare(
+    config: GateConfig, classes: Sequence[str], predictions: Predictions, candidate: Figures, baseline: Figures | None
+) -> list[Slice]:
+    """Every slice with the figures of both models, their differences, and the intervals of all."""
+    draws = SpeakerDraws(predictions.speaker_ids, config.bootstrap_samples)
+    keys: list[Key] = [("accuracy", None), ("ece", None)]
+    keys += [(metric, number) for metric in ("auc", "recall") for number in range(len(classes))]
+    found = []
+    for name, inside in slices_of(predictions, classes).items():
+        labels = predictions.labels
+        of_candidate = sample(draws, labels, predictions.candidate, inside)
+        of_baseline = None
+        if predictions.baseline is not None and baseline is not None:
+            of_baseline = sample(draws, labels, predictions.baseline, inside)
+        metrics = []
+        for key in keys:
+            value = candidate[name][key]
+            compared = Compared(
+                metric=key[0],
+                class_name=None if key[1] is None else classes[key[1]],
+                candidate=figure(value, of_candidate, key, config.confidence),
+            )
+            if of_baseline and baseline is not None:
+                other = baseline[name][key]
+                change = None if value is None or other is None else value - other
+                compared.baseline = figure(other, of_baseline, key, config.confidence)
+                compared.difference = figure(change, of_candidate, key, config.confidence, minus=of_baseline)
+            metrics.append(compared)
+        feature, _, text = name.partition("=")
+        scores, others = predictions.candidate[inside], predictions.baseline
+        found.append(
+            Slice(
+                name=name,
+                feature=feature if text else None,
+                value=text or None,
+                clips=int(inside.sum()),
+                speakers=draws.speakers(inside),
+                metrics=metrics,
+                confusion_matrix=confusion_matrix(labels[inside], scores),
+                baseline_confusion_matrix=None if others is None else confusion_matrix(labels[inside], others[inside]),
+            )
+        )
+    return found
+
+
+def _checks(config: GateConfig, item: Slice) -> list[Check]:
+    overall = item.name == ALL
+    bounds: Bounds = config.overall if overall else config.slices
+    decides = overall or item.clips >= config.min_slice_clips
+    found = []
+    for compared in item.metrics:
+        metric, lower = compared.metric, compared.metric == LOWER_IS_BETTER
+        if item.feature == "label" and metric != "accuracy" and not lower:
+            continue  # there recall is accuracy, and AUC is not defined
+        value_bound = bounds.max_ece if lower else getattr(bounds, f"min_{metric}")
+        change_bound = bounds.max_ece_rise if lower else getattr(bounds, f"max_{metric}_loss")
+        if value_bound is not None:
+            found.append(_check("value", compared, compared.candidate, value_bound, item, decides, config))
+        if change_bound is not None and compared.difference is not None:
+            bound = change_bound if lower else -change_bound
+            found.append(_check("change", compared, compared.difference, bound, item, decides, config))
+    return found
+
+
+def _check(kind: str, compared: Compared, figure_: Figure, bound: float, item: Slice, decides: bool, config: GateConfig) -> Check:
+    lower = compared.metric == LOWER_IS_BETTER
+    value = figure_.value
+    pessimistic = figure_.high if lower else figure_.low
+    if config.decide_on == "lower_bound" and pessimistic is not None:
+        value = pessimistic
+    margin = None if value is None else bound - value if lower else value - bound
+    # Where a figure is not defined, a class or the scores are missing: on the whole `_structural` has the reason.
+    return Check.model_validate(
+        {
+            "kind": kind,
+            "metric": compared.metric,
+            "class_name": compared.class_name,
+            "slice": item.name,
+            "clips": item.clips,
+            "value": value,
+            "bound": bound,
+            "margin": margin,
+            "decides": decides and margin is not None,
+            "ok": margin is None or margin >= -ROUNDING,
+        }
+    )
+
+
+def _reason(check: Check, config: GateConfig) -> str:
+    """A failed check as a clause: `accuracy on label=female is 0.9412, below 0.95`."""
+    of_class = f" of {check.class_name}" if check.class_name else ""
+    lower = check.metric == LOWER_IS_BETTER
+    bound_name = f"the {'upper' if lower else 'lower'} bound of " if config.decide_on == "lower_bound" else ""
+    what = f"{bound_name}{check.metric}{of_class} on {check.slice}"
+    value, bound = check.value or 0.0, abs(check.bound)
+    if check.kind == "value":
+        return f"{what} is {value:.4f}, {'above' if lower else 'below'} {bound:g}"
+    return f"{what} is {abs(value):.4f} {'above' if lower else 'below'} the model now in serving, more than {bound:g} allowed"

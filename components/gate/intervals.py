@@ -1,0 +1,89 @@
+"""Confidence intervals by a bootstrap over speakers.
+
+The clips of one speaker are alike, so a bootstrap over clips would give intervals that are much too narrow. Here speakers are
+drawn, with replacement, and every clip's weight follows how often its speakers were drawn. docs/gate.md has the reasons.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.evaluator.figures import Key, weigher
+from components.gate.result import Figure
+
+MIN_SPEAKERS = 2
+MIN_DEFINED_SHARE = 0.5
+"""Share of the draws on which a metric must be defined for its interval to be given."""
+BATCH_WEIGHTS = 2**21
+"""Weights in memory at a time, 16 MB of them."""
+RANGES = {"value": (0.0, 1.0), "difference": (-1.0, 1.0)}
+
+
+class SpeakerDraws:
+    """Draws of the test split's speakers, the same for every slice, metric and model, so that differences are paired.
+
+    Args:
+        speaker_ids: speakers of each clip; one who is heard twice in a clip counts once.
+        samples: number of draws.
+        seed: of the draws.
+    """
+
+    def __init__(self, speaker_ids: Sequence[Sequence[str]], samples: int, seed: int = 0) -> None:
+        names = sorted({name for clip in speaker_ids for name in clip})
+        number_of = {name: number for number, name in enumerate(names)}
+        self._heard = np.zeros((len(names), len(speaker_ids)))
+        for clip, speakers in enumerate(speaker_ids):
+            self._heard[[number_of[name] for name in set(speakers)], clip] = 1
+        rng = np.random.default_rng(seed)
+        self._surplus = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples) - 1.0
+
+    def speakers(self, inside: np.ndarray) -> int:
+        """How many speakers the clips of a slice have."""
+        return int(self._heard[:, inside].any(axis=1).sum())
+
+    def weights(self, inside: np.ndarray) -> tuple[Iterator[np.ndarray], float]:
+        """Weights of a slice's clips, batches of float64 [samples, clips], and the factor by which they understate deviations.
+
+        A draw changes a clip's weight by the sum of (count - 1) over its speakers: then two clips vary together by the number
+        of speakers that they share. With many speakers such a weight could be negative, so the changes are divided by
+        the largest number of speakers in a clip, and the deviations of a metric are multiplied by it again (Rao and Wu,
+        1988). Where each clip has one speaker, this is the plain bootstrap over speakers.
+        """
+        heard = self._heard[:, inside]
+        factor = float(heard.sum(axis=0).max(initial=1))
+        size = max(1, BATCH_WEIGHTS // max(1, heard.shape[1]))
+        starts = range(0, len(self._surplus), size)
+        return (1 + self._surplus[start : start + size] @ heard / factor for start in starts), factor
+
+
+@dataclass(frozen=True, slots=True)
+class SliceSamples:
+    """Metrics of one model on one slice, float64 [samples] each, and the factor of `SpeakerDraws.weights`."""
+
+    values: dict[Key, np.ndarray]
+    factor: float
+    speakers: int
+
+
+def sample(draws: SpeakerDraws, labels: np.ndarray, probabilities: np.ndarray, inside: np.ndarray) -> SliceSamples:
+    """The metrics on every draw, of the clips where `inside` (bool [clips]) holds."""
+    weigh = weigher(labels[inside], probabilities[inside])
+    batches, factor = draws.weights(inside)
+    found = [weigh(weights) for weights in batches]
+    values = {key: np.concatenate([batch[key] for batch in found]) for key in found[0]}
+    return SliceSamples(values, factor, draws.speakers(inside))
+
+
+def figure(value: float | None, samples: SliceSamples, key: Key, confidence: float, minus: SliceSamples | None = None) -> Figure:
+    """An estimate with its interval: percentiles of the draws. `minus` is the model whose metric is subtracted."""
+    drawn = samples.values[key] - minus.values[key] if minus else samples.values[key]
+    drawn = drawn[np.isfinite(drawn)]
+    if value is None or samples.speakers < MIN_SPEAKERS or len(drawn) < MIN_DEFINED_SHARE * len(samples.values[key]):
+        return Figure(value=value)
+    tail = (1 - confidence) / 2
+    ends = value + samples.factor * (np.quantile(drawn, [tail, 1 - tail]) - value)
+    # ECE is an absolute value, whose draws lie above it: an interval must hold its estimate all the same.
+    least, most = RANGES["difference" if minus else "value"]
+    low, high = np.clip([min(ends[0], value), max(ends[1], value)], least, most)
+    return Figure(value=value, low=float(low), high=float(high))
