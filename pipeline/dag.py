@@ -31,13 +31,18 @@ SCHEMA = Path(__file__).parent / "schema" / "schema.pbtxt"
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """Where a run reads and writes. `baseline_version` is the version in serving, None where there is none."""
+    """Where a run reads and writes.
+
+    `baseline_version` is the version in serving, None where there is none. `lost_versions` are those that runs of the same inputs
+    pushed and that are gone.
+    """
 
     dataset_uri: str
     dataset_fingerprint: str
     pipeline_root: str
     serving_uri: str
     baseline_version: str | None
+    lost_versions: str = ""
 
 
 def create_pipeline(
@@ -110,6 +115,7 @@ def create_pipeline(
         at.dataset_fingerprint,
         config.digest(),
         approval,
+        at.lost_versions,
     )
     return Pipeline(
         pipeline_name=NAME,

@@ -16,6 +16,7 @@ from beam_jobs.errors import UserError
 from beam_jobs.files import write_whole
 from beam_jobs.generate_clips import generate_clips
 from components.pusher.provenance import code_revision
+from components.pusher.serving_folder import versions
 from pipeline.config import PipelineConfig
 from pipeline.result import CONFIG_FILE, NodeTime, RunResult, folders, read_results, write_result
 from pipeline.workdir import WorkDir
@@ -107,6 +108,7 @@ def _pipeline(
         pipeline_root=str(workdir.tfx),
         serving_uri=str(workdir.serving),
         baseline_version=_baseline_version(workdir, inputs_digest),
+        lost_versions=_lost_versions(workdir, inputs_digest),
     )
     nodes: list[NodeTime] = []
 
@@ -154,6 +156,17 @@ def _baseline_version(workdir: WorkDir, inputs_digest: str) -> str | None:
         if version and result.serving_version == version and result.verdict == "pushed" and result.decision is None:
             return result.baseline_version if result.inputs_digest == inputs_digest else version
     return version
+
+
+def _lost_versions(workdir: WorkDir, inputs_digest: str) -> str:
+    """The versions that runs of the same inputs pushed and that are no longer there, so that the model is pushed anew."""
+    there = {str(version) for version in versions(workdir.serving)}
+    pushed = {
+        result.serving_version
+        for result in read_results(workdir)
+        if result.inputs_digest == inputs_digest and result.verdict == "pushed"
+    }
+    return ",".join(sorted(version for version in pushed if version and version not in there))
 
 
 def _why_pushed(config: PipelineConfig, version: str | None, baseline: str | None) -> str:

@@ -19,6 +19,7 @@ class PusherSpec(ComponentSpec):
         "dataset_fingerprint": ExecutionParameter(type=str),
         "config_digest": ExecutionParameter(type=str),
         "approval": ExecutionParameter(type=str),
+        "lost_versions": ExecutionParameter(type=str),
     }
     INPUTS = {
         "model": ChannelParameter(type=standard_artifacts.Model),
@@ -42,6 +43,8 @@ class Pusher(base_component.BaseComponent):
         dataset_fingerprint: of the dataset that the model was trained on, for its provenance.
         config_digest: of the run's configuration, for its provenance.
         approval: who approved the model; None in a run.
+        lost_versions: versions that the same run pushed before and that were removed by hand. Nothing reads it: it keeps TFX's
+            cache from saying that they are in serving.
 
     Outputs:
         pushed_model: PushedModel with `pushed` (0 or 1), `waiting` (1 where it waits for approval), and of a pushed model
@@ -61,6 +64,7 @@ class Pusher(base_component.BaseComponent):
         dataset_fingerprint: str,
         config_digest: str,
         approval: Approval | None = None,
+        lost_versions: str = "",
     ) -> None:
         spec = PusherSpec(
             model=model,
@@ -72,6 +76,7 @@ class Pusher(base_component.BaseComponent):
             dataset_fingerprint=dataset_fingerprint,
             config_digest=config_digest,
             approval=approval.model_dump_json() if approval else "",
+            lost_versions=lost_versions,
             pushed_model=channel_utils.as_channel([standard_artifacts.PushedModel()]),
         )
         super().__init__(spec)
