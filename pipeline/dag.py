@@ -110,6 +110,7 @@ def create_pipeline(
         model,
         evaluator.outputs["blessing"],
         serving_check.outputs["blessing"],
+        baseline,
         at.serving_uri,
         config.push,
         at.dataset_fingerprint,

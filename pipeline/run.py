@@ -127,6 +127,8 @@ def _pipeline(
     if bool(failed) == bool(version or waiting):
         raise RuntimeError(f"the evaluation ({failed or 'blessed'}) and the push ({version}) disagree")
     reason = "; ".join(failed) or _why_pushed(config, version, locations.baseline_version)
+    if waiting:
+        reason = f"waits for approval ({pushed.custom_properties['waiting_for'].string_value}); {reason}"
     return RunResult(
         run_id=run_id,
         verdict="pushed" if version else "waiting" if waiting else "refused",
@@ -172,9 +174,9 @@ def _lost_versions(workdir: WorkDir, inputs_digest: str) -> str:
 def _why_pushed(config: PipelineConfig, version: str | None, baseline: str | None) -> str:
     gate = config.gate
     compared = f"no worse than version {baseline}" if baseline else "no model was in serving before"
-    pushed = f"version {version}" if version else "waits for approval"
+    model = f"version {version}" if version else "the candidate"
     return (
-        f"{pushed}: accuracy at least {gate.min_accuracy:g}, on every slice at least {gate.min_slice_accuracy:g}, "
+        f"{model}: accuracy at least {gate.min_accuracy:g}, on every slice at least {gate.min_slice_accuracy:g}, "
         f"AUC at least {gate.min_auc:g}; {compared}"
     )
 

@@ -25,6 +25,7 @@ class PusherSpec(ComponentSpec):
         "model": ChannelParameter(type=standard_artifacts.Model),
         "model_blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
         "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
+        "baseline_model": ChannelParameter(type=standard_artifacts.Model, optional=True),
     }
     OUTPUTS = {"pushed_model": ChannelParameter(type=standard_artifacts.PushedModel)}
 
@@ -38,6 +39,8 @@ class Pusher(base_component.BaseComponent):
         model: Model, the candidate.
         model_blessing: ModelBlessing of the gate.
         infra_blessing: InfraBlessing of the serving check; without it nothing pushes a model.
+        baseline_model: Model of ServingBaseline, which the candidate was compared with. Where another one came into serving
+            since, the candidate waits for approval.
         serving_uri: the folder that holds one folder a version.
         config: whether a blessed model is pushed at once or waits, and how many old versions are kept.
         dataset_fingerprint: of the dataset that the model was trained on, for its provenance.
@@ -47,7 +50,7 @@ class Pusher(base_component.BaseComponent):
             cache from saying that they are in serving.
 
     Outputs:
-        pushed_model: PushedModel with `pushed` (0 or 1), `waiting` (1 where it waits for approval), and of a pushed model
+        pushed_model: PushedModel with `pushed` (0 or 1), `waiting` (1 where it waits for approval, `waiting_for` says why), and of a pushed model
             `pushed_version`, `pushed_destination` and its provenance.
     """
 
@@ -59,6 +62,7 @@ class Pusher(base_component.BaseComponent):
         model: BaseChannel,
         model_blessing: BaseChannel,
         infra_blessing: BaseChannel,
+        baseline_model: BaseChannel | None,
         serving_uri: str,
         config: PushConfig,
         dataset_fingerprint: str,
@@ -70,6 +74,7 @@ class Pusher(base_component.BaseComponent):
             model=model,
             model_blessing=model_blessing,
             infra_blessing=infra_blessing,
+            baseline_model=baseline_model,
             serving_uri=serving_uri,
             mode=config.mode,
             keep=config.keep,

@@ -27,14 +27,22 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
 
     from components.pusher.executor import Executor
 
-    def run(blessed: bool = True, servable: bool = True, mode: str = "auto", approval: Approval | None = None) -> dict:
+    def run(
+        blessed: bool = True,
+        servable: bool = True,
+        mode: str = "auto",
+        approval: Approval | None = None,
+        baseline: str | None = None,
+    ) -> dict:
         candidate, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
         candidate.uri, pushed.uri = str(tmp_path / "model"), str(tmp_path / "pushed")
         blessing, check = standard_artifacts.ModelBlessing(), standard_artifacts.InfraBlessing()
         blessing.set_int_custom_property("blessed", int(blessed))
         check.set_int_custom_property("blessed", int(servable))
+        compared = standard_artifacts.Model()
+        compared.set_string_custom_property("serving_version", baseline or "")
         Executor(Executor.Context(pipeline_run_id="20261123-000000")).Do(
-            {"model": [candidate], "model_blessing": [blessing], "infra_blessing": [check]},
+            {"model": [candidate], "model_blessing": [blessing], "infra_blessing": [check], "baseline_model": [compared]},
             {"pushed_model": [pushed]},
             {
                 "serving_uri": str(tmp_path / "serving"),
@@ -83,8 +91,21 @@ def test_a_blessed_model_is_pushed_with_its_provenance_on_disk_and_in_the_metada
     ],
 )
 def test_what_may_not_be_pushed_is_not(pusher, tmp_path, told, waiting):
-    assert pusher(**told) == {"pushed": 0, "waiting": waiting}
+    expected = {"pushed": 0, "waiting": waiting, "waiting_for": "push.mode is review" if waiting else 0}
+    assert pusher(**told) == expected
     assert not (tmp_path / "serving").exists()
+
+
+def test_a_model_that_was_compared_with_another_than_the_one_in_serving_waits(pusher, tmp_path):
+    first = pusher()["pushed_version"]
+    second = pusher(baseline=first)["pushed_version"]
+
+    properties = pusher(baseline=first)  # as when `second` was put there while the candidate was trained
+
+    assert (properties["pushed"], properties["waiting"]) == (0, 1)
+    assert properties["waiting_for"] == f"version {second} is in serving since, and it was compared with {first}"
+    assert versions(tmp_path / "serving") == [int(first), int(second)]
+    assert pusher(baseline=first, approval=ada(override=True))["pushed"] == 1
 
 
 @pytest.mark.parametrize("blessed", [True, False])

@@ -292,7 +292,7 @@ def test_the_list_says_who_decided_and_what_is_in_serving(command, make_run, mod
     make_run("waiting", run_id="20261123-000002")
     forced = Decision(
         kind="approved",
-        by="Ada",
+        by="Ada [QA]",
         login="a@b",
         when="2026-11-23T00:00:00+00:00",
         run_id="20261123-000001",
@@ -305,10 +305,10 @@ def test_the_list_says_who_decided_and_what_is_in_serving(command, make_run, mod
 
     assert [(run.verdict, run.decided_by, run.override) for run in list_runs(workdir)] == [
         ("waiting", None, False),
-        ("pushed", "Ada", True),
+        ("pushed", "Ada [QA]", True),
         ("waiting", None, False),
     ]
-    assert re.search(r"20261123-000001 .* pushed +│ 9 +│ Ada \(override\) ", said)
+    assert re.search(r"20261123-000001 .* pushed +│ 9 +│ Ada \[QA\] \(override\) ", said)
     assert said.splitlines()[-1] == "in serving: no version"
 
 
