@@ -50,8 +50,8 @@ class Pusher(base_component.BaseComponent):
             cache from saying that they are in serving.
 
     Outputs:
-        pushed_model: PushedModel with `pushed` (0 or 1), `waiting` (1 where it waits for approval, `waiting_for` says why), and of a pushed model
-            `pushed_version`, `pushed_destination` and its provenance.
+        pushed_model: PushedModel with `pushed` (0 or 1), `waiting` (1 where it waits for approval; `waiting_for` says why), and
+            of a pushed model `pushed_version`, `pushed_destination` and its provenance.
     """
 
     SPEC_CLASS = PusherSpec

@@ -62,7 +62,7 @@ def _is_blessed(artifacts: list[Artifact]) -> bool:
 
 
 def _newcomer(serving: str, input_dict: dict[str, list[Artifact]]) -> str | None:
-    """What came into serving after the candidate was compared, so that nobody knows whether it is better; None where nothing did."""
+    """What came into serving since the candidate was compared, which may be better than it; None where nothing did."""
     baselines = input_dict.get("baseline_model")
     compared = artifact_utils.get_single_instance(baselines).get_string_custom_property("serving_version") if baselines else ""
     found = [str(version) for version in (versions_remote(serving) if "://" in serving else versions(Path(serving)))]
