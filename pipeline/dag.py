@@ -32,13 +32,18 @@ SCHEMA = Path(__file__).parent / "schema" / "schema.pbtxt"
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """Where a run reads and writes. `baseline_version` is that of ServingBaseline: empty where none is in serving."""
+    """Where a run reads and writes.
+
+    `baseline_version` is that of ServingBaseline: empty where none is in serving. `lost_versions` are those that runs of the same
+    inputs pushed and that are gone.
+    """
 
     dataset_uri: str
     dataset_fingerprint: str
     pipeline_root: str
     serving_uri: str
     baseline_version: str
+    lost_versions: str = ""
 
 
 def create_pipeline(
@@ -99,11 +104,13 @@ def create_pipeline(
         model,
         gate.outputs["blessing"],
         servable,
+        baseline,
         at.serving_uri,
         config.push,
         at.dataset_fingerprint,
         config.digest(),
         approval,
+        at.lost_versions,
     )
     return Pipeline(
         pipeline_name=NAME,

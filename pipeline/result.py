@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel
+from rich.markup import escape
 from rich.table import Table
 
 from beam_jobs.console import console
@@ -164,5 +165,5 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number < left else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))  # a name may hold what rich would take for markup
     console.print(table)

@@ -16,6 +16,7 @@ from beam_jobs.errors import UserError
 from beam_jobs.files import write_whole
 from beam_jobs.generate_clips import generate_clips
 from components.pusher.provenance import code_revision
+from components.pusher.serving_folder import versions
 from pipeline.config import PipelineConfig
 from pipeline.result import CONFIG_FILE, NodeTime, RunResult, folders, metrics_by_slice, read_results, write_result
 from pipeline.workdir import WorkDir
@@ -108,6 +109,7 @@ def _pipeline(
         pipeline_root=str(workdir.tfx),
         serving_uri=str(workdir.serving),
         baseline_version=baseline_version or "",
+        lost_versions=_lost_versions(workdir, inputs_digest),
     )
     nodes: list[NodeTime] = []
 
@@ -122,10 +124,13 @@ def _pipeline(
     waiting = bool(pushed.custom_properties["waiting"].int_value)
     if gate.blessed != bool(version or waiting):
         raise RuntimeError(f"the gate ({'blessed' if gate.blessed else gate.reasons}) and the push ({version}) disagree")
+    reason = "; ".join(gate.reasons) or _why_pushed(config, version, baseline_version)
+    if waiting:
+        reason = f"waits for approval ({pushed.custom_properties['waiting_for'].string_value}); {reason}"
     return RunResult(
         run_id=run_id,
         verdict="pushed" if version else "waiting" if waiting else "refused",
-        reason="; ".join(gate.reasons) or _why_pushed(config, version, baseline_version),
+        reason=reason,
         metrics=metrics_by_slice(gate),
         classes=gate.classes,
         serving_version=version or workdir.serving_version(),
@@ -152,10 +157,21 @@ def _baseline_version(workdir: WorkDir, version: str | None, inputs_digest: str)
     return version
 
 
+def _lost_versions(workdir: WorkDir, inputs_digest: str) -> str:
+    """The versions that runs of the same inputs pushed and that are no longer there, so that the model is pushed anew."""
+    there = {str(version) for version in versions(workdir.serving)}
+    pushed = {
+        result.serving_version
+        for result in read_results(workdir)
+        if result.inputs_digest == inputs_digest and result.verdict == "pushed"
+    }
+    return ",".join(sorted(version for version in pushed if version and version not in there))
+
+
 def _why_pushed(config: PipelineConfig, version: str | None, baseline: str | None) -> str:
     overall, slices = config.gate.overall, config.gate.slices
     compared = f"no worse than version {baseline}" if baseline else "no model was in serving before"
-    pushed = f"version {version}" if version else "waits for approval"
+    model = f"version {version}" if version else "the candidate"
     held = [
         f"{name} at least {bound:g}{where}"
         for name, bound, where in (
@@ -165,7 +181,7 @@ def _why_pushed(config: PipelineConfig, version: str | None, baseline: str | Non
         )
         if bound is not None
     ]
-    return f"{pushed}: {', '.join(held) or 'no least accuracy is asked for'}; {compared}"
+    return f"{model}: {', '.join(held) or 'no least accuracy is asked for'}; {compared}"
 
 
 def _line(name: str, seconds: float, note: str) -> None:

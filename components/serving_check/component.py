@@ -40,7 +40,8 @@ class ServingCheck(base_component.BaseComponent):
         config: memory and time that the process may take.
 
     Outputs:
-        blessing: InfraBlessing with `blessed`, `reasons` (a JSON list) and `serving_check.json` (`components.serving_check.result`).
+        blessing: InfraBlessing with `blessed`, `reasons` (a JSON list) and `serving_check.json`
+            (`components.serving_check.result`).
     """
 
     SPEC_CLASS = ServingCheckSpec

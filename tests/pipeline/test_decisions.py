@@ -18,6 +18,7 @@ from components.pusher.serving_folder import push, read_provenance, versions
 from pipeline import cli
 from pipeline.lineage import list_decisions, list_runs, record_decision
 from pipeline.result import Decision, RunResult, folders, read_result, write_result
+from pipeline.run import _lost_versions
 from pipeline.workdir import WorkDir
 
 RUN = "20261123-000000"
@@ -291,7 +292,7 @@ def test_the_list_says_who_decided_and_what_is_in_serving(command, make_run, mod
     make_run("waiting", run_id="20261123-000002")
     forced = Decision(
         kind="approved",
-        by="Ada",
+        by="Ada [QA]",
         login="a@b",
         when="2026-11-23T00:00:00+00:00",
         run_id="20261123-000001",
@@ -304,8 +305,16 @@ def test_the_list_says_who_decided_and_what_is_in_serving(command, make_run, mod
 
     assert [(run.verdict, run.decided_by, run.override) for run in list_runs(workdir)] == [
         ("waiting", None, False),
-        ("pushed", "Ada", True),
+        ("pushed", "Ada [QA]", True),
         ("waiting", None, False),
     ]
-    assert re.search(r"20261123-000001 .* pushed +│ 9 +│ Ada \(override\) ", said)
+    assert re.search(r"20261123-000001 .* pushed +│ 9 +│ Ada \[QA\] \(override\) ", said)
     assert said.splitlines()[-1] == "in serving: no version"
+
+
+def test_a_version_that_was_removed_by_hand_counts_as_lost(make_run, workdir):
+    make_run("pushed")  # as version 1795000000
+    assert _lost_versions(workdir, "") == "1795000000"
+    assert _lost_versions(workdir, "other inputs") == ""
+    (workdir.serving / "1795000000").mkdir(parents=True)
+    assert _lost_versions(workdir, "") == ""
