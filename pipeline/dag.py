@@ -93,6 +93,7 @@ def create_pipeline(
         custom_config=training,
     )
     model = trainer.outputs["model"]
+    # It waits for nothing: a model in serving that cannot be compared with stops the run before the training.
     serving_baseline = ServingBaseline(at.serving_uri, at.baseline_version, clips.classes)
     baseline = serving_baseline.outputs["model"]
     evaluator = Evaluator(examples, model, baseline, clips.classes)

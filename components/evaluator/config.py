@@ -56,7 +56,7 @@ class GateConfig(Strict):
     overall: OverallBounds = OverallBounds()
     slices: SliceBounds = SliceBounds()
     min_slice_clips: Annotated[int, Field(ge=1)] = 30
-    """A smaller slice is reported and does not decide."""
+    """A figure on a slice that rests on fewer clips is reported and does not decide."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     bootstrap_samples: Annotated[int, Field(ge=100, le=100_000)] = 1000
     decide_on: Literal["estimate", "lower_bound"] = "estimate"

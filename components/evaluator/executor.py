@@ -22,7 +22,7 @@ from components.evaluator.eval_config import BASELINE, CANDIDATE, CLASSES, PROBA
 from components.evaluator.predictions import write_predictions
 from components.evaluator.signatures import check_signature
 from components.evaluator.slices import LOUDNESS, SPEECH, loudness, speech
-from components.serving_baseline.executor import serving_version
+from components.serving_baseline.executor import baseline_path
 
 SPLIT = "test"
 RAW_PREDICTIONS = "raw_predictions"
@@ -44,7 +44,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         evaluate(
             [io_utils.all_files_pattern(uri) for uri in artifact_utils.get_split_uris(input_dict["examples"], SPLIT)],
             path_utils.serving_model_path(model.uri),
-            path_utils.serving_model_path(baseline.uri) if serving_version(baseline) else None,
+            baseline_path(baseline),
             json.loads(exec_properties["classes"]),
             artifact_utils.get_single_uri(output_dict["evaluation"]),
             self._make_beam_pipeline(),

@@ -1,6 +1,7 @@
 """The verdict: figures of both models by slice, thresholds, reasons in words."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def decide(
             "remove it from the serving folder, or restore the model"
         )
     slices = compare(config, classes, predictions, candidate, baseline)
-    checks = [check for item in slices for check in _checks(config, item)]
+    checks = [check for item in slices for check in _checks(config, classes, item)]
     failed = [check for check in checks if check.decides and not check.ok]
     reasons = [
         *serving_failures,
@@ -149,47 +150,47 @@ def compare(
     return found
 
 
-def _checks(config: GateConfig, item: Slice) -> list[Check]:
-    overall = item.name == ALL
-    bounds: Bounds = config.overall if overall else config.slices
-    decides = overall or item.clips >= config.min_slice_clips
+def _checks(config: GateConfig, classes: Sequence[str], item: Slice) -> list[Check]:
+    bounds: Bounds = config.overall if item.name == ALL else config.slices
+    with_label = dict(zip(classes, map(sum, item.confusion_matrix), strict=True))
     found = []
     for compared in item.metrics:
         metric, lower = compared.metric, compared.metric == LOWER_IS_BETTER
-        if item.feature == "label" and metric != "accuracy" and not lower:
+        if item.feature == "label" and metric in ("recall", "auc"):
             continue  # there recall is accuracy, and AUC is not defined
-        value_bound = bounds.max_ece if lower else getattr(bounds, f"min_{metric}")
-        change_bound = bounds.max_ece_rise if lower else getattr(bounds, f"max_{metric}_loss")
-        if value_bound is not None:
-            found.append(_check("value", compared, compared.candidate, value_bound, item, decides, config))
-        if change_bound is not None and compared.difference is not None:
-            bound = change_bound if lower else -change_bound
-            found.append(_check("change", compared, compared.difference, bound, item, decides, config))
+        clips = with_label[str(compared.class_name)] if metric == "recall" else item.clips
+        least = bounds.max_ece if lower else getattr(bounds, f"min_{metric}")
+        allowed = bounds.max_ece_rise if lower else getattr(bounds, f"max_{metric}_loss")
+        change = allowed if lower or allowed is None else -allowed
+        kinds: tuple[tuple[Literal["value", "change"], Figure | None, float | None], ...] = (
+            ("value", compared.candidate, least),
+            ("change", compared.difference, change),
+        )
+        for kind, figure_, bound in kinds:
+            if figure_ is None or bound is None:
+                continue
+            value = _judged(figure_, lower, config)
+            margin = None if value is None else bound - value if lower else value - bound
+            check = Check(
+                kind=kind,
+                metric=metric,
+                class_name=compared.class_name,
+                slice=item.name,
+                clips=clips,
+                value=value,
+                bound=bound,
+                margin=margin,
+                # Without a value a class or the scores are missing: on the whole `_structural` has the reason.
+                decides=margin is not None and (item.name == ALL or clips >= config.min_slice_clips),
+                ok=margin is None or margin >= -ROUNDING,
+            )
+            found.append(check)
     return found
 
 
-def _check(kind: str, compared: Compared, figure_: Figure, bound: float, item: Slice, decides: bool, config: GateConfig) -> Check:
-    lower = compared.metric == LOWER_IS_BETTER
-    value = figure_.value
+def _judged(figure_: Figure, lower: bool, config: GateConfig) -> float | None:
     pessimistic = figure_.high if lower else figure_.low
-    if config.decide_on == "lower_bound" and pessimistic is not None:
-        value = pessimistic
-    margin = None if value is None else bound - value if lower else value - bound
-    # Where a figure is not defined, a class or the scores are missing: on the whole `_structural` has the reason.
-    return Check.model_validate(
-        {
-            "kind": kind,
-            "metric": compared.metric,
-            "class_name": compared.class_name,
-            "slice": item.name,
-            "clips": item.clips,
-            "value": value,
-            "bound": bound,
-            "margin": margin,
-            "decides": decides and margin is not None,
-            "ok": margin is None or margin >= -ROUNDING,
-        }
-    )
+    return figure_.value if config.decide_on == "estimate" or pessimistic is None else pessimistic
 
 
 def _reason(check: Check, config: GateConfig) -> str:

@@ -51,8 +51,8 @@ def serving_failures(artifact: Artifact) -> list[str]:
     """Why an InfraBlessing refuses a model, in words; empty where it does not."""
     reasons: list[str] = json.loads(artifact.get_string_custom_property(REASONS_PROPERTY) or "[]")
     if not reasons and artifact.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) != constants.BLESSED_VALUE:
-        reasons = ["the serving check did not bless the model"]
-    return reasons
+        reasons = ["did not bless the model"]
+    return [f"serving check: {reason}" for reason in reasons]
 
 
 def _bless(blessing: Artifact, result: GateResult, model: Artifact, baseline: Artifact) -> None:

@@ -17,6 +17,7 @@ from components.evaluator.signatures import check_signature
 
 NEWEST = "newest"
 VERSION_PROPERTY = "serving_version"
+NO_MODEL_FILE = "NO_MODEL_IN_SERVING"
 LIKE_A_VERSION = re.compile(r"v?\d")
 REMEDY = "remove it from the serving folder, or restore the model"
 
@@ -36,12 +37,19 @@ class Executor(base_executor.BaseExecutor):
         if version == NEWEST:
             version = newest_version(serving_uri) or ""
         model = artifact_utils.get_single_instance(output_dict["model"])
-        fileio.makedirs(model.uri)
         model.set_string_custom_property(VERSION_PROPERTY, version)
-        if version:
-            source = f"{serving_uri}/{version}"
-            check_served_model(source, json.loads(exec_properties["classes"]))
-            io_utils.copy_dir(source, path_utils.serving_model_dir(model.uri))
+        if not version:
+            # An object store keeps no empty folder, and what is not there cannot be handed on.
+            io_utils.write_string_file(f"{model.uri}/{NO_MODEL_FILE}", "")
+            return
+        source = f"{serving_uri}/{version}"
+        check_served_model(source, json.loads(exec_properties["classes"]))
+        io_utils.copy_dir(source, path_utils.serving_model_dir(model.uri))
+
+
+def baseline_path(model: Artifact) -> str | None:
+    """The SavedModel's folder in a Model artifact of ServingBaseline, None where no model was in serving."""
+    return None if fileio.exists(f"{model.uri}/{NO_MODEL_FILE}") else str(path_utils.serving_model_path(model.uri))
 
 
 def serving_version(model: Artifact) -> str | None:

@@ -120,6 +120,12 @@ def test_a_slice_with_few_clips_is_reported_and_does_not_decide():
     ]
 
 
+def test_recall_on_a_slice_rests_on_the_clips_of_its_label():
+    checks = decided(config(slices={"min_accuracy": 0.5, "min_recall": 0.5}, min_slice_clips=40), LAST_WRONG).checks
+    on_sequential = {(check.metric, check.clips, check.decides) for check in checks if check.slice == "mode=sequential"}
+    assert on_sequential == {("accuracy", 70, True), ("recall", 35, False)}
+
+
 @pytest.mark.parametrize(
     ("right", "baseline", "allowed", "reasons"),
     [
@@ -266,8 +272,8 @@ def test_the_component_blesses_and_leaves_its_result_beside_the_blessing(bless, 
 @pytest.mark.parametrize(
     ("serving_check", "reasons"),
     [
-        ({"blessed": 0, "reasons": '["the signature wav does not answer"]'}, ["the signature wav does not answer"]),
-        ({"blessed": 0}, ["the serving check did not bless the model"]),
+        ({"blessed": 0, "reasons": '["the signature wav does not answer"]'}, ["serving check: the signature wav does not answer"]),
+        ({"blessed": 0}, ["serving check: did not bless the model"]),
     ],
 )
 def test_a_model_that_failed_its_serving_check_is_refused_with_the_reasons(bless, tmp_path, serving_check, reasons):

@@ -48,6 +48,20 @@ def test_without_a_model_in_serving_there_is_an_empty_baseline(run, tmp_path, se
     assert run(serving(_5="trained"), "") == (None, set())
 
 
+def test_the_evaluator_finds_the_baseline_and_its_absence(run, tmp_path, serving):
+    from tfx.types import standard_artifacts
+
+    from components.serving_baseline.executor import baseline_path
+
+    model = standard_artifacts.Model()
+    model.uri = str(tmp_path / "baseline")
+    run(serving(), "")
+    assert baseline_path(model) is None
+    shutil.rmtree(model.uri)
+    run(serving(_5="trained"), "5")
+    assert (Path(baseline_path(model)) / "saved_model.pb").exists()
+
+
 def test_the_newest_is_looked_up_by_number(run, serving):
     folder = serving(_9="no signature", _10="trained")
     (folder / ".coming-11").mkdir()

@@ -15,12 +15,12 @@ from pipeline.workdir import WorkDir
 NODES = [
     "ClipExampleGen",
     "ImportSchemaGen",
+    "ServingBaseline",
     "StatisticsGen",
     "ClipExampleValidator",
     "DataGate",
     "Transform",
     "Trainer",
-    "ServingBaseline",
     "Evaluator",
     "ServingCheck",
     "Gate",
