@@ -35,9 +35,7 @@ def approve(workdir: WorkDir, run_id: str, by: str, note: str = "", override: bo
         decision = _decision("approved", by, note, run_id, override)
         with _recorded(workdir, decision):
             decision.version = _pushed_before(workdir, run_id) or _push(workdir, result, decision)
-        done = result.model_copy(update={"verdict": "pushed", "serving_version": decision.version, "decision": decision})
-        write_result(workdir, done)
-        return done
+        return _decided(workdir, result, decision)
 
 
 def reject(workdir: WorkDir, run_id: str, by: str, note: str) -> RunResult:
@@ -53,9 +51,7 @@ def reject(workdir: WorkDir, run_id: str, by: str, note: str) -> RunResult:
         decision = _decision("rejected", by, note, run_id)
         with _recorded(workdir, decision):
             pass
-        done = result.model_copy(update={"verdict": "rejected", "decision": decision})
-        write_result(workdir, done)
-        return done
+        return _decided(workdir, result, decision)
 
 
 def rollback(workdir: WorkDir, version: int | None = None, by: str | None = None, note: str = "") -> Decision:
@@ -123,6 +119,14 @@ def _recorded(workdir: WorkDir, decision: Decision) -> Iterator[None]:
     record_decision(workdir, decision, "COMPLETE", execution)
 
 
+def _decided(workdir: WorkDir, result: RunResult, decision: Decision) -> RunResult:
+    approved = {"verdict": "pushed", "serving_version": decision.version}
+    update = {**(approved if decision.kind == "approved" else {"verdict": "rejected"}), "decision": decision}
+    done = result.model_copy(update=update)
+    write_result(workdir, done)
+    return done
+
+
 def _undecided(workdir: WorkDir, run_id: str) -> RunResult:
     from pipeline.lineage import list_decisions, require_run
 
@@ -132,6 +136,8 @@ def _undecided(workdir: WorkDir, run_id: str) -> RunResult:
     result = read_result(workdir, run_id)
     for decision in list_decisions(workdir):
         if decision.run_id == run_id and decision.kind != "rolled back":
+            if result.decision is None:  # cut off before `run.json` was written
+                _decided(workdir, result, decision)
             version = f" as version {decision.version}" if decision.version else ""
             why = f": {decision.note}" if decision.note else ""
             raise UserError(f"run {run_id} was {decision.kind} by {decision.by} on {decision.when[:10]}{version}{why}")

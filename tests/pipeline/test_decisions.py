@@ -211,6 +211,18 @@ def test_an_approval_that_was_cut_off_after_the_push_is_completed_without_a_seco
     assert (result.verdict, result.serving_version, result.decision) == ("pushed", version, decision)
 
 
+def test_a_decision_that_was_cut_off_before_the_run_s_file_was_written_is_written_there(command, make_run, workdir):
+    make_run("waiting")
+    made = Decision(kind="approved", by="Ada", login="a@b", when="2026-11-23T00:00:00+00:00", run_id=RUN, version="9")
+    record_decision(workdir, made, "COMPLETE")
+
+    status, said = command("approve", RUN, "--by", "Eve")
+
+    assert (status, said.splitlines()[-1]) == (2, f"error: run {RUN} was approved by Ada on 2026-11-23 as version 9")
+    result = read_result(workdir, RUN)
+    assert (result.verdict, result.serving_version, result.decision) == ("pushed", "9", made)
+
+
 # Reject.
 
 
