@@ -30,6 +30,7 @@ CorpusRoot = Annotated[str, typer.Argument(help="Corpus folder: LibriSpeech, Com
 Config = Annotated[Path, typer.Option(help="YAML file, such as pipeline/configs/demo.yaml.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key of the YAML file.")]
 WorkFolder = Annotated[Path, typer.Option("--workdir", help="Folder for everything that runs make.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, as `audio-gender runs` lists it.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result to this file too, for scripts.")]
 
 
@@ -242,19 +243,83 @@ def runs(workdir: WorkFolder = Path("work"), json_file: JsonFile = None) -> None
         _write(json_file, json.dumps(rows, indent=1))
     print_table(
         f"Runs in {folder.root}",
-        ("run", "started", "verdict", "version", "accuracy"),
+        ("run", "started", "verdict", "version", "decided by", "accuracy"),
         [
             (
-                item.run_id,
+                item.run_id or "-",
                 datetime.datetime.fromtimestamp(item.started_ms / 1000).strftime("%Y-%m-%d %H:%M"),
                 f"{item.verdict} ({item.note})" if item.note else item.verdict,
                 item.pushed_version or "-",
+                f"{item.decided_by or '-'}{' (override)' if item.override else ''}",
                 f"{accuracy[item.run_id]:.4f}" if accuracy.get(item.run_id) is not None else "-",
             )
             for item in found
         ],
-        left=3,
+        left=5,
     )
+    say(f"in serving: {_in_serving(str(folder.serving))}")
+
+
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")]
+Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why; kept in the metadata store.")]
+
+
+@app.command()
+def approve(
+    run_id: RunId,
+    by: By = "",
+    note: Note = "",
+    override: Annotated[bool, typer.Option("--override", help="Push against the gate; needs a --note.")] = False,
+    workdir: WorkFolder = Path("work"),
+) -> None:
+    """Push the model of a run that waits for approval."""
+    from pipeline.decisions import approve as approve_run
+    from pipeline.workdir import WorkDir
+
+    result = approve_run(WorkDir(workdir.absolute()), run_id, by, note, override)
+    against = ", against the gate" if override else ""
+    say(f"pushed: run {run_id} is in serving as version {result.serving_version}, approved by {by}{against}")
+    back = f"`.venv/bin/audio-gender rollback --workdir {workdir}`"
+    say(f"next: serve {result.folders['serving']} (docs/serving.md); the way back: {back}")
+
+
+@app.command()
+def reject(run_id: RunId, by: By = "", note: Note = "", workdir: WorkFolder = Path("work")) -> None:
+    """Record that the model of a run does not go into serving, and why."""
+    from pipeline.decisions import reject as reject_run
+    from pipeline.workdir import WorkDir
+
+    result = reject_run(WorkDir(workdir.absolute()), run_id, by, note)
+    say(f"rejected: run {run_id}, by {by}; in serving is still {_in_serving(result.folders['serving'])}")
+
+
+@app.command()
+def rollback(
+    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="Without it the one before.")] = None,
+    by: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides; else the user of this session.")] = None,
+    note: Note = "",
+    workdir: WorkFolder = Path("work"),
+) -> None:
+    """Put an earlier version back into serving, as a new version that is a copy of it."""
+    from pipeline.decisions import rollback as roll_back
+    from pipeline.workdir import WorkDir
+
+    folder = WorkDir(workdir.absolute())
+    decision = roll_back(folder, version, by, note)
+    say(f"rolled back to version {decision.rolled_back_to}, by {decision.by}; now in serving: {_in_serving(str(folder.serving))}")
+
+
+def _in_serving(serving: str) -> str:
+    from components.pusher.serving_folder import read_provenance, versions
+
+    found = versions(Path(serving))
+    if not found:
+        return "no version"
+    provenance = read_provenance(Path(serving), found[-1])
+    if provenance is None or not provenance.run_id:
+        return f"version {found[-1]}, of unknown origin"
+    copied = f", a copy of version {provenance.rolled_back_to}" if provenance.rolled_back_to else ""
+    return f"version {found[-1]}{copied}, of run {provenance.run_id}"
 
 
 @app.command()

@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 
 from beam_jobs.config import ClipsConfig, Share, Strict, override, read_yaml, validate
 from components.evaluator.config import GateConfig
+from components.pusher.config import PushConfig
+from components.serving_check.config import ServingCheckConfig
 from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.tuning import TuneConfig
 
@@ -56,6 +58,8 @@ class PipelineConfig(Strict):
     train: TrainConfig = TrainConfig()
     tune: TuneConfig | None = None
     gate: GateConfig = GateConfig()
+    serving_check: ServingCheckConfig = ServingCheckConfig()
+    push: PushConfig = PushConfig()
     beam: BeamConfig = BeamConfig()
 
     @model_validator(mode="after")

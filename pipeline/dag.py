@@ -8,10 +8,10 @@ from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
-from tfx.components import Pusher, StatisticsGen, Trainer, Transform, Tuner
+from tfx.components import StatisticsGen, Trainer, Transform, Tuner
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
+from tfx.proto import trainer_pb2, transform_pb2
 
 from beam_jobs.examples import METADATA
 from components.clip_example_gen.component import ClipExampleGen
@@ -19,8 +19,11 @@ from components.data_gate.component import DataGate
 from components.evaluator.component import Evaluator
 from components.example_validator.component import ClipExampleValidator
 from components.gate.component import Gate
+from components.pusher.component import Pusher
+from components.pusher.provenance import Approval, code_revision
 from components.review_report.component import ReviewReport
 from components.serving_baseline.component import ServingBaseline
+from components.serving_check.component import ServingCheck
 from pipeline.config import PipelineConfig
 
 NAME = "audio-gender"
@@ -35,7 +38,7 @@ class Locations:
     """Where a run reads and writes.
 
     `baseline_version` is that of ServingBaseline: empty where none is in serving. `baseline_config` is the configuration of the
-    run that made it, None where it is not known.
+    run that made it, None where it is not known. `lost_versions` are those that runs of the same inputs pushed and that are gone.
     """
 
     dataset_uri: str
@@ -44,12 +47,19 @@ class Locations:
     serving_uri: str
     baseline_version: str
     baseline_config: dict[str, Any] | None = None
+    lost_versions: str = ""
 
 
 def create_pipeline(
-    config: PipelineConfig, at: Locations, metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None
+    config: PipelineConfig,
+    at: Locations,
+    metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None,
+    approval: Approval | None = None,
 ) -> Pipeline:
-    """The TFX pipeline: dataset folder in, pushed or refused model out."""
+    """The TFX pipeline: dataset folder in; pushed, waiting or refused model out.
+
+    `approval` is given where a person approved the model of an earlier run, and only its Pusher is run.
+    """
     clips = config.clips
     training = {**_training(config), "checkpoints": checkpoint_folder(config, at)}
     example_gen = ClipExampleGen(at.dataset_uri, at.dataset_fingerprint, config.data.min_class_share)
@@ -99,27 +109,36 @@ def create_pipeline(
     serving_baseline = ServingBaseline(at.serving_uri, at.baseline_version, clips.classes)
     baseline = serving_baseline.outputs["model"]
     evaluator = Evaluator(examples, model, baseline, clips.classes)
-    gate = Gate(evaluator.outputs["evaluation"], model, baseline, config.gate, clips.classes)
+    evaluation = evaluator.outputs["evaluation"]
+    serving_check = ServingCheck(model, examples, evaluation, clips.classes, config.serving_check)
+    servable = serving_check.outputs["blessing"]
+    gate = Gate(evaluation, model, baseline, config.gate, clips.classes, servable)
     report = ReviewReport(
-        evaluator.outputs["evaluation"],
+        evaluation,
         gate.outputs["blessing"],
         examples,
         trainer.outputs["model_run"],
         at.dataset_uri,
         config.model_dump(mode="json"),
         at.baseline_config,
+        {"code revision": code_revision()},
     )
     pusher = Pusher(
-        model=model,
-        model_blessing=gate.outputs["blessing"],
-        push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=at.serving_uri)
-        ),
+        model,
+        gate.outputs["blessing"],
+        servable,
+        baseline,
+        at.serving_uri,
+        config.push,
+        at.dataset_fingerprint,
+        config.digest(),
+        approval,
+        at.lost_versions,
     )
     return Pipeline(
         pipeline_name=NAME,
         pipeline_root=at.pipeline_root,
-        components=[*nodes, serving_baseline, evaluator, gate, report, pusher],
+        components=[*nodes, serving_baseline, evaluator, serving_check, gate, report, pusher],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=list(config.beam.pipeline),

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel
+from rich.markup import escape
 from rich.table import Table
 
 from beam_jobs.console import console
@@ -16,6 +17,8 @@ from pipeline.workdir import WorkDir
 RESULT_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
 REPORT_FILE = "report.html"
+APPROVAL_RUN = "-approved-"
+"""In the name of the partial run that pushes an approved model: `<run>-approved-<time>`."""
 
 
 class NodeTime(BaseModel):
@@ -26,15 +29,36 @@ class NodeTime(BaseModel):
     cached: bool
 
 
+Kind = Literal["approved", "rejected", "rolled back"]
+
+
+class Decision(BaseModel):
+    """What a person decided about a model: MLMD has it as an execution of type `Decision`, with these as its properties.
+
+    `run_id` is the run that trained the model. `version` is the version that the decision put into serving, if it did.
+    """
+
+    kind: Kind
+    by: str
+    login: str
+    when: str
+    note: str = ""
+    run_id: str = ""
+    override: bool = False
+    version: str | None = None
+    rolled_back_to: str | None = None
+    code_revision: str = ""
+
+
 class RunResult(BaseModel):
     """What a run came to.
 
-    `metrics` are the candidate's by slice, as `metrics_by_slice` gives them; `tuned` are the settings that the Tuner chose,
-    None where none ran.
+    `waiting` is a blessed model that a person has to approve or reject. `metrics` are the candidate's by slice, as
+    `metrics_by_slice` gives them; `tuned` are the settings that the Tuner chose, None where none ran.
     """
 
     run_id: str
-    verdict: Literal["pushed", "refused"]
+    verdict: Literal["pushed", "refused", "waiting", "rejected"]
     reason: str
     metrics: dict[str, dict[str, Any]]
     classes: list[str]
@@ -45,6 +69,9 @@ class RunResult(BaseModel):
     folders: dict[str, str]
     nodes: list[NodeTime]
     seconds: float
+    dataset_fingerprint: str = ""
+    code_revision: str = ""
+    decision: Decision | None = None
 
 
 def metrics_by_slice(gate: GateResult) -> dict[str, dict[str, Any]]:
@@ -90,6 +117,11 @@ def read_results(workdir: WorkDir) -> list[RunResult]:
     return [RunResult.model_validate(json.loads(path.read_text())) for path in paths]
 
 
+def read_result(workdir: WorkDir, run_id: str) -> RunResult:
+    """Result of a finished run."""
+    return RunResult.model_validate_json((workdir.reports / run_id / RESULT_FILE).read_text())
+
+
 def run_of_version(results: Iterable[RunResult], version: str | None) -> RunResult | None:
     """The run that pushed a version, the newest one where several did; None where none of them did."""
     made = [result for result in results if version and result.verdict == "pushed" and result.serving_version == version]
@@ -123,7 +155,7 @@ def show(result: RunResult) -> None:
     console.print(table)
     if result.tuned:
         console.print(f"tuned: {in_words(result.tuned)}", markup=False)
-    color = "green" if result.verdict == "pushed" else "red"
+    color = {"pushed": "green", "waiting": "yellow"}.get(result.verdict, "red")
     console.print(f"[bold {color}]{result.verdict}[/]")
     for line in result.reason.split("; "):
         console.print(f"  {line}", markup=False)
@@ -141,6 +173,9 @@ def _next(result: RunResult) -> str:
     runs = f"audio-gender runs --workdir {result.folders['workdir']}"
     if result.verdict == "pushed":
         return f"serve {result.folders['serving']} (docs/serving.md), or list all runs with `.venv/bin/{runs}`"
+    if result.verdict == "waiting":
+        decide = f"{result.run_id} --workdir {result.folders['workdir']} --by NAME --note TEXT"
+        return f"`.venv/bin/audio-gender approve {decide}`, or reject instead of approve"
     return f"train on more or longer clips (--set clips.num_clips.train=…, --set train.epochs=…); all runs: `.venv/bin/{runs}`"
 
 
@@ -150,5 +185,5 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number < left else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))  # a name may hold what rich would take for markup
     console.print(table)

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ml_metadata.errors import NotFoundError
@@ -102,25 +101,19 @@ def inputs_of(workdir: WorkDir, results: dict[str, RunResult], result: RunResult
     )
 
 
-def _decision(result: RunResult) -> dict[str, Any]:
-    """What a person decided about the run, empty where nobody has."""
-    return result.model_dump().get("decision") or {}
-
-
 def _override(result: RunResult) -> str:
     """The sentence that a page must show for ever about a model that was pushed against the gate."""
-    decision = _decision(result)
-    if not decision.get("override"):
+    decision = result.decision
+    if decision is None or not decision.override:
         return ""
-    return f"{decision['by']} pushed this model against the gate on {decision['when']}: {decision['note']}"
+    return f"{decision.by} pushed this model against the gate on {decision.when}: {decision.note}"
 
 
 def _decision_facts(result: RunResult) -> dict[str, str]:
-    decision = _decision(result)
-    found = {name.replace("_", " "): str(value) for name in ("code_revision",) if (value := result.model_dump().get(name))}
-    if decision:
-        note = f": {decision['note']}" if decision.get("note") else ""
-        found["decision"] = f"{decision['kind']} by {decision['by']} ({decision['login']}) on {decision['when']}{note}"
+    found = {"code revision": result.code_revision} if result.code_revision else {}
+    if decision := result.decision:
+        note = f": {decision.note}" if decision.note else ""
+        found["decision"] = f"{decision.kind} by {decision.by} ({decision.login}) on {decision.when}{note}"
     return found
 
 

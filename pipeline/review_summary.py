@@ -30,7 +30,7 @@ def show(inputs: ReportInputs, path: Path, state: str) -> None:
         say(f"  … and {len(failing) - MAX_FAILURES} more (all are in the report)")
     say(f"report: {path}")
     run_id = inputs.facts["run"]
-    if state in ("pushed", "refused"):
+    if state != "waiting":
         say(f"next: open {path} in a browser")
     else:
         say(f"next: open {path}, then `.venv/bin/audio-gender approve {run_id} --by NAME --note TEXT`, or reject")

@@ -17,6 +17,8 @@ from beam_jobs.dataset import INFO_FILE, fingerprint
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_whole
 from beam_jobs.generate_clips import generate_clips
+from components.pusher.provenance import code_revision
+from components.pusher.serving_folder import versions
 from components.trainer.tuning import read_best
 from pipeline.config import PipelineConfig
 from pipeline.result import (
@@ -131,6 +133,7 @@ def _pipeline(
         serving_uri=str(workdir.serving),
         baseline_version=baseline_version or "",
         baseline_config=_config_of(workdir, baseline_version),
+        lost_versions=_lost_versions(workdir, inputs_digest),
     )
     checkpoints = checkpoint_folder(config, locations)
     if not resume:
@@ -149,12 +152,16 @@ def _pipeline(
     pushed = artifact_of_run(workdir, run_id, "PushedModel")
     tuned = read_best(artifact_of_run(workdir, run_id, "HyperParameters").uri) if config.tune is not None else None
     version = pushed.custom_properties["pushed_version"].string_value or None
-    if gate.blessed != bool(version):
+    waiting = bool(pushed.custom_properties["waiting"].int_value)
+    if gate.blessed != bool(version or waiting):
         raise RuntimeError(f"the gate ({'blessed' if gate.blessed else gate.reasons}) and the push ({version}) disagree")
+    reason = "; ".join(gate.reasons) or _why_pushed(config, version, baseline_version)
+    if waiting:
+        reason = f"waits for approval ({pushed.custom_properties['waiting_for'].string_value}); {reason}"
     return RunResult(
         run_id=run_id,
-        verdict="pushed" if version else "refused",
-        reason="; ".join(gate.reasons) or _why_pushed(config, version, baseline_version),
+        verdict="pushed" if version else "waiting" if waiting else "refused",
+        reason=reason,
         metrics=metrics_by_slice(gate),
         classes=gate.classes,
         tuned=tuned,
@@ -164,6 +171,8 @@ def _pipeline(
         folders=folders(workdir, run_id, index.root, dataset),
         nodes=nodes,
         seconds=round(time.monotonic() - started, 1),
+        dataset_fingerprint=dataset_fingerprint,
+        code_revision=code_revision(),
     )
 
 
@@ -174,7 +183,8 @@ def _baseline_version(workdir: WorkDir, version: str | None, inputs_digest: str)
     compared with what its first time was compared with, so that it comes from the cache and pushes nothing anew.
     """
     for result in reversed(read_results(workdir)):
-        if version and result.serving_version == version and result.verdict == "pushed":
+        # After a person's decision a repetition is a new question, so it is compared with what they put into serving.
+        if version and result.serving_version == version and result.verdict == "pushed" and result.decision is None:
             return result.baseline_version if result.inputs_digest == inputs_digest else version
     return version
 
@@ -184,9 +194,21 @@ def _config_of(workdir: WorkDir, version: str | None) -> dict[str, Any] | None:
     return read_config(workdir, made_by.run_id) if made_by else None
 
 
+def _lost_versions(workdir: WorkDir, inputs_digest: str) -> str:
+    """The versions that runs of the same inputs pushed and that are no longer there, so that the model is pushed anew."""
+    there = {str(version) for version in versions(workdir.serving)}
+    pushed = {
+        result.serving_version
+        for result in read_results(workdir)
+        if result.inputs_digest == inputs_digest and result.verdict == "pushed"
+    }
+    return ",".join(sorted(version for version in pushed if version and version not in there))
+
+
 def _why_pushed(config: PipelineConfig, version: str | None, baseline: str | None) -> str:
     overall, slices = config.gate.overall, config.gate.slices
     compared = f"no worse than version {baseline}" if baseline else "no model was in serving before"
+    model = f"version {version}" if version else "the candidate"
     held = [
         f"{name} at least {bound:g}{where}"
         for name, bound, where in (
@@ -196,7 +218,7 @@ def _why_pushed(config: PipelineConfig, version: str | None, baseline: str | Non
         )
         if bound is not None
     ]
-    return f"version {version}: {', '.join(held) or 'no least accuracy is asked for'}; {compared}"
+    return f"{model}: {', '.join(held) or 'no least accuracy is asked for'}; {compared}"
 
 
 def _line(name: str, seconds: float, note: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ml_metadata.proto import metadata_store_pb2
 
 from beam_jobs.errors import UserError
+from components.pusher.serving_folder import versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,8 @@ class WorkDir:
 
     def serving_version(self) -> str | None:
         """The newest version in the serving folder, None where there is none."""
-        if not self.serving.is_dir():
-            return None
-        versions = [path.name for path in self.serving.iterdir() if path.is_dir() and path.name.isdigit()]
-        return max(versions, key=int, default=None)
+        found = versions(self.serving)
+        return str(found[-1]) if found else None
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -79,6 +79,13 @@ def make_corpus(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(scope="session")
+def small_demo() -> list[str | Path]:
+    """Options of `audio-gender run` for the demo, made small."""
+    options = [argument for setting in SMALL for argument in ("--set", setting)]
+    return ["--config", ROOT / "pipeline/configs/demo.yaml", *options]
+
+
 @dataclass(frozen=True)
 class DemoRun:
     """A finished call of `audio-gender run`: what the terminal showed, the result's JSON, and serving's files after it."""

@@ -22,6 +22,7 @@ NODES = [
     "Transform",
     "Trainer",
     "Evaluator",
+    "ServingCheck",
     "Gate",
     "ReviewReport",
     "Pusher",
@@ -160,7 +161,7 @@ def test_the_lineage_leads_from_the_pushed_model_to_the_dataset(demo):
 def test_the_serving_folder_holds_exactly_that_version(demo):
     version = demo.first.result["serving_version"]
 
-    assert {name.split("/")[0] for name in demo.first.serving} == {version}
+    assert {name.split("/")[0] for name in demo.first.serving} == {version, ".lock", ".highest_version"}
     assert f"{version}/saved_model.pb" in demo.first.serving
 
 
@@ -244,7 +245,7 @@ def test_an_equal_model_counts_as_no_worse_than_the_one_in_serving(demo):
 
 def test_only_what_the_gate_touches_is_computed_anew(demo):
     anew = {node["node"] for node in demo.refused.result["nodes"] if not node["cached"]}
-    assert anew == {"ServingBaseline", "Evaluator", "Gate", "ReviewReport", "Pusher"}
+    assert anew == {"ServingBaseline", "Evaluator", "ServingCheck", "Gate", "ReviewReport", "Pusher"}
 
 
 def test_a_refused_model_leaves_the_serving_folder_as_it_was(demo):

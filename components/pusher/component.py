@@ -1,0 +1,87 @@
+"""Pusher: puts a model into serving that the gate blessed, or that a person approved."""
+
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import BaseChannel, ComponentSpec, channel_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+from components.pusher.config import PushConfig
+from components.pusher.executor import Executor
+from components.pusher.provenance import Approval
+
+
+class PusherSpec(ComponentSpec):
+    """What goes in and out."""
+
+    PARAMETERS = {
+        "serving_uri": ExecutionParameter(type=str),
+        "mode": ExecutionParameter(type=str),
+        "keep": ExecutionParameter(type=int),
+        "dataset_fingerprint": ExecutionParameter(type=str),
+        "config_digest": ExecutionParameter(type=str),
+        "approval": ExecutionParameter(type=str),
+        "lost_versions": ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "model": ChannelParameter(type=standard_artifacts.Model),
+        "model_blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
+        "baseline_model": ChannelParameter(type=standard_artifacts.Model, optional=True),
+    }
+    OUTPUTS = {"pushed_model": ChannelParameter(type=standard_artifacts.PushedModel)}
+
+
+class Pusher(base_component.BaseComponent):
+    """Copies a model into the serving folder, whole or not at all, with its provenance.
+
+    TFX's own lets a model server see a version that is half copied, and counts in seconds.
+
+    Args:
+        model: Model, the candidate.
+        model_blessing: ModelBlessing of the gate.
+        infra_blessing: InfraBlessing of the serving check; without it nothing pushes a model.
+        baseline_model: Model of ServingBaseline, which the candidate was compared with. Where another one came into serving
+            since, the candidate waits for approval.
+        serving_uri: the folder that holds one folder a version.
+        config: whether a blessed model is pushed at once or waits, and how many old versions are kept.
+        dataset_fingerprint: of the dataset that the model was trained on, for its provenance.
+        config_digest: of the run's configuration, for its provenance.
+        approval: who approved the model; None in a run.
+        lost_versions: versions that the same run pushed before and that were removed by hand. Nothing reads it: it keeps TFX's
+            cache from saying that they are in serving.
+
+    Outputs:
+        pushed_model: PushedModel with `pushed` (0 or 1), `waiting` (1 where it waits for approval; `waiting_for` says why), and
+            of a pushed model `pushed_version`, `pushed_destination` and its provenance.
+    """
+
+    SPEC_CLASS = PusherSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: BaseChannel,
+        model_blessing: BaseChannel,
+        infra_blessing: BaseChannel,
+        baseline_model: BaseChannel | None,
+        serving_uri: str,
+        config: PushConfig,
+        dataset_fingerprint: str,
+        config_digest: str,
+        approval: Approval | None = None,
+        lost_versions: str = "",
+    ) -> None:
+        spec = PusherSpec(
+            model=model,
+            model_blessing=model_blessing,
+            infra_blessing=infra_blessing,
+            baseline_model=baseline_model,
+            serving_uri=serving_uri,
+            mode=config.mode,
+            keep=config.keep,
+            dataset_fingerprint=dataset_fingerprint,
+            config_digest=config_digest,
+            approval=approval.model_dump_json() if approval else "",
+            lost_versions=lost_versions,
+            pushed_model=channel_utils.as_channel([standard_artifacts.PushedModel()]),
+        )
+        super().__init__(spec)

@@ -1,0 +1,86 @@
+"""The work of Pusher: may it be pushed, push it, say so in the metadata store."""
+
+from pathlib import Path
+from typing import Any
+
+from tfx.dsl.components.base import base_executor
+from tfx.dsl.io import fileio
+from tfx.types import Artifact, artifact_utils
+from tfx.utils import path_utils
+
+from beam_jobs.errors import UserError
+from components.pusher.provenance import Approval, Provenance, code_revision, login
+from components.pusher.remote_folder import push_remote, versions_remote
+from components.pusher.serving_folder import push, versions
+
+GATE = "gate"
+"""Who decides where no person does."""
+
+
+class Executor(base_executor.BaseExecutor):
+    """Executor of Pusher."""
+
+    def Do(  # noqa: N802 (TFX's name)
+        self, input_dict: dict[str, list[Artifact]], output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]
+    ) -> None:
+        """Pushes the model where it may be pushed.
+
+        Raises:
+            UserError: it was approved and may not be, or the serving folder cannot be written.
+        """
+        blessed, servable = (_is_blessed(input_dict[name]) for name in ("model_blessing", "infra_blessing"))
+        pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
+        fileio.makedirs(pushed.uri)
+        approval = Approval.model_validate_json(exec_properties["approval"]) if exec_properties["approval"] else None
+        if approval and not (servable and (blessed or approval.override)):
+            raise UserError(
+                f"run {approval.run_id}: its model is {'not blessed' if servable else 'not servable'}; nothing was pushed"
+            )
+        serving = exec_properties["serving_uri"]
+        waiting_for = None
+        if blessed and servable and not approval:
+            waiting_for = "push.mode is review" if exec_properties["mode"] == "review" else _newcomer(serving, input_dict)
+        pushed.set_int_custom_property("waiting", int(bool(waiting_for)))
+        if waiting_for or not servable or not (blessed or approval):
+            pushed.set_int_custom_property("pushed", 0)
+            pushed.set_string_custom_property("waiting_for", waiting_for or "")
+            return
+        known = {name: exec_properties[name] for name in ("dataset_fingerprint", "config_digest")}
+        if approval:
+            asked = Provenance(action="approved", blessed=blessed, **known, **approval.model_dump())
+        else:
+            run_id = (self._context and self._context.pipeline_run_id) or ""
+            asked = Provenance(by=GATE, login=login(), blessed=True, run_id=run_id, code_revision=code_revision(), **known)
+        model = Path(path_utils.serving_model_path(artifact_utils.get_single_instance(input_dict["model"]).uri))
+        keep = exec_properties["keep"]
+        stored = push_remote(model, serving, asked, keep) if "://" in serving else push(model, Path(serving), asked, keep)
+        _record(pushed, serving, stored)
+
+
+def _is_blessed(artifacts: list[Artifact]) -> bool:
+    return bool(artifact_utils.get_single_instance(artifacts).get_int_custom_property("blessed") == 1)
+
+
+def _newcomer(serving: str, input_dict: dict[str, list[Artifact]]) -> str | None:
+    """What came into serving since the candidate was compared, which may be better than it; None where nothing did."""
+    baselines = input_dict.get("baseline_model")
+    compared = artifact_utils.get_single_instance(baselines).get_string_custom_property("serving_version") if baselines else ""
+    found = [str(version) for version in (versions_remote(serving) if "://" in serving else versions(Path(serving)))]
+    newest = found[-1] if found else ""
+    if newest == compared:
+        return None
+    return f"{f'version {newest}' if newest else 'no model'} is in serving since, and it was compared with {compared or 'none'}"
+
+
+def _record(pushed: Artifact, serving: str, provenance: Provenance) -> None:
+    pushed.set_int_custom_property("pushed", 1)
+    # The names that TFX's own Pusher gives.
+    pushed.set_string_custom_property("pushed_version", str(provenance.version))
+    pushed.set_string_custom_property("pushed_destination", f"{serving}/{provenance.version}")
+    for name, value in provenance.model_dump(exclude={"version", "model_version", "rolled_back_to"}).items():
+        if isinstance(value, bool):
+            pushed.set_int_custom_property(name, int(value))
+        else:
+            pushed.set_string_custom_property(name, value)
+    with fileio.open(f"{pushed.uri}/provenance.json", "w") as file:
+        file.write(provenance.model_dump_json(indent=1))

@@ -1,0 +1,83 @@
+"""Where a version in serving comes from: written beside the model, read back by rollback, the runs list and people."""
+
+import getpass
+import hashlib
+import os
+import socket
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+PROVENANCE_FILE = "assets.extra/provenance.json"
+"""SavedModel's folder for what others add; model servers do not read it."""
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("beam_jobs", "components", "pipeline")
+
+
+class Provenance(BaseModel):
+    """Who put a model into serving, when, and what it was made of.
+
+    `model_version` is the version under which the model was first pushed: `version` itself, or of a rollback an earlier one.
+    `run_id` is the run that trained it; empty where something else put the version there. `note` is the reason of an
+    override, or what the person who decided had to say. Times are ISO 8601 in UTC.
+    """
+
+    version: int = 0
+    model_version: int = 0
+    model_digest: str = ""
+    pushed_at: str = ""
+    action: Literal["pushed", "approved", "rolled back"] = "pushed"
+    by: str
+    login: str
+    note: str = ""
+    override: bool = False
+    blessed: bool = False
+    run_id: str = ""
+    dataset_fingerprint: str = ""
+    config_digest: str = ""
+    code_revision: str = ""
+    rolled_back_to: int | None = None
+
+
+class Approval(BaseModel):
+    """A person's decision that the model of a run goes into serving."""
+
+    run_id: str
+    by: str
+    login: str
+    note: str = ""
+    override: bool = False
+    code_revision: str = ""
+
+
+def login() -> str:
+    """The user and the machine of this process: `ada@host`."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # in a container a user may have a number and no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+@lru_cache
+def code_revision() -> str:
+    """The git commit of this code, `-dirty` behind it where files differ from it; outside of git a digest of the sources."""
+    try:
+        git = ["git", "-C", str(ROOT)]
+        # An installed package may lie in someone else's repository.
+        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, timeout=30)
+        done = subprocess.run(
+            [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], capture_output=True, text=True, timeout=30
+        )
+        if tracked.returncode == done.returncode == 0:
+            return f"git:{done.stdout.strip()}"
+    except (OSError, subprocess.TimeoutExpired):
+        pass
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+    return f"sha256:{digest.hexdigest()}"

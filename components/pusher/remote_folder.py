@@ -1,0 +1,60 @@
+"""A serving folder on an object store (`gs://`, and what else TensorFlow's file system layer reaches).
+
+An object store renames no folder. So `saved_model.pb`, without which a model server does not take a version for a model, is
+written last, and removed first. What differs from a local folder: pushes at the same time are not kept apart, and a version
+that was removed by hand is only remembered where a greater one is left (numbers are seconds since 1970, so an equal one would
+have to come within a second).
+"""
+
+import time
+from pathlib import Path, PurePosixPath
+
+import tensorflow as tf
+
+from beam_jobs.errors import UserError
+from components.pusher.provenance import PROVENANCE_FILE, Provenance
+from components.pusher.serving_folder import is_version, model_digest, now
+
+MODEL_FILE = "saved_model.pb"
+
+
+def versions_remote(serving: str) -> list[int]:
+    """The whole versions that are there, ascending."""
+    names = [name.rstrip("/") for name in tf.io.gfile.listdir(serving)] if tf.io.gfile.isdir(serving) else []
+    return sorted(int(name) for name in names if is_version(name) and tf.io.gfile.exists(f"{serving}/{name}/{MODEL_FILE}"))
+
+
+def push_remote(source: Path, serving: str, provenance: Provenance, keep: int) -> Provenance:
+    """Does what `serving_folder.push` does, as far as an object store can.
+
+    Raises:
+        UserError: the model is gone.
+    """
+    if not (source / MODEL_FILE).is_file():
+        raise UserError(f"{source}: holds no SavedModel, so there is nothing to push; make a new run")
+    there = versions_remote(serving)
+    version = max([int(time.time()), *(number + 1 for number in there)])
+    filled = {
+        "version": version,
+        "model_version": provenance.model_version or version,
+        "model_digest": model_digest(source),
+        "pushed_at": now(),
+    }
+    provenance = provenance.model_copy(update=filled)
+    target = f"{serving}/{version}"
+    names = sorted(path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file())
+    for name in (name for name in names if name != MODEL_FILE):
+        _copy(source / name, f"{target}/{name}")
+    tf.io.gfile.makedirs(f"{target}/{PurePosixPath(PROVENANCE_FILE).parent}")
+    with tf.io.gfile.GFile(f"{target}/{PROVENANCE_FILE}", "w") as file:
+        file.write(provenance.model_dump_json(indent=1) + "\n")
+    _copy(source / MODEL_FILE, f"{target}/{MODEL_FILE}")
+    for old in [*there, version][: -keep - 1]:
+        tf.io.gfile.remove(f"{serving}/{old}/{MODEL_FILE}")
+        tf.io.gfile.rmtree(f"{serving}/{old}")
+    return provenance
+
+
+def _copy(source: Path, target: str) -> None:
+    tf.io.gfile.makedirs(target.rpartition("/")[0])
+    tf.io.gfile.copy(str(source), target, overwrite=True)

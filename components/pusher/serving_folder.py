@@ -1,0 +1,198 @@
+"""The folder that a model server polls: one sub-folder a version, which appears whole and never changes.
+
+Its number is greater than that of every version that ever was there. A version is copied under a name that model servers
+ignore, put on disk, and renamed in one step. Folders on object stores have no such step: see
+`components.pusher.remote_folder`.
+"""
+
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from beam_jobs.errors import UserError
+from components.pusher.provenance import PROVENANCE_FILE, Provenance
+
+LOCK_FILE = ".lock"
+HIGHEST_FILE = ".highest_version"
+COMING, GOING = ".coming-", ".going-"
+"""How the names of folders begin that are being copied or removed; TensorFlow Serving takes up names that are numbers only."""
+
+
+def versions(serving: Path) -> list[int]:
+    """The versions that are there, ascending; none where there is no such folder."""
+    if not serving.is_dir():
+        return []
+    return sorted(int(path.name) for path in serving.iterdir() if is_version(path.name) and path.is_dir())
+
+
+def is_version(name: str) -> bool:
+    """Whether a model server takes a folder of that name for a version that was pushed from here."""
+    return re.fullmatch("[1-9][0-9]{0,18}", name) is not None
+
+
+def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) -> Provenance:
+    """Puts a SavedModel into serving as the newest version.
+
+    Args:
+        source: the SavedModel's folder.
+        serving: the serving folder; made where it is missing.
+        provenance: `version`, `pushed_at` and `model_digest` are filled in here, `model_version` where it is 0.
+        keep: versions kept beside the new one; older ones are removed. None for all.
+
+    Returns:
+        The provenance as it was stored with the version.
+
+    Raises:
+        UserError: the model is gone, or the serving folder cannot be written.
+    """
+    if not (source / "saved_model.pb").is_file():
+        raise UserError(f"{source}: holds no SavedModel, so there is nothing to push; make a new run")
+    try:
+        with _locked(serving):
+            _remove_remains(serving)
+            version = _next_version(serving)
+            provenance = provenance.model_copy(
+                update={
+                    "version": version,
+                    "model_version": provenance.model_version or version,
+                    "model_digest": model_digest(source),
+                    "pushed_at": now(),
+                }
+            )
+            coming = serving / f"{COMING}{version}"
+            shutil.copytree(source, coming)
+            path = coming / PROVENANCE_FILE
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(provenance.model_dump_json(indent=1) + "\n")
+            _sync_tree(coming)
+            # Before the version appears, so that the promise holds even if that version is removed by hand at once.
+            _write(serving / HIGHEST_FILE, str(version))
+            coming.rename(serving / str(version))
+            _sync(serving)
+            if keep is not None:
+                _remove_old(serving, keep)
+    except OSError as error:
+        raise UserError(f"{error.filename or serving}: {error.strerror}; nothing was pushed to {serving}") from None
+    return provenance
+
+
+def roll_back(serving: Path, version: int | None, by: str, login: str, note: str) -> Provenance:
+    """Puts an earlier version back into serving, as a new version that is a copy of it; removes none.
+
+    Args:
+        serving: the serving folder.
+        version: which one; None for the model that was in serving before the present one.
+        by: who does it, `login` from where, `note` why.
+        login: user and machine.
+        note: the reason, may be empty.
+
+    Raises:
+        UserError: no such version, none before the present one, or its files are not those that were pushed.
+    """
+    there = versions(serving)
+    listed = ", ".join(map(str, there)) or "none"
+    if not there:
+        raise UserError(f"{serving}: no version is in serving; push a model first with `audio-gender run`")
+    newest = there[-1]
+    if version is None:
+        # The present version may itself be a rollback: then the one before the model that it brought back.
+        present = read_provenance(serving, newest)
+        before = [number for number in there if number < (present.model_version if present else newest)]
+        if not before:
+            raise UserError(f"{serving}: no version before the model now in serving; there are {listed}")
+        version = before[-1]
+    if version not in there:
+        raise UserError(f"{serving}: no version {version}; there are {listed}")
+    if version == newest:
+        earlier = ", ".join(map(str, there[:-1])) or "none"
+        raise UserError(f"{serving}: version {version} is in serving now; earlier ones are {earlier}")
+    old = read_provenance(serving, version)
+    if old is not None and old.model_digest != model_digest(serving / str(version)):
+        raise UserError(f"{serving / str(version)}: its files are not those that were pushed; give another version of {listed}")
+    # A version that something else put there has no provenance.
+    known = old or Provenance(by=by, login=login, model_version=version)
+    update = {"action": "rolled back", "by": by, "login": login, "note": note, "rolled_back_to": version}
+    return push(serving / str(version), serving, known.model_copy(update=update), keep=None)
+
+
+def read_provenance(serving: Path, version: int) -> Provenance | None:
+    """What is stored with a version; None where something else put it there."""
+    try:
+        return Provenance.model_validate(json.loads((serving / str(version) / PROVENANCE_FILE).read_text()))
+    except (OSError, ValueError, ValidationError):
+        return None
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256 over names and contents of a SavedModel's files, without its provenance."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name != PROVENANCE_FILE:
+            digest.update(f"{name}\n{path.stat().st_size}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def now() -> str:
+    """The time as provenance has it: ISO 8601, UTC, milliseconds."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+@contextmanager
+def _locked(serving: Path) -> Iterator[None]:
+    serving.mkdir(parents=True, exist_ok=True)
+    with (serving / LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _next_version(serving: Path) -> int:
+    taken = versions(serving)
+    with suppress(OSError, ValueError):  # not there before the first push
+        taken.append(int((serving / HIGHEST_FILE).read_text()))
+    return max([int(time.time()), *(number + 1 for number in taken)])
+
+
+def _remove_remains(serving: Path) -> None:
+    """Of a push that was killed. Whoever holds the lock is the only one who pushes, so all of them are remains."""
+    for path in serving.iterdir():
+        if path.name.startswith((COMING, GOING)):
+            shutil.rmtree(path)
+
+
+def _remove_old(serving: Path, keep: int) -> None:
+    for version in versions(serving)[: -keep - 1]:
+        going = serving / f"{GOING}{version}"
+        (serving / str(version)).rename(going)
+        shutil.rmtree(going)
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text)
+    _sync(temporary)
+    temporary.rename(path)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

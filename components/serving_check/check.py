@@ -1,0 +1,182 @@
+"""Whether an exported model can be served: started in a process of its own, watched, and its answers compared."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from beam_jobs.examples import PCM16, SAMPLE_RATE, frame_record
+from components.serving_check.config import ServingCheckConfig
+from components.serving_check.result import ServingCheckResult
+
+PROBE = Path(__file__).parent / "probe.py"
+SIGNATURES = ("serving_default", "wav", "waveform")
+TOLERANCE = 1e-5
+"""Between the answers of `serving_default` and what the pipeline computed for the same records."""
+SIGNATURE_TOLERANCE = 1e-4
+"""Between the signatures: `wav` and `waveform` measure the loudness themselves, in float32."""
+WATCH_EVERY_S = 0.05
+
+
+def check_model(
+    model: str, records: Sequence[bytes], expected: np.ndarray, classes: Sequence[str], budget: ServingCheckConfig
+) -> ServingCheckResult:
+    """Checks a SavedModel; whatever it does, the result says so in words.
+
+    Args:
+        model: the SavedModel's folder.
+        records: serialized tf.Examples of clips.
+        expected: float32 [clips, classes], what the pipeline computed for `records`.
+        classes: names in the order in which the model must give them.
+        budget: memory and time.
+    """
+    with tempfile.TemporaryDirectory(prefix="serving-check-") as folder:
+        watched = _watch(model, records, Path(folder), budget)
+        reasons, difference = list(watched.reasons), None
+        if watched.found is not None:
+            reasons += _compare(watched.found, expected, classes)
+            difference = _difference(watched.found, expected)
+    return ServingCheckResult(
+        ok=not reasons,
+        reasons=reasons,
+        clips=len(records),
+        seconds=round(watched.seconds, 2),
+        peak_memory_mb=round(watched.peak_memory_mb, 1),
+        max_difference=difference,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """How the process fared; `found` is what it wrote, None where it did not get there."""
+
+    reasons: list[str]
+    found: dict[str, Any] | None
+    seconds: float
+    peak_memory_mb: float
+
+
+def _watch(model: str, records: Sequence[bytes], folder: Path, budget: ServingCheckConfig) -> _Watched:
+    request = {
+        "model": model,
+        "records": str(folder / "records.tfrecord"),
+        "answers": str(folder / "answers.json"),
+        "site_packages": _site_packages(),
+        "pcm16_feature": PCM16,
+        "sample_rate_feature": SAMPLE_RATE,
+    }
+    Path(request["records"]).write_bytes(b"".join(part for record in records for part in frame_record(record)))
+    (folder / "request.json").write_text(json.dumps(request))
+    stdout, stderr = folder / "stdout", folder / "stderr"
+    reasons: list[str] = []
+    peak_memory_mb, started = 0.0, time.monotonic()
+    with stdout.open("wb") as out, stderr.open("wb") as errors:
+        # -I -S: no environment variables, no current folder, no .pth files, so that an editable install does not apply.
+        command = [sys.executable, "-I", "-S", str(PROBE), str(folder / "request.json")]
+        # TF_USE_LEGACY_KERAS and the like are this project's, not a model server's.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, start_new_session=True
+        )
+        try:
+            while process.poll() is None and not reasons:
+                peak_memory_mb = max(peak_memory_mb, _peak_memory_mb(process.pid))
+                if peak_memory_mb > budget.max_memory_mb:
+                    reasons.append(f"needs more memory than serving_check.max_memory_mb {budget.max_memory_mb}")
+                elif time.monotonic() - started > budget.max_seconds:
+                    reasons.append(f"did not answer within serving_check.max_seconds {budget.max_seconds:g}")
+                time.sleep(WATCH_EVERY_S)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            status = process.wait()
+    seconds = time.monotonic() - started
+    stage = (stdout.read_text(errors="replace").splitlines() or ["starting Python"])[-1]
+    if reasons:
+        return _Watched([f"{reasons[0]} ({stage})"], None, seconds, peak_memory_mb)
+    if status or not Path(request["answers"]).exists():
+        return _Watched([f"its process died {stage} ({_death(status, stderr)})"], None, seconds, peak_memory_mb)
+    return _Watched([], json.loads(Path(request["answers"]).read_text()), seconds, peak_memory_mb)
+
+
+def _site_packages() -> str:
+    spec = find_spec("tensorflow")
+    assert spec is not None and spec.origin is not None
+    return str(Path(spec.origin).parents[1])
+
+
+def _peak_memory_mb(pid: int) -> float:
+    """The most that a process ever had in memory, as the kernel counts it."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:  # it has just ended
+        return 0.0
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def _death(status: int, stderr: Path) -> str:
+    if status < 0:
+        return f"signal {signal.Signals(-status).name}"
+    lines = [line.strip() for line in stderr.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else f"exit status {status}"
+
+
+def _compare(found: dict[str, Any], expected: np.ndarray, classes: Sequence[str]) -> list[str]:
+    if found["load_error"]:
+        return [f"cannot be loaded without this project's code ({found['load_error']})"]
+    reasons = []
+    for name in SIGNATURES:
+        reason = _compare_signature(
+            found["answers"].get(name), expected, classes, TOLERANCE if name == SIGNATURES[0] else SIGNATURE_TOLERANCE
+        )
+        if reason:
+            reasons.append(f"signature {name} {reason}")
+    return reasons
+
+
+def _compare_signature(
+    answered: dict[str, Any] | None, expected: np.ndarray, classes: Sequence[str], tolerance: float
+) -> str | None:
+    if answered is None:
+        return "is missing"
+    if "error" in answered:
+        return f"fails ({answered['error']})"
+    answer = answered["answer"]
+    missing = [key for key in ("probabilities", "classes") if key not in answer]
+    if missing:
+        return f"answers without {' and '.join(missing)}"
+    if answer["classes"] != [list(classes)] * len(expected):
+        said = answer["classes"][0] if answer["classes"] and isinstance(answer["classes"][0], list) else answer["classes"]
+        return f"names the classes {', '.join(map(str, said)) or 'not at all'}; expected {', '.join(classes)} for every clip"
+    probabilities = np.array(answer["probabilities"], np.float64)
+    if probabilities.shape != expected.shape:
+        return f"answers with probabilities of shape {list(probabilities.shape)}; expected {list(expected.shape)}"
+    broken = (~np.isfinite(probabilities)).any(axis=1).sum()
+    if broken:
+        return f"answers with NaN or infinity for {broken} of {len(expected)} clips"
+    if probabilities.min() < 0 or np.abs(probabilities.sum(1) - 1).max() > 1e-3:
+        return "answers with what are no probabilities (negative, or not 1 together)"
+    difference = np.abs(probabilities - expected).max()
+    # Written so that an expected NaN, which compares as False, is a difference too.
+    if not difference <= tolerance:
+        return f"differs from what the pipeline computed by {difference:.2g}, more than {tolerance:g}"
+    return None
+
+
+def _difference(found: dict[str, Any], expected: np.ndarray) -> float | None:
+    answer = found["answers"].get("serving_default", {}).get("answer", {}).get("probabilities")
+    if answer is None or np.shape(answer) != expected.shape:
+        return None
+    difference = float(np.abs(np.array(answer) - expected).max())
+    return difference if np.isfinite(difference) else None

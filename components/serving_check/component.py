@@ -1,0 +1,67 @@
+"""ServingCheck: can the exported model be served, by a process that has none of this project's code?"""
+
+import json
+from collections.abc import Sequence
+
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import BaseChannel, ComponentSpec, channel_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+from components.serving_check.config import ServingCheckConfig
+from components.serving_check.executor import Executor
+
+
+class ServingCheckSpec(ComponentSpec):
+    """What goes in and out."""
+
+    PARAMETERS = {
+        "classes": ExecutionParameter(type=str),
+        "max_memory_mb": ExecutionParameter(type=int),
+        "max_seconds": ExecutionParameter(type=float),
+    }
+    INPUTS = {
+        "model": ChannelParameter(type=standard_artifacts.Model),
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
+    }
+    OUTPUTS = {"blessing": ChannelParameter(type=standard_artifacts.InfraBlessing)}
+
+
+class ServingCheck(base_component.BaseComponent):
+    """Loads the model in a clean process, asks every signature, and compares the answers.
+
+    TFX's own InfraValidator needs a model server in Docker or Kubernetes.
+
+    Args:
+        model: Model, the exported one.
+        examples: Examples; clips of split `test` are asked about.
+        evaluation: ModelEvaluation, whose predictions the answers must equal.
+        classes: names in the order in which the model must give them.
+        config: memory and time that the process may take.
+
+    Outputs:
+        blessing: InfraBlessing with `blessed`, `reasons` (a JSON list) and `serving_check.json`
+            (`components.serving_check.result`).
+    """
+
+    SPEC_CLASS = ServingCheckSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: BaseChannel,
+        examples: BaseChannel,
+        evaluation: BaseChannel,
+        classes: Sequence[str],
+        config: ServingCheckConfig,
+    ) -> None:
+        spec = ServingCheckSpec(
+            model=model,
+            examples=examples,
+            evaluation=evaluation,
+            classes=json.dumps(list(classes)),
+            max_memory_mb=config.max_memory_mb,
+            max_seconds=config.max_seconds,
+            blessing=channel_utils.as_channel([standard_artifacts.InfraBlessing()]),
+        )
+        super().__init__(spec)

@@ -1,0 +1,87 @@
+"""Lets a SavedModel answer in a process that has TensorFlow and none of this project's code.
+
+Run as `python -I -S probe.py request.json`; only the standard library, NumPy and TensorFlow may be imported here.
+What it is about to do goes to stdout line by line, so that whoever started it knows where it died.
+"""
+
+import importlib.abc
+import io
+import json
+import sys
+import wave
+from pathlib import Path
+from typing import Any
+
+NOT_HERE = ("beam_jobs", "components", "pipeline", "kapre", "tf_keras", "tensorflow_transform", "tfx")
+"""What a model server does not have. Some may be installed beside TensorFlow, so they are refused by name."""
+
+
+class RefuseProject(importlib.abc.MetaPathFinder):
+    """Makes these modules as good as not installed."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Raises for what a model server does not have, and leaves the rest to others."""
+        if name.split(".")[0] in NOT_HERE:
+            raise ModuleNotFoundError(f"No module named {name!r} (a model server has none)")
+
+
+def main(request: dict[str, Any]) -> None:
+    """Loads the model, asks every signature, writes the answers."""
+    sys.path.append(request["site_packages"])
+    sys.meta_path.insert(0, RefuseProject())
+    print("starting TensorFlow", flush=True)
+    import numpy as np
+    import tensorflow as tf
+
+    print("loading the model", flush=True)
+    found: dict[str, Any] = {"load_error": None, "answers": {}}
+    try:
+        signatures = tf.saved_model.load(request["model"]).signatures
+    except Exception as error:
+        found["load_error"] = one_line(error)
+        signatures = {}
+
+    records = [record.numpy() for record in tf.data.TFRecordDataset(request["records"])]
+    features = {
+        request["pcm16_feature"]: tf.io.FixedLenFeature([], tf.string),
+        request["sample_rate_feature"]: tf.io.FixedLenFeature([], tf.int64),
+    }
+    clips = tf.io.parse_example(records, features)
+    contents = clips[request["pcm16_feature"]].numpy()
+    sample_rate_hz = int(clips[request["sample_rate_feature"]][0])
+    waveforms = np.stack([np.frombuffer(content, "<i2") for content in contents]) / np.float32(32768)
+    questions = {
+        "serving_default": {"examples": tf.constant(records)},
+        "wav": {"wav": tf.constant([wav(content, sample_rate_hz) for content in contents])},
+        "waveform": {"waveform": tf.constant(waveforms, tf.float32)},
+    }
+    for name, question in questions.items():
+        print(f"asking signature {name}", flush=True)
+        if name in signatures:
+            try:
+                answer = {key: value.numpy().tolist() for key, value in signatures[name](**question).items()}
+                found["answers"][name] = {"answer": answer}
+            except Exception as error:
+                found["answers"][name] = {"error": one_line(error)}
+    Path(request["answers"]).write_text(json.dumps(found, default=lambda value: value.decode(errors="replace")))
+
+
+def one_line(error: Exception) -> str:
+    """The first line of what an error says, with its kind."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def wav(pcm16: bytes, sample_rate_hz: int) -> bytes:
+    """Mono 16-bit samples as a WAV file."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(sample_rate_hz)
+        out.writeframes(pcm16)
+    return file.getvalue()
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text()))
