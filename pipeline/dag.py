@@ -110,7 +110,7 @@ def create_pipeline(
     baseline = serving_baseline.outputs["model"]
     evaluator = Evaluator(examples, model, baseline, clips.classes)
     evaluation = evaluator.outputs["evaluation"]
-    serving_check = ServingCheck(model, examples, evaluation, clips.classes, config.serving_check)
+    serving_check = ServingCheck(model, examples, trainer.outputs["model_run"], clips.classes, config.serving_check)
     servable = serving_check.outputs["blessing"]
     gate = Gate(evaluation, model, baseline, config.gate, clips.classes, servable)
     report = ReviewReport(

@@ -22,7 +22,7 @@ class ServingCheckSpec(ComponentSpec):
     INPUTS = {
         "model": ChannelParameter(type=standard_artifacts.Model),
         "examples": ChannelParameter(type=standard_artifacts.Examples),
-        "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "model_run": ChannelParameter(type=standard_artifacts.ModelRun),
     }
     OUTPUTS = {"blessing": ChannelParameter(type=standard_artifacts.InfraBlessing)}
 
@@ -34,8 +34,8 @@ class ServingCheck(base_component.BaseComponent):
 
     Args:
         model: Model, the exported one.
-        examples: Examples; clips of split `test` are asked about.
-        evaluation: ModelEvaluation, whose predictions the answers must equal.
+        examples: Examples; some clips of split `eval` are asked about.
+        model_run: ModelRun of Trainer, with what the trained network says of them before it is exported.
         classes: names in the order in which the model must give them.
         config: memory and time that the process may take.
 
@@ -51,14 +51,14 @@ class ServingCheck(base_component.BaseComponent):
         self,
         model: BaseChannel,
         examples: BaseChannel,
-        evaluation: BaseChannel,
+        model_run: BaseChannel,
         classes: Sequence[str],
         config: ServingCheckConfig,
     ) -> None:
         spec = ServingCheckSpec(
             model=model,
             examples=examples,
-            evaluation=evaluation,
+            model_run=model_run,
             classes=json.dumps(list(classes)),
             max_memory_mb=config.max_memory_mb,
             max_seconds=config.max_seconds,

@@ -1,23 +1,23 @@
-"""The work of ServingCheck: some test clips, the check, its result as an artifact."""
+"""The work of ServingCheck: some clips, the check, its result as an artifact."""
 
 import json
-from itertools import islice
+from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
-from beam_jobs.errors import UserError
-from beam_jobs.examples import read_records
+from beam_jobs.examples import decode_clip, read_records
 from components.serving_check.check import check_model
 from components.serving_check.config import ServingCheckConfig
-from components.serving_check.expected import expected_predictions
 from components.serving_check.result import RESULT_FILE, ServingCheckResult
+from components.trainer.run_folder import load_answers
 
-SPLIT = "test"
-NUM_CLIPS = 8
+SPLIT = "eval"
+"""The Trainer has seen no other but this and train."""
 
 
 class Executor(base_executor.BaseExecutor):
@@ -26,18 +26,15 @@ class Executor(base_executor.BaseExecutor):
     def Do(  # noqa: N802 (TFX's name)
         self, input_dict: dict[str, list[Artifact]], output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]
     ) -> None:
-        """Writes the result; a model that fails is a refused one, not an error.
-
-        Raises:
-            UserError: the test split holds no clips.
-        """
+        """Writes the result; a model that fails is a refused one, not an error."""
         model = path_utils.serving_model_path(artifact_utils.get_single_instance(input_dict["model"]).uri)
-        records = _first_records(input_dict["examples"], NUM_CLIPS)
+        answers = load_answers(artifact_utils.get_single_uri(input_dict["model_run"]))
+        records = _records(input_dict["examples"], answers)
         budget = ServingCheckConfig(
             max_memory_mb=exec_properties["max_memory_mb"], max_seconds=float(exec_properties["max_seconds"])
         )
-        expected = expected_predictions(artifact_utils.get_single_uri(input_dict["evaluation"]), records)
-        result = check_model(model, records, expected, json.loads(exec_properties["classes"]), budget)
+        expected = np.stack([answers[clip_id] for clip_id in records])
+        result = check_model(model, list(records.values()), expected, json.loads(exec_properties["classes"]), budget)
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         # As TFX's InfraValidator says it.
         blessing.set_int_custom_property("blessed", int(result.ok))
@@ -48,15 +45,17 @@ class Executor(base_executor.BaseExecutor):
             file.write(result.model_dump_json(indent=1))
 
 
-def _first_records(examples: list[Artifact], number: int) -> list[bytes]:
-    folder = artifact_utils.get_split_uri(examples, SPLIT)
-    records: list[bytes] = []
+def _records(examples: list[Artifact], ids: Collection[str]) -> dict[str, bytes]:
+    """The records of these clips of the split, by id."""
+    folder, found = artifact_utils.get_split_uri(examples, SPLIT), {}
     for name in sorted(fileio.listdir(folder)):
         with fileio.open(f"{folder}/{name!s}", "rb") as file:
-            records += islice(read_records(file), number - len(records))
-    if not records:
-        raise UserError(f"the {SPLIT} split holds no clips; set clips.num_clips.{SPLIT} to at least 1")
-    return records
+            for record in read_records(file):
+                if (clip_id := decode_clip(record).id) in ids:
+                    found[clip_id] = record
+                    if len(found) == len(ids):
+                        return found
+    raise RuntimeError(f"{folder} lacks clips that the Trainer answered for: {sorted(set(ids) - set(found))}")
 
 
 def read_result(uri: str) -> ServingCheckResult:

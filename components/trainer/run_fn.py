@@ -4,19 +4,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
 
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
+from beam_jobs.examples import decode_clip
 from components.trainer.callbacks import StopOnDivergence
 from components.trainer.checkpoints import Backup, EarlyStopping, finished_epochs
 from components.trainer.clip_ids import ClipIds
 from components.trainer.config import ModelConfig, TrainConfig
-from components.trainer.data import count_clips, evaluation_dataset, record_cache, training_dataset
+from components.trainer.data import RAW_FEATURES, count_clips, evaluation_dataset, record_cache, training_dataset
 from components.trainer.model import build_model
 from components.trainer.monitoring import draw_crops, watched
+from components.trainer.run_folder import save_answers
 from components.trainer.signatures import ServedModel
 from components.trainer.strategy import (
     Schedule,
@@ -31,9 +34,11 @@ from components.trainer.strategy import (
 )
 from components.trainer.tuning import with_hyperparameters
 from components.trainer.workers import train_on_workers
+from components.transform.preprocessing import WAVEFORM
 
 SPEECH_BLOCKS_PER_S = 10
 WARMUP_SHARE = 0.1
+ANSWERED_CLIPS = 8
 
 
 class Training(NamedTuple):
@@ -90,10 +95,19 @@ def _train_and_export(fn_args: Any, config: Mapping[str, Any]) -> None:
         )
         served = build_model(ModelConfig.model_validate(config["model"]), num_samples, sample_rate_hz, len(classes))
         served.set_weights(weights)
+        save_answers(_answers(served, transform, fn_args.eval_files), fn_args.model_run_dir)
         ServedModel(served, transform, num_samples, sample_rate_hz, classes).save(fn_args.serving_model_dir)
         if checkpoints and tf.io.gfile.exists(checkpoints):
             tf.io.gfile.rmtree(checkpoints)
     wait_for_all(strategy)
+
+
+def _answers(network: keras.Model, transform: Any, patterns: Sequence[str]) -> dict[str, np.ndarray]:
+    """What the network says of some clips, by id, for the serving check: the exported model must say the same."""
+    records = list(tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(list(patterns)))).take(ANSWERED_CLIPS).as_numpy_iterator())
+    raw = tf.io.parse_example(records, RAW_FEATURES)
+    probabilities = network(transform(raw)[WAVEFORM], training=False).numpy()
+    return {decode_clip(record).id: row for record, row in zip(records, probabilities, strict=True)}
 
 
 def train_network(fn_args: Any, config: Mapping[str, Any], log_dir: str, checkpoints: str | None = None) -> Training:

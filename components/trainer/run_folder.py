@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from components.trainer.config import ModelConfig, TrainConfig
 
 CONFIG_FILE = "config.json"
 MODEL_PICTURE = "model.png"
 LOG_FILE = "training.log"
 TABLE_FILE = "training.csv"
+ANSWERS_FILE = "answers.json"
 
 
 def save_config(config: dict[str, Any], folder: str) -> None:
@@ -25,3 +28,15 @@ def load_config(folder: str) -> tuple[ModelConfig, TrainConfig]:
     """
     config = json.loads((Path(folder) / CONFIG_FILE).read_text())
     return ModelConfig.model_validate(config["model"]), TrainConfig.model_validate(config["train"])
+
+
+def save_answers(answers: dict[str, np.ndarray], folder: str) -> None:
+    """Writes what the trained network said of some eval clips, probabilities float32 [classes] by clip id."""
+    values = {name: [float(value) for value in probabilities] for name, probabilities in answers.items()}
+    (Path(folder) / ANSWERS_FILE).write_text(json.dumps(values, indent=1) + "\n")
+
+
+def load_answers(folder: str) -> dict[str, np.ndarray]:
+    """Reads them back."""
+    values = json.loads((Path(folder) / ANSWERS_FILE).read_text())
+    return {name: np.array(probabilities, np.float32) for name, probabilities in values.items()}

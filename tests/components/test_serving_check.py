@@ -171,15 +171,17 @@ def test_a_trained_model_passes_and_the_executor_writes_the_result_beside_its_bl
     from components.serving_check.executor import Executor, read_result
 
     model, examples, blessing = standard_artifacts.Model(), standard_artifacts.Examples(), standard_artifacts.InfraBlessing()
+    model_run = standard_artifacts.ModelRun()
+    model_run.uri = trained.model_run_dir
     model.uri, examples.uri, blessing.uri = str(tmp_path / "model"), str(tmp_path / "examples"), str(tmp_path / "blessing")
     (tmp_path / "model").mkdir()
     (tmp_path / "model/Format-Serving").symlink_to(trained.serving_model_dir)
     (tmp_path / "examples").mkdir()
-    (tmp_path / "examples/Split-test").symlink_to(Path(shards) / "eval")
-    examples.split_names = encode_split_names(["test"])
+    (tmp_path / "examples/Split-eval").symlink_to(Path(shards) / "eval")
+    examples.split_names = encode_split_names(["eval"])
 
     Executor().Do(
-        {"model": [model], "examples": [examples], "evaluation": []},
+        {"model": [model], "examples": [examples], "model_run": [model_run]},
         {"blessing": [blessing]},
         {"classes": '["male", "female"]', "max_memory_mb": 4096, "max_seconds": 300.0},
     )
