@@ -1,7 +1,7 @@
 """One way to train, in a process of its own that works when told: `python -m benchmarks.training_ways WAY FOLDER CLIP_S BATCH`.
 
 `FOLDER` holds the generator's clips in `ours/`; "prepare" writes them the article's way into `article/`, and a Transform graph
-into `transform/`. Every other way builds what it measures, warms up and writes a line. Then for each line of input, a number of
+beside them. Every other way builds what it measures, warms up and writes a line. Then for each line of input, a number of
 seconds, it works at least that long and answers with a line of JSON: `seconds`, `cpu_s`, `steps`, and `peak_mb`, resident, in the
 whole life of the process.
 """
@@ -26,15 +26,15 @@ import tf_keras as keras
 
 from beam_jobs.examples import decode_clip, read_records
 from benchmarks import article_model
+from benchmarks.transform_graph import analyse
 from components.trainer.config import ModelConfig, TrainConfig
-from components.trainer.data import LABELLED_FEATURES, record_cache, training_dataset
+from components.trainer.data import record_cache, training_dataset
 from components.trainer.model import build_model
 from components.trainer.run_fn import SPEECH_BLOCKS_PER_S
+from components.trainer.strategy import precision
 
 SAMPLE_RATE_HZ = 22050
-ANALYSED_CLIPS = 8
 WARMUP_STEPS = 3
-BLOCK_LAYERS = (keras.layers.Conv3D, keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.MaxPool3D)
 
 Step = Callable[[], Any]
 
@@ -56,7 +56,7 @@ class Setting:
         return iter(article_model.dataset(files, _samples(self.clip_s), self.batch_size))
 
     def our_batches(self, crop_s: float, cache: str | None = None) -> Iterator[Any]:
-        transform = tft.TFTransformOutput(str(self.folder / "transform")).transform_features_layer()
+        transform = tft.TFTransformOutput(str(self.folder / f"graph-{_samples(self.clip_s)}")).transform_features_layer()
         block_samples = SAMPLE_RATE_HZ // SPEECH_BLOCKS_PER_S
         files = [str(self.folder / "ours" / "train" / "*")]
         dataset = training_dataset(files, transform, self.batch_size, _samples(crop_s), block_samples, seed=0, cache=cache)
@@ -70,10 +70,11 @@ def train_article(setting: Setting) -> Step:
     return _training_step(network, setting.article_batches())
 
 
-def train_ours(setting: Setting, whole: bool = False, precision: str = "float32", jit_compile: bool = False) -> Step:
+def train_ours(setting: Setting, whole: bool = False, policy: str = "float32", jit_compile: bool = False) -> Step:
     """Our network, random crops or whole clips."""
     train, crop_s = TrainConfig(), setting.clip_s if whole else setting.crop_s
-    network = _with_precision(build_model(ModelConfig(), _samples(crop_s), SAMPLE_RATE_HZ, 2), precision)
+    with precision(policy):
+        network = build_model(ModelConfig(), _samples(crop_s), SAMPLE_RATE_HZ, 2)
     optimizer = keras.optimizers.AdamW(train.learning_rate, weight_decay=train.weight_decay)
     network.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=jit_compile)
     return _training_step(network, setting.our_batches(crop_s))
@@ -100,27 +101,13 @@ def read_ours(setting: Setting, cache: str = "none") -> Step:
 
 def prepare(setting: Setting) -> Step:
     """Writes our clips the article's way too, and analyses the preprocessing graph. Nothing is left to be repeated."""
-    import apache_beam as beam
-    import tensorflow_transform.beam as tft_beam
-    from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
-
-    from components.transform.preprocessing import preprocessing_fn
-
     folder = setting.folder
     (folder / "article").mkdir()
     shards = sorted((folder / "ours" / "train").iterdir())
     for shard in shards:
         with shard.open("rb") as file:
             article_model.write_records(map(decode_clip, read_records(file)), folder / "article" / shard.name)
-    some = tf.data.TFRecordDataset(list(map(str, shards))).take(ANALYSED_CLIPS)
-    rows = [{key: value.numpy() for key, value in tf.io.parse_single_example(row, LABELLED_FEATURES).items()} for row in some]
-    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(LABELLED_FEATURES))
-    config = {"num_samples": _samples(setting.clip_s)}
-    options = beam.options.pipeline_options.PipelineOptions(["--direct_running_mode=in_memory"])
-    with beam.Pipeline(options=options) as pipeline, tft_beam.Context(temp_dir=str(folder / "tmp")):
-        data = (pipeline | beam.Create(rows), metadata)
-        analysed = data | tft_beam.AnalyzeDataset(lambda inputs: preprocessing_fn(inputs, config))
-        analysed | tft_beam.WriteTransformFn(str(folder / "transform"))
+    analyse(str(folder / "ours" / "train" / "*"), _samples(setting.clip_s), folder)
     return lambda: None
 
 
@@ -129,7 +116,7 @@ WAYS: dict[str, Callable[[Setting], Step]] = {
     "article": train_article,
     "ours": train_ours,
     "ours, whole clips": partial(train_ours, whole=True),
-    "ours, bfloat16": partial(train_ours, precision="mixed_bfloat16"),
+    "ours, bfloat16": partial(train_ours, policy="mixed_bfloat16"),
     "ours, XLA": partial(train_ours, jit_compile=True),
     "ours, front end": front_end,
     "article, input": read_article,
@@ -141,15 +128,6 @@ WAYS: dict[str, Callable[[Setting], Step]] = {
 def _training_step(network: keras.Model, batches: Iterator[Any]) -> Step:
     # The function that `fit` calls for each step.
     return partial(network.make_train_function(), batches)
-
-
-def _with_precision(network: keras.Model, precision: str) -> keras.Model:
-    """The same network with its blocks in another precision; kapre's layers know none but float32."""
-
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return layer.from_config(layer.get_config() | ({"dtype": precision} if isinstance(layer, BLOCK_LAYERS) else {}))
-
-    return network if precision == "float32" else keras.models.clone_model(network, clone_function=clone)
 
 
 def _samples(seconds: float) -> int:
