@@ -135,6 +135,8 @@ def create_pipeline(
         approval,
         at.lost_versions,
     )
+    # Whoever asks how a model came into serving finds its report.
+    pusher.add_upstream_node(report)
     return Pipeline(
         pipeline_name=NAME,
         pipeline_root=at.pipeline_root,
