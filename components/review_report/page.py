@@ -176,14 +176,14 @@ def _training_charts(history: Sequence[Mapping[str, float]]) -> list[dict[str, A
     found = []
     for metric in ("loss", "accuracy"):
         rows = [
-            {"epoch": row["epoch"] + 1, "split": split, "value": row[f"{split}_{metric}"]}
+            {"epoch": row["epoch"], "split": split, "value": row[f"{split}_{metric}"]}
             for row in history
             for split in ("train", "eval")
             if np.isfinite(row.get(f"{split}_{metric}", np.nan))
         ]
         if rows:
             table = [
-                (f"{row['epoch'] + 1:.0f}", *(figure(row.get(f"{split}_{metric}")) for split in ("train", "eval")))
+                (f"{row['epoch']:.0f}", *(figure(row.get(f"{split}_{metric}")) for split in ("train", "eval")))
                 for row in history
             ]
             note = "On the clips that it learns from, and on those of the eval speakers, whom it never hears in training."

@@ -99,7 +99,7 @@ def clips_of(test_uri: str, ids: Collection[str]) -> dict[str, Clip]:
 
 
 def history_of(model_run_uri: str) -> list[dict[str, float]]:
-    """The Trainer's table, one row an epoch from 0; empty where it left none. Cells that hold no number are left out."""
+    """The Trainer's table, one row an epoch from 1; empty where it left none. Cells that hold no number are left out."""
     try:
         lines = read_text(FileSystems.join(model_run_uri, TRAINING_FILE)).splitlines()
     except (OSError, BeamIOError):

@@ -174,9 +174,9 @@ def test_what_the_page_cannot_do_without(dataset, tmp_path, missing, message):
 
 
 def test_a_resumed_training_counts_each_epoch_once(tmp_path):
-    (tmp_path / "training.csv").write_text("epoch,train_loss\n0,3\n1,2\n1,1\nbroken,5\n2,\n")
+    (tmp_path / "training.csv").write_text("epoch,train_loss\n1,3\n2,2\n2,1\nbroken,5\n3,\n")
     rows = history_of(str(tmp_path))
-    assert [row["epoch"] for row in rows] == [0, 1, 2] and rows[1]["train_loss"] == 1 and math.isnan(rows[2]["train_loss"])
+    assert [row["epoch"] for row in rows] == [1, 2, 3] and rows[1]["train_loss"] == 1 and math.isnan(rows[2]["train_loss"])
 
 
 def test_the_curves_are_those_of_scikit_learn_and_the_gate():
