@@ -90,4 +90,5 @@ def write_history(folder: Path, epochs: int = 5) -> None:
     with (folder / "training.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", "train_loss", "train_accuracy", "eval_loss", "eval_accuracy"])
-        writer.writerows([epoch, 1 / (epoch + 1), 1 - 1 / (epoch + 2), 1.2 / (epoch + 1), 0.9] for epoch in range(epochs))
+        rows = ([epoch, 1 / epoch, 1 - 1 / (epoch + 1), 1.2 / epoch, 0.9] for epoch in range(1, epochs + 1))
+        writer.writerows(rows)
