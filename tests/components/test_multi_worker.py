@@ -83,7 +83,7 @@ def losses(log_dir: Path) -> list[float]:
     """The training loss of each epoch, from TensorBoard's last log."""
     events = max((log_dir / "train").glob("events.out.tfevents.*"), key=lambda path: path.stat().st_mtime)
     values = [value for event in tf.compat.v1.train.summary_iterator(str(events)) for value in event.summary.value]
-    return [float(tf.make_ndarray(value.tensor)) for value in values if value.tag == "epoch_loss"]
+    return [float(tf.make_ndarray(value.tensor)) for value in values if value.tag == "loss"]
 
 
 def test_two_workers_end_with_equal_weights_and_metrics(cluster_run):
