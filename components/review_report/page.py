@@ -183,8 +183,7 @@ def _training_charts(history: Sequence[Mapping[str, float]]) -> list[dict[str, A
         ]
         if rows:
             table = [
-                (f"{row['epoch']:.0f}", *(figure(row.get(f"{split}_{metric}")) for split in ("train", "eval")))
-                for row in history
+                (f"{row['epoch']:.0f}", *(figure(row.get(f"{split}_{metric}")) for split in ("train", "eval"))) for row in history
             ]
             note = "On the clips that it learns from, and on those of the eval speakers, whom it never hears in training."
             svg = charts.training(rows, metric.capitalize())
