@@ -171,12 +171,16 @@ def _figure(value: float | None) -> str:
 
 def _next(result: RunResult) -> str:
     runs = f"audio-gender runs --workdir {result.folders['workdir']}"
+    report = f"{result.folders['report']}/{REPORT_FILE}"
     if result.verdict == "pushed":
-        return f"serve {result.folders['serving']} (docs/serving.md), or list all runs with `.venv/bin/{runs}`"
+        return f"serve {result.folders['serving']} (docs/serving.md); the report: {report}; all runs: `.venv/bin/{runs}`"
     if result.verdict == "waiting":
         decide = f"{result.run_id} --workdir {result.folders['workdir']} --by NAME --note TEXT"
-        return f"`.venv/bin/audio-gender approve {decide}`, or reject instead of approve"
-    return f"train on more or longer clips (--set clips.num_clips.train=…, --set train.epochs=…); all runs: `.venv/bin/{runs}`"
+        return f"open {report}, then `.venv/bin/audio-gender approve {decide}`, or reject instead of approve"
+    return (
+        "train on more or longer clips (--set clips.num_clips.train=…, --set train.epochs=…); "
+        f"the report: {report}; all runs: `.venv/bin/{runs}`"
+    )
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
