@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from tfx.orchestration.data_types import RuntimeParameter
@@ -11,6 +11,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 from beam_jobs.config import SPLITS
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_whole
+from components.pusher.config import PushConfig
 from components.serving_baseline.executor import NEWEST
 from pipeline.config import PipelineConfig
 from pipeline.dag import Changeable, Locations, create_pipeline
@@ -62,6 +63,9 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
     spec["defaultPipelineRoot"] = config.kubernetes.pipeline_root
     for name, (value, description) in parameters.items():
         spec["root"]["inputDefinitions"]["parameters"][name].update(defaultValue=value, description=description, isOptional=True)
+    spec["root"]["inputDefinitions"]["parameters"]["push_mode"]["literals"] = list(
+        get_args(PushConfig.model_fields["mode"].annotation)
+    )
     for node, label in executors.items():
         container = spec["deploymentSpec"]["executors"][label]["container"]
         container["env"] = [{"name": name, "value": value} for name, value in config.kubernetes.env.items()]
