@@ -44,6 +44,7 @@ def test_what_a_run_changes_is_a_parameter_with_the_configuration_s_value_as_its
         "epochs": 12,
         "push_mode": "auto",
     }
+    assert parameters["push_mode"]["literals"] == ["auto", "review"]
     assert all(parameter["description"] for parameter in parameters.values())
 
 
@@ -144,6 +145,21 @@ def test_a_wrong_setting_is_one_line(setting, said):
     with pytest.raises(UserError, match=said) as error:
         compiled(setting)
     assert "\n" not in str(error.value)
+
+
+def test_a_decision_is_a_pipeline_of_one_step_beside_the_serving_folder():
+    from pipeline.kubeflow.compile import compile_decision
+
+    spec, platform = yaml.safe_load_all(compile_decision(load_config(DEMO), IMAGE))
+    (task,) = spec["root"]["dag"]["tasks"].values()
+    assert "cachingOptions" not in task or not task["cachingOptions"]
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert {name for name, parameter in parameters.items() if "defaultValue" not in parameter} == {"action", "by"}
+    assert parameters["action"]["literals"] == ["approve", "reject", "rollback"]
+    (executor,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    assert [mount["mountPath"] for mount in executor["pvcMount"]] == ["/serving"]
+    with pytest.raises(UserError, match="no decisions on an object store"):
+        compile_decision(load_config(DEMO, ["kubernetes.serving_uri=gs://models/audio-gender"]), IMAGE)
 
 
 def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
