@@ -1,0 +1,91 @@
+"""A connection to Kubeflow Pipelines by its own client, with errors that say what to do."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import kfp
+import kfp_server_api
+import urllib3
+
+from beam_jobs.errors import UserError
+
+_WHO = "give a token or cookies of a user who may, and the --namespace of that user's profile"
+_FORWARD = "is `kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80` running?"
+
+
+@dataclass(frozen=True, slots=True)
+class Kubeflow:
+    """One Kubeflow Pipelines, as one user sees it.
+
+    `namespace` is that of the runs; `multi_user` says whether this Kubeflow keeps namespaces apart. `client` has a group of
+    generated calls for each service of the API (`client.runs`, `client.pipelines`, …).
+    """
+
+    host: str
+    namespace: str
+    multi_user: bool
+    client: Any
+
+    @property
+    def user_namespace(self) -> str | None:
+        """The namespace as the API takes it: none where there is a single user."""
+        return self.namespace if self.multi_user else None
+
+
+def connect(host: str, namespace: str = "kubeflow", token: str | None = None, cookies: str | None = None) -> Kubeflow:
+    """Connects, and makes sure that Kubeflow answers.
+
+    Args:
+        host: address of Kubeflow Pipelines or of its UI.
+        namespace: the namespace of the runs, in a Kubeflow with profiles that of the user.
+        token: bearer token.
+        cookies: of a session in the browser, as the header `Cookie` has them.
+
+    Raises:
+        UserError: nothing answers there, or not Kubeflow Pipelines, or it wants to know who asks.
+    """
+    address = host.rstrip("/") if host.startswith(("http://", "https://")) else f"https://{host.rstrip('/')}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Without a namespace, or with its default, the client asks for the health itself and hides a refusal for 25 s. Each
+        # call here names its own.
+        client = kfp.Client(host=address, namespace="-", existing_token=token, cookies=cookies)
+    with user_errors(address):
+        health = client.healthzs.healthz_service_get_healthz()
+    if health.multi_user is None:
+        raise UserError(f"{address}: answers, but not as Kubeflow Pipelines does (a page to log in?); {_WHO}")
+    return Kubeflow(address, namespace, health.multi_user, client)
+
+
+@contextmanager
+def user_errors(where: str) -> Iterator[None]:
+    """Turns what Kubeflow refuses into one line.
+
+    Raises:
+        UserError: begins with `where`, unless it is about who asks.
+    """
+    try:
+        yield
+    except urllib3.exceptions.HTTPError as error:
+        reason = getattr(error, "reason", None) or error
+        raise UserError(f"{where}: not reachable ({type(reason).__name__}); {_FORWARD}") from error
+    except kfp_server_api.ApiException as error:
+        message = _message(error)
+        if error.status in (401, 403):
+            raise UserError(f"Kubeflow Pipelines refuses ({error.status}: {message}); {_WHO}") from error
+        raise UserError(f"{where}: Kubeflow says {error.status}: {message}") from error
+
+
+def _message(error: kfp_server_api.ApiException) -> str:
+    try:
+        answer = json.loads(error.body)
+        # The upload has an answer of its own, without `message`.
+        text = answer.get("message") or answer["error_message"]
+    except (ValueError, TypeError, AttributeError, KeyError):
+        text = error.reason
+    # What follows the first line is a stack trace.
+    return str(text).strip().partition("\n")[0]

@@ -1,0 +1,137 @@
+"""Uploads a compiled pipeline and starts a run of it."""
+
+import datetime
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kfp_server_api import (
+    V2beta1Experiment,
+    V2beta1Pipeline,
+    V2beta1PipelineVersionReference,
+    V2beta1Run,
+    V2beta1RuntimeConfig,
+)
+
+from beam_jobs.console import say
+from beam_jobs.errors import UserError
+from pipeline.kubeflow.client import Kubeflow, user_errors
+
+_NUMBERS = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
+
+
+def submit(
+    package: Path,
+    kubeflow: Kubeflow,
+    *,
+    name: str | None = None,
+    experiment: str = "audio-gender",
+    service_account: str | None = None,
+    parameters: Mapping[str, str] | None = None,
+) -> str:
+    """Starts a run; a package that was uploaded before is not uploaded again.
+
+    Args:
+        package: what `audio-gender compile` wrote.
+        kubeflow: where to.
+        name: of the run; else the pipeline's with the time.
+        experiment: under which Kubeflow lists the run; it is created where there is none.
+        service_account: of the steps' pods; else the server's default.
+        parameters: the run's own, as text.
+
+    Returns:
+        The run's id.
+
+    Raises:
+        UserError: the package or a parameter is not right, or Kubeflow refuses.
+    """
+    spec = _read(package)
+    values = _values(spec, parameters or {})
+    pipeline = spec["pipelineInfo"]["name"]
+    with user_errors(str(package)):
+        version = _version(kubeflow, package, pipeline)
+    with user_errors(f"--experiment {experiment}"):
+        experiment_id = _experiment(kubeflow, experiment)
+    run = V2beta1Run(
+        display_name=name or f"{pipeline} {datetime.datetime.now():%Y-%m-%d %H:%M:%S}",
+        experiment_id=experiment_id,
+        pipeline_version_reference=version,
+        # Kubeflow does not read the package's own defaultPipelineRoot.
+        runtime_config=V2beta1RuntimeConfig(parameters=values, pipeline_root=spec.get("defaultPipelineRoot")),
+        service_account=service_account,
+    )
+    with user_errors(str(package)):
+        run_id: str = kubeflow.client.runs.run_service_create_run(run=run).run_id
+    return run_id
+
+
+def _read(package: Path) -> dict[str, Any]:
+    try:
+        # Two documents: pipeline spec and platform spec.
+        documents = list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"{package}: cannot be read ({error.strerror}); `audio-gender compile` writes it") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        documents = []
+    for document in documents:
+        if isinstance(document, dict) and "pipelineInfo" in document and "root" in document:
+            return document
+    raise UserError(f"{package}: is no compiled pipeline; `audio-gender compile` writes one")
+
+
+def _values(spec: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
+    known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    values: dict[str, Any] = {}
+    for key, text in parameters.items():
+        if key not in known:
+            raise UserError(f"parameter {key}: this pipeline has none of that name; it has {', '.join(sorted(known)) or 'none'}")
+        number = _NUMBERS.get(known[key]["parameterType"], str)
+        try:
+            values[key] = number(text)
+        except ValueError:
+            raise UserError(f"parameter {key}: {text!r} is no number") from None
+        allowed = known[key].get("literals", [])
+        if allowed and values[key] not in allowed:
+            raise UserError(f"parameter {key}: {text!r} is none of {', '.join(map(str, allowed))}")
+    return values
+
+
+def _version(kubeflow: Kubeflow, package: Path, pipeline: str) -> V2beta1PipelineVersionReference:
+    pipelines = kubeflow.client.pipelines
+    found = pipelines.pipeline_service_list_pipelines(namespace=kubeflow.user_namespace, filter=_named(pipeline)).pipelines
+    if found:
+        pipeline_id = found[0].pipeline_id
+    else:
+        new = V2beta1Pipeline(name=pipeline, display_name=pipeline, namespace=kubeflow.user_namespace)
+        pipeline_id = pipelines.pipeline_service_create_pipeline(pipeline=new).pipeline_id
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()[:12]
+    version_name = f"{pipeline}-{digest}"
+    versions = pipelines.pipeline_service_list_pipeline_versions(pipeline_id, filter=_named(version_name)).pipeline_versions
+    if versions:
+        say(f"uploaded before: {pipeline}, version {version_name}")
+        version = versions[0]
+    else:
+        uploads = kubeflow.client.pipeline_uploads
+        version = uploads.upload_pipeline_version(str(package), name=version_name, pipelineid=pipeline_id)
+        say(f"uploaded: {pipeline}, version {version_name}")
+    return V2beta1PipelineVersionReference(pipeline_id=pipeline_id, pipeline_version_id=version.pipeline_version_id)
+
+
+def _experiment(kubeflow: Kubeflow, name: str) -> str:
+    experiments = kubeflow.client.experiments
+    namespace = kubeflow.user_namespace
+    found = experiments.experiment_service_list_experiments(namespace=namespace, filter=_named(name)).experiments
+    if found:
+        return str(found[0].experiment_id)
+    new = V2beta1Experiment(display_name=name, namespace=namespace)
+    created = experiments.experiment_service_create_experiment(experiment=new)
+    say(f"new experiment: {name}")
+    return str(created.experiment_id)
+
+
+def _named(name: str) -> str:
+    """Kubeflow's filter for things of that name."""
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]})

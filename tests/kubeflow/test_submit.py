@@ -1,0 +1,334 @@
+"""Submitting a compiled pipeline and following its run, against a server on the loopback interface."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import kfp_server_api as api
+import pytest
+import yaml
+from kubeflow_api import KubeflowApi, Refused, grpc_error
+
+from beam_jobs.errors import UserError
+from pipeline.kubeflow.client import Kubeflow, connect
+from pipeline.kubeflow.follow import follow
+from pipeline.kubeflow.submit import submit
+
+STARTED = datetime(2026, 1, 1, tzinfo=UTC)
+PARAMETERS = {
+    "dataset_uri": {"parameterType": "STRING", "defaultValue": "s3://clips/demo"},
+    "epochs": {"parameterType": "NUMBER_INTEGER", "defaultValue": 12},
+    "learning_rate": {"parameterType": "NUMBER_DOUBLE", "defaultValue": 0.002},
+    "push_mode": {"parameterType": "STRING", "defaultValue": "auto", "literals": ["auto", "review"]},
+}
+
+
+@pytest.fixture
+def server() -> Iterator[KubeflowApi]:
+    with KubeflowApi() as server:
+        yield server
+
+
+@pytest.fixture
+def kubeflow(server: KubeflowApi) -> Kubeflow:
+    return connect(server.host)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """Two documents, as `compile` writes them, without the nodes."""
+    spec = {
+        "pipelineInfo": {"name": "audio-gender"},
+        "defaultPipelineRoot": "s3://artifacts/runs",
+        "schemaVersion": "2.1.0",
+        "root": {"dag": {}, "inputDefinitions": {"parameters": PARAMETERS}},
+    }
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(yaml.safe_dump_all([spec, {"platforms": {"kubernetes": {}}}]))
+    return path
+
+
+# Submitting
+
+
+def test_a_run_gets_parameters_of_their_types_and_the_packages_own_root(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path
+) -> None:
+    parameters = {"epochs": "3", "learning_rate": "1e-3", "push_mode": "review"}
+
+    run_id = submit(package, kubeflow, name="night", experiment="voices", service_account="runner", parameters=parameters)
+
+    (run,) = server.runs
+    assert (run.run_id, run.display_name, run.service_account) == (run_id, "night", "runner")
+    assert run.runtime_config == {
+        "parameters": {"epochs": 3, "learning_rate": 0.001, "push_mode": "review"},
+        "pipeline_root": "s3://artifacts/runs",
+    }
+    assert run.experiment_id == server.experiments[0].experiment_id
+    assert server.experiments[0].display_name == "voices"
+
+
+def test_the_same_package_is_uploaded_once(server: KubeflowApi, kubeflow: Kubeflow, package: Path) -> None:
+    submit(package, kubeflow)
+    submit(package, kubeflow)
+
+    assert len(server.pipelines) == len(server.versions) == len(server.experiments) == 1
+    assert package.read_text() in server.versions[0].description
+    first, second = (run.pipeline_version_reference for run in server.runs)
+    assert first == second == {"pipeline_id": "pipeline-1", "pipeline_version_id": "version-1"}
+
+
+def test_a_changed_package_is_a_new_version_of_the_same_pipeline(server: KubeflowApi, kubeflow: Kubeflow, package: Path) -> None:
+    submit(package, kubeflow)
+    package.write_text(package.read_text().replace("defaultValue: 12", "defaultValue: 13"))
+    submit(package, kubeflow)
+
+    assert len(server.pipelines) == 1
+    assert len({version.name for version in server.versions}) == 2
+    assert server.runs[1].pipeline_version_reference["pipeline_version_id"] == "version-2"
+
+
+def test_with_several_users_all_is_in_the_namespace_of_one(package: Path) -> None:
+    with KubeflowApi(multi_user=True) as server:
+        kubeflow = connect(server.host, "audio-gender", token="secret")
+        submit(package, kubeflow)
+        submit(package, kubeflow)
+
+    assert [thing.namespace for thing in (*server.pipelines, *server.experiments)] == ["audio-gender", "audio-gender"]
+    assert {headers["authorization"] for headers in server.headers} == {"Bearer secret"}
+
+
+def test_cookies_are_sent_as_they_are(server: KubeflowApi) -> None:
+    connect(server.host, cookies="authservice_session=abc")
+
+    assert server.headers[-1]["Cookie"] == "authservice_session=abc"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"epoch": "3"}, "parameter epoch: this pipeline has none of that name; it has dataset_uri, epochs, learning_rate"),
+        ({"epochs": "three"}, "parameter epochs: 'three' is no number"),
+        ({"epochs": "1.5"}, "parameter epochs: '1.5' is no number"),
+        ({"push_mode": "never"}, "parameter push_mode: 'never' is none of auto, review"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_before_anything_is_uploaded(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, parameters: dict[str, str], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        submit(package, kubeflow, parameters=parameters)
+    assert not server.pipelines
+
+
+@pytest.mark.parametrize("text", ["", "a: b\n", "{", "- 1\n"])
+def test_a_file_that_is_no_package_is_refused(kubeflow: Kubeflow, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "other.yaml"
+    path.write_text(text)
+
+    with pytest.raises(UserError, match=r"other\.yaml: is no compiled pipeline"):
+        submit(path, kubeflow)
+
+
+def test_a_missing_package_is_named(kubeflow: Kubeflow, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.yaml: cannot be read"):
+        submit(tmp_path / "none.yaml", kubeflow)
+
+
+# Refusals
+
+
+def test_a_host_where_nothing_listens() -> None:
+    with KubeflowApi() as server:
+        host = server.host
+
+    with pytest.raises(UserError, match=r"not reachable .*; is `kubectl port-forward"):
+        connect(host)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_user_who_may_not_is_told_what_is_missing(server: KubeflowApi, status: int) -> None:
+    server.refuse[""] = grpc_error(status, "User identity is empty in the request header.")
+
+    with pytest.raises(UserError) as caught:
+        connect(server.host)
+
+    assert str(caught.value).startswith(f"Kubeflow Pipelines refuses ({status}: User identity is empty")
+    assert "give a token or cookies" in str(caught.value)
+
+
+def test_a_page_to_log_in_is_not_taken_for_kubeflow(server: KubeflowApi) -> None:
+    server.refuse[""] = Refused(200, "<html>Log in</html>")
+
+    with pytest.raises(UserError, match=r"answers, but not as Kubeflow Pipelines does"):
+        connect(server.host)
+
+
+def test_an_address_that_is_no_kubeflow(server: KubeflowApi) -> None:
+    server.refuse[""] = Refused(404, "<html>nothing here</html>")
+
+    with pytest.raises(UserError, match="Kubeflow says 404: Not Found"):
+        connect(server.host)
+
+
+@pytest.mark.parametrize(
+    ("path", "refused"),
+    [
+        ("/pipelines/upload_version", Refused(400, {"error_message": "invalid spec: name is empty", "error_details": "…"})),
+        ("/runs", grpc_error(500, "invalid spec: name is empty")),
+    ],
+)
+def test_a_refused_pipeline_is_one_line_in_kubeflows_words(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, path: str, refused: Refused
+) -> None:
+    server.refuse[path] = refused
+
+    with pytest.raises(UserError) as caught:
+        submit(package, kubeflow)
+
+    assert str(caught.value) == f"{package}: Kubeflow says {refused.status}: invalid spec: name is empty"
+
+
+# Following
+
+Tasks = list[api.V2beta1PipelineTaskDetail]
+
+
+def task(name: str, state: str | None, start_s: int, end_s: int) -> api.V2beta1PipelineTaskDetail:
+    times = {"start_time": STARTED + timedelta(seconds=start_s), "end_time": STARTED + timedelta(seconds=end_s)}
+    return api.V2beta1PipelineTaskDetail(display_name=name, state=state, **times)
+
+
+def node(name: str, state: str, start_s: int, end_s: int, pod: str | None = None) -> Tasks:
+    """What Kubeflow lists for one node: its driver, itself, and its pod."""
+    return [
+        task(f"{name}-driver", "SUCCEEDED", start_s - 5, start_s - 1),
+        task(name, state, start_s, end_s),
+        task("executor", pod or state, start_s, end_s),
+    ]
+
+
+ROOT = [task("audio-gender-x7k2p", "RUNNING", 0, 0), *node("root", "RUNNING", 5, 5)[:2]]
+
+
+def becomes(state: str, *tasks: Tasks) -> Callable[[api.V2beta1Run], None]:
+    """A step of a run's history."""
+
+    def step(run: api.V2beta1Run) -> None:
+        run.state = state
+        run.run_details = api.V2beta1RunDetails(task_details=[*ROOT, *(task for group in tasks for task in group)])
+        if state not in ("PENDING", "RUNNING"):
+            run.finished_at = run.created_at + timedelta(seconds=300)
+
+    return step
+
+
+GEN = node("ClipExampleGen", "SUCCEEDED", 10, 52)
+STATISTICS = node("StatisticsGen", "SUCCEEDED", 60, 61, pod="SKIPPED")
+VALIDATOR = node("ClipExampleValidator", "SUCCEEDED", 60, 85)
+
+
+def test_a_run_is_followed_with_one_line_a_node(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    running = node("Trainer", "RUNNING", 90, 0)
+    trainer = node("Trainer", "SUCCEEDED", 90, 210)
+    server.history = [
+        becomes("PENDING"),
+        becomes("RUNNING", GEN),
+        becomes("RUNNING", VALIDATOR, GEN, STATISTICS, running),
+        becomes("SUCCEEDED", VALIDATOR, GEN, STATISTICS, running),
+        becomes("SUCCEEDED", VALIDATOR, GEN, STATISTICS, trainer),
+    ]
+    capsys.readouterr()
+
+    assert follow(kubeflow, run_id, poll_s=0.01)
+
+    assert capsys.readouterr().err.splitlines() == [
+        f"run {run_id}: {server.host}/#/runs/details/{run_id}",
+        "ClipExampleGen           42.0 s",
+        "StatisticsGen             1.0 s  cached",
+        "ClipExampleValidator     25.0 s",
+        "Trainer                 120.0 s",
+        f"Succeeded: run {run_id}, after 300 s",
+    ]
+
+
+def test_a_failed_run_names_the_node_and_its_log(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    left_out = [task("Pusher-driver", None, 211, 211), task("Pusher", None, 211, 211)]
+    server.history = [becomes("FAILED", GEN, node("Trainer", "FAILED", 90, 210), left_out)]
+    capsys.readouterr()
+
+    assert not follow(kubeflow, run_id, poll_s=0.01)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[2:4] == ["Trainer                 120.0 s  failed", f"Failed: run {run_id}, after 300 s"]
+    pods = f"-n kubeflow -l pipeline/runid={run_id},app.kubernetes.io/component=trainer"
+    assert lines[4] == f"Trainer failed; its log: `kubectl logs {pods} -c main --tail=-1 --prefix`"
+    assert lines[5] == f"  what became of its pod: `kubectl describe pods {pods}`"
+    assert lines[6:] == [f"see {server.host}/#/runs/details/{run_id}"]
+
+
+def test_a_node_whose_driver_failed_is_named(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    server.history = [becomes("FAILED", [task("Gate-driver", "FAILED", 60, 68), task("Gate", None, 69, 69)])]
+
+    assert not follow(kubeflow, run_id, poll_s=0.01)
+
+    assert "Gate failed before it began, in its driver; its log: `kubectl logs -n kubeflow" in capsys.readouterr().err
+
+
+def test_a_run_that_ended_without_a_failed_node_points_to_its_pods(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    server.history = [becomes("CANCELED", GEN)]
+
+    assert not follow(kubeflow, run_id, poll_s=0.01)
+
+    assert f"Canceled: run {run_id}" in (shown := capsys.readouterr().err)
+    assert (
+        f"no node failed; what became of the run's pods: `kubectl describe pods -n kubeflow -l pipeline/runid={run_id}`" in shown
+    )
+
+
+def test_an_unknown_run(kubeflow: Kubeflow) -> None:
+    with pytest.raises(UserError, match=r"run nope: Kubeflow says 404: .*Run nope not found$"):
+        follow(kubeflow, "nope")
+
+
+def test_a_lost_connection_says_how_to_follow_again(server: KubeflowApi, kubeflow: Kubeflow, package: Path) -> None:
+    run_id = submit(package, kubeflow)
+    # The server falls silent after the first look at the run.
+    server.history = [becomes("RUNNING"), lambda run: server.refuse.update({"": grpc_error(503, "no healthy upstream")})]
+
+    with pytest.raises(UserError) as caught:
+        follow(kubeflow, run_id, poll_s=0.01)
+
+    again = f"`.venv/bin/audio-gender submit --run {run_id} --host {server.host}`"
+    assert str(caught.value) == f"run {run_id}: Kubeflow says 503: no healthy upstream; the run goes on, follow it again: {again}"
+
+
+def test_control_c_leaves_the_run_going(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    server.history = [becomes("RUNNING"), becomes("RUNNING"), lambda run: _interrupt()]
+
+    with pytest.raises(KeyboardInterrupt):
+        follow(kubeflow, run_id, poll_s=0.2)
+
+    assert server.runs[0].state == "RUNNING"
+    assert f"the run goes on; follow it again: `.venv/bin/audio-gender submit --run {run_id}" in capsys.readouterr().err
+
+
+def _interrupt() -> None:
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
