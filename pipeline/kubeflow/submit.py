@@ -84,6 +84,11 @@ def _read(package: Path) -> dict[str, Any]:
 
 def _values(spec: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
     known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    missing = [key for key, definition in known.items() if not definition.get("isOptional") and key not in parameters]
+    if missing:
+        raise UserError(
+            f"parameter {missing[0]}: a run of this pipeline must give it ({known[missing[0]].get('description', '')})"
+        )
     values: dict[str, Any] = {}
     for key, text in parameters.items():
         if key not in known:

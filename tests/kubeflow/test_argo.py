@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pipeline.config import CONFIGS, load_config
-from pipeline.kubeflow.compile import compile_pipeline
+from pipeline.kubeflow.compile import compile_decision, compile_pipeline
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("RUN_KUBEFLOW") != "1", reason="needs Go, the Go module proxy and some minutes: make test-kubeflow"
@@ -131,6 +131,7 @@ def test_a_run_takes_the_parameters_that_the_package_names(start: Start) -> None
         ({"epoch": 2}, "not required by pipeline: epoch"),
         ({"epochs": "2"}, "epochs requires type double or integer"),
         ({"dataset_uri": 2}, "dataset_uri requires type string"),
+        ({"push_mode": "never"}, "push_mode"),
     ],
 )
 def test_a_run_with_other_parameters_is_refused(start: Start, parameters: dict[str, Any], words: str) -> None:
@@ -138,6 +139,19 @@ def test_a_run_with_other_parameters_is_refused(start: Start, parameters: dict[s
 
     assert result.returncode == 1
     assert words in result.stderr
+
+
+def test_a_decision_becomes_a_workflow_of_one_node(start: Start) -> None:
+    text = compile_decision(load_config(CONFIGS / "kubernetes.yaml"), IMAGE)
+
+    result = start(text, action="approve", by="Alice", run_id="run-1", override=1)
+
+    assert result.returncode == 0, result.stderr
+    workflow = yaml.safe_load(result.stdout)
+    (dag,) = (template["dag"] for template in workflow["spec"]["templates"] if template["name"] == "root")
+    assert [task["name"] for task in dag["tasks"]] == ["Decision-driver", "Decision"]
+    assert "parameter by is not optional" in start(text, action="approve").stderr
+    assert start(text, action="delete", by="Alice").returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ from pipeline.kubeflow.submit import submit
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 PARAMETERS = {
-    "dataset_uri": {"parameterType": "STRING", "defaultValue": "s3://clips/demo"},
-    "epochs": {"parameterType": "NUMBER_INTEGER", "defaultValue": 12},
-    "learning_rate": {"parameterType": "NUMBER_DOUBLE", "defaultValue": 0.002},
-    "push_mode": {"parameterType": "STRING", "defaultValue": "auto", "literals": ["auto", "review"]},
+    "dataset_uri": {"parameterType": "STRING", "isOptional": True, "defaultValue": "s3://clips/demo"},
+    "epochs": {"parameterType": "NUMBER_INTEGER", "isOptional": True, "defaultValue": 12},
+    "learning_rate": {"parameterType": "NUMBER_DOUBLE", "isOptional": True, "defaultValue": 0.002},
+    "push_mode": {"parameterType": "STRING", "isOptional": True, "defaultValue": "auto", "literals": ["auto", "review"]},
 }
 
 
@@ -121,6 +121,18 @@ def test_a_wrong_parameter_is_refused_before_anything_is_uploaded(
     with pytest.raises(UserError, match=words):
         submit(package, kubeflow, parameters=parameters)
     assert not server.pipelines
+
+
+def test_a_parameter_without_a_default_must_be_given(server: KubeflowApi, kubeflow: Kubeflow, package: Path) -> None:
+    spec, platform = yaml.safe_load_all(package.read_text())
+    spec["root"]["inputDefinitions"]["parameters"]["by"] = {"parameterType": "STRING", "description": "who decides"}
+    package.write_text(yaml.safe_dump_all([spec, platform]))
+
+    with pytest.raises(UserError, match=r"parameter by: a run of this pipeline must give it \(who decides\)"):
+        submit(package, kubeflow)
+    submit(package, kubeflow, parameters={"by": "Alice"})
+
+    assert server.runs[0].runtime_config["parameters"] == {"by": "Alice"}
 
 
 @pytest.mark.parametrize("text", ["", "a: b\n", "{", "- 1\n"])
