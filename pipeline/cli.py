@@ -27,6 +27,7 @@ clips_app = typer.Typer(no_args_is_help=True, help="Training clips.")
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(clips_app, name="clips")
 app.command("compile")(kubeflow_commands.compile_)
+app.command()(kubeflow_commands.submit)
 
 CorpusRoot = Annotated[str, typer.Argument(help="Corpus folder: LibriSpeech, Common Voice, VoxCeleb or utterances.csv.")]
 Config = Annotated[Path, typer.Option(help="YAML file, such as pipeline/configs/demo.yaml.")]

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from beam_jobs.console import noise_to, progress, say
+from beam_jobs.errors import UserError
 
 
 def compile_(
@@ -35,3 +36,45 @@ def compile_(
         write_package((compile_decision if decision else compile_pipeline)(resolved, image), output)
     say(f"compiled: {output}")
     say(f"next: .venv/bin/audio-gender submit {output} --host URL, the address of Kubeflow Pipelines")
+
+
+def submit(
+    package: Annotated[Path, typer.Argument(metavar="PACKAGE", help="From `audio-gender compile`.")] = Path("pipeline.yaml"),
+    host: Annotated[str, typer.Option(metavar="URL", help="Address of Kubeflow Pipelines.")] = "http://localhost:8080",
+    parameters: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Runtime parameter, such as epochs=10.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the run; else the pipeline's with the time.")] = None,
+    experiment: Annotated[str, typer.Option(help="Made where there is none of that name.")] = "audio-gender",
+    namespace: Annotated[str, typer.Option(help="Of the runs: with Kubeflow profiles, that of the user.")] = "kubeflow",
+    service_account: Annotated[str | None, typer.Option(help="Of the steps; else Kubeflow's own.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(envvar="KF_PIPELINES_SA_TOKEN_PATH", help="File with a bearer token for Kubeflow.")
+    ] = None,
+    # In the environment alone, so that it is in no shell's history.
+    cookies: Annotated[str | None, typer.Option(envvar="KF_PIPELINES_COOKIES", hidden=True)] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not follow the run.")] = False,
+    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Follow this run, and start none.")] = None,
+) -> None:
+    """Upload a package to Kubeflow Pipelines, start a run and follow it; exit status 1 where the run fails."""
+    values = dict(item.split("=", 1) if "=" in item else _not_a_value(item) for item in parameters or ())
+    with progress("connecting", 1):
+        from pipeline.kubeflow.client import connect
+        from pipeline.kubeflow.follow import follow
+        from pipeline.kubeflow.submit import submit as start
+
+        kubeflow = connect(host, namespace, _token(token_file) if token_file else None, cookies)
+    run_id = run or start(package, kubeflow, name=name, experiment=experiment, service_account=service_account, parameters=values)
+    if not detach and not follow(kubeflow, run_id):
+        raise typer.Exit(1)
+
+
+def _not_a_value(item: str) -> list[str]:
+    raise UserError(f"--set {item}: expected NAME=VALUE, such as epochs=10")
+
+
+def _token(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise UserError(f"--token-file {path}: {error.strerror}; give the file of a service account's token") from None

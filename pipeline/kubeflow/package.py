@@ -10,7 +10,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 from tfx.orchestration.pipeline import Pipeline
 
 from pipeline.kubeflow.config import KubernetesConfig
-from pipeline.kubeflow.platform import platform_spec, resources
+from pipeline.kubeflow.platform import Step, platform_spec, resources
 
 COMMAND = ["python", "-m", "pipeline.kubeflow.entrypoint"]
 NOT_CACHED = ("ClipGenerator", "ClipExampleGen", "ServingBaseline", "Pusher", "Decision")
@@ -63,14 +63,14 @@ def package(
     spec["defaultPipelineRoot"] = kubernetes.pipeline_root
     for name, parameter in parameters.items():
         spec["root"]["inputDefinitions"]["parameters"][name].update(parameter.definition())
-    executors = {}
-    for node, component in spec["components"].items():
-        configured_as = (like or {}).get(node, node)
-        executors[configured_as] = label = component["executorLabel"]
-        container = spec["deploymentSpec"]["executors"][label]["container"]
+    steps = [
+        Step(node, (like or {}).get(node, node), component["executorLabel"]) for node, component in spec["components"].items()
+    ]
+    for node, configured_as, executor in steps:
+        container = spec["deploymentSpec"]["executors"][executor]["container"]
         container["env"] = [{"name": name, "value": value} for name, value in kubernetes.env.items()]
         container["resources"] = resources(kubernetes.steps.get(configured_as, kubernetes.step))
         if node in NOT_CACHED:
             spec["root"]["dag"]["tasks"][node]["cachingOptions"] = {}
-    text: str = yaml.safe_dump_all([spec, platform_spec(kubernetes, executors)], allow_unicode=True)
+    text: str = yaml.safe_dump_all([spec, platform_spec(kubernetes, steps)], allow_unicode=True)
     return text

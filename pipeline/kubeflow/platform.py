@@ -1,6 +1,7 @@
 """What Kubeflow's pipeline spec itself cannot say of a step's pod: its Kubernetes platform spec."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from google.protobuf import json_format
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
@@ -26,19 +27,22 @@ def resources(step: StepConfig) -> dict[str, Any]:
     return result
 
 
-def platform_spec(kubernetes: KubernetesConfig, executors: dict[str, str]) -> dict[str, Any]:
-    """The second document of a compiled pipeline.
+class Step(NamedTuple):
+    """A node, the node whose configuration it has, and the name of its executor in the pipeline spec."""
 
-    Args:
-        kubernetes: the configuration.
-        executors: names of executors, by node.
-    """
-    specs = {label: _executor_config(kubernetes, node) for node, label in executors.items()}
+    node: str
+    configured_as: str
+    executor: str
+
+
+def platform_spec(kubernetes: KubernetesConfig, steps: Sequence[Step]) -> dict[str, Any]:
+    """The second document of a compiled pipeline."""
+    specs = {step.executor: _executor_config(kubernetes, step.node, step.configured_as) for step in steps}
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": specs}}}}
 
 
-def _executor_config(kubernetes: KubernetesConfig, node: str) -> dict[str, Any]:
-    step = kubernetes.steps.get(node, kubernetes.step)
+def _executor_config(kubernetes: KubernetesConfig, node: str, configured_as: str) -> dict[str, Any]:
+    step = kubernetes.steps.get(configured_as, kubernetes.step)
     config = KubernetesExecutorConfig()
     config.pod_metadata.labels.update({**LABELS, NODE_LABEL: node.lower()})
     config.field_path_as_env.add(name=RUN_ID, field_path=RUN_ID_FIELD)
@@ -53,7 +57,7 @@ def _executor_config(kubernetes: KubernetesConfig, node: str) -> dict[str, Any]:
         as_env.secret_name_parameter.runtime_value.constant.string_value = source.secret
         as_env.key_to_env.add(secret_key=source.key, env_var=variable)
     for volume in kubernetes.volumes:
-        if node in volume.nodes:
+        if configured_as in volume.nodes:
             mount = config.pvc_mount.add(mount_path=volume.path, constant=volume.claim)
             mount.pvc_name_parameter.runtime_value.constant.string_value = volume.claim
     return dict(json_format.MessageToDict(config))

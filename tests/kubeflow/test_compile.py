@@ -158,6 +158,7 @@ def test_a_decision_is_a_pipeline_of_one_step_beside_the_serving_folder():
     assert parameters["action"]["literals"] == ["approve", "reject", "rollback"]
     (executor,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
     assert [mount["mountPath"] for mount in executor["pvcMount"]] == ["/serving"]
+    assert executor["podMetadata"]["labels"]["app.kubernetes.io/component"] == "decision"
     with pytest.raises(UserError, match="no decisions on an object store"):
         compile_decision(load_config(DEMO, ["kubernetes.serving_uri=gs://models/audio-gender"]), IMAGE)
 
