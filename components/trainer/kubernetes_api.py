@@ -54,10 +54,10 @@ class Cluster:
         return self._ask("get jobs", self._batch.read_namespaced_job, self._name, self._namespace)
 
     def workers(self) -> list[Object]:
-        """The Job's Pods, those that have ended too."""
+        """The Job's Pods, those that have ended too, in the order in which they were made."""
         selector = f"{JOB_NAME_LABEL}={self._name}"
         found = self._ask("list pods", self._core.list_namespaced_pod, self._namespace, label_selector=selector)
-        return list(found["items"])
+        return sorted(found["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def events(self, name: str = "") -> list[Object]:
         """What the cluster has noted about an object; the Job, if none is named."""

@@ -41,8 +41,8 @@ def worker_index(pod: Object) -> int:
 
 
 def newest(pods: Iterable[Object]) -> dict[int, Object]:
-    """The last Pod of each worker, by index."""
-    return {worker_index(pod): pod for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))}
+    """The last Pod of each worker, by index; the Pods come in the order in which they were made."""
+    return {worker_index(pod): pod for pod in pods}
 
 
 def phase(pod: Object) -> str:
@@ -129,7 +129,7 @@ def verdict(ends: Sequence[End], condition: Mapping[str, str] | None, num_worker
     what = f"training worker {index} of {num_workers} {own[-1].words}, {times} times in all"
     if all(end.cause is Cause.MEMORY for end in own):
         return UserError(
-            f"{what}; raise the memory of the Trainer's step (section kubernetes of the configuration) or lower train.batch_size"
+            f"{what}; raise kubernetes.steps.Trainer.memory, which is the workers' too, or lower train.batch_size"
         )
     last = f": {own[-1].message.splitlines()[-1]}" if own[-1].message else ""
     return UserError(
