@@ -9,6 +9,7 @@ import pytest
 from beam_jobs.errors import UserError
 from components.pusher.provenance import Approval, Provenance
 from components.pusher.serving_folder import model_digest, read_provenance, versions
+from components.pusher.waiting import candidate_of, waiting
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         mode: str = "auto",
         approval: Approval | None = None,
         baseline: str | None = None,
+        hold: bool = False,
     ) -> dict:
         candidate, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
         candidate.uri, pushed.uri = str(tmp_path / "model"), str(tmp_path / "pushed")
@@ -41,16 +43,24 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         check.set_int_custom_property("blessed", int(servable))
         compared = standard_artifacts.Model()
         compared.set_string_custom_property("serving_version", baseline or "")
+        examples = standard_artifacts.Examples()
+        examples.set_string_custom_property("dataset_fingerprint", "d1")
         Executor(Executor.Context(pipeline_run_id="20261123-000000")).Do(
-            {"model": [candidate], "model_blessing": [blessing], "infra_blessing": [check], "baseline_model": [compared]},
+            {
+                "model": [candidate],
+                "model_blessing": [blessing],
+                "infra_blessing": [check],
+                "baseline_model": [compared],
+                "examples": [examples],
+            },
             {"pushed_model": [pushed]},
             {
                 "serving_uri": str(tmp_path / "serving"),
                 "mode": mode,
                 "keep": 5,
-                "dataset_fingerprint": "d1",
                 "config_digest": "c1",
                 "approval": approval.model_dump_json() if approval else "",
+                "hold": int(hold),
             },
         )
         properties = pushed.mlmd_artifact.custom_properties
@@ -157,3 +167,17 @@ def test_in_a_store_without_renames_the_file_that_makes_a_model_comes_last(model
         assert file.read() == "graph"
     with tf.io.gfile.GFile(f"{newest}/assets.extra/provenance.json") as file:
         assert Provenance.model_validate_json(file.read()).version == pushed[-1]
+
+
+def test_a_model_that_waits_is_kept_where_a_decision_finds_it(pusher, tmp_path, model):
+    assert pusher(mode="review", hold=True)["waiting"] == 1
+    assert versions(tmp_path / "serving") == []
+    kept, candidate = candidate_of(tmp_path / "serving", "20261123-000000")
+    assert model_digest(kept) == model_digest(model)
+    assert (candidate.compared_with, candidate.waiting_for) == ("", "push.mode is review")
+    assert candidate.provenance.dataset_fingerprint == "d1"
+
+
+def test_a_refused_model_does_not_wait(pusher, tmp_path):
+    assert pusher(blessed=False, mode="review", hold=True)["waiting"] == 0
+    assert waiting(tmp_path / "serving") == []

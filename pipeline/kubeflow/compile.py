@@ -1,0 +1,110 @@
+"""The pipelines that are compiled for Kubeflow Pipelines: the training pipeline, and a person's decision about its model."""
+
+from pathlib import Path
+from typing import get_args
+
+from tfx.orchestration.pipeline import Pipeline
+
+from beam_jobs.config import SPLITS
+from beam_jobs.errors import UserError
+from beam_jobs.files import write_whole
+from components.decision.component import Decision
+from components.pusher.config import PushConfig
+from components.serving_baseline.executor import NEWEST
+from pipeline.config import PipelineConfig
+from pipeline.dag import NAME, Changeable, Locations, create_pipeline
+from pipeline.kubeflow.package import Parameter, package
+
+SCHEMA_IN_IMAGE = "/app/pipeline/schema/schema.pbtxt"
+
+
+def compile_pipeline(config: PipelineConfig, image: str) -> str:
+    """The training pipeline as a package.
+
+    Args:
+        config: the configuration.
+        image: the image of every step.
+
+    Raises:
+        UserError: `kubernetes` names a node that the pipeline has not.
+    """
+    kubernetes, counts = config.kubernetes, config.clips.num_clips.model_dump()
+    parameters = _by_name(
+        Parameter("corpus_uri", "corpus to mix clips from; empty: the dataset is there already", kubernetes.corpus_uri),
+        Parameter("dataset_uri", "dataset folder", kubernetes.dataset_uri),
+        *(Parameter(f"num_{split}_clips", f"clips to mix for split {split}", counts[split], int) for split in SPLITS),
+        Parameter("epochs", "epochs of the training", config.train.epochs, int),
+        Parameter(
+            "push_mode",
+            "auto: push what the gate blesses; review: it waits for a person",
+            config.push.mode,
+            choices=get_args(PushConfig.model_fields["mode"].annotation),
+        ),
+    )
+    at = Locations(
+        dataset_uri=parameters["dataset_uri"].runtime(),
+        dataset_fingerprint="",
+        pipeline_root=kubernetes.pipeline_root,
+        serving_uri=kubernetes.serving_uri,
+        baseline_version=NEWEST,
+        corpus_uri=parameters["corpus_uri"].runtime(),
+        shared_folder=kubernetes.shared_folder,
+        schema_file=SCHEMA_IN_IMAGE,
+        hold_waiting="://" not in kubernetes.serving_uri,
+    )
+    changeable = Changeable(
+        num_clips={split: parameters[f"num_{split}_clips"].runtime() for split in SPLITS},
+        epochs=parameters["epochs"].runtime(),
+        push_mode=parameters["push_mode"].runtime(),
+    )
+    pipeline = create_pipeline(config, at, changeable=changeable)
+    _check_nodes(config, [component.id for component in pipeline.components])
+    return package(pipeline, image, parameters, kubernetes)
+
+
+def compile_decision(config: PipelineConfig, image: str) -> str:
+    """A pipeline of one node, a person's decision, as a package; its step is configured as the Pusher's.
+
+    Raises:
+        UserError: models are not served from a volume.
+    """
+    kubernetes = config.kubernetes
+    if "://" in kubernetes.serving_uri:
+        raise UserError(
+            f"kubernetes.serving_uri {kubernetes.serving_uri}: no decisions on an object store, which keeps no model that waits; "
+            "serve from a folder on a volume"
+        )
+    parameters = _by_name(
+        Parameter("action", "what is decided", choices=("approve", "reject", "rollback")),
+        Parameter("by", "who decides"),
+        Parameter("run_id", "of approve and reject: the run whose model waits", ""),
+        Parameter("version", "of rollback; 0 for the model before the one in serving", 0, int),
+        Parameter("note", "why; reject and override need one", ""),
+        Parameter("override", "1: approve although another model came into serving since", 0, int),
+    )
+    given = {name: parameter.runtime() for name, parameter in parameters.items()}
+    decision = Decision(kubernetes.serving_uri, config.push.keep, **given)
+    pipeline = Pipeline(f"{NAME}-decision", kubernetes.pipeline_root, components=[decision])
+    return package(pipeline, image, parameters, kubernetes, like={decision.id: "Pusher"})
+
+
+def write_package(text: str, path: Path) -> None:
+    """Writes a package whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        write_whole(str(path.absolute()), text.encode())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give another --output") from None
+
+
+def _by_name(*parameters: Parameter) -> dict[str, Parameter]:
+    return {parameter.name: parameter for parameter in parameters}
+
+
+def _check_nodes(config: PipelineConfig, nodes: list[str]) -> None:
+    named = {*config.kubernetes.steps, *(node for volume in config.kubernetes.volumes for node in volume.nodes)}
+    if unknown := sorted(named - set(nodes)):
+        raise UserError(f"kubernetes: no node {unknown[0]} in this pipeline; there are {', '.join(nodes)}")
