@@ -128,9 +128,7 @@ def verdict(ends: Sequence[End], condition: Mapping[str, str] | None, num_worker
     own = [end for end in counted if end.index == index]
     what = f"training worker {index} of {num_workers} {own[-1].words}, {times} times in all"
     if all(end.cause is Cause.MEMORY for end in own):
-        return UserError(
-            f"{what}; raise kubernetes.steps.Trainer.memory, which is the workers' too, or lower train.batch_size"
-        )
+        return UserError(f"{what}; raise kubernetes.steps.Trainer.memory, which is the workers' too, or lower train.batch_size")
     last = f": {own[-1].message.splitlines()[-1]}" if own[-1].message else ""
     return UserError(
         f"{what}{in_one_line(last)}; the log of this step (chief) or of that Pod says more; checkpoints are kept for a retry"

@@ -23,6 +23,8 @@ from typing import Any
 
 from beam_jobs.console import console, say
 from beam_jobs.errors import UserError
+from components.run_id import VARIABLE as RUN_ID_VARIABLE
+from components.run_id import run_id
 
 MAX_RESTARTS = 3
 POLL_S = 0.2
@@ -31,7 +33,6 @@ GRACE_S = 10.0
 
 USER_ERROR_STATUS = 2
 PEER_LOST_STATUS = 3
-RUN_ID_VARIABLE = "PIPELINE_RUN_ID"
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 """Where Kubernetes' Indexed Jobs say which of its Pods one is."""
 PR_SET_PDEATHSIG = 1
@@ -63,9 +64,12 @@ def train_on_workers(fn_args: Any, num_workers: int, launch: Launch | None = Non
             from components.trainer.kubernetes_workers import launcher
             from components.trainer.shared_folder import through_shared_folder
 
-            run_id = _run_id()
-            launch = launch or launcher(run_id)
-            fn_args, folder = stack.enter_context(through_shared_folder(fn_args, shared_folder, run_id))
+            if not (run := run_id(None)):
+                raise UserError(
+                    f"custom_config shared_folder is set without the run's id in the environment; set {RUN_ID_VARIABLE}"
+                )
+            launch = launch or launcher(run)
+            fn_args, folder = stack.enter_context(through_shared_folder(fn_args, shared_folder, run))
         job = folder / "job.json"
         job.write_text(json.dumps({name: value for name, value in vars(fn_args).items() if _is_data(value)}))
         attempt = 1
@@ -81,14 +85,6 @@ def train_on_workers(fn_args: Any, num_workers: int, launch: Launch | None = Non
                     ) from None
                 say(f"{death}; all workers start again from the last finished epoch")
                 attempt += 1
-
-
-def _run_id() -> str:
-    if RUN_ID_VARIABLE not in os.environ:
-        raise UserError(
-            f"custom_config shared_folder is set without {RUN_ID_VARIABLE} in the environment; set it to the run's id"
-        )
-    return os.environ[RUN_ID_VARIABLE]
 
 
 def _is_data(value: Any) -> bool:
