@@ -48,7 +48,6 @@ from components.trainer.kubernetes_status import (
 from components.trainer.workers import MAX_RESTARTS, PEER_LOST_STATUS, USER_ERROR_STATUS
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-OVER = ("Succeeded", "Failed")
 POD_NAME_VARIABLE = "KFP_POD_NAME"
 """Kubeflow's; a host name is cut off after 63 characters."""
 ENDED_BY_SIGTERM = 128 + signal.SIGTERM
@@ -135,7 +134,7 @@ class KubernetesLaunch:
         """Deletes everything and waits for the workers' ends: nobody else may write to the checkpoints."""
         cluster.delete()
         deadline = time.monotonic() + self.patience.gone_s
-        while any(phase(pod) not in OVER for pod in cluster.workers()):
+        while cluster.workers():
             if time.monotonic() > deadline:
                 raise UserError(
                     f"training workers that were deleted have not ended in {self.patience.gone_s:g} s; is a node gone?"
