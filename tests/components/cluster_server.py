@@ -8,13 +8,61 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
 import kubernetes_validate
 
 VERBS = {"POST": "create", "GET": "get", "PATCH": "patch", "DELETE": "delete"}
 NAMESPACE = "audio-gender"
+RUN_ID = "6c1f8a52-5b0e-4a5c-9f5a-0f2d1c3b4a5e"
+STEP = "audio-gender-x7k2p-system-container-impl-1234567890"
+SECRET = {"secretKeyRef": {"name": "audio-gender-object-store", "key": "secret_access_key"}}
 PATH = re.compile(rf"/apis?/(?:batch/)?v1/namespaces/{NAMESPACE}/(?P<resource>\w+)(?:/(?P<name>[^/]+))?(?P<log>/log)?$")
+
+
+def step_pod(shared_folder: Path) -> dict:
+    """The Pod of a step as Kubeflow and Argo make it."""
+    own = {"fieldRef": {"fieldPath": "metadata.labels['pipeline/runid']"}}
+    main = {
+        "name": "main",
+        "image": "registry.example/audio-gender@sha256:" + "0" * 64,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["/var/run/argo/argoexec", "emissary", "--", "/kfp-launcher/launch"],
+        "env": [
+            {"name": "KFP_POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "ARGO_TEMPLATE", "value": "{}"},
+            {"name": "PIPELINE_RUN_ID", "valueFrom": own},
+            {"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": SECRET},
+            {"name": "WANDB_MODE", "value": "offline"},
+        ],
+        "envFrom": [{"configMapRef": {"name": "metadata-grpc-configmap", "optional": True}}],
+        "resources": {"limits": {"cpu": "4", "memory": "8Gi"}, "requests": {"cpu": "4", "memory": "8Gi"}},
+        "volumeMounts": [
+            {"name": "kfp-launcher", "mountPath": "/kfp-launcher"},
+            {"name": "training", "mountPath": str(shared_folder)},
+            {"name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True},
+        ],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": STEP, "namespace": NAMESPACE, "uid": "0b9d7b9e-1111-4222-8333-444455556666"},
+        "spec": {
+            "containers": [{"name": "wait", "image": "argoexec"}, main],
+            "serviceAccountName": "pipeline-runner",
+            "nodeName": "node-3",
+            "nodeSelector": {"pool": "training"},
+            "tolerations": [{"key": "training", "operator": "Exists", "effect": "NoSchedule"}],
+            "imagePullSecrets": [{"name": "pull"}],
+            "securityContext": {"fsGroup": 1000},
+            "volumes": [
+                {"name": "kfp-launcher", "emptyDir": {}},
+                {"name": "training", "persistentVolumeClaim": {"claimName": "audio-gender-training"}},
+                {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+            ],
+        },
+    }
 
 
 class ClusterServer:
@@ -199,3 +247,14 @@ def _selected(one: dict, query: dict[str, str]) -> bool:
         return one["metadata"].get("labels", {}).get(label) == value
     _, _, value = query["fieldSelector"].partition("=")
     return one["involvedObject"]["name"] == value
+
+
+def nothing_is_left(server: ClusterServer) -> bool:
+    return not server.objects["jobs"] and not server.objects["services"] and list(server.objects["pods"]) == [STEP]
+
+
+def eventually(condition: Callable[[], object], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
