@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import numpy as np
 import pytest
+from cluster_server import ClusterServer, step_pod
 
 from beam_jobs.examples import Clip, encode_clip, frame_record
 
@@ -238,3 +240,11 @@ def evaluate_files(saved_models: dict[str, str], tmp_path_factory: pytest.TempPa
 def evaluation(evaluate_files, test_shard: Path):
     """The same on the test clips; every pair of models is evaluated once."""
     return functools.cache(lambda candidate, baseline: evaluate_files(str(test_shard), candidate, baseline))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ClusterServer]:
+    """An API server with a Pod of a step, whose shared folder is `tmp_path/training`."""
+    server = ClusterServer(step_pod(tmp_path / "training"))
+    yield server
+    server.close()
