@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
+from processes import CACHE
 
 # The newest that Go 1.24 builds.
 MODULE = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1"
-PROGRAM = Path(__file__).parents[1] / ".cache" / "kustomize" / MODULE.rsplit("@", 1)[1] / "kustomize"
+PROGRAM = CACHE / "kustomize" / MODULE.rsplit("@", 1)[1] / "kustomize"
 
 
 @functools.cache
