@@ -14,6 +14,7 @@ import typer
 
 from beam_jobs.console import console, progress, say
 from beam_jobs.errors import UserError
+from pipeline.kubeflow import commands as kubeflow_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +26,7 @@ corpus_app = typer.Typer(no_args_is_help=True, help="Speech corpora.")
 clips_app = typer.Typer(no_args_is_help=True, help="Training clips.")
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(clips_app, name="clips")
+app.command("compile")(kubeflow_commands.compile_)
 
 CorpusRoot = Annotated[str, typer.Argument(help="Corpus folder: LibriSpeech, Common Voice, VoxCeleb or utterances.csv.")]
 Config = Annotated[Path, typer.Option(help="YAML file, such as pipeline/configs/demo.yaml.")]

@@ -15,6 +15,7 @@ from components.pusher.config import PushConfig
 from components.serving_check.config import ServingCheckConfig
 from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.tuning import TuneConfig
+from pipeline.kubeflow.config import KubernetesConfig
 
 CONFIGS = Path(__file__).parent / "configs"
 IN_MEMORY = ["--runner=DirectRunner", "--direct_running_mode=in_memory"]
@@ -61,6 +62,7 @@ class PipelineConfig(Strict):
     serving_check: ServingCheckConfig = ServingCheckConfig()
     push: PushConfig = PushConfig()
     beam: BeamConfig = BeamConfig()
+    kubernetes: KubernetesConfig = KubernetesConfig()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

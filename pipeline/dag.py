@@ -2,19 +2,22 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
-from tfx.components import StatisticsGen, Trainer, Transform, Tuner
+from tfx.components import StatisticsGen, Transform, Tuner
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
 
 from beam_jobs.examples import METADATA
 from components.clip_example_gen.component import ClipExampleGen
+from components.clip_generator.component import ClipGenerator
 from components.data_gate.component import DataGate
 from components.evaluator.component import Evaluator
 from components.example_validator.component import ClipExampleValidator
@@ -24,6 +27,7 @@ from components.pusher.provenance import Approval, code_revision
 from components.review_report.component import ReviewReport
 from components.serving_baseline.component import ServingBaseline
 from components.serving_check.component import ServingCheck
+from components.trainer.component import Trainer
 from pipeline.config import PipelineConfig
 
 NAME = "audio-gender"
@@ -37,17 +41,38 @@ SCHEMA = Path(__file__).parent / "schema" / "schema.pbtxt"
 class Locations:
     """Where a run reads and writes.
 
+    With a `corpus_uri`, even an empty one, the DAG begins with ClipGenerator, which makes the dataset. `dataset_fingerprint` is
+    empty where the dataset may be made by then. `shared_folder` is one that training workers on other machines see too; None
+    where they are processes of this one. `schema_file` is where the nodes find the schema.
+
     `baseline_version` is that of ServingBaseline: empty where none is in serving. `baseline_config` is the configuration of the
     run that made it, None where it is not known. `lost_versions` are those that runs of the same inputs pushed and that are gone.
     """
 
-    dataset_uri: str
+    dataset_uri: str | RuntimeParameter
     dataset_fingerprint: str
     pipeline_root: str
     serving_uri: str
     baseline_version: str
     baseline_config: dict[str, Any] | None = None
     lost_versions: str = ""
+    corpus_uri: str | RuntimeParameter | None = None
+    shared_folder: str | None = None
+    schema_file: str = str(SCHEMA)
+
+
+@dataclass(frozen=True, slots=True)
+class Changeable:
+    """What may change from run to run: values, or TFX's runtime parameters where a pipeline is compiled before its runs."""
+
+    num_clips: Mapping[str, int | RuntimeParameter]
+    epochs: int | RuntimeParameter
+    push_mode: str | RuntimeParameter
+
+    @classmethod
+    def of(cls, config: PipelineConfig) -> Self:
+        """The values of a configuration."""
+        return cls(config.clips.num_clips.model_dump(), config.train.epochs, config.push.mode)
 
 
 def create_pipeline(
@@ -55,17 +80,20 @@ def create_pipeline(
     at: Locations,
     metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None,
     approval: Approval | None = None,
+    changeable: Changeable | None = None,
 ) -> Pipeline:
     """The TFX pipeline: dataset folder in; pushed, waiting or refused model out.
 
     `approval` is given where a person approved the model of an earlier run, and only its Pusher is run.
     """
     clips = config.clips
-    training = {**_training(config), "checkpoints": checkpoint_folder(config, at)}
+    changeable = changeable or Changeable.of(config)
+    where = {"shared_folder": at.shared_folder} if at.shared_folder else {"checkpoints": checkpoint_folder(config, at)}
+    training = {**_training(config), **where}
     example_gen = ClipExampleGen(at.dataset_uri, at.dataset_fingerprint, config.data.min_class_share)
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
-    schema_gen = ImportSchemaGen(schema_file=str(SCHEMA))
+    schema_gen = ImportSchemaGen(schema_file=at.schema_file)
     schema = schema_gen.outputs["schema"]
     example_validator = ClipExampleValidator(statistics_gen.outputs["statistics"], schema)
     data_gate = DataGate(example_validator.outputs["anomalies"])
@@ -80,6 +108,12 @@ def create_pipeline(
     )
     transform.add_upstream_node(data_gate)
     nodes = [example_gen, statistics_gen, schema_gen, example_validator, data_gate, transform]
+    if at.corpus_uri is not None:
+        clip_generator = ClipGenerator(
+            at.corpus_uri, config.corpus.subsets, at.dataset_uri, clips, changeable.num_clips, config.beam.clips
+        )
+        example_gen.add_upstream_node(clip_generator)
+        nodes.insert(0, clip_generator)
     hyperparameters = None
     if config.tune is not None:
         tuner = Tuner(
@@ -94,14 +128,7 @@ def create_pipeline(
         hyperparameters = tuner.outputs["best_hyperparameters"]
         nodes.append(tuner)
     trainer = Trainer(
-        run_fn="components.trainer.run_fn.run_fn",
-        examples=examples,
-        transform_graph=transform.outputs["transform_graph"],
-        schema=schema,
-        hyperparameters=hyperparameters,
-        train_args=trainer_pb2.TrainArgs(splits=["train"]),
-        eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
-        custom_config=training,
+        examples, transform.outputs["transform_graph"], schema, hyperparameters, changeable.epochs, custom_config=training
     )
     model = trainer.outputs["model"]
     nodes.append(trainer)
@@ -128,9 +155,10 @@ def create_pipeline(
         gate.outputs["blessing"],
         servable,
         baseline,
+        examples,
         at.serving_uri,
         config.push,
-        at.dataset_fingerprint,
+        changeable.push_mode,
         config.digest(),
         approval,
         at.lost_versions,

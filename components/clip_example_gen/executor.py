@@ -14,7 +14,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils
 
 from beam_jobs.config import SPLITS
-from beam_jobs.dataset import DatasetInfo, ShardInfo, read_dataset_info
+from beam_jobs.dataset import DatasetInfo, ShardInfo, fingerprint, read_dataset_info
 from beam_jobs.errors import UserError, one_line_errors
 from beam_jobs.examples import RecordError, decode_clip, read_records
 from beam_jobs.files import create
@@ -34,10 +34,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             UserError: the folder is no dataset, or what lies in it is not what its description says.
         """
         examples = artifact_utils.get_single_instance(output_dict["examples"])
-        publish(exec_properties["dataset_uri"], examples.uri, exec_properties["min_class_share"], self._make_beam_pipeline())
-        info = read_dataset_info(exec_properties["dataset_uri"])
+        dataset = exec_properties["dataset_uri"]
+        publish(dataset, examples.uri, exec_properties["min_class_share"], self._make_beam_pipeline())
+        info = read_dataset_info(dataset)
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
-        examples.set_string_custom_property("dataset_uri", exec_properties["dataset_uri"])
+        examples.set_string_custom_property("dataset_uri", dataset)
+        examples.set_string_custom_property("dataset_fingerprint", fingerprint(dataset))
         examples.set_string_custom_property("corpus_fingerprint", info.corpus_fingerprint)
         examples.set_string_custom_property("counts", json.dumps(info.counts))
 

@@ -1,6 +1,7 @@
 """Pusher: puts a model into serving that the gate blessed, or that a person approved."""
 
 from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import BaseChannel, ComponentSpec, channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
@@ -16,7 +17,6 @@ class PusherSpec(ComponentSpec):
         "serving_uri": ExecutionParameter(type=str),
         "mode": ExecutionParameter(type=str),
         "keep": ExecutionParameter(type=int),
-        "dataset_fingerprint": ExecutionParameter(type=str),
         "config_digest": ExecutionParameter(type=str),
         "approval": ExecutionParameter(type=str),
         "lost_versions": ExecutionParameter(type=str),
@@ -26,6 +26,7 @@ class PusherSpec(ComponentSpec):
         "model_blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
         "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
         "baseline_model": ChannelParameter(type=standard_artifacts.Model, optional=True),
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
     }
     OUTPUTS = {"pushed_model": ChannelParameter(type=standard_artifacts.PushedModel)}
 
@@ -41,9 +42,10 @@ class Pusher(base_component.BaseComponent):
         infra_blessing: InfraBlessing of the serving check; without it nothing pushes a model.
         baseline_model: Model of ServingBaseline, which the candidate was compared with. Where another one came into serving
             since, the candidate waits for approval.
+        examples: Examples of ClipExampleGen, whose dataset goes into the provenance.
         serving_uri: the folder that holds one folder a version.
-        config: whether a blessed model is pushed at once or waits, and how many old versions are kept.
-        dataset_fingerprint: of the dataset that the model was trained on, for its provenance.
+        config: how many old versions are kept.
+        mode: as `config.mode`, before which it goes: whether a blessed model is pushed at once or waits.
         config_digest: of the run's configuration, for its provenance.
         approval: who approved the model; None in a run.
         lost_versions: versions that the same run pushed before and that were removed by hand. Nothing reads it: it keeps TFX's
@@ -63,9 +65,10 @@ class Pusher(base_component.BaseComponent):
         model_blessing: BaseChannel,
         infra_blessing: BaseChannel,
         baseline_model: BaseChannel | None,
+        examples: BaseChannel,
         serving_uri: str,
         config: PushConfig,
-        dataset_fingerprint: str,
+        mode: str | RuntimeParameter,
         config_digest: str,
         approval: Approval | None = None,
         lost_versions: str = "",
@@ -75,10 +78,10 @@ class Pusher(base_component.BaseComponent):
             model_blessing=model_blessing,
             infra_blessing=infra_blessing,
             baseline_model=baseline_model,
+            examples=examples,
             serving_uri=serving_uri,
-            mode=config.mode,
+            mode=mode,
             keep=config.keep,
-            dataset_fingerprint=dataset_fingerprint,
             config_digest=config_digest,
             approval=approval.model_dump_json() if approval else "",
             lost_versions=lost_versions,

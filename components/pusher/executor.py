@@ -12,6 +12,7 @@ from beam_jobs.errors import UserError
 from components.pusher.provenance import Approval, Provenance, code_revision, login
 from components.pusher.remote_folder import push_remote, versions_remote
 from components.pusher.serving_folder import push, versions
+from components.run_id import run_id
 
 GATE = "gate"
 """Who decides where no person does."""
@@ -45,12 +46,17 @@ class Executor(base_executor.BaseExecutor):
             pushed.set_int_custom_property("pushed", 0)
             pushed.set_string_custom_property("waiting_for", waiting_for or "")
             return
-        known = {name: exec_properties[name] for name in ("dataset_fingerprint", "config_digest")}
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        known = {
+            "dataset_fingerprint": examples.get_string_custom_property("dataset_fingerprint"),
+            "config_digest": exec_properties["config_digest"],
+        }
         if approval:
             asked = Provenance(action="approved", blessed=blessed, **known, **approval.model_dump())
         else:
-            run_id = (self._context and self._context.pipeline_run_id) or ""
-            asked = Provenance(by=GATE, login=login(), blessed=True, run_id=run_id, code_revision=code_revision(), **known)
+            asked = Provenance(
+                by=GATE, login=login(), blessed=True, run_id=run_id(self._context), code_revision=code_revision(), **known
+            )
         model = Path(path_utils.serving_model_path(artifact_utils.get_single_instance(input_dict["model"]).uri))
         keep = exec_properties["keep"]
         stored = push_remote(model, serving, asked, keep) if "://" in serving else push(model, Path(serving), asked, keep)

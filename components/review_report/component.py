@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import BaseChannel, ComponentSpec, channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
@@ -56,7 +57,7 @@ class ReviewReport(base_component.BaseComponent):
         blessing: BaseChannel,
         examples: BaseChannel,
         model_run: BaseChannel,
-        dataset_uri: str,
+        dataset_uri: str | RuntimeParameter,
         config: Mapping[str, Any],
         baseline_config: Mapping[str, Any] | None = None,
         facts: Mapping[str, str] | None = None,

@@ -6,9 +6,11 @@ from typing import Any
 from tfx.dsl.components.base import base_executor
 from tfx.types import Artifact, artifact_utils
 
+from beam_jobs.dataset import read_dataset_info
 from components.review_report.artifact import write_report
 from components.review_report.page import render_report
 from components.review_report.read import read_inputs
+from components.trainer.run_folder import load_config
 
 
 class Executor(base_executor.BaseExecutor):
@@ -22,14 +24,19 @@ class Executor(base_executor.BaseExecutor):
         Raises:
             UserError: a file of the evaluation, the gate or the dataset is missing or damaged.
         """
+        model_run_uri, dataset_uri = artifact_utils.get_single_uri(input_dict["model_run"]), exec_properties["dataset_uri"]
+        config = json.loads(exec_properties["config"])
+        # A run of a compiled pipeline may have other values than those it was compiled with.
+        config["train"]["epochs"] = load_config(model_run_uri)[1].epochs
+        config["clips"] = read_dataset_info(dataset_uri).clips.model_dump(mode="json")
         inputs = read_inputs(
             title="Review of the candidate",
             evaluation_uri=artifact_utils.get_single_uri(input_dict["evaluation"]),
             blessing_uri=artifact_utils.get_single_uri(input_dict["blessing"]),
             test_uri=artifact_utils.get_split_uri(input_dict["examples"], "test"),
-            model_run_uri=artifact_utils.get_single_uri(input_dict["model_run"]),
-            dataset_uri=exec_properties["dataset_uri"],
-            config=json.loads(exec_properties["config"]),
+            model_run_uri=model_run_uri,
+            dataset_uri=dataset_uri,
+            config=config,
             baseline_config=json.loads(exec_properties["baseline_config"]),
             facts=json.loads(exec_properties["facts"]),
         )

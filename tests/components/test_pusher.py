@@ -41,14 +41,21 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         check.set_int_custom_property("blessed", int(servable))
         compared = standard_artifacts.Model()
         compared.set_string_custom_property("serving_version", baseline or "")
+        examples = standard_artifacts.Examples()
+        examples.set_string_custom_property("dataset_fingerprint", "d1")
         Executor(Executor.Context(pipeline_run_id="20261123-000000")).Do(
-            {"model": [candidate], "model_blessing": [blessing], "infra_blessing": [check], "baseline_model": [compared]},
+            {
+                "model": [candidate],
+                "model_blessing": [blessing],
+                "infra_blessing": [check],
+                "baseline_model": [compared],
+                "examples": [examples],
+            },
             {"pushed_model": [pushed]},
             {
                 "serving_uri": str(tmp_path / "serving"),
                 "mode": mode,
                 "keep": 5,
-                "dataset_fingerprint": "d1",
                 "config_digest": "c1",
                 "approval": approval.model_dump_json() if approval else "",
             },

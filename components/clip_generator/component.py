@@ -1,0 +1,65 @@
+"""ClipGenerator: a corpus becomes a dataset folder, where the pipeline itself is to make it."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.types import ComponentSpec
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+from beam_jobs.config import SPLITS, ClipsConfig
+from components.clip_generator.executor import Executor
+
+
+class ClipGeneratorSpec(ComponentSpec):
+    """What goes in; the dataset folder is no artifact, because other pipelines may read it too."""
+
+    PARAMETERS = {
+        "corpus_uri": ExecutionParameter(type=str),
+        "subsets": ExecutionParameter(type=str),
+        "dataset_uri": ExecutionParameter(type=str),
+        "clips": ExecutionParameter(type=str),
+        "beam_options": ExecutionParameter(type=str),
+        **{f"num_{split}_clips": ExecutionParameter(type=int) for split in SPLITS},
+    }
+    INPUTS: dict[str, ChannelParameter] = {}
+    OUTPUTS: dict[str, ChannelParameter] = {}
+
+
+class ClipGenerator(base_component.BaseComponent):
+    """Mixes clips with Beam, or finds them made.
+
+    Args:
+        corpus_uri: corpus root; empty where the dataset was made by something else. A corpus that is no local folder holds its
+            speaker index as `speaker_index.json` (`audio-gender corpus info ROOT --json speaker_index.json`).
+        subsets: subsets of the corpus; None for all.
+        dataset_uri: the folder to make. A whole dataset of the same settings and corpus is left as it is; an unfinished one is
+            gone on with.
+        clips: the settings.
+        num_clips: clips of each split, which go before those of `clips`.
+        beam_options: of the job that makes the clips; a runner such as Flink is named here.
+    """
+
+    SPEC_CLASS = ClipGeneratorSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        corpus_uri: str | RuntimeParameter,
+        subsets: Sequence[str] | None,
+        dataset_uri: str | RuntimeParameter,
+        clips: ClipsConfig,
+        num_clips: Mapping[str, int | RuntimeParameter],
+        beam_options: Sequence[str],
+    ) -> None:
+        super().__init__(
+            ClipGeneratorSpec(
+                corpus_uri=corpus_uri,
+                subsets=json.dumps(subsets),
+                dataset_uri=dataset_uri,
+                clips=clips.model_dump_json(),
+                beam_options=json.dumps(list(beam_options)),
+                **{f"num_{split}_clips": num_clips[split] for split in SPLITS},
+            )
+        )

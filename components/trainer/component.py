@@ -1,0 +1,65 @@
+"""Trainer: TFX's own, with what a run of a compiled pipeline may change of the training."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.proto import trainer_pb2
+from tfx.types import BaseChannel, channel_utils, standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ExecutionParameter
+from tfx.utils import json_utils
+
+from components.trainer.executor import Executor
+
+
+class TrainerSpec(standard_component_specs.TrainerSpec):
+    """TFX's, and the number of epochs, which cannot be a runtime parameter inside `custom_config`."""
+
+    PARAMETERS = {**standard_component_specs.TrainerSpec.PARAMETERS, "epochs": ExecutionParameter(type=int)}
+
+
+class Trainer(base_component.BaseComponent):
+    """Trains the network with `components.trainer.run_fn.run_fn`.
+
+    Args:
+        examples: Examples, splits train and eval.
+        transform_graph: TransformGraph of Transform.
+        schema: Schema.
+        hyperparameters: HyperParameters of a Tuner, if there is one.
+        epochs: goes before that of `custom_config`.
+        custom_config: as `run_fn` reads it, and `shared_folder`, where the training may keep checkpoints and workers on other
+            machines see it.
+
+    Outputs:
+        model: Model, the SavedModel.
+        model_run: ModelRun, what watched the training.
+    """
+
+    SPEC_CLASS = TrainerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        examples: BaseChannel,
+        transform_graph: BaseChannel,
+        schema: BaseChannel,
+        hyperparameters: BaseChannel | None,
+        epochs: int | RuntimeParameter,
+        custom_config: Mapping[str, Any],
+    ) -> None:
+        super().__init__(
+            TrainerSpec(
+                examples=examples,
+                transform_graph=transform_graph,
+                schema=schema,
+                hyperparameters=hyperparameters,
+                run_fn="components.trainer.run_fn.run_fn",
+                train_args=trainer_pb2.TrainArgs(splits=["train"]),
+                eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+                epochs=epochs,
+                custom_config=json_utils.dumps(dict(custom_config)),
+                model=channel_utils.as_channel([standard_artifacts.Model()]),
+                model_run=channel_utils.as_channel([standard_artifacts.ModelRun()]),
+            )
+        )

@@ -1,0 +1,28 @@
+"""The executor of Trainer: what this run says goes into `custom_config`, the rest is TFX's."""
+
+from typing import Any
+
+from tfx.components.trainer.executor import GenericExecutor
+from tfx.types import Artifact
+from tfx.utils import json_utils
+
+from components.run_id import run_id
+
+
+class Executor(GenericExecutor):
+    """Executor of Trainer."""
+
+    def Do(  # noqa: N802 (TFX's name)
+        self, input_dict: dict[str, list[Artifact]], output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]
+    ) -> None:
+        """Trains and exports the network.
+
+        Raises:
+            UserError: as `components.trainer.run_fn.run_fn`.
+        """
+        config = json_utils.loads(exec_properties["custom_config"])
+        config["train"]["epochs"] = exec_properties["epochs"]
+        if "shared_folder" in config:
+            # A step that is tried again in the same run goes on; another run begins anew.
+            config["checkpoints"] = f"{config['shared_folder']}/{run_id(self._context)}/checkpoints"
+        super().Do(input_dict, output_dict, {**exec_properties, "custom_config": json_utils.dumps(config)})

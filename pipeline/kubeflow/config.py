@@ -1,0 +1,107 @@
+"""Section `kubernetes` of the configuration: what a run on Kubeflow Pipelines needs to know of its cluster."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from beam_jobs.config import Strict
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+"""Of a Kubernetes object."""
+Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+"""As Kubernetes counts cores and bytes: `500m`, `2`, `16Gi`."""
+MountPath = Annotated[str, StringConstraints(pattern=r"^/[^:]+$")]
+SCHEMES = ("minio://", "s3://", "gs://")
+
+
+class SecretKey(Strict):
+    """One value of a Secret."""
+
+    secret: Name
+    key: str
+
+
+class VolumeConfig(Strict):
+    """A PersistentVolumeClaim, mounted into the steps of `nodes`."""
+
+    claim: Name
+    path: MountPath
+    nodes: list[str]
+
+
+class Toleration(Strict):
+    """As Kubernetes has it."""
+
+    key: str
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+
+
+class Accelerator(Strict):
+    """GPUs or TPUs of one pod, such as `nvidia.com/gpu` or `google.com/tpu`."""
+
+    type: str
+    count: Annotated[int, Field(ge=1)] = 1
+
+
+class StepConfig(Strict):
+    """What a step's pod asks for, and which machines may run it."""
+
+    cpu: Quantity = "1"
+    """Requested; a step may use more where the machine has it to spare."""
+    memory: Quantity = "4Gi"
+    """Requested, and the limit: a step that takes more is killed."""
+    accelerator: Accelerator | None = None
+    node_selector: dict[str, str] = {}
+    tolerations: list[Toleration] = []
+
+
+class KubernetesConfig(Strict):
+    """Where runs read and write, and what their steps' pods are given."""
+
+    pipeline_root: str = "minio://mlpipeline/audio-gender"
+    """Where Kubeflow keeps the artifacts."""
+    corpus_uri: str = ""
+    dataset_uri: str = "s3://audio-gender/clips"
+    serving_uri: str = "/serving/audio-gender"
+    shared_folder: MountPath | None = "/training"
+    """On a volume of the Trainer and of its workers: checkpoints, and what workers on other machines read."""
+    env: dict[str, str] = {}
+    secret_env: dict[str, SecretKey] = {}
+    image_pull_secrets: list[Name] = []
+    volumes: list[VolumeConfig] = [
+        VolumeConfig(claim="audio-gender-serving", path="/serving", nodes=["ServingBaseline", "Pusher"]),
+        VolumeConfig(claim="audio-gender-training", path="/training", nodes=["Trainer"]),
+    ]
+    step: StepConfig = StepConfig()
+    """Of every node that `steps` does not name."""
+    steps: dict[str, StepConfig] = {}
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if not self.pipeline_root.startswith(SCHEMES):
+            raise ValueError(f"pipeline_root {self.pipeline_root!r} must begin with {', '.join(SCHEMES)}")
+        if not self.serving_uri.startswith("gs://"):
+            # Without a volume the model would vanish with the pod that pushed it.
+            for node in ("ServingBaseline", "Pusher"):
+                self._check_mounted("serving_uri", self.serving_uri, node)
+        if self.shared_folder:
+            self._check_mounted("shared_folder", self.shared_folder, "Trainer")
+        both = sorted(self.env.keys() & self.secret_env.keys())
+        if both:
+            raise ValueError(f"env and secret_env both set {both[0]}")
+        for name in (*self.env, *self.secret_env):
+            if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(f"{name!r} is no name of an environment variable")
+        return self
+
+    def _check_mounted(self, key: str, path: str, node: str) -> None:
+        mounted = [volume.path for volume in self.volumes if node in volume.nodes]
+        if not any(PurePosixPath(path).is_relative_to(root) for root in mounted):
+            raise ValueError(
+                f"{key} {path!r} lies on no volume of {node} ({', '.join(mounted) or 'it has none'}); "
+                "add one to kubernetes.volumes"
+            )

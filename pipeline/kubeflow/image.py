@@ -1,0 +1,22 @@
+"""The image of the steps: named by digest, because a tag may be another image tomorrow."""
+
+import re
+
+from beam_jobs.errors import UserError
+
+DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
+
+
+def check_image(image: str, allow_tag: bool) -> None:
+    """Makes sure that an image is named by its digest, or at least at all.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not image.strip():
+        raise UserError("--image: empty; name the image that `make image` made and a registry holds")
+    if not DIGEST.fullmatch(image) and not allow_tag:
+        raise UserError(
+            f"--image {image}: has no digest, so nobody could say which code ran; give NAME@sha256:… as the push of the image "
+            "printed it, or --allow-tag on a cluster for tests"
+        )

@@ -1,0 +1,59 @@
+"""What Kubeflow's pipeline spec itself cannot say of a step's pod: its Kubernetes platform spec."""
+
+from typing import Any
+
+from google.protobuf import json_format
+from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
+
+from components.run_id import VARIABLE as RUN_ID
+from pipeline.kubeflow.config import KubernetesConfig, StepConfig
+
+LABELS = {"app.kubernetes.io/part-of": "audio-gender"}
+"""What NetworkPolicies know the steps by."""
+NODE_LABEL = "app.kubernetes.io/component"
+RUN_ID_FIELD = "metadata.labels['pipeline/runid']"
+
+
+def resources(step: StepConfig) -> dict[str, Any]:
+    """The resources of a step as the pipeline spec's `resources`."""
+    result: dict[str, Any] = {
+        "resourceCpuRequest": step.cpu,
+        "resourceMemoryRequest": step.memory,
+        "resourceMemoryLimit": step.memory,
+    }
+    if step.accelerator:
+        result["accelerator"] = {"resourceType": step.accelerator.type, "resourceCount": str(step.accelerator.count)}
+    return result
+
+
+def platform_spec(kubernetes: KubernetesConfig, executors: dict[str, str]) -> dict[str, Any]:
+    """The second document of a compiled pipeline.
+
+    Args:
+        kubernetes: the configuration.
+        executors: names of executors, by node.
+    """
+    specs = {label: _executor_config(kubernetes, node) for node, label in executors.items()}
+    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": specs}}}}
+
+
+def _executor_config(kubernetes: KubernetesConfig, node: str) -> dict[str, Any]:
+    step = kubernetes.steps.get(node, kubernetes.step)
+    config = KubernetesExecutorConfig()
+    config.pod_metadata.labels.update({**LABELS, NODE_LABEL: node.lower()})
+    config.field_path_as_env.add(name=RUN_ID, field_path=RUN_ID_FIELD)
+    config.node_selector.labels.update(step.node_selector)
+    for toleration in step.tolerations:
+        config.tolerations.add(**toleration.model_dump())
+    for name in kubernetes.image_pull_secrets:
+        secret = config.image_pull_secret.add(secret_name=name)
+        secret.secret_name_parameter.runtime_value.constant.string_value = name
+    for variable, source in kubernetes.secret_env.items():
+        as_env = config.secret_as_env.add(secret_name=source.secret, optional=False)
+        as_env.secret_name_parameter.runtime_value.constant.string_value = source.secret
+        as_env.key_to_env.add(secret_key=source.key, env_var=variable)
+    for volume in kubernetes.volumes:
+        if node in volume.nodes:
+            mount = config.pvc_mount.add(mount_path=volume.path, constant=volume.claim)
+            mount.pvc_name_parameter.runtime_value.constant.string_value = volume.claim
+    return dict(json_format.MessageToDict(config))
