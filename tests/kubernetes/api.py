@@ -19,8 +19,13 @@ def wait_until(ready: Callable[[], bool], what: str, timeout_s: float = 60) -> N
         time.sleep(0.1)
 
 
-class Refused(Exception):
-    """What the server answered, with its status code first."""
+class RefusedError(Exception):
+    """What the server answered instead."""
+
+    def __init__(self, answer: requests.Response) -> None:
+        is_json = answer.headers["Content-Type"].startswith("application/json")
+        super().__init__(answer.json()["message"] if is_json else answer.text)
+        self.status = answer.status_code
 
 
 class Api:
@@ -45,7 +50,7 @@ class Api:
         """An answer, as JSON.
 
         Raises:
-            Refused: any other status than 2xx.
+            RefusedError: any other status than 2xx.
         """
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         if "fieldManager" in query:
@@ -56,7 +61,7 @@ class Api:
         if "Warning" in answer.headers:
             self.warnings.append(answer.headers["Warning"])
         if not answer.ok:
-            raise Refused(f"{answer.status_code}: {answer.json().get('message', answer.text)}")
+            raise RefusedError(answer)
         return answer.json()
 
     def get(self, path: str, **query: str) -> Any:
@@ -68,8 +73,8 @@ class Api:
     def exists(self, path: str) -> bool:
         try:
             self.get(path)
-        except Refused as refusal:
-            if str(refusal).startswith("404"):
+        except RefusedError as refusal:
+            if refusal.status == 404:
                 return False
             raise
         return True

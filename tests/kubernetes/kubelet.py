@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-from api import Manifest, Refused
+from api import Manifest, RefusedError
 from control_plane import ControlPlane
 from pod_network import PodNetwork
 
@@ -138,7 +138,7 @@ class Kubelet:
             try:
                 with self._lock:
                     for pod in self._api.items("/api/v1/pods"):
-                        with suppress(Refused):  # it changed meanwhile: next time
+                        with suppress(RefusedError):  # it changed meanwhile: next time
                             self._tend(pod)
             except Exception:
                 traceback.print_exc()

@@ -13,7 +13,7 @@ def pods(objects: Iterable[Manifest]) -> Iterator[Manifest]:
     for thing in objects:
         for number, template in enumerate(_templates(thing, objects)):
             name = f"{thing['metadata']['name']}-{thing['kind'].lower()}-{number}"
-            metadata = {**template.get("metadata", {}), "name": name, "namespace": thing["metadata"]["namespace"]}
+            metadata = {**template.get("metadata", {}), "name": name, "namespace": thing["metadata"].get("namespace", "default")}
             yield {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from api import Api, Manifest, Refused
+from api import Api, Manifest, RefusedError
 from control_plane import ControlPlane
 from kustomize_tool import render
 from pod_templates import pods
@@ -49,6 +49,12 @@ def test_every_object_is_accepted_without_a_warning(admin, overlay):
     assert all(admin.exists(admin.path_of(thing)) for thing in overlay)
 
 
+def test_every_object_names_its_namespace(admin, overlay):
+    unnamed = [admin.path_of(thing) for thing in overlay if "namespace" not in thing["metadata"]]
+
+    assert [path for path in unnamed if "/namespaces/default/" in path] == []
+
+
 def test_applying_twice_changes_nothing(admin, overlay):
     apply(admin, overlay)
     before = [admin.get(admin.path_of(thing))["metadata"]["resourceVersion"] for thing in overlay]
@@ -70,7 +76,7 @@ def test_a_field_that_nobody_knows_is_refused(admin, overlay):
     apply(admin, overlay)
     kinds = {thing["kind"]: thing for thing in overlay}
     for kind in kinds.keys() & {"CronJob", "FlinkDeployment", "InferenceService", "NetworkPolicy"}:
-        with pytest.raises(Refused, match="notAField"):
+        with pytest.raises(RefusedError, match="notAField"):
             admin.apply({**kinds[kind], "spec": {**kinds[kind]["spec"], "notAField": 1}})
 
 
@@ -79,5 +85,5 @@ def test_a_privileged_pod_is_not_let_in(admin, overlay):
     pod = next(pods(overlay))
     del pod["spec"]["containers"][0]["securityContext"]
 
-    with pytest.raises(Refused, match=r'violates PodSecurity "restricted'):
+    with pytest.raises(RefusedError, match=r'violates PodSecurity "restricted'):
         admin.create(pod, dryRun="All")
