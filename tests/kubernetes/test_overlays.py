@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import kubernetes_validate
 import pytest
-from api import Manifest
 from apache_beam.options.pipeline_options import PipelineOptions
+from api import Manifest
 from conversations import matches
 from kustomize_tool import render
 from overlays import FOLDER, OVERLAYS
@@ -208,5 +208,3 @@ def test_the_local_overlay_needs_one_node() -> None:
     claims = of_kind(render(FOLDER / "local"), "PersistentVolumeClaim")
 
     assert [claim["spec"]["accessModes"] for claim in claims] == [["ReadWriteOnce"]] * 2
-
-
