@@ -53,6 +53,11 @@ def test_every_object_has_the_form_that_kubernetes_expects(objects: list[Manifes
             kubernetes_validate.validate(thing, KUBERNETES, strict=True)
 
 
+def test_everything_is_in_one_namespace(objects: list[Manifest]) -> None:
+    assert len({thing["metadata"].get("namespace") for thing in objects}) == 1
+    assert objects[0]["metadata"]["namespace"] in {"kubeflow", "audio-gender"}
+
+
 def test_everything_says_what_it_is_part_of(objects: list[Manifest]) -> None:
     for thing in [*objects, *pods(objects)]:
         assert PART_OF in thing["metadata"].get("labels", {}).items(), thing["metadata"]["name"]
