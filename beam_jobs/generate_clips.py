@@ -39,7 +39,8 @@ def generate_clips(
 ) -> DatasetInfo:
     """Mixes the configured clips from a corpus into a dataset folder (layout: `docs/dataset.md`).
 
-    `output` must be empty, or hold what an interrupted job of the same settings left: then its finished shards are kept.
+    `output` must be empty, or hold what an interrupted job of the same settings left: then its finished shards are kept. A whole
+    dataset of the same settings and corpus is left as it is.
 
     Raises:
         UserError: too few speakers, an output that holds something else, clips that cannot be filled, a full disk,
@@ -49,16 +50,16 @@ def generate_clips(
     if index.rejected:
         first = index.rejected[0]
         check_rejected(len(index.rejected), (first.path, first.reason), clips, index)
+    if isinstance(FileSystems.get_filesystem(output), LocalFileSystem):
+        output = str(Path(output).absolute())  # a worker's working directory may be another
+    if FileSystems.exists(FileSystems.join(output, INFO_FILE)):
+        remove_folder(FileSystems.join(output, UNFINISHED))  # an earlier run was killed while it did
+        return _check_same(read_dataset_info(output), clips, index, output)
     splits = split_for(index, clips)
     for split, speakers in splits.items():
         ClipPlanner(clips, split, speakers).plan(0)
     job = _pipeline(beam_options)
-    if isinstance(FileSystems.get_filesystem(output), LocalFileSystem):
-        output = str(Path(output).absolute())  # a worker's working directory may be another
     shards = _claim(output, clips, index)
-    if FileSystems.exists(FileSystems.join(output, INFO_FILE)):
-        remove_folder(FileSystems.join(output, UNFINISHED))  # an earlier run was killed while it did
-        return read_dataset_info(output)
     record_bytes = 2 * clips.num_samples
     total = sum(getattr(clips.num_clips, split) for split in SPLITS)
     with _watch(output, total, record_bytes), one_line_errors(), job as pipeline:
@@ -72,6 +73,14 @@ def generate_clips(
         return describe_dataset(output, clips, index, splits, shards)
     except STORAGE_ERRORS as error:
         raise UserError(f"{output}: cannot be written ({cause(error)}); make room and run the same command again") from None
+
+
+def _check_same(info: DatasetInfo, clips: ClipsConfig, index: SpeakerIndex, output: str) -> DatasetInfo:
+    settings = info.clips.model_copy(update={"max_rejected_share": clips.max_rejected_share})
+    if settings != clips or info.corpus_fingerprint != index.fingerprint():
+        what = "another corpus" if settings == clips else "other settings"
+        raise UserError(f"{output}: holds a dataset of {what}; give a new folder or remove this one")
+    return info
 
 
 def _pipeline(beam_options: Sequence[str]) -> beam.Pipeline:

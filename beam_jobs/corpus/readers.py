@@ -1,6 +1,7 @@
 """Reads a corpus of whatever layout it has: the one place that knows all readers."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from beam_jobs.console import progress as progress_bar
@@ -9,6 +10,10 @@ from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.listing import Reader
 from beam_jobs.corpus.probe import read_with
 from beam_jobs.errors import UserError
+from beam_jobs.files import STORAGE_ERRORS, cause, read_text
+from beam_jobs.object_store import check_reachable
+
+INDEX_FILE = "speaker_index.json"
 
 READERS: tuple[Reader, ...] = (librispeech.READER, common_voice.READER, voxceleb.READER, plain_csv.READER)
 
@@ -39,7 +44,12 @@ def read_corpus(
     progress: Callable[[int, int], None] | None = None,
     cache: Path | None = None,
 ) -> SpeakerIndex:
-    """Reads a corpus of any known layout (`docs/corpora.md`); arguments, result and errors are those of `read_with`."""
+    """Reads a corpus of any known layout (`docs/corpora.md`); arguments, result and errors are those of `read_with`.
+
+    One that is no local folder, such as `s3://…`, is not looked through: it holds its index as `speaker_index.json`.
+    """
+    if "://" in str(root):
+        return _read_stored(str(root).rstrip("/"), subsets)
     return read_with(recognise(root), root, subsets, progress, cache)
 
 
@@ -55,3 +65,21 @@ def read_corpus_with_bar(root: str | Path, subsets: Sequence[str] | None = None,
                 shown = percent
 
         return read_corpus(root, subsets, show, cache)
+
+
+def _read_stored(root: str, subsets: Sequence[str] | None) -> SpeakerIndex:
+    path = f"{root}/{INDEX_FILE}"
+    check_reachable(root)
+    try:
+        index = SpeakerIndex.from_json(read_text(path), path)
+    except STORAGE_ERRORS as error:
+        raise UserError(
+            f"{path}: {cause(error)}; a corpus that is no local folder needs its index there: "
+            f"`audio-gender corpus info ROOT --json {INDEX_FILE}`"
+        ) from None
+    there = {speaker.subset for speaker in index.speakers}
+    for subset in subsets or ():
+        if subset not in there:
+            raise UserError(f"{path}: no subset {subset}; there are {', '.join(sorted(there))}")
+    speakers = tuple(speaker for speaker in index.speakers if not subsets or speaker.subset in subsets)
+    return replace(index, root=root, speakers=speakers)

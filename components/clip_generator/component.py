@@ -32,7 +32,7 @@ class ClipGenerator(base_component.BaseComponent):
 
     Args:
         corpus_uri: corpus root; empty where the dataset was made by something else. A corpus that is no local folder holds its
-            speaker index as `speaker_index.json` (`audio-gender corpus info ROOT --json speaker_index.json`).
+            index (`beam_jobs.corpus.readers.read_corpus`).
         subsets: subsets of the corpus; None for all.
         dataset_uri: the folder to make. A whole dataset of the same settings and corpus is left as it is; an unfinished one is
             gone on with.

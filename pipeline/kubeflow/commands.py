@@ -10,7 +10,7 @@ from beam_jobs.errors import UserError
 
 
 def compile_(
-    config: Annotated[Path, typer.Option(help="YAML file, such as pipeline/configs/kubernetes.yaml.")],
+    config: Annotated[Path, typer.Option(help="YAML file, such as k8s/overlays/local/config.yaml.")],
     image: Annotated[str, typer.Option(metavar="NAME@DIGEST", help="Image of every step, from `make image`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Package to write.")] = Path("pipeline.yaml"),
     settings: Annotated[

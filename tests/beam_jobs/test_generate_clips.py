@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -262,10 +263,13 @@ def test_an_output_that_is_not_empty_is_left_as_it_is(tmp_path: Path, index: Spe
     assert files(tmp_path) == {"mine.txt"}
 
 
-def test_a_finished_dataset_is_not_empty(dataset: Path, index: SpeakerIndex, make_config: MakeConfig) -> None:
+def test_a_finished_dataset_is_left_as_it_is(dataset: Path, index: SpeakerIndex, make_config: MakeConfig) -> None:
     before = checksums(dataset)
 
-    assert "not empty" in error_of(make_config(), index, dataset)
+    assert generate_clips(make_config(), index, str(dataset)) == read_dataset_info(str(dataset))
+    assert "holds a dataset of other settings; give a new folder" in error_of(make_config(seed=4), index, dataset)
+    other = replace(index, speakers=index.speakers[:-1])
+    assert "holds a dataset of another corpus; give a new folder" in error_of(make_config(), other, dataset)
     assert checksums(dataset) == before
 
 

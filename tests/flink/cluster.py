@@ -87,7 +87,7 @@ appender.console.layout.pattern = %d{HH:mm:ss.SSS} %-5p %c{1} - %m%n
 
 def fetch_jars() -> list[Path]:
     """The jars of `pom.xml`, fetched from Maven Central into the cache if they are not there."""
-    folder = CACHE / "jars"
+    folder = CACHE / "flink" / "jars"
     listed = folder / POM.name
     if not listed.exists() or listed.read_bytes() != POM.read_bytes():
         print(f"fetching Flink's and Beam's jars (about 150 MB) into {folder}")

@@ -22,7 +22,7 @@ BUCKET = "clips"
 
 def build_server() -> Path:
     """The server's program, built into the cache if it is not there."""
-    folder = CACHE / MODULE.rsplit("/", 1)[1]
+    folder = CACHE / "flink" / MODULE.rsplit("/", 1)[1]
     program = folder / "versitygw"
     if not program.exists():
         print(f"building {MODULE} into {folder} (some minutes)")

@@ -9,12 +9,12 @@ from tfx.types import standard_artifacts
 
 from beam_jobs.config import ClipsConfig
 from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.readers import INDEX_FILE
 from beam_jobs.dataset import DatasetInfo, fingerprint
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import DEFAULT_BEAM_OPTIONS
 from beam_jobs.object_store import check_reachable
 from components.clip_example_gen.executor import Executor as ClipExampleGenExecutor
-from components.clip_generator.executor import INDEX_FILE
 from components.clip_generator.executor import Executor as ClipGeneratorExecutor
 from tests.flink.s3_server import ACCESS_KEY, BUCKET, REGION, SECRET_KEY, S3Server
 

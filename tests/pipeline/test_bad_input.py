@@ -216,7 +216,9 @@ def test_a_finished_dataset_is_not_written_over(generate, make_corpus, config, t
     assert done.returncode == 0, done.stderr
     before = read_folder(out)
 
-    assert "not empty" in generate(corpus)
+    again = audio_gender("clips", "generate", "--config", config, "--corpus", corpus, "--output", out)
+    assert again.returncode == 0, again.stderr
+    assert "holds a dataset of other settings" in generate(corpus, "clips.seed=9")
     assert read_folder(out) == before
 
 

@@ -1,4 +1,4 @@
-"""Server processes of a test: each in a session of its own, with a log file, and gone when the test is."""
+"""Server processes of a test: each in a session of its own, with a log file, and gone when the test is, however it ends."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-CACHE = Path(__file__).parents[2] / ".cache" / "flink"
+CACHE = Path(__file__).parents[1] / ".cache"
 """What the tests fetch and build once."""
 
 
@@ -37,7 +37,7 @@ class Processes:
     def start(self, name: str, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
-                command,
+                ["setpriv", "--pdeathsig", "KILL", "--", *command],
                 cwd=self.folder,
                 env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
