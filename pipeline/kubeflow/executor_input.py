@@ -25,6 +25,7 @@ def localise(executor_input: dict[str, Any], inputs_spec: dict[str, Any]) -> Non
         # entrypoint dies of it (tensorflow/tfx#7768, open; kubeflow/pipelines, backend/src/v2/metadata/client.go, Schema: "").
         if not any(artifact.get("type", {}).values()):
             artifact["type"] = inputs_spec["artifacts"][name]["artifactType"]
+        artifact["metadata"] = {key: _unwrapped(value) for key, value in artifact.get("metadata", {}).items()}
         _require_files(name, artifact)
         artifact["uri"] = local_path(artifact["uri"])
     for _, artifact in _artifacts(executor_input.get("outputs", {})):
@@ -35,9 +36,16 @@ def _artifacts(part: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [(name, artifact) for name, listed in part.get("artifacts", {}).items() for artifact in listed["artifacts"]]
 
 
+def _unwrapped(value: Any) -> Any:
+    """Kubeflow stores a list as `{"list": …}` and a struct as `{"struct": …}` (metadata/converter.go), and hands them back so."""
+    if isinstance(value, dict) and value.keys() in ({"list"}, {"struct"}):
+        return next(iter(value.values()))
+    return value
+
+
 def _require_files(name: str, artifact: dict[str, Any]) -> None:
     """The launcher downloads what it finds, and nothing at all is no error to it; object stores know no empty folders."""
-    expected, path = artifact.get("metadata", {}).get(NUM_FILES), Path(local_path(artifact["uri"]))
+    expected, path = artifact["metadata"].get(NUM_FILES), Path(local_path(artifact["uri"]))
     if expected is None:  # not mirrored, or not made by a step
         return
     found = count_files(path)
