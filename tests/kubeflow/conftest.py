@@ -15,6 +15,7 @@ from driver import Kubeflow, Run
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).parent / "audio-gender"
 IMAGE = f"example/audio-gender@sha256:{'0' * 64}"
+PIPELINE_ROOT = "minio://mlpipeline/audio-gender"
 DEMO = [
     "corpus.synth.num_speakers=40",
     "corpus.synth.utterances_per_speaker=2",
@@ -95,6 +96,7 @@ def walk(local_result: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("kubeflow")
     kubeflow = Kubeflow(
         folder,
+        pipeline_root=PIPELINE_ROOT,
         image_files={"/app/": f"{ROOT}/"},
         secrets={"audio-gender-object-store": {"access_key_id": "demo"}},
     )

@@ -46,11 +46,15 @@ class Kubeflow:
 
     Args:
         folder: everything is kept below it.
+        pipeline_root: where artifacts go, as `submit` asks for it; Kubeflow ignores that of the compiled pipeline.
         image_files: where files of the image are on this machine, by the beginnings of their paths.
         secrets: values of secrets, by secret and key.
     """
 
-    def __init__(self, folder: Path, image_files: Mapping[str, str], secrets: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(
+        self, folder: Path, pipeline_root: str, image_files: Mapping[str, str], secrets: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        self._pipeline_root = pipeline_root
         self._image_files = image_files
         self._secrets = secrets
         self._launcher = Launcher(folder)
@@ -70,7 +74,7 @@ class Kubeflow:
         executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
         values = _pipeline_parameters(spec["root"], parameters)
         run = Run(str(uuid.uuid4()))
-        root = f"{spec['defaultPipelineRoot']}/{spec['pipelineInfo']['name']}/{run.id}"
+        root = f"{self._pipeline_root}/{spec['pipelineInfo']['name']}/{run.id}"
         tasks = spec["root"]["dag"]["tasks"]
         after = {name: task.get("dependentTasks", []) for name, task in tasks.items()}
         for name in TopologicalSorter(after).static_order():
@@ -91,7 +95,7 @@ class Kubeflow:
         key = _fingerprint(task, executor_input)
         cached = task.spec.get("cachingOptions", {}).get("enableCache", False)
         if cached and key in self._cache:
-            return Step("cached", executor_input=executor_input, outputs=self._cache[key])
+            return Step("cached", outputs=self._cache[key])
         step = self._launcher.launch(f"{run.id}-{task.name}", task.container, self._environment(task, run.id), executor_input)
         if cached and step.state == "succeeded":
             self._cache[key] = step.outputs

@@ -63,10 +63,9 @@ class Step:
     """What became of one task: `succeeded`, `cached`, `failed` or `omitted`; what its pod's log shows; what it made."""
 
     state: str
-    log: str = ""
+    log: str = field(default="", repr=False)
     status: int = 0
     termination_message: str = ""
-    executor_input: Json = field(default_factory=dict)
     outputs: dict[str, StoredArtifact] = field(default_factory=dict)
 
 
@@ -75,7 +74,6 @@ class Launcher:
 
     Args:
         folder: a new folder in it stands for the `/` of each container.
-        pipeline_root: what is not below it is not uploaded.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -113,7 +111,7 @@ class Launcher:
             text=True,
             timeout=1200,
         )
-        step = Step("failed", done.stdout, done.returncode, termination_log.read_text(), executor_input)
+        step = Step("failed", done.stdout, done.returncode, termination_log.read_text())
         if done.returncode == 0:
             step.state, step.outputs = "succeeded", self._publish(executor_input["outputs"], root)
         shutil.rmtree(root)
@@ -153,7 +151,7 @@ def as_text(value: Any) -> str:
     """A parameter as Kubeflow writes it where a text is asked for."""
     if isinstance(value, str):
         return value
-    return f"{value:.17g}" if isinstance(value, float) else json.dumps(value)
+    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _command_line(container: Json, executor_input: Json) -> list[str]:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -198,11 +199,9 @@ def test_a_users_mistake_is_the_last_line_of_the_log_and_status_2(container):
 
 
 def test_a_bug_keeps_its_traceback_and_kubernetes_shows_what_it_is(container):
-    done = run_process(container, *arguments(container, "Break"))
+    with pytest.raises(KeyError):
+        main(arguments(container, "Break"))
 
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
-    assert done.stderr.splitlines()[-1] == "KeyError: 'no such thing'"
     assert termination_log(container) == "KeyError: 'no such thing'"
 
 
@@ -215,18 +214,22 @@ def test_a_full_disk_is_one_line_with_what_to_do(container, capsys, by):
     assert termination_log(container) == line
 
 
-def test_a_folder_that_may_not_be_read_is_one_line_with_what_to_do(container):
+def test_a_folder_that_may_not_be_read_is_one_line_with_what_to_do():
     uri = "minio://bucket/examples"
-    put(container, uri, "clips.tfrecord")
-    (container / "minio/bucket/examples").chmod(0)
-    # Whoever is root may read everything.
-    user = {"user": 65534, "group": 65534} if os.getuid() == 0 else {}
+    # pytest's own folders are for their owner only, and root, who may be the one, may read everything.
+    other = {"user": 65534, "group": 65534} if os.getuid() == 0 else {}
+    with tempfile.TemporaryDirectory() as folder:
+        container = Path(folder)
+        container.chmod(0o755)
+        put(container, uri, "clips.tfrecord")
+        (container / "minio/bucket/examples").chmod(0)
 
-    done = run_process(container, *arguments(container, "Tell", {"examples": artifact(uri, {"num_files": 1.0})}), **user)
+        done = run_process(container, *arguments(container, "Tell", {"examples": artifact(uri, {"num_files": 1.0})}), **other)
 
-    (container / "minio/bucket/examples").chmod(0o755)
+        (container / "minio/bucket/examples").chmod(0o755)
     assert done.returncode == 2
-    assert re.fullmatch(r"/.*/minio/bucket/examples: Permission denied; let the user .*", done.stderr.splitlines()[-1])
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"{container}/minio/bucket/examples: Permission denied; let the container's user read and write there")
 
 
 def test_without_kubernetes_there_is_no_termination_log_to_write(container, capsys):

@@ -50,6 +50,7 @@ def test_the_figures_are_those_of_local_dag_runner(walk, local_result):
 
     found = gate_of(walk, walk.run)
 
+    # Each repeats itself bit for bit. Between a process for all nodes and one for each, the last bits of float32 differ.
     assert numbers(found) == pytest.approx(numbers(expected), abs=1e-6)
     assert len(numbers(found)) > 100
     assert (found["blessed"], found["classes"]) == (expected["blessed"], expected["classes"])
@@ -82,7 +83,7 @@ def test_what_is_uploaded_is_what_steps_say_they_made(walk):
 def test_the_report_is_a_page_that_kubeflow_shows(walk):
     report = walk.run.steps["ReviewReport"].outputs["report"]
 
-    assert walk.cluster.kubeflow.store.path(report.uri).read_text().lstrip().startswith("<!DOCTYPE html>")
+    assert walk.cluster.kubeflow.store.path(report.uri).read_text().startswith("<!doctype html>")
     assert report.metadata["display_name"] == "review report"
 
 
