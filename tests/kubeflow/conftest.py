@@ -7,10 +7,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from driver import Kubeflow, Run
+
+if TYPE_CHECKING:  # importing it takes seconds, and most sessions skip what is here
+    from pipeline.config import PipelineConfig
 
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).parent / "audio-gender"
@@ -46,8 +49,18 @@ class Cluster:
 
     def compile(self, *settings: str) -> str:
         """The demo, compiled."""
-        from pipeline.config import load_config
         from pipeline.kubeflow.compile import compile_pipeline
+
+        return compile_pipeline(self._config(*settings), IMAGE)
+
+    def compile_decision(self) -> str:
+        """The pipeline of a person's decision."""
+        from pipeline.kubeflow.compile import compile_decision
+
+        return compile_decision(self._config(), IMAGE)
+
+    def _config(self, *settings: str) -> "PipelineConfig":
+        from pipeline.config import load_config
 
         volumes = [
             {"claim": "audio-gender-serving", "path": f"{self.volumes}/serving", "nodes": ["ServingBaseline", "Pusher"]},
@@ -59,8 +72,7 @@ class Cluster:
             f"kubernetes.shared_folder={self.volumes}/training",
             "kubernetes.secret_env={AWS_ACCESS_KEY_ID: {secret: audio-gender-object-store, key: access_key_id}}",
         ]
-        config = load_config(ROOT / "pipeline/configs/demo.yaml", [*DEMO, *ANY_MODEL, *kubernetes, *settings])
-        return compile_pipeline(config, IMAGE)
+        return load_config(ROOT / "pipeline/configs/demo.yaml", [*DEMO, *ANY_MODEL, *kubernetes, *settings])
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,7 @@ def walk(local_result: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def digest_of() -> Callable[[Path], dict[str, bytes]]:
+def files_of() -> Callable[[Path], dict[str, bytes]]:
     """Every file under a folder with its content."""
 
     def read(folder: Path) -> dict[str, bytes]:

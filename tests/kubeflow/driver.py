@@ -132,8 +132,13 @@ def _pipeline_parameters(root: Json, given: Json) -> Json:
     declared = root.get("inputDefinitions", {}).get("parameters", {})
     if unknown := set(given) - set(declared):
         raise KubeflowError(f"no such parameters: {sorted(unknown)}; there are {sorted(declared)}")
-    values = {name: parameter["defaultValue"] for name, parameter in declared.items() if "defaultValue" in parameter}
-    return values | given
+    values = {name: parameter["defaultValue"] for name, parameter in declared.items() if "defaultValue" in parameter} | given
+    for name, parameter in declared.items():
+        if name not in values:
+            raise KubeflowError(f"parameter {name} is required")
+        if parameter.get("literals") and values[name] not in parameter["literals"]:
+            raise KubeflowError(f"parameter {name}: {values[name]!r} is none of {parameter['literals']}")
+    return values
 
 
 def _parameters(task: Task, values: Json) -> Json:

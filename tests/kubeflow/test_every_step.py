@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from launcher import KubeflowError
 
 COMPARED = {"ServingBaseline", "Evaluator", "Gate", "ReviewReport", "Pusher"}
 NOT_CACHED = {"ClipGenerator", "ClipExampleGen", "ServingBaseline", "Pusher"}
@@ -91,18 +92,18 @@ def test_the_report_is_a_page_that_kubeflow_shows(walk):
 
 
 @pytest.fixture(scope="module")
-def refused(walk, digest_of):
+def refused(walk, files_of):
     """A second run, with a gate that no model passes; and serving before it."""
-    before = digest_of(walk.cluster.serving)
+    before = files_of(walk.cluster.serving)
     return walk.again(PERFECT_MODEL, only=COMPARED), before
 
 
-def test_a_refused_model_leaves_serving_untouched(walk, refused, digest_of):
+def test_a_refused_model_leaves_serving_untouched(walk, refused, files_of):
     run, before = refused
 
     assert pushed(run)["pushed"] == 0
     assert run.steps["Gate"].outputs["blessing"].metadata["blessed"] == 0
-    assert digest_of(walk.cluster.serving) == before
+    assert files_of(walk.cluster.serving) == before
 
 
 def test_a_second_run_compares_with_the_model_that_the_first_one_pushed(walk, refused):
@@ -114,13 +115,33 @@ def test_a_second_run_compares_with_the_model_that_the_first_one_pushed(walk, re
     )
 
 
-def test_in_review_mode_the_model_waits(walk, digest_of):
-    before = digest_of(walk.cluster.serving)
+def test_in_review_mode_the_model_waits_until_a_person_decides(walk, files_of):
+    before = files_of(walk.cluster.serving)
 
     run = walk.again(only={"Pusher"}, push_mode="review")
 
     assert (pushed(run)["pushed"], pushed(run)["waiting"], pushed(run)["waiting_for"]) == (0, 1, "push.mode is review")
-    assert digest_of(walk.cluster.serving) == before
+    added = {path for path, content in files_of(walk.cluster.serving).items() if before.get(path) != content}
+    assert {path.partition("/model/")[0] for path in added} == {f".waiting/{run.id}", f".waiting/{run.id}/candidate.json"}
+
+    # The walk found no model in serving, and pushed one since.
+    hasty = decide(walk, action="approve", by="Ada", run_id=run.id)
+    assert hasty.status == 2
+    assert hasty.termination_message.startswith(f"run {run.id} was compared with version none, and version ")
+
+    rejected = decide(walk, action="reject", by="Ada", run_id=run.id, note="worse by ear")
+    assert (rejected.state, rejected.outputs["pushed_model"].metadata["pushed"]) == ("succeeded", 0)
+    assert files_of(walk.cluster.serving) == before
+
+
+def decide(walk, **parameters):
+    """The one step of a run of the decision's pipeline."""
+    return walk.cluster.kubeflow.run(walk.cluster.compile_decision(), parameters).steps["Decision"]
+
+
+def test_a_push_mode_that_there_is_not_is_refused_before_anything_runs(walk):
+    with pytest.raises(KubeflowError, match="push_mode: 'maybe' is none of"):
+        walk.again(only={"Pusher"}, push_mode="maybe")
 
 
 def test_compiled_anew_the_same_inputs_come_from_kubeflows_cache(walk):
