@@ -1,0 +1,60 @@
+"""What a step's container runs on Kubeflow: `python -m pipeline.kubeflow.entrypoint` with the arguments of TFX's own entrypoint.
+
+TFX's entrypoint was written for a managed service whose artifacts TensorFlow can open and whose inputs have types. Here it runs
+unchanged, between two translations.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from absl import flags
+from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+from components.review_report import artifact as report_artifact
+from pipeline.kubeflow.executor_input import localise
+from pipeline.kubeflow.executor_output import delocalise
+from pipeline.kubeflow.problems import leave_for_kubernetes, one_line, report
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one step.
+
+    Args:
+        arguments: `--executor_class_path`, `--json_serialized_invocation_args`, `--json_serialized_inputs_spec_args`, and
+            what Beam gets.
+
+    Returns:
+        The exit status: 2 where one line says what the user can do about it.
+
+    Raises whatever else the executor raises.
+    """
+    try:
+        _run(arguments)
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            leave_for_kubernetes(f"{type(error).__name__}: {error}")
+            raise
+        report(line)
+        return 2
+    return 0
+
+
+def _run(arguments: list[str]) -> None:
+    report_artifact.register()
+    parsed, beam_args = kubeflow_v2_run_executor._parse_flags(arguments)
+    # As in pipeline/local_runner.py: batches of clips by their bytes.
+    flags.FLAGS.tfxio_use_byte_size_batching = True
+    executor_input = json.loads(parsed.json_serialized_invocation_args)
+    localise(executor_input, json.loads(parsed.json_serialized_inputs_spec_args))
+    parsed.json_serialized_invocation_args = json.dumps(executor_input)
+    kubeflow_v2_run_executor.main((parsed, beam_args))
+    output_file = Path(executor_input["outputs"]["outputFile"])
+    executor_output = json.loads(output_file.read_text())
+    delocalise(executor_output, executor_input)
+    output_file.write_text(json.dumps(executor_output))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""The demo, made small: run once by LocalDagRunner, and once as Kubeflow would run what is compiled of the same settings."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from driver import Kubeflow, Run
+
+if TYPE_CHECKING:  # importing it takes seconds, and most sessions skip what is here
+    from pipeline.config import PipelineConfig
+
+ROOT = Path(__file__).parents[2]
+COMMAND = Path(sys.executable).parent / "audio-gender"
+IMAGE = f"example/audio-gender@sha256:{'0' * 64}"
+PIPELINE_ROOT = "minio://mlpipeline/audio-gender"
+DEMO = [
+    "corpus.synth.num_speakers=40",
+    "corpus.synth.utterances_per_speaker=2",
+    "clips.num_clips={train: 96, eval: 24, test: 48}",
+    "clips.clips_per_shard=24",
+    "clips.duration_s=3",
+    "train.crop_s=2",
+    "train.epochs=4",
+    "model.n_mels=32",
+    "model.filters=[8, 8, 8, 8]",
+    "gate.min_slice_clips=10",
+    "gate.bootstrap_samples=200",
+]
+ANY_MODEL = [f"gate.{where}={{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}}" for where in ("overall", "slices")]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Kubeflow of this process, its volumes, and pipelines compiled for it."""
+
+    kubeflow: Kubeflow
+    volumes: Path
+    parameters: dict[str, Any]
+
+    @property
+    def serving(self) -> Path:
+        return self.volumes / "serving/audio-gender"
+
+    def compile(self, *settings: str) -> str:
+        """The demo, compiled."""
+        from pipeline.kubeflow.compile import compile_pipeline
+
+        return compile_pipeline(self._config(*settings), IMAGE)
+
+    def compile_decision(self) -> str:
+        """The pipeline of a person's decision."""
+        from pipeline.kubeflow.compile import compile_decision
+
+        return compile_decision(self._config(), IMAGE)
+
+    def _config(self, *settings: str) -> "PipelineConfig":
+        from pipeline.config import load_config
+
+        volumes = [
+            {"claim": "audio-gender-serving", "path": f"{self.volumes}/serving", "nodes": ["ServingBaseline", "Pusher"]},
+            {"claim": "audio-gender-training", "path": f"{self.volumes}/training", "nodes": ["Trainer"]},
+        ]
+        kubernetes = [
+            f"kubernetes.volumes={json.dumps(volumes)}",
+            f"kubernetes.serving_uri={self.serving}",
+            f"kubernetes.shared_folder={self.volumes}/training",
+            "kubernetes.secret_env={AWS_ACCESS_KEY_ID: {secret: audio-gender-object-store, key: access_key_id}}",
+        ]
+        return load_config(ROOT / "pipeline/configs/demo.yaml", [*DEMO, *ANY_MODEL, *kubernetes, *settings])
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The demo run on the cluster."""
+
+    cluster: Cluster
+    compiled: str
+    run: Run
+
+    def again(self, *settings: str, only: set[str], **parameters: Any) -> Run:
+        """Another run, with some settings changed; of the nodes before `only` it has what this run made."""
+        compiled = self.cluster.compile(*settings)
+        return self.cluster.kubeflow.run(compiled, self.cluster.parameters | parameters, earlier=self.run, only=only)
+
+
+@pytest.fixture(scope="session")
+def local_result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The result of `audio-gender run`."""
+    if not os.environ.get("RUN_KUBEFLOW"):
+        pytest.skip("minutes: run it with `make test-kubeflow`")
+    folder = tmp_path_factory.mktemp("local")
+    options = [argument for setting in (*DEMO, *ANY_MODEL) for argument in ("--set", setting)]
+    command = [COMMAND, "run", "--config", ROOT / "pipeline/configs/demo.yaml", "--workdir", folder / "work"]
+    done = subprocess.run([*command, "--json", folder / "result.json", *options], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "result.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def walk(local_result: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Walk:
+    """The same settings and corpus, compiled, and run step by step."""
+    folder = tmp_path_factory.mktemp("kubeflow")
+    kubeflow = Kubeflow(
+        folder,
+        pipeline_root=PIPELINE_ROOT,
+        image_files={"/app/": f"{ROOT}/"},
+        secrets={"audio-gender-object-store": {"access_key_id": "demo"}},
+    )
+    parameters = {"corpus_uri": local_result["folders"]["corpus"], "dataset_uri": str(folder / "clips")}
+    cluster = Cluster(kubeflow, folder / "volumes", parameters)
+    compiled = cluster.compile()
+    return Walk(cluster, compiled, kubeflow.run(compiled, parameters))
+
+
+@pytest.fixture(scope="session")
+def files_of() -> Callable[[Path], dict[str, bytes]]:
+    """Every file under a folder with its content."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+    return read

@@ -1,0 +1,198 @@
+"""What of Kubeflow Pipelines a step can notice, in one process and without a cluster: it walks a compiled pipeline.
+
+Each step is the container's own command line as a process, with the environment of its platform spec. Written after reading
+backend/src/v2/driver (container.go, resolve.go, driver.go) and cacheutils/cache.go of kubeflow/pipelines 2.17.0.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import yaml
+from launcher import Json, KubeflowError, Launcher, Step, StoredArtifact, artifacts, as_text, mirror
+
+KINDS = {"NUMBER_INTEGER": float, "NUMBER_DOUBLE": float, "BOOLEAN": bool, "LIST": list, "STRUCT": dict}
+
+
+@dataclass
+class Run:
+    """One run of a pipeline."""
+
+    id: str
+    steps: dict[str, Step] = field(default_factory=dict)
+
+    def states(self) -> dict[str, str]:
+        return {name: step.state for name, step in self.steps.items()}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a pipeline with all that the compiled documents say of it."""
+
+    name: str
+    spec: Json
+    component: Json
+    container: Json
+    platform: Json
+
+
+class Kubeflow:
+    """Runs compiled pipelines, one step after the other.
+
+    Args:
+        folder: everything is kept below it.
+        pipeline_root: where artifacts go, as `submit` asks for it; Kubeflow ignores that of the compiled pipeline.
+        image_files: where files of the image are on this machine, by the beginnings of their paths.
+        secrets: values of secrets, by secret and key.
+    """
+
+    def __init__(
+        self, folder: Path, pipeline_root: str, image_files: Mapping[str, str], secrets: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        self._pipeline_root = pipeline_root
+        self._image_files = image_files
+        self._secrets = secrets
+        self._launcher = Launcher(folder)
+        self._cache: dict[str, dict[str, StoredArtifact]] = {}
+
+    @property
+    def store(self):
+        """The object store, to be looked at."""
+        return self._launcher.store
+
+    def run(self, compiled: str, parameters: Json, earlier: Run | None = None, only: Collection[str] = ()) -> Run:
+        """Runs a compiled pipeline: pipeline spec and platform spec as two YAML documents.
+
+        With `earlier`, the nodes of `only` are run, and the others' outputs are those of that run, as from the cache.
+        """
+        spec, platform = yaml.safe_load_all(compiled)
+        executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        values = _pipeline_parameters(spec["root"], parameters)
+        run = Run(str(uuid.uuid4()))
+        root = f"{self._pipeline_root}/{spec['pipelineInfo']['name']}/{run.id}"
+        tasks = spec["root"]["dag"]["tasks"]
+        after = {name: task.get("dependentTasks", []) for name, task in tasks.items()}
+        for name in TopologicalSorter(after).static_order():
+            if any(run.steps[other].state in ("failed", "omitted") for other in after[name]):
+                run.steps[name] = Step("omitted")
+            elif earlier and name not in only:
+                run.steps[name] = Step("cached", outputs=earlier.steps[name].outputs)
+            else:
+                component = spec["components"][tasks[name]["componentRef"]["name"]]
+                label = component["executorLabel"]
+                container = spec["deploymentSpec"]["executors"][label]["container"]
+                task = Task(name, tasks[name], component, container, executors[label])
+                run.steps[name] = self._step(root, run, task, values)
+        return run
+
+    def _step(self, root: str, run: Run, task: Task, values: Json) -> Step:
+        executor_input = {"inputs": self._inputs(task, run, values), "outputs": _outputs(root, task)}
+        key = _fingerprint(task, executor_input)
+        cached = task.spec.get("cachingOptions", {}).get("enableCache", False)
+        if cached and key in self._cache:
+            return Step("cached", outputs=self._cache[key])
+        step = self._launcher.launch(f"{run.id}-{task.name}", task.container, self._environment(task, run.id), executor_input)
+        if cached and step.state == "succeeded":
+            self._cache[key] = step.outputs
+        return step
+
+    def _inputs(self, task: Task, run: Run, values: Json) -> Json:
+        if "triggerPolicy" in task.spec:
+            raise KubeflowError(f"{task.name}: trigger policies are not played here")
+        given = task.spec.get("inputs", {})
+        parameters = _parameters(task, values)
+        for image_path, path in self._image_files.items():
+            for name, value in parameters.items():
+                if isinstance(value, str) and value.startswith(image_path):
+                    parameters[name] = path + value.removeprefix(image_path)
+        inputs: Json = {"parameterValues": parameters} if parameters else {}
+        for name, spec in given.get("artifacts", {}).items():
+            producer = spec["taskOutputArtifact"]
+            stored = run.steps[producer["producerTask"]].outputs[producer["outputArtifactKey"]]
+            # Of the type, only an empty schema comes back from the metadata store.
+            artifact = {"name": str(stored.id), "type": {"instanceSchema": ""}, "uri": stored.uri, "metadata": stored.metadata}
+            inputs.setdefault("artifacts", {})[name] = {"artifacts": [artifact]}
+        return inputs
+
+    def _environment(self, task: Task, run_id: str) -> dict[str, str]:
+        environment = {variable["name"]: variable["value"] for variable in task.container.get("env", [])}
+        for secret in task.platform.get("secretAsEnv", []):
+            values = self._secrets[secret["secretNameParameter"]["runtimeValue"]["constant"]]
+            environment |= {entry["envVar"]: values[entry["secretKey"]] for entry in secret["keyToEnv"]}
+        fields = {"metadata.labels['pipeline/runid']": run_id}
+        return environment | {entry["name"]: fields[entry["fieldPath"]] for entry in task.platform.get("fieldPathAsEnv", [])}
+
+
+def _pipeline_parameters(root: Json, given: Json) -> Json:
+    declared = root.get("inputDefinitions", {}).get("parameters", {})
+    if unknown := set(given) - set(declared):
+        raise KubeflowError(f"no such parameters: {sorted(unknown)}; there are {sorted(declared)}")
+    values = {name: parameter["defaultValue"] for name, parameter in declared.items() if "defaultValue" in parameter} | given
+    for name, parameter in declared.items():
+        if name not in values:
+            raise KubeflowError(f"parameter {name} is required")
+        if parameter.get("literals") and values[name] not in parameter["literals"]:
+            raise KubeflowError(f"parameter {name}: {values[name]!r} is none of {parameter['literals']}")
+    return values
+
+
+def _parameters(task: Task, values: Json) -> Json:
+    """A task's parameters: constants, the pipeline's, and the component's defaults; each of the type that is declared."""
+    parameters = {}
+    for name, given in task.spec.get("inputs", {}).get("parameters", {}).items():
+        if "componentInputParameter" in given:
+            parameters[name] = values[given["componentInputParameter"]]
+        else:
+            parameters[name] = given["runtimeValue"]["constant"]
+    for name, declared in task.component.get("inputDefinitions", {}).get("parameters", {}).items():
+        if name not in parameters and "defaultValue" in declared:
+            parameters[name] = declared["defaultValue"]
+        if name in parameters:
+            parameters[name] = _of_type(name, parameters[name], declared["parameterType"])
+        elif not declared.get("isOptional"):
+            raise KubeflowError(f"{task.name}: neither value nor default value provided for non-optional parameter {name}")
+    return parameters
+
+
+def _of_type(name: str, value: Any, declared: str) -> Any:
+    """Kubeflow makes texts of everything where a text is declared, and refuses any other difference."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)  # google.protobuf.Value knows no integers
+    if declared == "STRING":
+        return as_text(value)
+    if not isinstance(value, KINDS[declared]):
+        raise KubeflowError(f"input parameter {name} type mismatch: expect {declared}, got {value!r}")
+    return value
+
+
+def _outputs(root: str, task: Task) -> Json:
+    task_root = f"{root}/{task.name}/{uuid.uuid4()}"
+    outputs: Json = {"outputFile": str(mirror(Path("/"), task_root) / "output_metadata.json")}
+    for name, declared in task.component.get("outputDefinitions", {}).get("artifacts", {}).items():
+        artifact = {"name": name, "type": declared["artifactType"], "uri": f"{task_root}/{name}"}
+        if "metadata" in declared:
+            artifact["metadata"] = declared["metadata"]
+        outputs.setdefault("artifacts", {})[name] = {"artifacts": [artifact]}
+    return outputs
+
+
+def _fingerprint(task: Task, executor_input: Json) -> str:
+    """Kubeflow's cache key. Of inputs it knows the artifacts' ids, of volumes their claims' names."""
+    outputs = {
+        name: {key: artifact[key] for key in ("name", "type", "metadata") if key in artifact}
+        for name, artifact in artifacts(executor_input["outputs"]).items()
+    }
+    key = [
+        {name: artifact["name"] for name, artifact in artifacts(executor_input["inputs"]).items()},
+        executor_input["inputs"].get("parameterValues", {}),
+        outputs,
+        [*task.container.get("command", []), *task.container.get("args", [])],
+        task.container["image"],
+        sorted(str(mount) for mount in task.platform.get("pvcMount", [])),
+    ]
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
