@@ -11,6 +11,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
 from tfx.components import StatisticsGen, Transform, Tuner
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
@@ -41,8 +42,8 @@ SCHEMA = Path(__file__).parent / "schema" / "schema.pbtxt"
 class Locations:
     """Where a run reads and writes.
 
-    With a `corpus_uri`, even an empty one, the DAG begins with ClipGenerator, which makes the dataset. `dataset_fingerprint` is
-    empty where the dataset may be made by then. `shared_folder` is one that training workers on other machines see too; None
+    With a `corpus_uri`, even an empty one, the DAG begins with ClipGenerator, which makes the dataset and says its
+    fingerprint; else `dataset_fingerprint` is it. `shared_folder` is one that training workers on other machines see too; None
     where they are processes of this one. With `hold_waiting` a model that waits for a person is kept in the serving folder, for
     whoever decides where there is no work folder. `schema_file` is where the nodes find the schema.
 
@@ -92,7 +93,15 @@ def create_pipeline(
     changeable = changeable or Changeable.of(config)
     where = {"shared_folder": at.shared_folder} if at.shared_folder else {"checkpoints": checkpoint_folder(config, at)}
     training = {**_training(config), **where}
-    example_gen = ClipExampleGen(at.dataset_uri, at.dataset_fingerprint, config.data.min_class_share)
+    nodes: list[BaseNode] = []
+    fingerprint: Any = at.dataset_fingerprint
+    if at.corpus_uri is not None:
+        clip_generator = ClipGenerator(
+            at.corpus_uri, config.corpus.subsets, at.dataset_uri, clips, changeable.num_clips, config.beam.clips
+        )
+        nodes.append(clip_generator)
+        fingerprint = clip_generator.outputs["fingerprint"].future()[0].value
+    example_gen = ClipExampleGen(at.dataset_uri, fingerprint, config.data.min_class_share)
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
     schema_gen = ImportSchemaGen(schema_file=at.schema_file)
@@ -109,13 +118,7 @@ def create_pipeline(
         disable_statistics=True,
     )
     transform.add_upstream_node(data_gate)
-    nodes = [example_gen, statistics_gen, schema_gen, example_validator, data_gate, transform]
-    if at.corpus_uri is not None:
-        clip_generator = ClipGenerator(
-            at.corpus_uri, config.corpus.subsets, at.dataset_uri, clips, changeable.num_clips, config.beam.clips
-        )
-        example_gen.add_upstream_node(clip_generator)
-        nodes.insert(0, clip_generator)
+    nodes += [example_gen, statistics_gen, schema_gen, example_validator, data_gate, transform]
     hyperparameters = None
     if config.tune is not None:
         tuner = Tuner(

@@ -1,6 +1,7 @@
 """ClipExampleGen: a checked dataset folder becomes TFX Examples."""
 
 from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.dsl.placeholder.placeholder import Placeholder
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import ComponentSpec, channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
@@ -25,8 +26,7 @@ class ClipExampleGen(base_beam_component.BaseBeamComponent):
 
     Args:
         dataset_uri: the folder that `beam_jobs.generate_clips` wrote.
-        fingerprint: `beam_jobs.dataset.fingerprint` of it; part of the cache key, so that a changed dataset is read anew. Empty
-            where it is not known yet; then the component must not be served from a cache.
+        fingerprint: `beam_jobs.dataset.fingerprint` of it; part of the cache key, so that a changed dataset is read anew.
         min_class_share: smallest share of a split's clips that each class must have.
 
     Outputs:
@@ -36,7 +36,7 @@ class ClipExampleGen(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = ClipExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, dataset_uri: str | RuntimeParameter, fingerprint: str, min_class_share: float) -> None:
+    def __init__(self, dataset_uri: str | RuntimeParameter, fingerprint: str | Placeholder, min_class_share: float) -> None:
         examples = channel_utils.as_channel([standard_artifacts.Examples()])
         super().__init__(
             ClipExampleGenSpec(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
-from tfx.types import ComponentSpec
+from tfx.types import ComponentSpec, channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from beam_jobs.config import SPLITS, ClipsConfig
@@ -13,7 +13,7 @@ from components.clip_generator.executor import Executor
 
 
 class ClipGeneratorSpec(ComponentSpec):
-    """What goes in; the dataset folder is no artifact, because other pipelines may read it too."""
+    """What goes in and out; the dataset folder is no artifact, because other pipelines may read it too."""
 
     PARAMETERS = {
         "corpus_uri": ExecutionParameter(type=str),
@@ -24,7 +24,7 @@ class ClipGeneratorSpec(ComponentSpec):
         **{f"num_{split}_clips": ExecutionParameter(type=int) for split in SPLITS},
     }
     INPUTS: dict[str, ChannelParameter] = {}
-    OUTPUTS: dict[str, ChannelParameter] = {}
+    OUTPUTS = {"fingerprint": ChannelParameter(type=standard_artifacts.String)}
 
 
 class ClipGenerator(base_component.BaseComponent):
@@ -39,6 +39,9 @@ class ClipGenerator(base_component.BaseComponent):
         clips: the settings.
         num_clips: clips of each split, which go before those of `clips`.
         beam_options: of the job that makes the clips; a runner such as Flink is named here.
+
+    Outputs:
+        fingerprint: String, `beam_jobs.dataset.fingerprint` of the dataset: what a cache may know it by.
     """
 
     SPEC_CLASS = ClipGeneratorSpec
@@ -61,5 +64,6 @@ class ClipGenerator(base_component.BaseComponent):
                 clips=clips.model_dump_json(),
                 beam_options=json.dumps(list(beam_options)),
                 **{f"num_{split}_clips": num_clips[split] for split in SPLITS},
+                fingerprint=channel_utils.as_channel([standard_artifacts.String()]),
             )
         )

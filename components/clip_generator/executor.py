@@ -4,11 +4,12 @@ import json
 from typing import Any
 
 from tfx.dsl.components.base import base_executor
-from tfx.types import Artifact
+from tfx.types import Artifact, artifact_utils
 
 from beam_jobs.config import SPLITS, ClipsConfig
 from beam_jobs.console import say
 from beam_jobs.corpus.readers import read_corpus
+from beam_jobs.dataset import fingerprint
 from beam_jobs.generate_clips import generate_clips
 from beam_jobs.object_store import check_reachable
 
@@ -22,16 +23,20 @@ class Executor(base_executor.BaseExecutor):
         """Makes the dataset folder whole.
 
         Raises:
-            UserError: the object store refuses, or as `read_corpus` and `generate_clips`.
+            UserError: the object store refuses, there is neither corpus nor dataset, or as `read_corpus` and `generate_clips`.
         """
         corpus, dataset = exec_properties["corpus_uri"], exec_properties["dataset_uri"]
-        if not corpus:
-            say(f"no corpus_uri: the dataset is taken as it is: {dataset}")
-            return
         check_reachable(dataset)
-        counts = {split: exec_properties[f"num_{split}_clips"] for split in SPLITS}
-        clips = ClipsConfig.model_validate({**json.loads(exec_properties["clips"]), "num_clips": counts})
-        index = read_corpus(corpus, json.loads(exec_properties["subsets"]))
-        info = generate_clips(clips, index, dataset, json.loads(exec_properties["beam_options"]))
-        total = sum(shard.num_records for shard in info.shards)
-        say(f"{total} clips in {len(info.shards)} shards: {dataset}")
+        if corpus:
+            _generate(corpus, dataset, exec_properties)
+        else:
+            say(f"no corpus_uri: the dataset is taken as it is: {dataset}")
+        artifact_utils.get_single_instance(output_dict["fingerprint"]).value = fingerprint(dataset)
+
+
+def _generate(corpus: str, dataset: str, exec_properties: dict[str, Any]) -> None:
+    counts = {split: exec_properties[f"num_{split}_clips"] for split in SPLITS}
+    clips = ClipsConfig.model_validate({**json.loads(exec_properties["clips"]), "num_clips": counts})
+    index = read_corpus(corpus, json.loads(exec_properties["subsets"]))
+    info = generate_clips(clips, index, dataset, json.loads(exec_properties["beam_options"]))
+    say(f"{sum(shard.num_records for shard in info.shards)} clips in {len(info.shards)} shards: {dataset}")

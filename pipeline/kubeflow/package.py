@@ -13,7 +13,7 @@ from pipeline.kubeflow.config import KubernetesConfig
 from pipeline.kubeflow.platform import Step, platform_spec, resources
 
 COMMAND = ["python", "-m", "pipeline.kubeflow.entrypoint"]
-NOT_CACHED = ("ClipGenerator", "ClipExampleGen", "ServingBaseline", "Pusher", "Decision")
+NOT_CACHED = ("ClipGenerator", "ServingBaseline", "Pusher", "Decision")
 """What these nodes read or write is not in Kubeflow's cache key: the same URI may hold another dataset or another model."""
 
 
@@ -72,5 +72,10 @@ def package(
         container["resources"] = resources(kubernetes.steps.get(configured_as, kubernetes.step))
         if node in NOT_CACHED:
             spec["root"]["dag"]["tasks"][node]["cachingOptions"] = {}
+        for value in spec["root"]["dag"]["tasks"][node]["inputs"].get("parameters", {}).values():
+            if produced := value.get("taskOutputParameter"):
+                # TFX's compiler names a task by its node here as well, but with a suffix that no task has (tfx 1.21.0,
+                # step_builder.py, `producer_component_id + '_task'`; not reported upstream).
+                produced["producerTask"] = produced["producerTask"].removesuffix("_task")
     text: str = yaml.safe_dump_all([spec, platform_spec(kubernetes, steps)], allow_unicode=True)
     return text

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tfx.types import standard_artifacts
 
 from beam_jobs.config import ClipsConfig
-from beam_jobs.dataset import INFO_FILE, fingerprint, read_dataset_info
+from beam_jobs.dataset import fingerprint, read_dataset_info
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import DEFAULT_BEAM_OPTIONS
 from components.clip_generator.executor import Executor
@@ -20,10 +21,11 @@ def generate(corpus: Path, tmp_path: Path, make_config: Callable[..., ClipsConfi
     """Runs the executor as a pipeline does; returns the dataset folder."""
 
     def run(corpus_uri: str | None = None, train: int = 6, subsets: list[str] | None = None) -> Path:
-        dataset = tmp_path / "dataset"
+        dataset, said = tmp_path / "dataset", standard_artifacts.String()
+        said.uri = str(tmp_path / "fingerprint")
         Executor().Do(
             {},
-            {},
+            {"fingerprint": [said]},
             {
                 "corpus_uri": str(corpus) if corpus_uri is None else corpus_uri,
                 "subsets": json.dumps(subsets),
@@ -35,6 +37,7 @@ def generate(corpus: Path, tmp_path: Path, make_config: Callable[..., ClipsConfi
                 "num_test_clips": 3,
             },
         )
+        assert said.value == fingerprint(str(dataset))
         return dataset
 
     return run
@@ -57,8 +60,12 @@ def test_a_dataset_of_other_settings_is_refused_and_kept(generate):
     assert fingerprint(str(generate(train=6))) == before
 
 
-def test_without_a_corpus_nothing_is_made(generate):
-    assert not (generate(corpus_uri="") / INFO_FILE).exists()
+def test_without_a_corpus_nothing_is_made_and_a_dataset_must_be_there(generate, tmp_path):
+    with pytest.raises(UserError, match="not a dataset, dataset_info"):
+        generate(corpus_uri="")
+    assert not (tmp_path / "dataset").exists()
+    before = fingerprint(str(generate()))
+    assert fingerprint(str(generate(corpus_uri=""))) == before
 
 
 def test_a_subset_that_is_not_there_is_one_line(generate):

@@ -31,11 +31,15 @@ def credentials(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
 
 
-def generate(corpus: str, dataset: str, clips: ClipsConfig) -> None:
+def generate(corpus: str, dataset: str, clips: ClipsConfig, folder: Path) -> None:
     """As the node ClipGenerator runs it."""
     counts = {f"num_{split}_clips": count for split, count in clips.num_clips.model_dump().items()}
     properties = {"corpus_uri": corpus, "dataset_uri": dataset, "clips": clips.model_dump_json(), "subsets": "null"}
-    ClipGeneratorExecutor().Do({}, {}, {**properties, **counts, "beam_options": json.dumps(DEFAULT_BEAM_OPTIONS)})
+    said = standard_artifacts.String()
+    said.uri = str(folder / "fingerprint")
+    ClipGeneratorExecutor().Do(
+        {}, {"fingerprint": [said]}, {**properties, **counts, "beam_options": json.dumps(DEFAULT_BEAM_OPTIONS)}
+    )
 
 
 @pytest.mark.usefixtures("credentials")
@@ -44,12 +48,12 @@ def test_a_corpus_in_the_store_becomes_a_dataset_in_the_store_and_examples(
 ) -> None:
     corpus, dataset = s3.upload(Path(speech.root), "steps/corpus"), f"s3://{BUCKET}/steps/clips"
     with pytest.raises(UserError, match=f"{INDEX_FILE}: .*corpus info ROOT --json {INDEX_FILE}"):
-        generate(corpus, dataset, few_clips)
+        generate(corpus, dataset, few_clips, tmp_path)
     s3.client().put_object(Bucket=BUCKET, Key=f"steps/corpus/{INDEX_FILE}", Body=speech.to_json().encode())
 
-    generate(corpus, dataset, few_clips)
+    generate(corpus, dataset, few_clips, tmp_path)
     before = fingerprint(dataset)
-    generate(corpus, dataset, few_clips)  # it is there
+    generate(corpus, dataset, few_clips, tmp_path)  # it is there
     assert fingerprint(dataset) == before
 
     examples = standard_artifacts.Examples()

@@ -8,13 +8,13 @@ import hashlib
 import json
 import uuid
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 import yaml
-from launcher import Json, KubeflowError, Launcher, Step, StoredArtifact, artifacts, as_text, mirror
+from launcher import Json, KubeflowError, Launcher, Step, artifacts, as_text, mirror
 
 KINDS = {"NUMBER_INTEGER": float, "NUMBER_DOUBLE": float, "BOOLEAN": bool, "LIST": list, "STRUCT": dict}
 
@@ -58,7 +58,7 @@ class Kubeflow:
         self._image_files = image_files
         self._secrets = secrets
         self._launcher = Launcher(folder)
-        self._cache: dict[str, dict[str, StoredArtifact]] = {}
+        self._cache: dict[str, Step] = {}
 
     @property
     def store(self):
@@ -81,7 +81,7 @@ class Kubeflow:
             if any(run.steps[other].state in ("failed", "omitted") for other in after[name]):
                 run.steps[name] = Step("omitted")
             elif earlier and name not in only:
-                run.steps[name] = Step("cached", outputs=earlier.steps[name].outputs)
+                run.steps[name] = Step("cached", outputs=earlier.steps[name].outputs, parameters=earlier.steps[name].parameters)
             else:
                 component = spec["components"][tasks[name]["componentRef"]["name"]]
                 label = component["executorLabel"]
@@ -95,17 +95,17 @@ class Kubeflow:
         key = _fingerprint(task, executor_input)
         cached = task.spec.get("cachingOptions", {}).get("enableCache", False)
         if cached and key in self._cache:
-            return Step("cached", outputs=self._cache[key])
+            return replace(self._cache[key], state="cached")
         step = self._launcher.launch(f"{run.id}-{task.name}", task.container, self._environment(task, run.id), executor_input)
         if cached and step.state == "succeeded":
-            self._cache[key] = step.outputs
+            self._cache[key] = step
         return step
 
     def _inputs(self, task: Task, run: Run, values: Json) -> Json:
         if "triggerPolicy" in task.spec:
             raise KubeflowError(f"{task.name}: trigger policies are not played here")
         given = task.spec.get("inputs", {})
-        parameters = _parameters(task, values)
+        parameters = _parameters(task, run, values)
         for image_path, path in self._image_files.items():
             for name, value in parameters.items():
                 if isinstance(value, str) and value.startswith(image_path):
@@ -141,12 +141,15 @@ def _pipeline_parameters(root: Json, given: Json) -> Json:
     return values
 
 
-def _parameters(task: Task, values: Json) -> Json:
-    """A task's parameters: constants, the pipeline's, and the component's defaults; each of the type that is declared."""
+def _parameters(task: Task, run: Run, values: Json) -> Json:
+    """A task's parameters: constants, the pipeline's, other tasks', and the component's defaults; each of the type that is declared."""
     parameters = {}
     for name, given in task.spec.get("inputs", {}).get("parameters", {}).items():
         if "componentInputParameter" in given:
             parameters[name] = values[given["componentInputParameter"]]
+        elif "taskOutputParameter" in given:
+            producer = given["taskOutputParameter"]
+            parameters[name] = run.steps[producer["producerTask"]].parameters[producer["outputParameterKey"]]
         else:
             parameters[name] = given["runtimeValue"]["constant"]
     for name, declared in task.component.get("inputDefinitions", {}).get("parameters", {}).items():
@@ -178,6 +181,8 @@ def _outputs(root: str, task: Task) -> Json:
         if "metadata" in declared:
             artifact["metadata"] = declared["metadata"]
         outputs.setdefault("artifacts", {})[name] = {"artifacts": [artifact]}
+    for name in task.component.get("outputDefinitions", {}).get("parameters", {}):
+        outputs.setdefault("parameters", {})[name] = {"outputFile": f"/tmp/kfp/outputs/{name}"}
     return outputs
 
 
@@ -191,6 +196,7 @@ def _fingerprint(task: Task, executor_input: Json) -> str:
         {name: artifact["name"] for name, artifact in artifacts(executor_input["inputs"]).items()},
         executor_input["inputs"].get("parameterValues", {}),
         outputs,
+        sorted(executor_input["outputs"].get("parameters", {})),
         [*task.container.get("command", []), *task.container.get("args", [])],
         task.container["image"],
         sorted(str(mount) for mount in task.platform.get("pvcMount", [])),

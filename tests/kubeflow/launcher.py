@@ -67,6 +67,7 @@ class Step:
     status: int = 0
     termination_message: str = ""
     outputs: dict[str, StoredArtifact] = field(default_factory=dict)
+    parameters: Json = field(default_factory=dict)
 
 
 class Launcher:
@@ -114,12 +115,12 @@ class Launcher:
         step = Step("failed", done.stdout, done.returncode, termination_log.read_text())
         if done.returncode == 0:
             step.state, step.outputs = "succeeded", self._publish(executor_input["outputs"], root)
+            step.parameters = _output_parameters(executor_input["outputs"])
         shutil.rmtree(root)
         return step
 
     def _publish(self, outputs: Json, root: Path) -> dict[str, StoredArtifact]:
-        output_file = Path(outputs["outputFile"])
-        written = json.loads(output_file.read_text()) if output_file.exists() else {}
+        written = _written(outputs)
         published = {}
         for name, artifact in artifacts(outputs).items():
             merged = artifacts(written).get(name, {})
@@ -134,6 +135,19 @@ class Launcher:
             self._num_artifacts += 1
             published[name] = StoredArtifact(self._num_artifacts, uri, metadata)
         return published
+
+
+def _output_parameters(outputs: Json) -> Json:
+    """What the step wrote into its output file; one that is declared and missing there the launcher looks for in a file."""
+    written = _written(outputs).get("parameterValues", {})
+    if missing := outputs.get("parameters", {}).keys() - written.keys():
+        raise KubeflowError(f"failed to read output parameters {sorted(missing)}: no such file")
+    return dict(written)
+
+
+def _written(outputs: Json) -> Json:
+    output_file = Path(outputs["outputFile"])
+    return json.loads(output_file.read_text()) if output_file.exists() else {}
 
 
 def artifacts(part: Json) -> dict[str, Json]:

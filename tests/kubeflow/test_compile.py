@@ -77,7 +77,9 @@ def test_every_step_runs_the_image_by_its_entrypoint(demo):
 def test_what_may_change_under_the_same_uri_is_not_cached(demo):
     tasks = demo[0]["root"]["dag"]["tasks"]
     uncached = {node for node, task in tasks.items() if not task.get("cachingOptions", {}).get("enableCache")}
-    assert uncached == {"ClipGenerator", "ClipExampleGen", "ServingBaseline", "Pusher"}
+    assert uncached == {"ClipGenerator", "ServingBaseline", "Pusher"}
+    produced = tasks["ClipExampleGen"]["inputs"]["parameters"]["fingerprint"]["taskOutputParameter"]
+    assert produced == {"producerTask": "ClipGenerator", "outputParameterKey": "fingerprint"}
 
 
 def test_there_is_no_resolver_and_no_driver_hook(demo):
