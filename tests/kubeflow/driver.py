@@ -142,7 +142,7 @@ def _pipeline_parameters(root: Json, given: Json) -> Json:
 
 
 def _parameters(task: Task, run: Run, values: Json) -> Json:
-    """A task's parameters: constants, the pipeline's, other tasks', and the component's defaults; each of the type that is declared."""
+    """A task's parameters: constants, the pipeline's, other tasks', and defaults; each of the type that is declared."""
     parameters = {}
     for name, given in task.spec.get("inputs", {}).get("parameters", {}).items():
         if "componentInputParameter" in given:
