@@ -160,7 +160,6 @@ def create_pipeline(
         gate.outputs["blessing"],
         servable,
         baseline,
-        examples,
         at.serving_uri,
         config.push,
         changeable.push_mode,

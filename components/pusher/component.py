@@ -27,7 +27,6 @@ class PusherSpec(ComponentSpec):
         "model_blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
         "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
         "baseline_model": ChannelParameter(type=standard_artifacts.Model, optional=True),
-        "examples": ChannelParameter(type=standard_artifacts.Examples),
     }
     OUTPUTS = {"pushed_model": ChannelParameter(type=standard_artifacts.PushedModel)}
 
@@ -43,7 +42,6 @@ class Pusher(base_component.BaseComponent):
         infra_blessing: InfraBlessing of the serving check; without it nothing pushes a model.
         baseline_model: Model of ServingBaseline, which the candidate was compared with. Where another one came into serving
             since, the candidate waits for approval.
-        examples: Examples of ClipExampleGen, whose dataset goes into the provenance.
         serving_uri: the folder that holds one folder a version.
         config: how many old versions are kept.
         mode: as `config.mode`, before which it goes: whether a blessed model is pushed at once or waits.
@@ -67,7 +65,6 @@ class Pusher(base_component.BaseComponent):
         model_blessing: BaseChannel,
         infra_blessing: BaseChannel,
         baseline_model: BaseChannel | None,
-        examples: BaseChannel,
         serving_uri: str,
         config: PushConfig,
         mode: str | RuntimeParameter,
@@ -81,7 +78,6 @@ class Pusher(base_component.BaseComponent):
             model_blessing=model_blessing,
             infra_blessing=infra_blessing,
             baseline_model=baseline_model,
-            examples=examples,
             serving_uri=serving_uri,
             mode=mode,
             keep=config.keep,

@@ -11,9 +11,10 @@ from tfx.utils import path_utils
 from beam_jobs.errors import UserError
 from components.pusher.provenance import Approval, Provenance, code_revision, login
 from components.pusher.remote_folder import push_remote, versions_remote
-from components.pusher.serving_folder import push, versions
+from components.pusher.serving_folder import model_digest, push, read_provenance, versions
 from components.pusher.waiting import Candidate, hold
 from components.run_id import run_id
+from components.trainer.executor import DATASET_FINGERPRINT
 
 GATE = "gate"
 """Who decides where no person does."""
@@ -45,7 +46,7 @@ class Executor(base_executor.BaseExecutor):
         pushed.set_int_custom_property("waiting", int(bool(waiting_for)))
         model = Path(path_utils.serving_model_path(artifact_utils.get_single_instance(input_dict["model"]).uri))
         known = {
-            "dataset_fingerprint": _property(input_dict["examples"], "dataset_fingerprint"),
+            "dataset_fingerprint": _property(input_dict["model"], DATASET_FINGERPRINT),
             "config_digest": exec_properties["config_digest"],
         }
         if approval:
@@ -61,7 +62,11 @@ class Executor(base_executor.BaseExecutor):
             pushed.set_string_custom_property("waiting_for", waiting_for or "")
             return
         keep = exec_properties["keep"]
-        stored = push_remote(model, serving, asked, keep) if "://" in serving else push(model, Path(serving), asked, keep)
+        if "://" in serving:
+            stored = push_remote(model, serving, asked, keep)
+        else:
+            there = None if approval else _in_serving_already(model, Path(serving))
+            stored = there or push(model, Path(serving), asked, keep)
         record(pushed, serving, stored)
 
 
@@ -71,6 +76,13 @@ def _is_blessed(artifacts: list[Artifact]) -> bool:
 
 def _property(artifacts: list[Artifact] | None, name: str) -> str:
     return str(artifact_utils.get_single_instance(artifacts).get_string_custom_property(name)) if artifacts else ""
+
+
+def _in_serving_already(model: Path, serving: Path) -> Provenance | None:
+    """What was stored with the newest version, where that is this very model: one that came out of a cache."""
+    there = versions(serving)
+    stored = read_provenance(serving, there[-1]) if there else None
+    return stored if stored and stored.model_digest == model_digest(model) else None
 
 
 def _newcomer(serving: str, input_dict: dict[str, list[Artifact]]) -> str | None:

@@ -15,6 +15,7 @@ PROVENANCE_FILE = "assets.extra/provenance.json"
 """SavedModel's folder for what others add; model servers do not read it."""
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("beam_jobs", "components", "pipeline")
+REVISION_VARIABLE = "CODE_REVISION"
 
 
 class Provenance(BaseModel):
@@ -64,7 +65,12 @@ def login() -> str:
 
 @lru_cache
 def code_revision() -> str:
-    """The git commit of this code, `-dirty` behind it where files differ from it; outside of git a digest of the sources."""
+    """The git commit of this code, `-dirty` behind it where files differ from it; outside of git a digest of the sources.
+
+    An image has no git: what it was built from stands in its environment.
+    """
+    if built_from := os.environ.get(REVISION_VARIABLE):
+        return f"git:{built_from}"
     try:
         git = ["git", "-C", str(ROOT)]
         # An installed package may lie in someone else's repository.

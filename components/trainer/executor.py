@@ -3,10 +3,13 @@
 from typing import Any
 
 from tfx.components.trainer.executor import GenericExecutor
-from tfx.types import Artifact
+from tfx.types import Artifact, artifact_utils
 from tfx.utils import json_utils
 
 from components.run_id import run_id
+
+DATASET_FINGERPRINT = "dataset_fingerprint"
+"""Custom property of Examples and of the Model that was trained on them."""
 
 
 class Executor(GenericExecutor):
@@ -25,4 +28,7 @@ class Executor(GenericExecutor):
         if "shared_folder" in config:
             # A step that is tried again in the same run goes on; another run begins anew.
             config["checkpoints"] = f"{config['shared_folder']}/{run_id(self._context)}/checkpoints"
+        # For the Pusher: Kubeflow would download all examples for it, to say what they were made of.
+        fingerprint = artifact_utils.get_single_instance(input_dict["examples"]).get_string_custom_property(DATASET_FINGERPRINT)
+        artifact_utils.get_single_instance(output_dict["model"]).set_string_custom_property(DATASET_FINGERPRINT, fingerprint)
         super().Do(input_dict, output_dict, {**exec_properties, "custom_config": json_utils.dumps(config)})

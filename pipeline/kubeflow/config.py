@@ -15,7 +15,8 @@ Claim = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
 """As Kubernetes counts cores and bytes: `500m`, `2`, `16Gi`."""
 MountPath = Annotated[str, StringConstraints(pattern=r"^/[^:]+$")]
-SCHEMES = ("minio://", "s3://", "gs://")
+SCHEMES = ("minio://", "s3://")
+"""Of the pipeline root: nodes write ordinary files, and Kubeflow's launcher mirrors these at paths (`pipeline.kubeflow.uris`)."""
 
 
 class SecretKey(Strict):

@@ -43,15 +43,13 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         check.set_int_custom_property("blessed", int(servable))
         compared = standard_artifacts.Model()
         compared.set_string_custom_property("serving_version", baseline or "")
-        examples = standard_artifacts.Examples()
-        examples.set_string_custom_property("dataset_fingerprint", "d1")
+        candidate.set_string_custom_property("dataset_fingerprint", "d1")
         Executor(Executor.Context(pipeline_run_id="20261123-000000")).Do(
             {
                 "model": [candidate],
                 "model_blessing": [blessing],
                 "infra_blessing": [check],
                 "baseline_model": [compared],
-                "examples": [examples],
             },
             {"pushed_model": [pushed]},
             {
@@ -106,8 +104,19 @@ def test_what_may_not_be_pushed_is_not(pusher, tmp_path, told, waiting):
     assert not (tmp_path / "serving").exists()
 
 
-def test_a_model_that_was_compared_with_another_than_the_one_in_serving_waits(pusher, tmp_path):
+def test_a_model_out_of_a_cache_that_is_in_serving_is_not_pushed_again(pusher, tmp_path, model):
     first = pusher()["pushed_version"]
+
+    again = pusher(baseline=first)
+
+    assert (again["pushed"], again["pushed_version"]) == (1, first)
+    (model / "saved_model.pb").write_bytes(b"another")
+    assert pusher(baseline=first)["pushed_version"] != first
+
+
+def test_a_model_that_was_compared_with_another_than_the_one_in_serving_waits(pusher, tmp_path, model):
+    first = pusher()["pushed_version"]
+    (model / "saved_model.pb").write_bytes(b"another")
     second = pusher(baseline=first)["pushed_version"]
 
     properties = pusher(baseline=first)  # as when `second` was put there while the candidate was trained

@@ -270,4 +270,11 @@ def test_a_version_of_something_else_can_be_put_back(three):
 
 def test_the_code_revision_and_the_login_are_there():
     assert code_revision().startswith(("git:", "sha256:"))
+
+
+def test_an_image_says_what_it_was_built_from(monkeypatch):
+    monkeypatch.setenv("CODE_REVISION", "abc-dirty")
+    code_revision.cache_clear()
+    assert code_revision() == "git:abc-dirty"
+    code_revision.cache_clear()
     assert "@" in login()
