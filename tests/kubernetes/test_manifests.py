@@ -1,19 +1,17 @@
 """What `kustomize build k8s/overlays/*` comes to, applied to a real API server."""
 
 import os
-from pathlib import Path
 
 import pytest
 from api import Api, Manifest, RefusedError
 from control_plane import ControlPlane
 from kustomize_tool import render
+from overlays import OVERLAYS, apply
 from pod_templates import pods
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("RUN_KUBERNETES") != "1", reason="needs Go, Maven and some minutes: make test-kubernetes"
 )
-
-OVERLAYS = sorted(path.parent for path in Path(__file__).parents[2].glob("k8s/overlays/*/kustomization.yaml"))
 
 
 @pytest.fixture(scope="module", params=OVERLAYS, ids=lambda folder: folder.name)
@@ -26,16 +24,6 @@ def overlay(request: pytest.FixtureRequest) -> list[Manifest]:
 def admin(control_plane: ControlPlane, custom_resources: None) -> Api:
     """Whoever applies the manifests; what the server warns of is its own."""
     return control_plane.as_user(control_plane.admin.token)
-
-
-def apply(admin: Api, objects: list[Manifest]) -> None:
-    """Applies them, in namespaces that only let restricted pods in."""
-    namespaces = {thing["metadata"]["namespace"] for thing in objects if "namespace" in thing["metadata"]}
-    for name in namespaces:
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-        admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    for thing in objects:
-        admin.apply(thing)
 
 
 def test_there_are_overlays():
