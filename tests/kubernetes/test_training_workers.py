@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from api import Api, Manifest, wait_until
+from applying import apply
 from control_plane import ControlPlane
 from kubelet import Kubelet, own_command
 from kubernetes import client
 from kustomize_tool import render
-from overlays import OVERLAYS, apply
+from overlays import FOLDER
 
 from beam_jobs.errors import UserError
 from components.trainer import kubernetes_objects, kubernetes_workers
@@ -37,11 +38,7 @@ PERMISSIONS = [
 
 def shell(text: str) -> Callable[[Manifest], list[str]]:
     """Plays a program for the workers; the step runs its own."""
-    return lambda pod: (
-        ["sh", "-c", text.replace("ERROR_FILE", "/dev/termination-log")]
-        if "training-" in pod["metadata"]["name"]
-        else own_command(pod)
-    )
+    return lambda pod: ["sh", "-c", text] if pod["metadata"]["name"].startswith("training-") else own_command(pod)
 
 
 def step_pod(folder: Path) -> Manifest:
@@ -73,8 +70,7 @@ def step_pod(folder: Path) -> Manifest:
 @pytest.fixture(scope="module")
 def admin(control_plane: ControlPlane, custom_resources: None) -> Api:
     """The manifests of production are applied, and the profile has the account of its steps."""
-    (production,) = (folder for folder in OVERLAYS if folder.name == "production")
-    apply(control_plane.admin, render(production))
+    apply(control_plane.admin, render(FOLDER / "production"))
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default-editor", "namespace": NAMESPACE}}
     control_plane.admin.apply(account)
     return control_plane.admin
@@ -193,9 +189,9 @@ def test_a_worker_that_ran_out_of_memory_is_started_again(run, kubelet, tmp_path
 
 
 def test_what_a_worker_says_ends_the_job_at_once(run, kubelet):
-    kubelet.command = shell("echo clips are too short > ERROR_FILE; exit 2")
+    kubelet.command = shell("echo clips are too short > /dev/termination-log; exit 2")
 
-    with pytest.raises(UserError, match="^clips are too short$"):
+    with pytest.raises(UserError, match=r"^clips are too short$"):
         run.launch()
 
     assert run.is_gone()

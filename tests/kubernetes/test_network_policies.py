@@ -1,0 +1,105 @@
+"""Who talks to whom, and nobody else."""
+
+import pytest
+from api import Manifest
+from conversations import Peer, conversations, matches, selectors
+from kustomize_tool import render
+from overlays import FOLDER, OVERLAYS
+from pod_templates import pods
+
+from pipeline.kubeflow.config import KubernetesConfig
+from pipeline.kubeflow.platform import platform_spec
+
+OUTSIDE = [
+    Peer("dns", "kube-system", {"k8s-app": "kube-dns"}),
+    Peer("metadata store", "kubeflow", {"component": "metadata-grpc-server"}),
+    Peer("pipelines API", "kubeflow", {"app": "ml-pipeline"}),
+    Peer("flink operator", "flink-operator", {"app.kubernetes.io/name": "flink-kubernetes-operator"}),
+    Peer("client", "shop", {"audio-gender/client": "true"}),
+    Peer("stranger", "shop", {"app": "shop"}),
+    Peer("any address", "", None),
+]
+SEAWEEDFS = Peer("seaweedfs", "kubeflow", {"app": "seaweedfs"})
+WORKER_LABELS = {"app.kubernetes.io/part-of": "audio-gender", "app.kubernetes.io/component": "training-worker"}
+OWN = {"step", "worker", "flink-jobmanager", "flink-taskmanager", "clips", "model-server", "retrain"}
+
+EVERYWHERE = {
+    *((name, "dns", 53) for name in OWN),
+    # Kubeflow's launcher in the step's pod.
+    ("step", "metadata store", 8080),
+    ("step", "pipelines API", 8887),
+    ("step", "pipelines API", 8888),
+    # The API server.
+    ("step", "any address", 443),
+    ("step", "any address", 6443),
+    ("worker", "worker", 2222),
+    ("flink-taskmanager", "flink-jobmanager", 6123),
+    ("flink-taskmanager", "flink-jobmanager", 6124),
+    ("flink-jobmanager", "flink-taskmanager", 6122),
+    ("flink-jobmanager", "flink-taskmanager", 6125),
+    ("flink-taskmanager", "flink-taskmanager", 6121),
+    ("clips", "flink-jobmanager", 8081),
+    ("flink operator", "flink-jobmanager", 8081),
+    ("retrain", "pipelines API", 8888),
+    ("client", "model-server", 8500),
+    ("client", "model-server", 8501),
+}
+OBJECT_STORE = {
+    "local": {(name, "seaweedfs", 8333) for name in ("step", "flink-taskmanager", "clips")},
+    "production": {(name, "any address", 443) for name in ("flink-taskmanager", "clips")},
+}
+OBJECT_STORE["kserve"] = OBJECT_STORE["production"]
+
+
+def step_labels() -> dict[str, str]:
+    """Of a pipeline step's pod: this project's and, at run time, Kubeflow's."""
+    spec = platform_spec(KubernetesConfig(), {"Trainer": "exec-trainer"})
+    executor = spec["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-trainer"]
+    return {**executor["podMetadata"]["labels"], "pipeline/runid": "run"}
+
+
+def own_pods(objects: list[Manifest]) -> list[Peer]:
+    namespace = objects[0]["metadata"]["namespace"]
+    labels = [pod["metadata"]["labels"] for pod in pods(objects)]
+    known = [Peer(own["app.kubernetes.io/component"], namespace, own) for own in labels]
+    return [*known, Peer("step", namespace, step_labels()), Peer("worker", namespace, WORKER_LABELS)]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_who_talks_to_whom(overlay: str) -> None:
+    objects = render(FOLDER / overlay)
+    policies = [thing for thing in objects if thing["kind"] == "NetworkPolicy"]
+    own = own_pods(objects)
+
+    allowed = conversations(policies, [*own, *OUTSIDE, SEAWEEDFS])
+
+    assert {peer.name for peer in own} == OWN
+    assert {edge for edge in allowed if OWN & {*edge[:2]}} == EVERYWHERE | OBJECT_STORE[overlay]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_selector_selects_something(overlay: str) -> None:
+    objects = render(FOLDER / overlay)
+    labels = [peer.labels for peer in [*own_pods(objects), *OUTSIDE, SEAWEEDFS] if peer.labels]
+    policies = [thing for thing in objects if thing["kind"] == "NetworkPolicy"]
+
+    for policy in policies:
+        for selector in selectors(policy):
+            assert any(matches(selector, own) for own in labels), (policy["metadata"]["name"], selector)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_everything_is_denied_to_start_with(overlay: str) -> None:
+    objects = render(FOLDER / overlay)
+    deny = next(thing for thing in objects if thing["metadata"]["name"] == "audio-gender-default-deny")
+
+    assert sorted(deny["spec"]["policyTypes"]) == ["Egress", "Ingress"]
+    assert deny["spec"].keys() == {"podSelector", "policyTypes"}
+    assert all(matches(deny["spec"]["podSelector"], peer.labels or {}) for peer in own_pods(objects))
+
+
+def test_kubeflows_own_pods_are_left_alone() -> None:
+    policies = [thing for thing in render(FOLDER / "local") if thing["kind"] == "NetworkPolicy"]
+    kubeflows = [*OUTSIDE, SEAWEEDFS]
+
+    assert not [p for p in policies for peer in kubeflows if matches(p["spec"]["podSelector"], peer.labels or {})]

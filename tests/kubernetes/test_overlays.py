@@ -1,0 +1,210 @@
+"""What every overlay comes to, held against Kubernetes' schemas and this project's rules, without a cluster."""
+
+import re
+from collections.abc import Iterator
+
+import kubernetes_validate
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from api import Manifest
+from conversations import matches
+from kustomize_tool import render
+from overlays import FOLDER, OVERLAYS
+from pod_templates import pods
+
+from pipeline.config import load_config
+from pipeline.kubeflow.config import KubernetesConfig
+
+KUBERNETES = "1.33"
+CUSTOM = {"FlinkDeployment", "InferenceService", "ServingRuntime"}
+"""Their schemas are those of their operators: `make test-kubernetes`."""
+PART_OF = ("app.kubernetes.io/part-of", "audio-gender")
+CREDENTIAL = re.compile(r"(KEY|KEY_ID|SECRET|PASSWORD|TOKEN)$", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def objects(request: pytest.FixtureRequest) -> list[Manifest]:
+    """All objects of an overlay."""
+    return render(FOLDER / request.param)
+
+
+def of_kind(objects: list[Manifest], kind: str) -> list[Manifest]:
+    return [thing for thing in objects if thing["kind"] == kind]
+
+
+def named(objects: list[Manifest], kind: str, name: str) -> Manifest:
+    return next(thing for thing in of_kind(objects, kind) if thing["metadata"]["name"] == name)
+
+
+def config_map(objects: list[Manifest], name: str) -> dict[str, str]:
+    """Of a generated ConfigMap, whose name ends in a digest of its content."""
+    (found,) = (thing for thing in of_kind(objects, "ConfigMap") if thing["metadata"]["name"].startswith(f"{name}-"))
+    return dict(found["data"])
+
+
+def containers(pod: Manifest) -> Iterator[Manifest]:
+    yield from pod["spec"].get("initContainers", [])
+    yield from pod["spec"]["containers"]
+
+
+def test_every_object_has_the_form_that_kubernetes_expects(objects: list[Manifest]) -> None:
+    for thing in objects:
+        if thing["kind"] not in CUSTOM:
+            kubernetes_validate.validate(thing, KUBERNETES, strict=True)
+
+
+def test_everything_says_what_it_is_part_of(objects: list[Manifest]) -> None:
+    for thing in [*objects, *pods(objects)]:
+        assert PART_OF in thing["metadata"].get("labels", {}).items(), thing["metadata"]["name"]
+
+
+def test_no_pod_has_a_privilege(objects: list[Manifest]) -> None:
+    for pod in pods(objects):
+        security = pod["spec"]["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert security["runAsUser"] > 0
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        assert pod["spec"]["serviceAccountName"].startswith("audio-gender-")
+        assert not pod["spec"].keys() & {"hostNetwork", "hostPID", "hostIPC"}
+        assert not [volume for volume in pod["spec"]["volumes"] if "hostPath" in volume]
+        for container in containers(pod):
+            own = container["securityContext"]
+            assert own["allowPrivilegeEscalation"] is False
+            assert own["readOnlyRootFilesystem"] is True
+            assert own["capabilities"] == {"drop": ["ALL"]}
+            assert own.get("runAsUser", 1) > 0
+
+
+def test_every_container_has_requests_and_limits(objects: list[Manifest]) -> None:
+    for pod in pods(objects):
+        for container in containers(pod):
+            if container["name"] == "flink-main-container":
+                continue  # The operator makes both of `resource`.
+            for kind in ("requests", "limits"):
+                assert container["resources"][kind].keys() == {"cpu", "memory"}, (pod["metadata"]["name"], container["name"])
+    for flink in of_kind(objects, "FlinkDeployment"):
+        for role in ("jobManager", "taskManager"):
+            assert flink["spec"][role]["resource"].keys() == {"cpu", "memory"}
+
+
+def test_every_container_that_works_has_somewhere_to_write(objects: list[Manifest]) -> None:
+    for pod in pods(objects):
+        volumes = {volume["name"] for volume in pod["spec"]["volumes"]}
+        for container in containers(pod):
+            mounts = container["volumeMounts"]
+            assert {mount["name"] for mount in mounts} <= volumes
+            if container["name"] != "wait-for-first-push":
+                assert "/tmp" in [mount["mountPath"] for mount in mounts], container["name"]
+
+
+def test_credentials_are_references(objects: list[Manifest]) -> None:
+    assert of_kind(objects, "Secret") == []
+    for data in (thing["data"] for thing in of_kind(objects, "ConfigMap")):
+        assert not [key for key in data if CREDENTIAL.search(key)]
+    variables = [item for pod in pods(objects) for container in containers(pod) for item in container.get("env", [])]
+    secret = [item for item in variables if CREDENTIAL.search(item["name"])]
+    assert {item["name"] for item in secret} == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert all("secretKeyRef" in item["valueFrom"] for item in secret)
+
+
+def test_roles_name_what_they_allow(objects: list[Manifest]) -> None:
+    for role in of_kind(objects, "Role"):
+        for rule in role["rules"]:
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            assert not {"secrets", "configmaps", "pods/exec"} & {*rule["resources"]}
+    assert not [thing for thing in objects if thing["kind"].startswith("Cluster")]
+    for binding in of_kind(objects, "RoleBinding"):
+        assert named(objects, "Role", binding["roleRef"]["name"])
+        assert all(subject["namespace"] == binding["metadata"]["namespace"] for subject in binding["subjects"])
+
+
+def test_service_accounts_exist(objects: list[Manifest]) -> None:
+    accounts = {thing["metadata"]["name"] for thing in of_kind(objects, "ServiceAccount")}
+
+    assert {pod["spec"]["serviceAccountName"] for pod in pods(objects)} <= accounts
+
+
+def test_what_selects_pods_finds_some(objects: list[Manifest]) -> None:
+    found = list(pods(objects))
+    for service in of_kind(objects, "Service"):
+        selected = [pod for pod in found if matches({"matchLabels": service["spec"]["selector"]}, pod["metadata"]["labels"])]
+        ports = {port["name"] for pod in selected for container in containers(pod) for port in container.get("ports", [])}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    for budget in of_kind(objects, "PodDisruptionBudget"):
+        assert any(matches(budget["spec"]["selector"], pod["metadata"]["labels"]) for pod in found)
+    for scaler in of_kind(objects, "HorizontalPodAutoscaler"):
+        assert named(objects, scaler["spec"]["scaleTargetRef"]["kind"], scaler["spec"]["scaleTargetRef"]["name"])
+
+
+def test_config_maps_and_claims_exist(objects: list[Manifest]) -> None:
+    maps = {thing["metadata"]["name"] for thing in of_kind(objects, "ConfigMap")}
+    claims = {thing["metadata"]["name"] for thing in of_kind(objects, "PersistentVolumeClaim")}
+    for pod in pods(objects):
+        for volume in pod["spec"]["volumes"]:
+            assert "configMap" not in volume or volume["configMap"]["name"] in maps
+            assert "persistentVolumeClaim" not in volume or volume["persistentVolumeClaim"]["claimName"] in claims
+        sources = [source for container in containers(pod) for source in container.get("envFrom", [])]
+        assert {source["configMapRef"]["name"] for source in sources} <= maps
+
+
+def test_claims_and_folders_are_those_of_the_pipeline(objects: list[Manifest]) -> None:
+    defaults = KubernetesConfig()
+    claims = {thing["metadata"]["name"] for thing in of_kind(objects, "PersistentVolumeClaim")}
+
+    assert {volume.claim for volume in defaults.volumes} == claims
+    assert f'base_path: "{defaults.serving_uri}"' in config_map(objects, "audio-gender-models")["models.config"]
+
+
+@pytest.mark.parametrize("overlay", ["local", "production"])
+def test_the_overlays_configuration_is_one_that_runs_take(overlay: str) -> None:
+    objects = render(FOLDER / overlay)
+    resolved = load_config(FOLDER / overlay / "config.yaml")
+    data, store = config_map(objects, "audio-gender-clips"), config_map(objects, "audio-gender-object-store")
+
+    assert (data["CORPUS"], data["DATASET"]) == (resolved.kubernetes.corpus_uri, resolved.kubernetes.dataset_uri)
+    assert store == resolved.kubernetes.env
+
+
+def test_the_clips_job_gives_beam_options_that_it_knows(objects: list[Manifest]) -> None:
+    job = named(objects, "CronJob", "audio-gender-clips")
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    own = ("--config=", "--corpus=", "--index=", "--output=")
+    beam = [argument.replace("$(PARALLELISM)", "2") for argument in container["args"] if not argument.startswith(own)]
+    names = {argument.removeprefix("--").split("=")[0] for argument in beam}
+
+    assert len(beam) == len(container["args"]) - len(own)
+    assert PipelineOptions(beam).get_all_options(drop_default=True).keys() == names
+
+
+def test_flinks_slots_hold_all_subtasks(objects: list[Manifest]) -> None:
+    (flink,) = of_kind(objects, "FlinkDeployment")
+    slots = flink["spec"]["taskManager"]["replicas"] * int(flink["spec"]["flinkConfiguration"]["taskmanager.numberOfTaskSlots"])
+
+    assert slots >= int(config_map(objects, "audio-gender-clips")["PARALLELISM"])
+
+
+def test_retraining_compiles_for_its_own_image(objects: list[Manifest]) -> None:
+    pod = named(objects, "CronJob", "audio-gender-retrain")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (compile_,) = pod["initContainers"]
+
+    assert {item["name"]: item.get("value") for item in compile_["env"]}["IMAGE"] == compile_["image"]
+
+
+def test_the_model_server_is_ready_only_while_a_version_answers(objects: list[Manifest]) -> None:
+    (server,) = (
+        container
+        for pod in pods(objects)
+        for container in containers(pod)
+        if container.get("command") == ["tensorflow_model_server"]
+    )
+
+    assert server["startupProbe"]["httpGet"]["path"] == "/v1/models/audio-gender"
+    assert server["livenessProbe"]["httpGet"]["path"] == "/v1/models/audio-gender"
+    assert server["readinessProbe"]["httpGet"]["path"] == "/v1/models/audio-gender/metadata"
+
+
+def test_the_local_overlay_needs_one_node() -> None:
+    claims = of_kind(render(FOLDER / "local"), "PersistentVolumeClaim")
+
+    assert [claim["spec"]["accessModes"] for claim in claims] == [["ReadWriteOnce"]] * 2
