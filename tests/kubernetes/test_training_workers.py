@@ -41,6 +41,11 @@ def shell(text: str) -> Callable[[Manifest], list[str]]:
     return lambda pod: ["sh", "-c", text] if pod["metadata"]["name"].startswith("training-") else own_command(pod)
 
 
+def said(capfd: pytest.CaptureFixture[str]) -> str:
+    """What this program told the user, without its line breaks."""
+    return " ".join(capfd.readouterr().err.split())
+
+
 def step_pod(folder: Path) -> Manifest:
     """A step's Pod as Kubeflow makes it, as far as the launcher reads it."""
     return {
@@ -183,9 +188,7 @@ def test_a_worker_that_ran_out_of_memory_is_started_again(run, kubelet, tmp_path
     run.launch()
 
     assert run.is_gone()
-    assert "training worker 1 of 2 was ended by the kernel for want of memory (OOMKilled, memory limit 8Gi)" in " ".join(
-        capfd.readouterr().out.split()
-    )
+    assert "training worker 1 of 2 was ended by the kernel for want of memory (OOMKilled, memory limit 8Gi)" in said(capfd)
 
 
 def test_what_a_worker_says_ends_the_job_at_once(run, kubelet):
@@ -197,7 +200,7 @@ def test_what_a_worker_says_ends_the_job_at_once(run, kubelet):
     assert run.is_gone()
 
 
-def test_workers_that_lose_another_one_start_again_without_end_of_their_patience(run, kubelet, tmp_path):
+def test_workers_start_again_that_ended_because_another_one_had(run, kubelet, tmp_path):
     kubelet.command = shell(f"[ -e {tmp_path}/$JOB_COMPLETION_INDEX ] && exit 0; touch {tmp_path}/$JOB_COMPLETION_INDEX; exit 3")
 
     run.launch()
@@ -215,7 +218,7 @@ def test_objects_of_an_earlier_attempt_go_first(run, kubelet, capfd):
     run.launch()
 
     assert run.is_gone()
-    assert "an earlier attempt has left training workers" in capfd.readouterr().out
+    assert "an earlier attempt has left training workers" in said(capfd)
 
 
 def test_workers_go_with_the_step_that_owns_them(run, kubelet, meanwhile):
@@ -260,6 +263,8 @@ def test_a_full_quota_is_named(run, kubelet):
         "spec": {"hard": {"pods": "0"}},
     }
     run.admin.apply(quota)
+    path = run.admin.path_of(quota)
+    wait_until(lambda: "used" in run.admin.get(path).get("status", {}), "quota in force")
     try:
         with pytest.raises(UserError, match=r"worker 0 of 2 could not start in 3 s: FailedCreate: .*exceeded quota: full"):
             run.launch()
@@ -300,8 +305,7 @@ def test_a_missing_permission_is_named_in_one_line(run, kubelet, permission, mon
 
     if verb == "delete":  # training is done by then
         run.launch()
-        said = " ".join(capfd.readouterr().out.split())
-        assert words in said
+        assert words in said(capfd)
         run.admin.delete(run.step)
         return
     with pytest.raises(UserError) as refusal:
