@@ -43,7 +43,8 @@ class Locations:
 
     With a `corpus_uri`, even an empty one, the DAG begins with ClipGenerator, which makes the dataset. `dataset_fingerprint` is
     empty where the dataset may be made by then. `shared_folder` is one that training workers on other machines see too; None
-    where they are processes of this one. `schema_file` is where the nodes find the schema.
+    where they are processes of this one. With `hold_waiting` a model that waits for a person is kept in the serving folder, for
+    whoever decides where there is no work folder. `schema_file` is where the nodes find the schema.
 
     `baseline_version` is that of ServingBaseline: empty where none is in serving. `baseline_config` is the configuration of the
     run that made it, None where it is not known. `lost_versions` are those that runs of the same inputs pushed and that are gone.
@@ -59,6 +60,7 @@ class Locations:
     corpus_uri: str | RuntimeParameter | None = None
     shared_folder: str | None = None
     schema_file: str = str(SCHEMA)
+    hold_waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ def create_pipeline(
         config.digest(),
         approval,
         at.lost_versions,
+        at.hold_waiting,
     )
     # Whoever asks how a model came into serving finds its report.
     pusher.add_upstream_node(report)

@@ -18,6 +18,7 @@ from beam_jobs.dataset import DatasetInfo, ShardInfo, fingerprint, read_dataset_
 from beam_jobs.errors import UserError, one_line_errors
 from beam_jobs.examples import RecordError, decode_clip, read_records
 from beam_jobs.files import create
+from beam_jobs.object_store import check_reachable
 
 AGAIN = "generate the dataset again: remove its folder, then give the same command"
 
@@ -31,10 +32,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Checks the dataset and copies its shards into the Examples artifact.
 
         Raises:
-            UserError: the folder is no dataset, or what lies in it is not what its description says.
+            UserError: the object store refuses, the folder is no dataset, or what lies in it is not what its description says.
         """
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         dataset = exec_properties["dataset_uri"]
+        check_reachable(dataset)
         publish(dataset, examples.uri, exec_properties["min_class_share"], self._make_beam_pipeline())
         info = read_dataset_info(dataset)
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))

@@ -12,6 +12,7 @@ from beam_jobs.errors import UserError
 from components.pusher.provenance import Approval, Provenance, code_revision, login
 from components.pusher.remote_folder import push_remote, versions_remote
 from components.pusher.serving_folder import push, versions
+from components.pusher.waiting import Candidate, hold
 from components.run_id import run_id
 
 GATE = "gate"
@@ -42,35 +43,39 @@ class Executor(base_executor.BaseExecutor):
         if blessed and servable and not approval:
             waiting_for = "push.mode is review" if exec_properties["mode"] == "review" else _newcomer(serving, input_dict)
         pushed.set_int_custom_property("waiting", int(bool(waiting_for)))
-        if waiting_for or not servable or not (blessed or approval):
-            pushed.set_int_custom_property("pushed", 0)
-            pushed.set_string_custom_property("waiting_for", waiting_for or "")
-            return
-        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        model = Path(path_utils.serving_model_path(artifact_utils.get_single_instance(input_dict["model"]).uri))
         known = {
-            "dataset_fingerprint": examples.get_string_custom_property("dataset_fingerprint"),
+            "dataset_fingerprint": _property(input_dict["examples"], "dataset_fingerprint"),
             "config_digest": exec_properties["config_digest"],
         }
         if approval:
             asked = Provenance(action="approved", blessed=blessed, **known, **approval.model_dump())
         else:
-            asked = Provenance(
-                by=GATE, login=login(), blessed=True, run_id=run_id(self._context), code_revision=code_revision(), **known
-            )
-        model = Path(path_utils.serving_model_path(artifact_utils.get_single_instance(input_dict["model"]).uri))
+            run = run_id(self._context)
+            asked = Provenance(by=GATE, login=login(), blessed=blessed, run_id=run, code_revision=code_revision(), **known)
+        if waiting_for and exec_properties["hold"]:
+            compared = _property(input_dict.get("baseline_model"), "serving_version")
+            hold(model, Path(serving), Candidate(provenance=asked, compared_with=compared, waiting_for=waiting_for))
+        if waiting_for or not servable or not (blessed or approval):
+            pushed.set_int_custom_property("pushed", 0)
+            pushed.set_string_custom_property("waiting_for", waiting_for or "")
+            return
         keep = exec_properties["keep"]
         stored = push_remote(model, serving, asked, keep) if "://" in serving else push(model, Path(serving), asked, keep)
-        _record(pushed, serving, stored)
+        record(pushed, serving, stored)
 
 
 def _is_blessed(artifacts: list[Artifact]) -> bool:
     return bool(artifact_utils.get_single_instance(artifacts).get_int_custom_property("blessed") == 1)
 
 
+def _property(artifacts: list[Artifact] | None, name: str) -> str:
+    return str(artifact_utils.get_single_instance(artifacts).get_string_custom_property(name)) if artifacts else ""
+
+
 def _newcomer(serving: str, input_dict: dict[str, list[Artifact]]) -> str | None:
     """What came into serving since the candidate was compared, which may be better than it; None where nothing did."""
-    baselines = input_dict.get("baseline_model")
-    compared = artifact_utils.get_single_instance(baselines).get_string_custom_property("serving_version") if baselines else ""
+    compared = _property(input_dict.get("baseline_model"), "serving_version")
     found = [str(version) for version in (versions_remote(serving) if "://" in serving else versions(Path(serving)))]
     newest = found[-1] if found else ""
     if newest == compared:
@@ -78,7 +83,8 @@ def _newcomer(serving: str, input_dict: dict[str, list[Artifact]]) -> str | None
     return f"{f'version {newest}' if newest else 'no model'} is in serving since, and it was compared with {compared or 'none'}"
 
 
-def _record(pushed: Artifact, serving: str, provenance: Provenance) -> None:
+def record(pushed: Artifact, serving: str, provenance: Provenance) -> None:
+    """Says on a PushedModel, and beside it, what was pushed and why."""
     pushed.set_int_custom_property("pushed", 1)
     # The names that TFX's own Pusher gives.
     pushed.set_string_custom_property("pushed_version", str(provenance.version))

@@ -22,6 +22,7 @@ from components.trainer.monitoring import draw_crops, watched
 from components.trainer.run_folder import save_answers
 from components.trainer.signatures import ServedModel
 from components.trainer.strategy import (
+    PeerLostError,
     Schedule,
     distribute,
     is_chief,
@@ -58,7 +59,8 @@ def run_fn(fn_args: Any) -> None:
     Args:
         fn_args: TFX's FnArgs. Of its `custom_config` these keys are read: `model` and `train` (sections of the
             configuration), `clips` (`num_samples`, `sample_rate_hz`), `classes` (names by label), `seed`, and, if it is
-            there, `checkpoints`: the folder from which a killed training goes on; it is gone when training has succeeded.
+            there, `checkpoints`: the folder from which a killed training goes on; it is gone when training has succeeded. With
+            `shared_folder` the workers of multi_worker are Pods of a Kubernetes cluster, and the checkpoints lie there.
             What a Tuner chose, `hyperparameters`, goes before the sections.
 
     Raises:
@@ -75,7 +77,7 @@ def run_fn(fn_args: Any) -> None:
     except tf.errors.OpError as error:
         if "Collective ops is aborted" not in error.message:
             raise
-        raise UserError(
+        raise PeerLostError(
             "another training worker is gone; start all workers again: with `checkpoints` they go on from the last finished epoch"
         ) from error
 

@@ -16,6 +16,10 @@ CLUSTER_VARIABLE = "TF_CONFIG"
 """Where whoever starts a worker says which worker it is and where the others are."""
 
 
+class PeerLostError(UserError):
+    """A worker cannot go on because another one is gone."""
+
+
 def make_strategy(train: TrainConfig) -> tf.distribute.Strategy:
     """The strategy under whose scope the model is built and compiled; must come before anything else of TensorFlow.
 

@@ -1,7 +1,7 @@
 """Many training workers: starting them on this machine, waiting for them, and being one of them.
 
 A worker is `python -m components.trainer.workers JOB` with TF_CONFIG in its environment, whoever starts it. On this machine
-`launch_here` does; something else that starts processes (a Kubernetes Job, for one) is another `Launch`.
+`launch_here` does; on Kubernetes an Indexed Job does (`kubernetes_workers.py`), with --addresses in place of TF_CONFIG.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,8 @@ from typing import Any
 
 from beam_jobs.console import console, say
 from beam_jobs.errors import UserError
+from components.run_id import VARIABLE as RUN_ID_VARIABLE
+from components.run_id import run_id
 
 MAX_RESTARTS = 3
 POLL_S = 0.2
@@ -30,6 +32,9 @@ GRACE_S = 10.0
 """How long the others may take to end by themselves when one has failed, or when the chief is done."""
 
 USER_ERROR_STATUS = 2
+PEER_LOST_STATUS = 3
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+"""Where Kubernetes' Indexed Jobs say which of its Pods one is."""
 PR_SET_PDEATHSIG = 1
 CODE = Path(__file__).parents[2]
 
@@ -45,12 +50,27 @@ Launch = Callable[[Path, int], None]
 def train_on_workers(fn_args: Any, num_workers: int, launch: Launch | None = None) -> None:
     """Trains with several workers; where one dies, all go on from the last finished epoch.
 
+    Without `launch`, the workers are Pods where `custom_config` names a folder that they share with this process, else
+    processes of this machine.
+
     Raises:
         UserError: what a worker said, or that they died too often.
     """
-    launch = launch or launch_here
-    with TemporaryDirectory(prefix="workers-") as folder:
-        job = Path(folder) / "job.json"
+    with ExitStack() as stack:
+        shared_folder = fn_args.custom_config.get("shared_folder")
+        if shared_folder is None:
+            folder, launch = Path(stack.enter_context(TemporaryDirectory(prefix="workers-"))), launch or launch_here
+        else:
+            from components.trainer.kubernetes_workers import launcher
+            from components.trainer.shared_folder import through_shared_folder
+
+            if not (run := run_id(None)):
+                raise UserError(
+                    f"custom_config shared_folder is set without the run's id in the environment; set {RUN_ID_VARIABLE}"
+                )
+            launch = launch or launcher(run)
+            fn_args, folder = stack.enter_context(through_shared_folder(fn_args, shared_folder, run))
+        job = folder / "job.json"
         job.write_text(json.dumps({name: value for name, value in vars(fn_args).items() if _is_data(value)}))
         attempt = 1
         while True:
@@ -88,7 +108,6 @@ def launch_here(job: Path, num_workers: int) -> None:
         processes: list[subprocess.Popen[bytes]] = []
         for index in range(num_workers):
             _error_file(job, index).unlink(missing_ok=True)
-            cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             options: list[str] = ["--parent", str(os.getpid())]
             descriptors: tuple[int, ...] = ()
             if index == 0 and (screen := _screen()) is not None:
@@ -97,7 +116,7 @@ def launch_here(job: Path, num_workers: int) -> None:
             processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "components.trainer.workers", *options, str(job)],
-                    env={**os.environ, **shared, "TF_CONFIG": json.dumps(cluster)},
+                    env={**os.environ, **shared, "TF_CONFIG": tf_config(addresses, index)},
                     pass_fds=descriptors,
                     # Ctrl-C is for this process, which ends them.
                     start_new_session=True,
@@ -123,11 +142,21 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], job: Path) -> None:
         if code is not None and code < 0:
             raise WorkerDied(f"training worker {index} of {len(processes)} was ended by {signal.Signals(-code).name}")
     said = {index: path.read_text() for index in range(len(processes)) if (path := _error_file(job, index)).exists()}
-    if len(set(said.values())) == 1:
-        raise UserError(next(iter(said.values())))
     if said:
-        raise UserError("; ".join(f"worker {index}: {text}" for index, text in said.items()))
+        raise said_by_workers(said)
     raise RuntimeError(f"training workers failed, exit statuses {status}")
+
+
+def said_by_workers(said: Mapping[int, str]) -> UserError:
+    """One error out of what workers said, by index."""
+    if len(set(said.values())) == 1:
+        return UserError(next(iter(said.values())))
+    return UserError("; ".join(f"worker {index}: {text}" for index, text in said.items()))
+
+
+def tf_config(addresses: Sequence[str], index: int) -> str:
+    """TF_CONFIG of one of the workers, whose `host:port` are given; number 0 is the chief."""
+    return json.dumps({"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": index}})
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -155,11 +184,16 @@ def _error_file(job: Path, index: int) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Is a worker. Returns its exit status: 2 for a UserError, whose text is left beside the job file."""
-    parser = argparse.ArgumentParser(description="One training worker of the cluster that TF_CONFIG describes.")
+    """Is a worker. Returns its exit status: 2 for a UserError, whose text is left in a file; 3 where another worker is gone."""
+    parser = argparse.ArgumentParser(description="One training worker of the cluster that TF_CONFIG or --addresses describes.")
     parser.add_argument("job", type=Path, help="fn_args as JSON")
     parser.add_argument("--parent", type=int, help="id of the process with which this one ends")
     parser.add_argument("--screen", type=int, help="file descriptor for the progress bar")
+    parser.add_argument(
+        "--addresses",
+        help=f"host:port of all workers, with commas; {INDEX_VARIABLE} says which this one is, instead of TF_CONFIG",
+    )
+    parser.add_argument("--error-file", type=Path, help="for the text of a UserError; by default beside the job file")
     options = parser.parse_args(arguments)
     if options.parent is not None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -168,14 +202,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.screen is not None:
         console.file = os.fdopen(options.screen, "w")
 
+    if options.addresses is not None:
+        os.environ["TF_CONFIG"] = tf_config(options.addresses.split(","), int(os.environ[INDEX_VARIABLE]))
+
     from components.trainer.run_fn import run_fn
+    from components.trainer.strategy import PeerLostError
 
     index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
     try:
         run_fn(SimpleNamespace(**json.loads(options.job.read_text())))
     except UserError as error:
-        _error_file(options.job, index).write_text(str(error))
-        return USER_ERROR_STATUS
+        (options.error_file or _error_file(options.job, index)).write_text(str(error))
+        return PEER_LOST_STATUS if isinstance(error, PeerLostError) else USER_ERROR_STATUS
     except Exception:
         traceback.print_exc()
         return 1

@@ -15,6 +15,10 @@ def compile_(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key of the YAML file.")
     ] = None,
+    decision: Annotated[
+        bool,
+        typer.Option("--decision", help="Compile the pipeline that approves, rejects or rolls back, instead of the training's."),
+    ] = False,
     allow_tag: Annotated[
         bool, typer.Option("--allow-tag", help="Take an image without a digest, on a cluster for tests.")
     ] = False,
@@ -26,8 +30,8 @@ def compile_(
     check_image(image, allow_tag)
     resolved = load_config(config, settings or ())
     with progress("compiling", 1), noise_to(Path("/dev/null")):
-        from pipeline.kubeflow.compile import compile_pipeline, write_pipeline
+        from pipeline.kubeflow.compile import compile_decision, compile_pipeline, write_package
 
-        write_pipeline(compile_pipeline(resolved, image), output)
+        write_package((compile_decision if decision else compile_pipeline)(resolved, image), output)
     say(f"compiled: {output}")
     say(f"next: .venv/bin/audio-gender submit {output} --host URL, the address of Kubeflow Pipelines")

@@ -1,31 +1,25 @@
-"""Compiles the DAG for Kubeflow Pipelines: TFX's own compiler, and what open-source Kubeflow needs besides."""
+"""The pipelines that are compiled for Kubeflow Pipelines: the training pipeline, and a person's decision about its model."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
-import yaml
-from tfx.orchestration.data_types import RuntimeParameter
-from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
+from tfx.orchestration.pipeline import Pipeline
 
 from beam_jobs.config import SPLITS
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_whole
+from components.decision.component import Decision
+from components.pusher.config import PushConfig
 from components.serving_baseline.executor import NEWEST
 from pipeline.config import PipelineConfig
-from pipeline.dag import Changeable, Locations, create_pipeline
-from pipeline.kubeflow.platform import platform_spec, resources
+from pipeline.dag import NAME, Changeable, Locations, create_pipeline
+from pipeline.kubeflow.package import Parameter, package
 
-COMMAND = ["python", "-m", "pipeline.kubeflow.entrypoint"]
-IN_IMAGE = "/app"
-"""Where the image has this project."""
-SCHEMA_IN_IMAGE = f"{IN_IMAGE}/pipeline/schema/schema.pbtxt"
-NOT_CACHED = ("ClipGenerator", "ClipExampleGen", "ServingBaseline", "Pusher")
-"""What these nodes read or write is not in Kubeflow's cache key: the same URI may hold another dataset or another model."""
+SCHEMA_IN_IMAGE = "/app/pipeline/schema/schema.pbtxt"
 
 
 def compile_pipeline(config: PipelineConfig, image: str) -> str:
-    """The pipeline as Kubeflow Pipelines takes it: two YAML documents, pipeline spec 2.1 and Kubernetes platform spec.
+    """The training pipeline as a package.
 
     Args:
         config: the configuration.
@@ -34,46 +28,68 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
     Raises:
         UserError: `kubernetes` names a node that the pipeline has not.
     """
-    parameters = _parameters(config)
-    pipeline = create_pipeline(
-        config,
-        Locations(
-            dataset_uri=_runtime(parameters, "dataset_uri"),
-            dataset_fingerprint="",
-            pipeline_root=config.kubernetes.pipeline_root,
-            serving_uri=config.kubernetes.serving_uri,
-            baseline_version=NEWEST,
-            corpus_uri=_runtime(parameters, "corpus_uri"),
-            shared_folder=config.kubernetes.shared_folder,
-            schema_file=SCHEMA_IN_IMAGE,
-        ),
-        changeable=Changeable(
-            num_clips={split: _runtime(parameters, f"num_{split}_clips") for split in SPLITS},
-            epochs=_runtime(parameters, "epochs"),
-            push_mode=_runtime(parameters, "push_mode"),
+    kubernetes, counts = config.kubernetes, config.clips.num_clips.model_dump()
+    parameters = _by_name(
+        Parameter("corpus_uri", "corpus to mix clips from; empty: the dataset is there already", kubernetes.corpus_uri),
+        Parameter("dataset_uri", "dataset folder", kubernetes.dataset_uri),
+        *(Parameter(f"num_{split}_clips", f"clips to mix for split {split}", counts[split], int) for split in SPLITS),
+        Parameter("epochs", "epochs of the training", config.train.epochs, int),
+        Parameter(
+            "push_mode",
+            "auto: push what the gate blesses; review: it waits for a person",
+            config.push.mode,
+            choices=get_args(PushConfig.model_fields["mode"].annotation),
         ),
     )
-    runner = KubeflowV2DagRunner(
-        KubeflowV2DagRunnerConfig(default_image=image, default_commands=COMMAND, use_pipeline_spec_2_1=True)
+    at = Locations(
+        dataset_uri=parameters["dataset_uri"].runtime(),
+        dataset_fingerprint="",
+        pipeline_root=kubernetes.pipeline_root,
+        serving_uri=kubernetes.serving_uri,
+        baseline_version=NEWEST,
+        corpus_uri=parameters["corpus_uri"].runtime(),
+        shared_folder=kubernetes.shared_folder,
+        schema_file=SCHEMA_IN_IMAGE,
+        hold_waiting="://" not in kubernetes.serving_uri,
     )
-    spec = runner.run(pipeline, write_out=False)["pipelineSpec"]
-    executors = {name: component["executorLabel"] for name, component in spec["components"].items()}
-    _check_nodes(config, executors)
-    spec["defaultPipelineRoot"] = config.kubernetes.pipeline_root
-    for name, (value, description) in parameters.items():
-        spec["root"]["inputDefinitions"]["parameters"][name].update(defaultValue=value, description=description, isOptional=True)
-    for node, label in executors.items():
-        container = spec["deploymentSpec"]["executors"][label]["container"]
-        container["env"] = [{"name": name, "value": value} for name, value in config.kubernetes.env.items()]
-        container["resources"] = resources(config.kubernetes.steps.get(node, config.kubernetes.step))
-        if node in NOT_CACHED:
-            spec["root"]["dag"]["tasks"][node]["cachingOptions"] = {}
-    text: str = yaml.safe_dump_all([spec, platform_spec(config.kubernetes, executors)], sort_keys=False, allow_unicode=True)
-    return text
+    changeable = Changeable(
+        num_clips={split: parameters[f"num_{split}_clips"].runtime() for split in SPLITS},
+        epochs=parameters["epochs"].runtime(),
+        push_mode=parameters["push_mode"].runtime(),
+    )
+    pipeline = create_pipeline(config, at, changeable=changeable)
+    _check_nodes(config, [component.id for component in pipeline.components])
+    return package(pipeline, image, parameters, kubernetes)
 
 
-def write_pipeline(text: str, path: Path) -> None:
-    """Writes a compiled pipeline whole or not at all.
+def compile_decision(config: PipelineConfig, image: str) -> str:
+    """A pipeline of one node, a person's decision, as a package; its step is configured as the Pusher's.
+
+    Raises:
+        UserError: models are not served from a volume.
+    """
+    kubernetes = config.kubernetes
+    if "://" in kubernetes.serving_uri:
+        raise UserError(
+            f"kubernetes.serving_uri {kubernetes.serving_uri}: no decisions on an object store, which keeps no model that waits; "
+            "serve from a folder on a volume"
+        )
+    parameters = _by_name(
+        Parameter("action", "what is decided", choices=("approve", "reject", "rollback")),
+        Parameter("by", "who decides"),
+        Parameter("run_id", "of approve and reject: the run whose model waits", ""),
+        Parameter("version", "of rollback; 0 for the model before the one in serving", 0, int),
+        Parameter("note", "why; reject and override need one", ""),
+        Parameter("override", "1: approve although another model came into serving since", 0, int),
+    )
+    given = {name: parameter.runtime() for name, parameter in parameters.items()}
+    decision = Decision(kubernetes.serving_uri, config.push.keep, **given)
+    pipeline = Pipeline(f"{NAME}-decision", kubernetes.pipeline_root, components=[decision])
+    return package(pipeline, image, parameters, kubernetes, like={decision.id: "Pusher"})
+
+
+def write_package(text: str, path: Path) -> None:
+    """Writes a package whole or not at all.
 
     Raises:
         UserError: the file cannot be written.
@@ -84,24 +100,11 @@ def write_pipeline(text: str, path: Path) -> None:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another --output") from None
 
 
-def _parameters(config: PipelineConfig) -> dict[str, tuple[Any, str]]:
-    """Default and description of each runtime parameter, by name."""
-    counts = config.clips.num_clips.model_dump()
-    return {
-        "corpus_uri": (config.kubernetes.corpus_uri, "corpus to mix clips from; empty: the dataset is there already"),
-        "dataset_uri": (config.kubernetes.dataset_uri, "dataset folder"),
-        **{f"num_{split}_clips": (counts[split], f"clips to mix for split {split}") for split in SPLITS},
-        "epochs": (config.train.epochs, "epochs of the training"),
-        "push_mode": (config.push.mode, "auto: push what the gate blesses; review: it waits for a person"),
-    }
+def _by_name(*parameters: Parameter) -> dict[str, Parameter]:
+    return {parameter.name: parameter for parameter in parameters}
 
 
-def _runtime(parameters: Mapping[str, tuple[Any, str]], name: str) -> RuntimeParameter:
-    value = parameters[name][0]
-    return RuntimeParameter(name, type(value), value)
-
-
-def _check_nodes(config: PipelineConfig, executors: Mapping[str, str]) -> None:
+def _check_nodes(config: PipelineConfig, nodes: list[str]) -> None:
     named = {*config.kubernetes.steps, *(node for volume in config.kubernetes.volumes for node in volume.nodes)}
-    if unknown := sorted(named - executors.keys()):
-        raise UserError(f"kubernetes: no node {unknown[0]} in this pipeline; there are {', '.join(executors)}")
+    if unknown := sorted(named - set(nodes)):
+        raise UserError(f"kubernetes: no node {unknown[0]} in this pipeline; there are {', '.join(nodes)}")

@@ -10,6 +10,8 @@ from beam_jobs.config import Strict
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 """Of a Kubernetes object."""
+Claim = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+"""Kubeflow names the pod's volume after its claim, and a volume's name has no dots."""
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
 """As Kubernetes counts cores and bytes: `500m`, `2`, `16Gi`."""
 MountPath = Annotated[str, StringConstraints(pattern=r"^/[^:]+$")]
@@ -26,7 +28,7 @@ class SecretKey(Strict):
 class VolumeConfig(Strict):
     """A PersistentVolumeClaim, mounted into the steps of `nodes`."""
 
-    claim: Name
+    claim: Claim
     path: MountPath
     nodes: list[str]
 

@@ -177,7 +177,7 @@ def test_where_nobody_starts_workers_again_the_others_end_within_a_minute_with_a
 
         victim.kill()
 
-        assert survivor.wait(timeout=60) == 2
+        assert survivor.wait(timeout=60) == workers.PEER_LOST_STATUS
     assert (tmp_path / "error-0.txt").read_text().startswith("another training worker is gone; start all workers again")
     assert not (tmp_path / "serving").exists()
 

@@ -42,10 +42,15 @@ class S3Server:
         self._processes = Processes(folder)
 
     @property
+    def url(self) -> str:
+        """Its endpoint."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
     def beam_options(self) -> list[str]:
         """What Beam's filesystems need to use this server."""
         return [
-            f"--s3_endpoint_url=http://127.0.0.1:{self._port}",
+            f"--s3_endpoint_url={self.url}",
             f"--s3_region_name={REGION}",
             f"--s3_access_key_id={ACCESS_KEY}",
             f"--s3_secret_access_key={SECRET_KEY}",
@@ -57,7 +62,7 @@ class S3Server:
 
         return boto3.client(
             "s3",
-            endpoint_url=f"http://127.0.0.1:{self._port}",
+            endpoint_url=self.url,
             region_name=REGION,
             aws_access_key_id=ACCESS_KEY,
             aws_secret_access_key=SECRET_KEY,
@@ -93,7 +98,7 @@ class S3Server:
 
     def _is_healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health", timeout=5):
+            with urllib.request.urlopen(f"{self.url}/health", timeout=5):
                 return True
         except OSError:
             return False

@@ -1,0 +1,42 @@
+"""Whether an S3 bucket can be reached, asked once and quickly: Beam's own client tries for seven minutes."""
+
+from urllib.parse import urlsplit
+
+from beam_jobs.errors import UserError
+
+ATTEMPTS = 3
+TIMEOUT_S = 10
+
+
+def check_reachable(uri: str) -> None:
+    """Makes sure that the bucket of an `s3://` address is there and lets us in; other addresses are not looked at.
+
+    Raises:
+        UserError: the store does not answer, refuses the credentials, or has no such bucket.
+    """
+    address = urlsplit(uri)
+    if address.scheme != "s3":
+        return
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError:
+        raise UserError(f"{uri}: s3:// needs the package boto3; install this project with its extra `s3`") from None
+    try:
+        client = boto3.Session().client(
+            "s3", config=Config(retries={"max_attempts": ATTEMPTS}, connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S)
+        )
+        client.head_bucket(Bucket=address.netloc)
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status == 404:
+            raise UserError(f"{uri}: the object store has no bucket {address.netloc}; make it, or give another address") from None
+        raise UserError(
+            f"{uri}: the object store refuses (HTTP status {status}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and "
+            "what they may do"
+        ) from None
+    except (BotoCoreError, ValueError) as error:
+        raise UserError(
+            f"{uri}: {' '.join(str(error).split())}; check AWS_ENDPOINT_URL, AWS_REGION and the credentials"
+        ) from None
