@@ -1,5 +1,9 @@
 """A real Kubernetes control plane, started once."""
 
+import os
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
 import shutil
 from collections.abc import Iterator
 

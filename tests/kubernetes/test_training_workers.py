@@ -1,6 +1,7 @@
 """Training workers under a real API server and a real Job controller, started by a step that has the Role of k8s/base alone."""
 
 import os
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,10 +15,12 @@ from kubelet import Kubelet, own_command
 from kubernetes import client
 from kustomize_tool import render
 from overlays import FOLDER
+from pod_network import PodNetwork
 
 from beam_jobs.errors import UserError
 from components.trainer import kubernetes_objects, kubernetes_workers
 from components.trainer.kubernetes_workers import KubernetesLaunch, Patience
+from components.trainer.workers import train_on_workers
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("RUN_KUBERNETES") != "1", reason="needs Go, Maven and some minutes: make test-kubernetes"
@@ -94,14 +97,14 @@ class Run:
         self.error: BaseException | None = None
         self._control_plane = control_plane
 
-    def launch(self) -> None:
+    def launch(self, job: Path | None = None) -> None:
         """Trains with two workers, as the step does."""
         configuration = client.Configuration()
         account = self._control_plane.service_account(NAMESPACE, self.account)
         configuration.host, configuration.ssl_ca_cert = account.url, str(account.ca_file)
         configuration.api_key = {"authorization": f"Bearer {account.token}"}
         api = client.ApiClient(configuration)
-        KubernetesLaunch(api, NAMESPACE, self.step["metadata"]["name"], self.run_id, self.patience)(self.job_file, 2)
+        KubernetesLaunch(api, NAMESPACE, self.step["metadata"]["name"], self.run_id, self.patience)(job or self.job_file, 2)
 
     def pods(self) -> list[Manifest]:
         return self.admin.items(f"{CORE}/pods", labelSelector=f"batch.kubernetes.io/job-name=training-{self.run_id}")
@@ -270,6 +273,32 @@ def test_a_full_quota_is_named(run, kubelet):
             run.launch()
     finally:
         run.admin.delete(quota)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, for the pods' network")
+def test_two_pods_train_and_go_on_after_one_ran_out_of_memory(
+    run, kubelet, make_fn_args, tmp_path, meanwhile, monkeypatch, capfd
+):
+    monkeypatch.setenv("PIPELINE_RUN_ID", run.run_id)
+    (tmp_path / "training").mkdir()
+    checkpoints = tmp_path / "training" / run.run_id / "checkpoints"
+    train = {"epochs": 8, "batch_size": 4, "crop_s": 1.0, "learning_rate": 1e-2, "strategy": "multi_worker", "num_workers": 2}
+    fn_args = make_fn_args(tmp_path, train=train, shared_folder=str(tmp_path / "training"), checkpoints=str(checkpoints))
+
+    def kill() -> None:
+        wait_until(lambda: any(checkpoints.glob("chief/ckpt-*.index")), "an epoch", timeout_s=200)
+        kubelet.kill(run.pod(1, "Running")["metadata"]["name"], reason="OOMKilled")
+
+    meanwhile(kill)
+    with PodNetwork(tmp_path) as kubelet.network:
+        train_on_workers(fn_args, 2, lambda job, num_workers: run.launch(job))
+
+    told = capfd.readouterr()
+    assert "training worker 1 of 2 was ended by the kernel for want of memory" in " ".join(told.err.split())
+    assert re.search(r"training goes on from epoch [2-8] of 8", told.out)  # the chief's log
+    assert (tmp_path / "serving" / "saved_model.pb").exists()
+    assert list((tmp_path / "training").iterdir()) == []
+    assert run.is_gone()
 
 
 def account_without(admin: Api, permission: str) -> str:
