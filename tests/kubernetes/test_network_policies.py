@@ -1,5 +1,7 @@
 """Who talks to whom, and nobody else."""
 
+from pathlib import Path
+
 import pytest
 from api import Manifest
 from conversations import Peer, conversations, matches, selectors
@@ -7,6 +9,7 @@ from kustomize_tool import render
 from overlays import FOLDER, OVERLAYS
 from pod_templates import pods
 
+from components.trainer.kubernetes_objects import PORT, Step, training_job
 from pipeline.kubeflow.config import KubernetesConfig
 from pipeline.kubeflow.platform import platform_spec
 
@@ -20,7 +23,6 @@ OUTSIDE = [
     Peer("any address", "", None),
 ]
 SEAWEEDFS = Peer("seaweedfs", "kubeflow", {"app": "seaweedfs"})
-WORKER_LABELS = {"app.kubernetes.io/part-of": "audio-gender", "app.kubernetes.io/component": "training-worker"}
 OWN = {"step", "worker", "flink-jobmanager", "flink-taskmanager", "clips", "model-server", "retrain"}
 
 EVERYWHERE = {
@@ -32,7 +34,7 @@ EVERYWHERE = {
     # The API server.
     ("step", "any address", 443),
     ("step", "any address", 6443),
-    ("worker", "worker", 2222),
+    ("worker", "worker", PORT),
     ("flink-taskmanager", "flink-jobmanager", 6123),
     ("flink-taskmanager", "flink-jobmanager", 6124),
     ("flink-jobmanager", "flink-taskmanager", 6122),
@@ -58,11 +60,20 @@ def step_labels() -> dict[str, str]:
     return {**executor["podMetadata"]["labels"], "pipeline/runid": "run"}
 
 
+def worker_labels() -> dict[str, str]:
+    """Of a training worker's pod, as the Trainer's step makes it."""
+    container = {"name": "main", "image": "i", "volumeMounts": [{"name": "shared", "mountPath": "/training"}]}
+    spec = {"containers": [container], "volumes": [{"name": "shared"}]}
+    step = Step({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": spec}, {}, 1000, 1000)
+    job = training_job(step, "training-run", 2, Path("/training/job.json"), 1, 2, 3)
+    return dict(job["spec"]["template"]["metadata"]["labels"])
+
+
 def own_pods(objects: list[Manifest]) -> list[Peer]:
     namespace = objects[0]["metadata"]["namespace"]
     labels = [pod["metadata"]["labels"] for pod in pods(objects)]
     known = [Peer(own["app.kubernetes.io/component"], namespace, own) for own in labels]
-    return [*known, Peer("step", namespace, step_labels()), Peer("worker", namespace, WORKER_LABELS)]
+    return [*known, Peer("step", namespace, step_labels()), Peer("worker", namespace, worker_labels())]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

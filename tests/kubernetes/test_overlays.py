@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import kubernetes_validate
 import pytest
+import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 from api import Manifest
 from conversations import matches
@@ -12,6 +13,7 @@ from kustomize_tool import render
 from overlays import FOLDER, OVERLAYS
 from pod_templates import pods
 
+from components.trainer import kubernetes_workers
 from pipeline.config import load_config
 from pipeline.kubeflow.config import KubernetesConfig
 
@@ -51,6 +53,11 @@ def test_every_object_has_the_form_that_kubernetes_expects(objects: list[Manifes
     for thing in objects:
         if thing["kind"] not in CUSTOM:
             kubernetes_validate.validate(thing, KUBERNETES, strict=True)
+
+
+def test_everything_is_in_one_namespace(objects: list[Manifest]) -> None:
+    assert len({thing["metadata"].get("namespace") for thing in objects}) == 1
+    assert objects[0]["metadata"]["namespace"] in {"kubeflow", "audio-gender"}
 
 
 def test_everything_says_what_it_is_part_of(objects: list[Manifest]) -> None:
@@ -117,6 +124,14 @@ def test_roles_name_what_they_allow(objects: list[Manifest]) -> None:
     for binding in of_kind(objects, "RoleBinding"):
         assert named(objects, "Role", binding["roleRef"]["name"])
         assert all(subject["namespace"] == binding["metadata"]["namespace"] for subject in binding["subjects"])
+
+
+def test_the_trainer_may_do_what_its_launcher_asks_for_and_no_more(objects: list[Manifest]) -> None:
+    written = re.findall(r"apiGroups: (.*?) +resources: (.*?) +verbs: (.*)", str(kubernetes_workers.__doc__))
+    rules = named(objects, "Role", "audio-gender-training")["rules"]
+
+    assert len(written) > 3
+    assert rules == [dict(zip(("apiGroups", "resources", "verbs"), map(yaml.safe_load, row), strict=True)) for row in written]
 
 
 def test_service_accounts_exist(objects: list[Manifest]) -> None:
