@@ -128,8 +128,7 @@ def run(
     monkeypatch.setattr(os, "getgid", lambda: 1000)
     run = Run(control_plane, tmp_path)
     yield run
-    if admin.exists(path := admin.path_of(run.step)):
-        admin.call("DELETE", path)
+    admin.delete(run.step)
     wait_until(run.is_gone, "objects removed")
 
 
