@@ -1,6 +1,6 @@
 # make run: the demo, from nothing to a pushed or refused model. make test: all tests that this machine can run.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-flink test-kubeflow check format lock image
+.PHONY: help setup run test test-flink test-kubeflow test-kubernetes check format lock image
 
 # Byte code makes every start of TensorFlow three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
@@ -21,8 +21,11 @@ test: setup ## all tests that this machine can run; real speech with LIBRISPEECH
 test-flink: setup ## the clip generator on a real Flink cluster and a real S3 server (Java 17, Maven, Go)
 	@RUN_FLINK=1 $(VENV)/python -m pytest tests/flink -v
 
-test-kubeflow: setup ## Kubeflow's own compiler and API on compiled pipelines (Go)
+test-kubeflow: setup ## Kubeflow's own compiler on compiled pipelines, and every step as Kubeflow runs it (Go; 10 minutes)
 	@RUN_KUBEFLOW=1 $(VENV)/python -m pytest tests/kubeflow -v
+
+test-kubernetes: setup ## manifests and training workers on a real Kubernetes control plane, without containers (Go, Maven)
+	@RUN_KUBERNETES=1 $(VENV)/python -m pytest tests/kubernetes tests/components/test_kubernetes_training.py -v
 
 image: ## the image of every pipeline step, as audio-gender:local (docker or podman)
 	@bash tools/image.sh

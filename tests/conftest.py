@@ -12,6 +12,8 @@ from beam_jobs.config import ClipsConfig, NumClips, Range
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.librispeech import read_librispeech
 
+pytest_plugins = ["training_inputs"]
+
 # A busy machine makes any single example slow: time is no property of the code under test.
 settings.register_profile("default without deadline", deadline=None)
 settings.load_profile("default without deadline")

@@ -17,6 +17,8 @@ from components.trainer.kubernetes_objects import addresses
 from components.trainer.kubernetes_workers import KubernetesLaunch, Patience
 from components.trainer.workers import USER_ERROR_STATUS, train_on_workers
 
+pytestmark = pytest.mark.skipif(os.environ.get("RUN_KUBERNETES") != "1", reason="takes minutes: make test-kubernetes")
+
 
 class Kubelet:
     """Runs what a Job describes as processes of this machine, and starts again each that fails."""

@@ -89,7 +89,12 @@ class Api:
         return self.call("POST", self.path_of(manifest).rpartition("/")[0], manifest, fieldValidation="Strict", **query)
 
     def delete(self, manifest: Manifest, **query: str) -> None:
-        self.call("DELETE", self.path_of(manifest), **query)
+        """Deletes what may be gone already."""
+        try:
+            self.call("DELETE", self.path_of(manifest), **query)
+        except RefusedError as refusal:
+            if refusal.status != 404:
+                raise
 
     def path_of(self, manifest: Manifest) -> str:
         version, metadata = manifest["apiVersion"], manifest["metadata"]

@@ -1,14 +1,17 @@
 """A real Kubernetes control plane, started once."""
 
+import os
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from api import wait_until
 from control_plane import ControlPlane
 from custom_resources import custom_resource_definitions
-from kubelet import Kubelet
+from kubelet import Kubelet, own_command
 
 
 @pytest.fixture(scope="session")
@@ -34,10 +37,14 @@ def custom_resources(control_plane: ControlPlane) -> None:
             wait_until(lambda path=path: control_plane.admin.exists(path), f"{path} served")
 
 
-@pytest.fixture
-def kubelet(control_plane: ControlPlane, tmp_path: Path) -> Iterator[Kubelet]:
-    """A node without a network of its own."""
-    folder = tmp_path / "pods"
-    folder.mkdir()
-    with Kubelet(control_plane, folder) as kubelet:
+@pytest.fixture(scope="session")
+def node(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubelet]:
+    with Kubelet(control_plane, tmp_path_factory.mktemp("pods")) as kubelet:
         yield kubelet
+
+
+@pytest.fixture
+def kubelet(node: Kubelet) -> Iterator[Kubelet]:
+    """A node that runs what the pods say, until the test says otherwise."""
+    yield node
+    node.command, node.network = own_command, None

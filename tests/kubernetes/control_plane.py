@@ -26,6 +26,7 @@ ADMIN_TOKEN = "admin"
 CONTROLLERS = [
     *("garbage-collector-controller", "job-controller", "namespace-controller", "pod-garbage-collector-controller"),
     *("serviceaccount-controller", "root-ca-certificate-publisher-controller"),
+    *("resourcequota-controller", "ttl-after-finished-controller"),
 ]
 
 

@@ -1,45 +1,30 @@
 """What `kustomize build k8s/overlays/*` comes to, applied to a real API server."""
 
 import os
-from pathlib import Path
 
 import pytest
 from api import Api, Manifest, RefusedError
+from applying import apply
 from control_plane import ControlPlane
 from kustomize_tool import render
+from overlays import FOLDER, OVERLAYS
 from pod_templates import pods
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("RUN_KUBERNETES") != "1", reason="needs Go, Maven and some minutes: make test-kubernetes"
 )
 
-OVERLAYS = sorted(path.parent for path in Path(__file__).parents[2].glob("k8s/overlays/*/kustomization.yaml"))
 
-
-@pytest.fixture(scope="module", params=OVERLAYS, ids=lambda folder: folder.name)
+@pytest.fixture(scope="module", params=OVERLAYS)
 def overlay(request: pytest.FixtureRequest) -> list[Manifest]:
     """All objects of an overlay."""
-    return render(request.param)
+    return render(FOLDER / request.param)
 
 
 @pytest.fixture
 def admin(control_plane: ControlPlane, custom_resources: None) -> Api:
     """Whoever applies the manifests; what the server warns of is its own."""
     return control_plane.as_user(control_plane.admin.token)
-
-
-def apply(admin: Api, objects: list[Manifest]) -> None:
-    """Applies them, in namespaces that only let restricted pods in."""
-    namespaces = {thing["metadata"]["namespace"] for thing in objects if "namespace" in thing["metadata"]}
-    for name in namespaces:
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-        admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    for thing in objects:
-        admin.apply(thing)
-
-
-def test_there_are_overlays():
-    assert [folder.name for folder in OVERLAYS] == ["kserve", "local", "production"]
 
 
 def test_every_object_is_accepted_without_a_warning(admin, overlay):

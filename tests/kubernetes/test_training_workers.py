@@ -1,0 +1,350 @@
+"""Training workers under a real API server and a real Job controller, started by a step that has the Role of k8s/base alone."""
+
+import os
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from api import Api, Manifest, wait_until
+from applying import apply
+from control_plane import ControlPlane
+from kubelet import Kubelet, own_command
+from kubernetes import client
+from kustomize_tool import render
+from overlays import FOLDER
+from pod_network import PodNetwork
+
+from beam_jobs.errors import UserError
+from components.trainer import kubernetes_objects, kubernetes_workers
+from components.trainer.kubernetes_workers import KubernetesLaunch, Patience
+from components.trainer.workers import train_on_workers
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("RUN_KUBERNETES") != "1", reason="needs Go, Maven and some minutes: make test-kubernetes"
+)
+
+NAMESPACE, ROLE, CLAIM = "audio-gender", "audio-gender-training", "audio-gender-training"
+CORE, BATCH, RBAC = (
+    f"/{root}/namespaces/{NAMESPACE}" for root in ("api/v1", "apis/batch/v1", "apis/rbac.authorization.k8s.io/v1")
+)
+QUICK = Patience(look_s=0.2, start_s=3, server_s=5, gone_s=20)
+RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+# What the launcher says that it needs (its module's docstring).
+PERMISSIONS = [
+    *("get pods", "list pods", "create services", "create jobs", "get jobs", "get pods/log"),
+    *("list events", "patch jobs", "delete jobs", "delete services"),
+]
+
+
+def shell(text: str) -> Callable[[Manifest], list[str]]:
+    """Plays a program for the workers; the step runs its own."""
+    return lambda pod: ["sh", "-c", text] if pod["metadata"]["name"].startswith("training-") else own_command(pod)
+
+
+def said(capfd: pytest.CaptureFixture[str]) -> str:
+    """What this program told the user, without its line breaks."""
+    return " ".join(capfd.readouterr().err.split())
+
+
+def step_pod(folder: Path) -> Manifest:
+    """A step's Pod as Kubeflow makes it, as far as the launcher reads it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"step-{uuid.uuid4().hex[:8]}", "namespace": NAMESPACE},
+        "spec": {
+            "restartPolicy": "Never",
+            "serviceAccountName": "default-editor",
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [
+                {
+                    "name": "main",
+                    "image": "audio-gender",
+                    "command": ["sleep", "infinity"],
+                    "env": [{"name": "WANDB_MODE", "value": "offline"}],
+                    "resources": {"limits": {"memory": "8Gi"}},
+                    "volumeMounts": [{"name": "training", "mountPath": str(folder)}],
+                    "securityContext": RESTRICTED,
+                }
+            ],
+            "volumes": [{"name": "training", "persistentVolumeClaim": {"claimName": CLAIM}}],
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def admin(control_plane: ControlPlane, custom_resources: None) -> Api:
+    """The manifests of production are applied, and the profile has the account of its steps."""
+    apply(control_plane.admin, render(FOLDER / "production"))
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default-editor", "namespace": NAMESPACE}}
+    control_plane.admin.apply(account)
+    return control_plane.admin
+
+
+class Run:
+    """A step, and the training that it starts."""
+
+    def __init__(self, control_plane: ControlPlane, folder: Path) -> None:
+        self.admin, self.step = control_plane.admin, control_plane.admin.create(step_pod(folder))
+        self.run_id = uuid.uuid4().hex[:8]
+        self.job_path, self.service_path = f"{BATCH}/jobs/training-{self.run_id}", f"{CORE}/services/training-{self.run_id}"
+        self.job_file = folder / "attempt" / "job.json"
+        self.account = "default-editor"
+        self.patience = QUICK
+        self.error: BaseException | None = None
+        self._control_plane = control_plane
+
+    def launch(self, job: Path | None = None) -> None:
+        """Trains with two workers, as the step does."""
+        configuration = client.Configuration()
+        account = self._control_plane.service_account(NAMESPACE, self.account)
+        configuration.host, configuration.ssl_ca_cert = account.url, str(account.ca_file)
+        configuration.api_key = {"authorization": f"Bearer {account.token}"}
+        api = client.ApiClient(configuration)
+        KubernetesLaunch(api, NAMESPACE, self.step["metadata"]["name"], self.run_id, self.patience)(job or self.job_file, 2)
+
+    def pods(self) -> list[Manifest]:
+        return self.admin.items(f"{CORE}/pods", labelSelector=f"batch.kubernetes.io/job-name=training-{self.run_id}")
+
+    def pod(self, index: int, phase: str) -> Manifest | None:
+        """The worker's pod in that phase."""
+        label = "batch.kubernetes.io/job-completion-index"
+        found = [pod for pod in self.pods() if pod["metadata"]["labels"][label] == str(index)]
+        return next((pod for pod in found if pod["status"]["phase"] == phase), None)
+
+    def is_gone(self) -> bool:
+        return not (self.pods() or self.admin.exists(self.job_path) or self.admin.exists(self.service_path))
+
+
+@pytest.fixture
+def run(
+    control_plane: ControlPlane, admin: Api, kubelet: Kubelet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Run]:
+    """Tests run as root, steps do not."""
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(os, "getgid", lambda: 1000)
+    run = Run(control_plane, tmp_path)
+    yield run
+    admin.delete(run.step)
+    wait_until(run.is_gone, "objects removed")
+
+
+@pytest.fixture
+def meanwhile() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Runs a function in a thread of its own; what it raises is raised at the end."""
+    threads, errors = [], []
+
+    def start(function: Callable[[], None]) -> None:
+        def noted() -> None:
+            try:
+                function()
+            except BaseException as error:
+                errors.append(error)
+
+        threads.append(threading.Thread(target=noted))
+        threads[-1].start()
+
+    yield start
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_a_job_trains_and_nothing_is_left(run, kubelet, meanwhile, capfd):
+    kubelet.command = shell("for i in 1 2 3 4 5; do echo worker $JOB_COMPLETION_INDEX epoch $i; sleep 0.4; done")
+    seen = []
+
+    def look() -> None:
+        wait_until(lambda: run.pod(0, "Running") is not None and run.pod(1, "Running") is not None, "workers")
+        seen.extend([run.admin.get(run.job_path), run.admin.get(run.service_path), *run.pods()])
+
+    meanwhile(look)
+    run.launch()
+
+    assert run.is_gone()
+    job, service, *pods = seen
+    assert (job["spec"]["completionMode"], job["spec"]["completions"]) == ("Indexed", 2)
+    assert job["spec"]["backoffLimitPerIndex"] == 3
+    assert service["spec"]["clusterIP"] == "None"
+    assert {pod["spec"]["hostname"] for pod in pods} == {f"training-{run.run_id}-{index}" for index in range(2)}
+    assert {pod["spec"]["subdomain"] for pod in pods} == {service["metadata"]["name"]}
+    assert service["spec"]["selector"].items() <= pods[0]["metadata"]["labels"].items()
+    printed = capfd.readouterr().out
+    assert [f"worker 0 epoch {epoch}\n" in printed for epoch in range(1, 6)] == [True] * 5
+    assert "worker 1" not in printed
+
+
+def test_a_worker_that_ran_out_of_memory_is_started_again(run, kubelet, tmp_path, meanwhile, capfd):
+    kubelet.command = shell(f"while [ ! -e {tmp_path}/go ]; do sleep 0.1; done")
+
+    def kill() -> None:
+        wait_until(lambda: run.pod(1, "Running") is not None, "worker")
+        kubelet.kill(run.pod(1, "Running")["metadata"]["name"], reason="OOMKilled")
+        wait_until(lambda: run.pod(1, "Failed") is not None and run.pod(1, "Running") is not None, "another worker")
+        (tmp_path / "go").touch()
+
+    meanwhile(kill)
+    run.launch()
+
+    assert run.is_gone()
+    assert "training worker 1 of 2 was ended by the kernel for want of memory (OOMKilled, memory limit 8Gi)" in said(capfd)
+
+
+def test_what_a_worker_says_ends_the_job_at_once(run, kubelet):
+    kubelet.command = shell("echo clips are too short > /dev/termination-log; exit 2")
+
+    with pytest.raises(UserError, match=r"^clips are too short$"):
+        run.launch()
+
+    assert run.is_gone()
+
+
+def test_workers_start_again_that_ended_because_another_one_had(run, kubelet, tmp_path):
+    kubelet.command = shell(f"[ -e {tmp_path}/$JOB_COMPLETION_INDEX ] && exit 0; touch {tmp_path}/$JOB_COMPLETION_INDEX; exit 3")
+
+    run.launch()
+
+    assert run.is_gone()
+
+
+def test_objects_of_an_earlier_attempt_go_first(run, kubelet, capfd):
+    kubelet.command = shell("sleep 0.5")
+    step = kubernetes_objects.Step(run.step, {}, 1000, 1000)
+    name = f"training-{run.run_id}"
+    run.admin.create(kubernetes_objects.headless_service(step, name))
+    run.admin.create(kubernetes_objects.training_job(step, name, 2, run.job_file, 3, 2, 3))
+
+    run.launch()
+
+    assert run.is_gone()
+    assert "an earlier attempt has left training workers" in said(capfd)
+
+
+def test_workers_go_with_the_step_that_owns_them(run, kubelet, meanwhile):
+    kubelet.command = shell("sleep infinity")
+
+    def delete_step() -> None:
+        wait_until(lambda: run.pod(1, "Running") is not None, "worker")
+        run.admin.delete(run.step)
+
+    meanwhile(delete_step)
+    with pytest.raises(UserError, match="somebody has deleted the training Job"):
+        run.launch()
+
+    wait_until(run.is_gone, "garbage collection")
+
+
+def test_a_living_step_moves_the_deadline_on(run, kubelet, monkeypatch):
+    monkeypatch.setattr(kubernetes_objects, "LEASE_S", 4)
+    monkeypatch.setattr(kubernetes_workers, "LEASE_S", 4)
+    kubelet.command = shell("sleep 10")
+
+    run.launch()
+
+    assert run.is_gone()
+
+
+def test_workers_end_by_themselves_when_the_step_lives_no_more(run, kubelet):
+    kubelet.command = shell("sleep infinity")
+    step = kubernetes_objects.Step(run.step, {}, 1000, 1000)
+    job = kubernetes_objects.training_job(step, f"training-{run.run_id}", 2, run.job_file, 3, 2, 3)
+    job["spec"]["activeDeadlineSeconds"], job["spec"]["ttlSecondsAfterFinished"] = 2, 1
+    run.admin.create(job)
+
+    wait_until(run.is_gone, "deadline")
+
+
+def test_a_full_quota_is_named(run, kubelet):
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "full", "namespace": NAMESPACE},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    run.admin.apply(quota)
+    path = run.admin.path_of(quota)
+    wait_until(lambda: "used" in run.admin.get(path).get("status", {}), "quota in force")
+    try:
+        with pytest.raises(UserError, match=r"worker 0 of 2 could not start in 3 s: FailedCreate: .*exceeded quota: full"):
+            run.launch()
+    finally:
+        run.admin.delete(quota)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, for the pods' network")
+def test_two_pods_train_and_go_on_after_one_ran_out_of_memory(
+    run, kubelet, make_fn_args, tmp_path, meanwhile, monkeypatch, capfd
+):
+    monkeypatch.setenv("PIPELINE_RUN_ID", run.run_id)
+    (tmp_path / "training").mkdir()
+    checkpoints = tmp_path / "training" / run.run_id / "checkpoints"
+    train = {"epochs": 8, "batch_size": 4, "crop_s": 1.0, "learning_rate": 1e-2, "strategy": "multi_worker", "num_workers": 2}
+    fn_args = make_fn_args(tmp_path, train=train, shared_folder=str(tmp_path / "training"), checkpoints=str(checkpoints))
+
+    def kill() -> None:
+        wait_until(lambda: any(checkpoints.glob("chief/ckpt-*.index")), "an epoch", timeout_s=200)
+        kubelet.kill(run.pod(1, "Running")["metadata"]["name"], reason="OOMKilled")
+
+    meanwhile(kill)
+    with PodNetwork(tmp_path) as kubelet.network:
+        train_on_workers(fn_args, 2, lambda job, num_workers: run.launch(job))
+
+    told = capfd.readouterr()
+    assert "training worker 1 of 2 was ended by the kernel for want of memory" in " ".join(told.err.split())
+    assert re.search(r"training goes on from epoch [2-8] of 8", told.out)  # the chief's log
+    assert (tmp_path / "serving" / "saved_model.pb").exists()
+    assert list((tmp_path / "training").iterdir()) == []
+    assert run.is_gone()
+
+
+def account_without(admin: Api, permission: str) -> str:
+    """A service account that has the Role but for one verb."""
+    verb, resource = permission.split()
+    rules = []
+    for rule in admin.get(f"{RBAC}/roles/{ROLE}")["rules"]:
+        others = [other for other in rule["resources"] if other != resource]
+        rules.append({**rule, "resources": others})
+        rules.append({**rule, "resources": [resource], "verbs": [other for other in rule["verbs"] if other != verb]})
+        if resource not in rule["resources"]:
+            rules.pop()
+    name = f"without-{verb}-{resource.replace('/', '-')}"
+    metadata, group = {"name": name, "namespace": NAMESPACE}, "rbac.authorization.k8s.io"
+    admin.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    rules = [rule for rule in rules if rule["resources"] and rule["verbs"]]
+    admin.apply({"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": rules})
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}
+    role = {"apiGroup": group, "kind": "Role", "name": name}
+    admin.apply(
+        {"apiVersion": f"{group}/v1", "kind": "RoleBinding", "metadata": metadata, "roleRef": role, "subjects": [subject]}
+    )
+    return name
+
+
+@pytest.mark.parametrize("permission", PERMISSIONS)
+def test_a_missing_permission_is_named_in_one_line(run, kubelet, permission, monkeypatch, capfd):
+    monkeypatch.setattr(kubernetes_workers, "LEASE_S", 2)
+    kubelet.command = shell("sleep 2")
+    run.account = account_without(run.admin, permission)
+    verb, resource = permission.split()
+    words = f"the step's service account may not {verb} {resource} in namespace {NAMESPACE}"
+
+    if verb == "delete":  # training is done by then
+        run.launch()
+        assert words in said(capfd)
+        run.admin.delete(run.step)
+        return
+    with pytest.raises(UserError) as refusal:
+        run.launch()
+    assert str(refusal.value).startswith(words)
+    assert "\n" not in str(refusal.value)
+    assert f"bind it to the Role {ROLE}" in str(refusal.value)
+
+
+def test_the_role_has_nothing_that_the_launcher_does_not_need(admin):
+    rules = admin.get(f"{RBAC}/roles/{ROLE}")["rules"]
+    granted = {f"{verb} {resource}" for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+
+    assert granted == set(PERMISSIONS)

@@ -1,0 +1,111 @@
+"""What a Trainer gets, as fixtures: small shards of clips and an analysed preprocessing graph."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from beam_jobs.examples import Clip, encode_clip, frame_record
+
+SAMPLE_RATE_HZ = 8000
+NUM_SAMPLES = 12000
+CLASSES = ["male", "female"]
+
+
+def voice(label: int, seed: int, num_samples: int = NUM_SAMPLES, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
+    """Harmonics of a male (0) or female (1) pitch in noise, then a quarter of silence: float32 [num_samples]."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(num_samples) / sample_rate_hz
+    pitch_hz = (110, 210)[label] * rng.uniform(0.9, 1.1)
+    tone = sum(np.sin(2 * np.pi * pitch_hz * harmonic * time) / harmonic for harmonic in range(1, 12))
+    samples = rng.uniform(0.02, 0.2) * (tone + 0.05 * rng.standard_normal(num_samples))
+    samples[num_samples * 3 // 4 :] = 0
+    return samples.astype(np.float32)
+
+
+def make_clip(label: int, seed: int) -> Clip:
+    pcm16 = np.rint(voice(label, seed) * 32768).astype("<i2")
+    rms_dbfs = 20 * np.log10(np.sqrt(np.mean((pcm16 / 32768.0) ** 2)))
+    return Clip(f"train-{seed}", label, "sequential", (f"{seed}",), (f"{seed}-1-0000",), rms_dbfs, 0.75, SAMPLE_RATE_HZ, pcm16)
+
+
+@pytest.fixture(scope="session")
+def clips() -> list[Clip]:
+    return [make_clip(seed % 2, seed) for seed in range(48)]
+
+
+@pytest.fixture(scope="session")
+def shards(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `train` and `eval`, two shards each."""
+    root = tmp_path_factory.mktemp("shards")
+    for split, part in (("train", clips[:32]), ("eval", clips[32:])):
+        (root / split).mkdir()
+        for shard in range(2):
+            framed = [b"".join(frame_record(encode_clip(clip))) for clip in part[shard::2]]
+            (root / split / f"clips-{shard:05d}-of-00002.tfrecord").write_bytes(b"".join(framed))
+    return root
+
+
+@pytest.fixture(scope="session")
+def transform_graph(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`preprocessing_fn`, analysed over the training clips by tft_beam as TFX's Transform does."""
+    import apache_beam as beam
+    import tensorflow as tf
+    import tensorflow_transform.beam as tft_beam
+    from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
+
+    from components.trainer.data import LABELLED_FEATURES
+    from components.transform.preprocessing import preprocessing_fn
+
+    folder = tmp_path_factory.mktemp("transform")
+    schema = schema_utils.schema_from_feature_spec(LABELLED_FEATURES)
+    rows = [
+        {name: value.numpy() for name, value in tf.io.parse_single_example(encode_clip(clip), LABELLED_FEATURES).items()}
+        for clip in clips[:32]
+    ]
+    options = beam.options.pipeline_options.PipelineOptions(["--direct_running_mode=in_memory"])
+    with beam.Pipeline(options=options) as pipeline, tft_beam.Context(temp_dir=str(folder / "tmp")):
+        data = (pipeline | beam.Create(rows), dataset_metadata.DatasetMetadata(schema))
+        analysed = data | tft_beam.AnalyzeDataset(
+            lambda inputs: preprocessing_fn(inputs, {"num_samples": NUM_SAMPLES, "pipeline": "ignored"})
+        )
+        analysed | tft_beam.WriteTransformFn(str(folder / "graph"))
+    return folder / "graph"
+
+
+@pytest.fixture(scope="session")
+def model_section() -> dict:
+    return {
+        "n_fft": 512,
+        "hop_length": 128,
+        "n_mels": 32,
+        "mel_f_max_hz": 2000.0,
+        "frame_length": 16,
+        "filters": [4, 8, 8, 8],
+    }
+
+
+@pytest.fixture(scope="session")
+def make_fn_args(shards: Path, transform_graph: Path, model_section: dict):
+    """A function that makes what TFX hands to `run_fn`, with sections of the configuration replaced."""
+
+    def make(folder: Path, **sections) -> SimpleNamespace:
+        config = {
+            "model": model_section,
+            "train": {"epochs": 6, "batch_size": 8, "crop_s": 1.0, "learning_rate": 1e-2},
+            "clips": {"num_samples": NUM_SAMPLES, "sample_rate_hz": SAMPLE_RATE_HZ},
+            "classes": CLASSES,
+            "seed": 7,
+        }
+        return SimpleNamespace(
+            custom_config=config | sections,
+            hyperparameters=None,
+            train_files=[str(shards / "train" / "*")],
+            eval_files=[str(shards / "eval" / "*")],
+            transform_graph_path=str(transform_graph),
+            serving_model_dir=str(folder / "serving"),
+            model_run_dir=str(folder / "logs"),
+        )
+
+    return make
