@@ -25,6 +25,11 @@ IMAGE = f"example.com/audio-gender@sha256:{'0' * 64}"
 PROGRAM = Path(__file__).parent / "argo"
 KUBEFLOW = "github.com/kubeflow/pipelines"
 CACHE = Path(__file__).parents[2] / ".cache" / "kubeflow"
+OVERLAYS = Path(__file__).parents[2] / "k8s/overlays"
+PROFILES = {
+    **{path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))},
+    **{f"overlay {path.parent.name}": path for path in sorted(OVERLAYS.glob("*/config.yaml"))},
+}
 VARIANTS = {
     "as it is": [],
     "review": ["push.mode=review"],
@@ -42,7 +47,7 @@ VARIANTS = {
 @cache
 def package(profile: str, variant: str) -> str:
     """What `audio-gender compile` writes."""
-    return compile_pipeline(load_config(CONFIGS / f"{profile}.yaml", VARIANTS[variant]), IMAGE)
+    return compile_pipeline(load_config(PROFILES[profile], VARIANTS[variant]), IMAGE)
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +93,7 @@ def edited(text: str, edit: Callable[[dict[str, Any]], None]) -> str:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("profile", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+@pytest.mark.parametrize("profile", PROFILES)
 def test_every_package_becomes_a_workflow_with_all_its_nodes(start: Start, profile: str, variant: str) -> None:
     text = package(profile, variant)
 
@@ -142,7 +147,7 @@ def test_a_run_with_other_parameters_is_refused(start: Start, parameters: dict[s
 
 
 def test_a_decision_becomes_a_workflow_of_one_node(start: Start) -> None:
-    text = compile_decision(load_config(CONFIGS / "kubernetes.yaml"), IMAGE)
+    text = compile_decision(load_config(CONFIGS / "demo.yaml"), IMAGE)
 
     result = start(text, action="approve", by="Alice", run_id="run-1", override=1)
 
