@@ -5,11 +5,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import kfp
 import kfp_server_api
 import urllib3
+from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
 from beam_jobs.errors import UserError
 
@@ -36,24 +38,30 @@ class Kubeflow:
         return self.namespace if self.multi_user else None
 
 
-def connect(host: str, namespace: str = "kubeflow", token: str | None = None, cookies: str | None = None) -> Kubeflow:
+def connect(host: str, namespace: str = "kubeflow", token_file: Path | None = None, cookies: str | None = None) -> Kubeflow:
     """Connects, and makes sure that Kubeflow answers.
 
     Args:
-        host: address of Kubeflow Pipelines or of its UI.
+        host: address of Kubeflow Pipelines or of its UI; behind the gateway of a whole Kubeflow it ends in `/pipeline`.
         namespace: the namespace of the runs, in a Kubeflow with profiles that of the user.
-        token: bearer token.
+        token_file: file with a bearer token; it is read for each request, because a cluster renews it.
         cookies: of a session in the browser, as the header `Cookie` has them.
 
     Raises:
-        UserError: nothing answers there, or not Kubeflow Pipelines, or it wants to know who asks.
+        UserError: the file cannot be read, nothing answers there, or not Kubeflow Pipelines, or it wants to know who asks.
     """
     address = host.rstrip("/") if host.startswith(("http://", "https://")) else f"https://{host.rstrip('/')}"
+    if token_file:
+        try:
+            token_file.read_bytes()
+        except OSError as error:
+            raise UserError(f"--token-file {token_file}: {error.strerror}; give the file of a service account's token") from None
+    credentials = ServiceAccountTokenVolumeCredentials(str(token_file)) if token_file else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Without a namespace, or with its default, the client asks for the health itself and hides a refusal for 25 s. Each
         # call here names its own.
-        client = kfp.Client(host=address, namespace="-", existing_token=token, cookies=cookies)
+        client = kfp.Client(host=address, namespace="-", credentials=credentials, cookies=cookies)
     with user_errors(address):
         health = client.healthzs.healthz_service_get_healthz()
     if health.multi_user is None:

@@ -63,7 +63,7 @@ def submit(
         from pipeline.kubeflow.follow import follow
         from pipeline.kubeflow.submit import submit as start
 
-        kubeflow = connect(host, namespace, _token(token_file) if token_file else None, cookies)
+        kubeflow = connect(host, namespace, token_file, cookies)
     run_id = run or start(package, kubeflow, name=name, experiment=experiment, service_account=service_account, parameters=values)
     if not detach and not follow(kubeflow, run_id):
         raise typer.Exit(1)
@@ -71,10 +71,3 @@ def submit(
 
 def _not_a_value(item: str) -> list[str]:
     raise UserError(f"--set {item}: expected NAME=VALUE, such as epochs=10")
-
-
-def _token(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise UserError(f"--token-file {path}: {error.strerror}; give the file of a service account's token") from None

@@ -44,6 +44,8 @@ def platform_spec(kubernetes: KubernetesConfig, steps: Sequence[Step]) -> dict[s
 def _executor_config(kubernetes: KubernetesConfig, node: str, configured_as: str) -> dict[str, Any]:
     step = kubernetes.steps.get(configured_as, kubernetes.step)
     config = KubernetesExecutorConfig()
+    # With it Pod Security `restricted` admits the step; what else that asks for, Kubeflow sets.
+    config.security_context.run_as_non_root = True
     config.pod_metadata.labels.update({**LABELS, NODE_LABEL: node.lower()})
     config.field_path_as_env.add(name=RUN_ID, field_path=RUN_ID_FIELD)
     config.node_selector.labels.update(step.node_selector)

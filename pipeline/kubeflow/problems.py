@@ -15,7 +15,7 @@ MAX_BYTES = 4096
 REMEDIES = {
     "No space left on device": "give the step more storage, or generate fewer clips",
     "Disk quota exceeded": "give the step more storage, or generate fewer clips",
-    "Permission denied": "let the container's user read and write there: fsGroup of the volume, mode of the files",
+    "Permission denied": "let user 1000 read and write there: owner and mode of the volume's root",
     "Read-only file system": "mount a volume there that can be written",
 }
 WHATS = "|".join(REMEDIES)

@@ -264,10 +264,12 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path):
 
     from components.review_report.artifact import Report
     from components.review_report.executor import Executor
+    from components.trainer.run_folder import save_config
 
     predictions = write_evaluation(tmp_path / "evaluation", dataset, num_wrong=1)
     write_gate_result(tmp_path / "blessing", decided(predictions, ["male", "female"], None))
     write_history(tmp_path / "model_run")
+    save_config({"model": {}, "train": {"epochs": 7}}, str(tmp_path / "model_run"))
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "Split-test").symlink_to(dataset / "test")
     taken = {
@@ -281,9 +283,16 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path):
     taken["examples"].split_names = '["train", "eval", "test"]'
     report = Report()
     report.uri = str(tmp_path / "value")
-    properties = {"dataset_uri": str(dataset), "config": "{}", "baseline_config": "null", "facts": json.dumps({"code": "git:1"})}
+    properties = {
+        "dataset_uri": str(dataset),
+        "config": '{"train": {"epochs": 30}}',
+        "baseline_config": "null",
+        "facts": json.dumps({"code": "git:1"}),
+    }
 
     Executor().Do({name: [artifact] for name, artifact in taken.items()}, {"report": [report]}, properties)
 
     page = (tmp_path / "value").read_text()
     assert page.startswith("<!doctype html>") and page.count("<audio") == 1 and "git:1" in page
+    # The run's own, which go before those that it was compiled with.
+    assert re.search(r"train\.epochs</t[dh]>\s*<td[^>]*>7<", page)

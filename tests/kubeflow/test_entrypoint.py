@@ -229,7 +229,7 @@ def test_a_folder_that_may_not_be_read_is_one_line_with_what_to_do():
         (container / "minio/bucket/examples").chmod(0o755)
     assert done.returncode == 2
     line = done.stderr.splitlines()[-1]
-    assert line.startswith(f"{container}/minio/bucket/examples: Permission denied; let the container's user read and write there")
+    assert line.startswith(f"{container}/minio/bucket/examples: Permission denied; let user 1000 read and write there")
 
 
 def test_without_kubernetes_there_is_no_termination_log_to_write(container, capsys):

@@ -90,14 +90,23 @@ def test_a_changed_package_is_a_new_version_of_the_same_pipeline(server: Kubeflo
     assert server.runs[1].pipeline_version_reference["pipeline_version_id"] == "version-2"
 
 
-def test_with_several_users_all_is_in_the_namespace_of_one(package: Path) -> None:
+def test_with_several_users_all_is_in_the_namespace_of_one(package: Path, tmp_path: Path) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text("secret\n")
     with KubeflowApi(multi_user=True) as server:
-        kubeflow = connect(server.host, "audio-gender", token="secret")
+        kubeflow = connect(server.host, "audio-gender", token_file)
         submit(package, kubeflow)
         submit(package, kubeflow)
+        assert [thing.namespace for thing in (*server.pipelines, *server.experiments)] == ["audio-gender", "audio-gender"]
+        assert {headers["authorization"] for headers in server.headers} == {"Bearer secret"}
+        token_file.write_text("renewed")
+        submit(package, kubeflow)
+        assert server.headers[-1]["authorization"] == "Bearer renewed"
 
-    assert [thing.namespace for thing in (*server.pipelines, *server.experiments)] == ["audio-gender", "audio-gender"]
-    assert {headers["authorization"] for headers in server.headers} == {"Bearer secret"}
+
+def test_a_token_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no-token: No such file or directory; give the file of a service account"):
+        connect("http://127.0.0.1:9", token_file=tmp_path / "no-token")
 
 
 def test_cookies_are_sent_as_they_are(server: KubeflowApi) -> None:

@@ -32,6 +32,8 @@ EVERYWHERE = {
     # Kubeflow's launcher in the step's pod.
     *((name, "metadata store", 8080) for name in STEPS.values()),
     *((name, "pipelines API", port) for name in STEPS.values() for port in (8887, 8888)),
+    # Argo's executor, for the step's log.
+    *((name, "seaweedfs", port) for name in STEPS.values() for port in (8333, 9000)),
     # The API server.
     *((name, "any address", port) for name in STEPS.values() for port in (443, 6443)),
     ("worker", "worker", PORT),
@@ -48,7 +50,7 @@ EVERYWHERE = {
     ("client", "model-server", 8501),
 }
 OBJECT_STORE = {
-    "local": {(name, "seaweedfs", 8333) for name in (*STEPS.values(), "flink-taskmanager", "clips")},
+    "local": {(name, "seaweedfs", 8333) for name in ("flink-taskmanager", "clips")},
     "production": {(name, "any address", 443) for name in ("flink-taskmanager", "clips")},
 }
 OBJECT_STORE["kserve"] = OBJECT_STORE["production"]
