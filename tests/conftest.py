@@ -1,5 +1,6 @@
 """What tests of several packages build on: a small corpus of harmonic tones in LibriSpeech's layout."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.librispeech import read_librispeech
 
 pytest_plugins = ["training_inputs"]
+
+# Whatever starts the tests in the background has them ignore Ctrl-C, and their children too; some tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine makes any single example slow: time is no property of the code under test.
 settings.register_profile("default without deadline", deadline=None)
