@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from driver import Kubeflow, Run
+from small_demo import ANY_MODEL, SMALL
 
 if TYPE_CHECKING:  # importing it takes seconds, and most sessions skip what is here
     from pipeline.config import PipelineConfig
@@ -19,20 +20,6 @@ ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).parent / "audio-gender"
 IMAGE = f"example/audio-gender@sha256:{'0' * 64}"
 PIPELINE_ROOT = "minio://mlpipeline/audio-gender"
-DEMO = [
-    "corpus.synth.num_speakers=40",
-    "corpus.synth.utterances_per_speaker=2",
-    "clips.num_clips={train: 96, eval: 24, test: 48}",
-    "clips.clips_per_shard=24",
-    "clips.duration_s=3",
-    "train.crop_s=2",
-    "train.epochs=4",
-    "model.n_mels=32",
-    "model.filters=[8, 8, 8, 8]",
-    "gate.min_slice_clips=10",
-    "gate.bootstrap_samples=200",
-]
-ANY_MODEL = [f"gate.{where}={{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}}" for where in ("overall", "slices")]
 
 
 @dataclass(frozen=True)
@@ -72,7 +59,7 @@ class Cluster:
             f"kubernetes.shared_folder={self.volumes}/training",
             "kubernetes.secret_env={AWS_ACCESS_KEY_ID: {secret: audio-gender-object-store, key: access_key_id}}",
         ]
-        return load_config(ROOT / "pipeline/configs/demo.yaml", [*DEMO, *ANY_MODEL, *kubernetes, *settings])
+        return load_config(ROOT / "pipeline/configs/demo.yaml", [*SMALL, *ANY_MODEL, *kubernetes, *settings])
 
 
 @dataclass(frozen=True)
@@ -95,7 +82,7 @@ def local_result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     if not os.environ.get("RUN_KUBEFLOW"):
         pytest.skip("minutes: run it with `make test-kubeflow`")
     folder = tmp_path_factory.mktemp("local")
-    options = [argument for setting in (*DEMO, *ANY_MODEL) for argument in ("--set", setting)]
+    options = [argument for setting in (*SMALL, *ANY_MODEL) for argument in ("--set", setting)]
     command = [COMMAND, "run", "--config", ROOT / "pipeline/configs/demo.yaml", "--workdir", folder / "work"]
     done = subprocess.run([*command, "--json", folder / "result.json", *options], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
