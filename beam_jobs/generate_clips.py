@@ -50,6 +50,7 @@ def generate_clips(
     if index.rejected:
         first = index.rejected[0]
         check_rejected(len(index.rejected), (first.path, first.reason), clips, index)
+    job = _pipeline(beam_options)  # Beam's filesystems take their options from it
     if isinstance(FileSystems.get_filesystem(output), LocalFileSystem):
         output = str(Path(output).absolute())  # a worker's working directory may be another
     if FileSystems.exists(FileSystems.join(output, INFO_FILE)):
@@ -58,7 +59,6 @@ def generate_clips(
     splits = split_for(index, clips)
     for split, speakers in splits.items():
         ClipPlanner(clips, split, speakers).plan(0)
-    job = _pipeline(beam_options)
     shards = _claim(output, clips, index)
     record_bytes = 2 * clips.num_samples
     total = sum(getattr(clips.num_clips, split) for split in SPLITS)
