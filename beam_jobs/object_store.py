@@ -38,5 +38,5 @@ def check_reachable(uri: str) -> None:
         ) from None
     except (BotoCoreError, ValueError) as error:
         raise UserError(
-            f"{uri}: {' '.join(str(error).split())}; check AWS_ENDPOINT_URL, AWS_REGION and the credentials"
+            f"{uri}: {' '.join(str(error).split())}; check AWS_ENDPOINT_URL, AWS_DEFAULT_REGION and the credentials"
         ) from None

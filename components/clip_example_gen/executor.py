@@ -20,6 +20,8 @@ from beam_jobs.examples import RecordError, decode_clip, read_records
 from beam_jobs.files import create
 from beam_jobs.object_store import check_reachable
 
+DATASET_FINGERPRINT = "dataset_fingerprint"
+"""Custom property of Examples, and of the Model that was trained on them."""
 AGAIN = "generate the dataset again: remove its folder, then give the same command"
 
 
@@ -41,7 +43,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         info = read_dataset_info(dataset)
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
         examples.set_string_custom_property("dataset_uri", dataset)
-        examples.set_string_custom_property("dataset_fingerprint", fingerprint(dataset))
+        examples.set_string_custom_property(DATASET_FINGERPRINT, fingerprint(dataset))
         examples.set_string_custom_property("corpus_fingerprint", info.corpus_fingerprint)
         examples.set_string_custom_property("counts", json.dumps(info.counts))
 

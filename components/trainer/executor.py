@@ -6,10 +6,9 @@ from tfx.components.trainer.executor import GenericExecutor
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import json_utils
 
+from components.clip_example_gen.executor import DATASET_FINGERPRINT
 from components.run_id import run_id
-
-DATASET_FINGERPRINT = "dataset_fingerprint"
-"""Custom property of Examples and of the Model that was trained on them."""
+from components.trainer.shared_folder import CHECKPOINTS
 
 
 class Executor(GenericExecutor):
@@ -27,7 +26,7 @@ class Executor(GenericExecutor):
         config["train"]["epochs"] = exec_properties["epochs"]
         if "shared_folder" in config:
             # A step that is tried again in the same run goes on; another run begins anew.
-            config["checkpoints"] = f"{config['shared_folder']}/{run_id(self._context)}/checkpoints"
+            config["checkpoints"] = f"{config['shared_folder']}/{run_id(self._context)}/{CHECKPOINTS}"
         # For the Pusher: Kubeflow would download all examples for it, to say what they were made of.
         fingerprint = artifact_utils.get_single_instance(input_dict["examples"]).get_string_custom_property(DATASET_FINGERPRINT)
         artifact_utils.get_single_instance(output_dict["model"]).set_string_custom_property(DATASET_FINGERPRINT, fingerprint)

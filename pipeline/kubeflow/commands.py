@@ -65,7 +65,9 @@ def submit(
 
         kubeflow = connect(host, namespace, token_file, cookies)
     run_id = run or start(package, kubeflow, name=name, experiment=experiment, service_account=service_account, parameters=values)
-    if not detach and not follow(kubeflow, run_id):
+    if detach:
+        say(f"next: follow run {run_id} with `.venv/bin/audio-gender submit --run {run_id} --host {host}`")
+    elif not follow(kubeflow, run_id):
         raise typer.Exit(1)
 
 

@@ -105,6 +105,7 @@ def _verdict(kubeflow: Kubeflow, run: Any) -> bool:
     seconds = (run.finished_at - run.created_at).total_seconds()
     say(f"{run.state.capitalize()}: run {run.run_id}, after {seconds:.0f} s")
     if run.state == SUCCEEDED:
+        say(f"next: see what it made, the review report among it: {kubeflow.host}/#/runs/details/{run.run_id}")
         return True
     of_run = f"-n {kubeflow.namespace} -l pipeline/runid={run.run_id}"
     failed = [node for node in _nodes(run) if node.state == FAILED]

@@ -1,6 +1,7 @@
 """Submitting a compiled pipeline and following its run, against a server on the loopback interface."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ import yaml
 from kubeflow_api import KubeflowApi, Refused, grpc_error
 
 from beam_jobs.errors import UserError
+from pipeline import cli
 from pipeline.kubeflow.client import Kubeflow, connect
 from pipeline.kubeflow.follow import follow
 from pipeline.kubeflow.submit import submit
@@ -275,7 +277,23 @@ def test_a_run_is_followed_with_one_line_a_node(
         "ClipExampleValidator     25.0 s",
         "Trainer                 120.0 s",
         f"Succeeded: run {run_id}, after 300 s",
+        f"next: see what it made, the review report among it: {server.host}/#/runs/details/{run_id}",
     ]
+
+
+def test_a_run_that_is_not_followed_says_how_to_follow_it(
+    server: KubeflowApi, package: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["audio-gender", "submit", str(package), "--host", server.host, "--detach"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+
+    assert not end.value.code
+    (run,) = server.runs
+    last = " ".join(capsys.readouterr().err.split())
+    assert last.endswith(
+        f"next: follow run {run.run_id} with `.venv/bin/audio-gender submit --run {run.run_id} --host {server.host}`"
+    )
 
 
 def test_a_failed_run_names_the_node_and_its_log(
