@@ -56,9 +56,14 @@ def arguments(
     """The container's arguments, as compiled and with the driver's values."""
     schema = {"notes": "title: executors.Notes\ntype: object\n", "report": "title: system.HTML\ntype: object\n"}[output]
     made = {"name": output, "uri": f"{OUT}/{output}", "type": {"instanceSchema": schema}}
+    # Of PUBLISH_LOGS, which Kubeflow's own manifests turn on (kubeflow/pipelines, backend/src/v2/driver, provisionOutputs).
+    logs = {"name": "executor-logs", "uri": f"{OUT}/executor-logs", "type": {"schemaTitle": "system.Artifact"}}
     executor_input = {
         "inputs": {"artifacts": inputs or {}, "parameterValues": parameters},
-        "outputs": {"artifacts": {output: {"artifacts": [made]}}, "outputFile": str(output_file(container))},
+        "outputs": {
+            "artifacts": {output: {"artifacts": [made]}, "executor-logs": {"artifacts": [logs]}},
+            "outputFile": str(output_file(container)),
+        },
     }
     spec = {
         "artifacts": {name: {"artifactType": {"instanceSchema": EXAMPLES}} for name in inputs or {}},
