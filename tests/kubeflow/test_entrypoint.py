@@ -203,6 +203,13 @@ def test_a_users_mistake_is_the_last_line_of_the_log_and_status_2(container):
     assert termination_log(container) == "s3://bucket/clips: not a dataset; make one"
 
 
+def test_arguments_of_the_process_are_none_of_an_executors(container, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["entrypoint", "-v"])
+
+    assert main(arguments(container, "Refuse")) == 2
+    assert termination_log(container) == "s3://bucket/clips: not a dataset; make one"
+
+
 def test_a_bug_keeps_its_traceback_and_kubernetes_shows_what_it_is(container):
     with pytest.raises(KeyError):
         main(arguments(container, "Break"))
