@@ -1,4 +1,4 @@
-"""The commands of `audio-gender` for Kubeflow Pipelines."""
+"""`audio-gender compile` and `submit`: Kubeflow Pipelines."""
 
 from pathlib import Path
 from typing import Annotated
