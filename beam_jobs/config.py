@@ -1,17 +1,29 @@
-"""Configuration: what a YAML file may say about the clips, and the one reader of YAML."""
+"""Configuration: what a YAML file may say about the clips, how it is read and checked."""
 
+import copy
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from beam_jobs import yaml_text
 from beam_jobs.errors import UserError
 
 SPLITS = ("train", "eval", "test")
 LABELS = ("male", "female")
+
+MAX_SHOWN = 200
+"""Characters of a wrong value that an error shows."""
+
+_PLAINER = {
+    "bool_type": "expected true or false",
+    "dict_type": "expected a section, with keys of its own",
+    "model_type": "expected a section, with keys of its own",
+    "string_type": "expected text; put it in quotes",
+}
+"""Where pydantic speaks of Python, by its type of error."""
 
 Model = TypeVar("Model", bound=BaseModel)
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -117,14 +129,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give a configuration file, such as pipeline/configs/demo.yaml") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        problem = " ".join((getattr(error, "problem", None) or str(error)).split())
-        raise UserError(f"{path}{where}: not valid YAML ({problem})") from None
+        data = yaml_text.parse(yaml_text.read_file(path))
+    except yaml_text.YamlError as error:
+        where = f":{error.line}" if error.line else ""
+        raise UserError(f"{path}{where}: not valid YAML ({error})") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: holds no settings; expected `key: value` lines, as in pipeline/configs/demo.yaml")
     return data
@@ -134,10 +142,10 @@ def override(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     """Returns `data` with each `key.path=value` applied; the value is read as YAML.
 
     Raises:
-        UserError: a setting without `=`, or one that goes through a value that holds no keys.
+        UserError: a setting without `=`, a value that is not YAML, or one that goes through a value that holds no keys.
 
     """
-    merged: dict[str, Any] = yaml.safe_load(yaml.safe_dump(data))
+    merged = copy.deepcopy(data)
     for setting in settings:
         path, separator, text = setting.partition("=")
         *parents, last = path.split(".")
@@ -149,9 +157,9 @@ def override(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
         if not isinstance(section, dict):
             raise UserError(f"--set {setting}: {'.'.join(parents)} holds no keys of its own")
         try:
-            section[last] = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):
-            raise UserError(f"--set {setting}: the value is not valid YAML") from None
+            section[last] = yaml_text.parse(text)
+        except yaml_text.YamlError as error:
+            raise UserError(f"--set {setting}: the value is not valid YAML ({error})") from None
     return merged
 
 
@@ -167,7 +175,8 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str | Path, pr
     except ValidationError as error:
         problems = error.errors()
         problem = problems[0]
-        key = ".".join([*([prefix] if prefix else []), *(str(part) for part in problem["loc"])])
+        parts = [*([prefix] if prefix else []), *map(str, problem["loc"])]
+        key = ".".join(part if part.isprintable() else repr(part) for part in parts)
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise UserError(f"{source}: {_explain(model, key, prefix, problem)}{more}") from None
 
@@ -178,10 +187,12 @@ def _explain(model: type[BaseModel], key: str, prefix: str, problem: Any) -> str
         return f"unknown key {key}; known here: {', '.join(known)}"
     if problem["type"] == "missing":
         return f"{key} is missing"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = _PLAINER.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     if isinstance(problem["input"], dict | BaseModel):
         return f"{key or 'configuration'}: {message}"
-    return f"{key} is {problem['input']!r}: {message[:1].lower()}{message[1:]}"
+    value = repr(problem["input"])
+    shown = value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]}…"
+    return f"{key} is {shown}: {message[:1].lower()}{message[1:]}"
 
 
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:

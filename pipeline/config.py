@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
 from pydantic import Field, model_validator
 
+from beam_jobs import yaml_text
 from beam_jobs.config import ClipsConfig, Share, Strict, override, read_yaml, validate
 from components.evaluator.config import GateConfig
 from components.pusher.config import PushConfig
@@ -83,8 +83,7 @@ class PipelineConfig(Strict):
 
     def to_yaml(self) -> str:
         """The resolved configuration, every default written out."""
-        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        return text
+        return yaml_text.dump(self.model_dump(mode="json"))
 
     def digest(self) -> str:
         """SHA-256 of the resolved configuration."""

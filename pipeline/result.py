@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel
 from rich.markup import escape
 from rich.table import Table
 
+from beam_jobs import yaml_text
 from beam_jobs.console import console
 from components.gate.result import GateResult, Slice
 from components.trainer.tuning import in_words
@@ -131,7 +131,7 @@ def run_of_version(results: Iterable[RunResult], version: str | None) -> RunResu
 def read_config(workdir: WorkDir, run_id: str) -> dict[str, Any]:
     """A run's resolved configuration, as it was then; empty where its file is gone."""
     try:
-        return dict(yaml.safe_load((workdir.reports / run_id / CONFIG_FILE).read_text(encoding="utf-8")) or {})
+        return dict(yaml_text.parse((workdir.reports / run_id / CONFIG_FILE).read_bytes()) or {})
     except OSError:
         return {}
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from beam_jobs import yaml_text
 from beam_jobs.config import Strict
 from components.trainer.config import ModelConfig, TrainConfig
 
@@ -141,7 +141,7 @@ def encode(value: Any) -> int | float | str:
 
 def decode(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values as KerasTuner holds them -> as the configuration does."""
-    return {key: yaml.safe_load(value) if isinstance(value, str) else value for key, value in values.items()}
+    return {key: yaml_text.parse(value) if isinstance(value, str) else value for key, value in values.items()}
 
 
 def in_words(values: Mapping[str, Any]) -> str:

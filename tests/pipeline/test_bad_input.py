@@ -135,7 +135,7 @@ def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
         ("model.hop_length=900", "n_fft 1024"),
         ("model.mel_f_max_hz=5000", "model.mel_f_max_hz 5000 is above half of clips.sample_rate_hz 8000"),
         ("train.crop_s=2", "train.crop_s 2 is longer than clips.duration_s 1"),
-        ("train.batch_size=yes", "train.batch_size is True: input should be a valid integer"),
+        ("train.batch_size=yes", "train.batch_size is 'yes': input should be a valid integer"),
         ("tune.trials=2", "tune.space is missing"),
         ("tune={space: {}}", "tune.space: Dictionary should have at least 1 item"),
         (
