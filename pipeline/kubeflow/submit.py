@@ -15,8 +15,8 @@ from kfp_server_api import (
     V2beta1RuntimeConfig,
 )
 
-from beam_jobs.console import say
 from beam_jobs import yaml_text
+from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from pipeline.kubeflow.client import Kubeflow, user_errors
 
