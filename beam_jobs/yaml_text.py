@@ -149,6 +149,7 @@ class _Document:
         own: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         lines: dict[str, int] = {}
+        event: Any
         for event in iter(self._next, None):
             line = event.start_mark.line + 1
             if not isinstance(event, yaml.ScalarEvent):

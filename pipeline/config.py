@@ -13,7 +13,7 @@ from beam_jobs.config import ClipsConfig, Share, Strict, override, read_yaml, va
 from components.evaluator.config import GateConfig
 from components.pusher.config import PushConfig
 from components.serving_check.config import ServingCheckConfig
-from components.trainer.config import ModelConfig, TrainConfig
+from components.trainer.config import ModelConfig, TrainConfig, training_problem
 from components.trainer.tuning import TuneConfig
 from pipeline.kubeflow.config import KubernetesConfig
 
@@ -66,18 +66,11 @@ class PipelineConfig(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        clips, model = self.clips, self.model
-        for key, num_samples in (("hop_length", model.hop_length), ("n_fft", model.n_fft)):
-            if num_samples > clips.num_samples:
-                raise ValueError(f"model.{key} {num_samples} is longer than a clip of {clips.num_samples} samples")
-        if model.mel_f_max_hz > clips.sample_rate_hz / 2:
-            raise ValueError(
-                f"model.mel_f_max_hz {model.mel_f_max_hz:g} is above half of clips.sample_rate_hz {clips.sample_rate_hz}"
-            )
-        if self.train.crop_s > clips.duration_s:
-            raise ValueError(f"train.crop_s {self.train.crop_s:g} is longer than clips.duration_s {clips.duration_s:g}")
+        clips = self.clips
+        if problem := training_problem(self.model, self.train, clips.num_samples, clips.sample_rate_hz):
+            raise ValueError(problem)
         if self.tune is not None:
-            sections = {"model": model.model_dump(), "train": self.train.model_dump()}
+            sections = {"model": self.model.model_dump(), "train": self.train.model_dump()}
             self.tune.check(sections, clips.num_samples, clips.sample_rate_hz)
         return self
 

@@ -67,3 +67,28 @@ class TrainConfig(Strict):
     monitor_clips: Annotated[int, Field(ge=1)] = 64
     """Clips of each of train and eval that they are drawn from."""
     wandb_project: str | None = None
+
+
+def input_problem(model: ModelConfig, num_samples: int, sample_rate_hz: int, what: str = "a clip") -> str | None:
+    """Why the front end cannot hear `what`, of `num_samples` at `sample_rate_hz`; None where it can."""
+    # kapre's Delta mirrors two frames at either end.
+    needed = model.n_fft + model.hop_length
+    if num_samples < needed:
+        return (
+            f"{what} holds {num_samples} samples, and two STFT frames take model.n_fft + model.hop_length = {needed}; "
+            "make it longer, or n_fft or hop_length smaller"
+        )
+    if model.mel_f_max_hz > sample_rate_hz / 2:
+        return f"model.mel_f_max_hz {model.mel_f_max_hz:g} is above half of clips.sample_rate_hz {sample_rate_hz}"
+    return None
+
+
+def training_problem(model: ModelConfig, train: TrainConfig, num_samples: int, sample_rate_hz: int) -> str | None:
+    """Why `model` cannot be trained as `train` says on clips of `num_samples` at `sample_rate_hz`; None where it can."""
+    crop_samples = round(train.crop_s * sample_rate_hz)
+    if crop_samples > num_samples:
+        return (
+            f"train.crop_s {train.crop_s:g} is longer than a clip of {num_samples / sample_rate_hz:g} s; "
+            "make crop_s smaller or the clips longer"
+        )
+    return input_problem(model, crop_samples, sample_rate_hz, f"train.crop_s {train.crop_s:g}")
