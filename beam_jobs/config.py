@@ -13,6 +13,10 @@ from beam_jobs.errors import UserError
 
 SPLITS = ("train", "eval", "test")
 LABELS = ("male", "female")
+MAX_CLIPS = 10_000_000
+"""Of a split: a clip's number has seven digits."""
+MAX_SHARD_BYTES = 4_000_000_000
+"""S3 renames, which is a copy, up to 5 GB at once."""
 
 MAX_SHOWN = 200
 """Characters of a wrong value that an error shows."""
@@ -51,9 +55,9 @@ class Range(Strict):
 class NumClips(Strict):
     """Number of clips by split."""
 
-    train: Annotated[int, Field(ge=1)]
-    eval: Annotated[int, Field(ge=1)]
-    test: Annotated[int, Field(ge=1)]
+    train: Annotated[int, Field(ge=1, le=MAX_CLIPS)]
+    eval: Annotated[int, Field(ge=1, le=MAX_CLIPS)]
+    test: Annotated[int, Field(ge=1, le=MAX_CLIPS)]
 
 
 class SplitShares(Strict):
@@ -110,14 +114,21 @@ class ClipsConfig(Strict):
             raise ValueError("length_share must lie above 0 and at most at 1")
         if self.pause_s.min < 0:
             raise ValueError(f"pause_s.min {self.pause_s.min:g} is negative")
+        if self.pause_s.max > 600:
+            raise ValueError(f"pause_s.max {self.pause_s.max:g} is longer than any clip may be, 600 s")
         if not 0.5 <= self.train_speed.min <= self.train_speed.max <= 2:
             raise ValueError("train_speed must lie between 0.5 and 2")
         if self.gain_db.max > 0:
             raise ValueError(f"gain_db.max {self.gain_db.max:g} is above 0 dB and would clip loud voices")
+        if self.gain_db.min < -60:
+            raise ValueError(f"gain_db.min {self.gain_db.min:g} is below -60 dB, where 16 bits hold next to nothing")
         if self.mixed_share and self.max_utterances < 2:
             raise ValueError("mixed_share needs clips of two voices or more, and max_utterances is 1")
         if self.min_speech_s > self.duration_s:
             raise ValueError(f"min_speech_s {self.min_speech_s:g} is longer than duration_s {self.duration_s:g}")
+        shard_bytes = min(self.clips_per_shard, max(self.num_clips.model_dump().values())) * 2 * self.num_samples
+        if shard_bytes > MAX_SHARD_BYTES:
+            raise ValueError(f"clips_per_shard {self.clips_per_shard} makes shards of {shard_bytes / 1e9:.1f} GB; at most 4 GB")
         return self
 
 

@@ -26,8 +26,8 @@ class ModelConfig(Strict):
     mel_f_min_hz: Annotated[float, Field(ge=0)] = 50.0
     mel_f_max_hz: Annotated[float, Field(gt=0)] = 4000.0
     # The blocks pool 16 steps of a frame into one.
-    frame_length: Annotated[int, Field(ge=16, multiple_of=16)] = 32
-    filters: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=4, max_length=4)] = [16, 32, 48, 64]
+    frame_length: Annotated[int, Field(ge=16, le=4096, multiple_of=16)] = 32
+    filters: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=4, max_length=4)] = [16, 32, 48, 64]
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     augment: AugmentConfig = AugmentConfig()
 
@@ -53,7 +53,8 @@ class TrainConfig(Strict):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
     early_stopping_patience: Annotated[int, Field(ge=1)] = 8
-    seed: Annotated[int, Field(ge=0)] = 0
+    # NumPy takes 32 bits, and what is derived from it, such as a worker's seed, must fit as well.
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
     num_workers: Annotated[int, Field(ge=1, le=64)] = 2
     """Of `multi_worker`, where nothing that started the Trainer has set TF_CONFIG."""
@@ -64,7 +65,7 @@ class TrainConfig(Strict):
     deterministic: bool = True
     monitor_every: Annotated[int, Field(ge=1)] = 5
     """Epochs between two classification reports and confusion matrices."""
-    monitor_clips: Annotated[int, Field(ge=1)] = 64
+    monitor_clips: Annotated[int, Field(ge=1, le=4096)] = 64
     """Clips of each of train and eval that they are drawn from."""
     wandb_project: str | None = None
 
