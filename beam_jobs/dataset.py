@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from apache_beam.io.filesystems import FileSystems
 from pydantic import Field, ValidationError
 
+from beam_jobs.command_line import command
 from beam_jobs.config import ClipsConfig, Strict
 from beam_jobs.errors import UserError
 from beam_jobs.files import read_text
@@ -48,6 +49,10 @@ def shard_name(split: str, shard: int, num_shards: int) -> str:
     return f"{split}/clips-{shard:05d}-of-{num_shards:05d}.tfrecord"
 
 
+def _generate(folder: str) -> str:
+    return command("clips", "generate", "--config", "FILE", "--corpus", "ROOT", "--output", folder)
+
+
 def read_dataset_info(folder: str) -> DatasetInfo:
     """Reads a folder's `dataset_info.json`.
 
@@ -60,15 +65,13 @@ def read_dataset_info(folder: str) -> DatasetInfo:
         data: Any = json.loads(read_text(path))
         version = data["format_version"]
     except OSError:
-        raise UserError(
-            f"{folder}: not a dataset, {INFO_FILE} is not there; make one with `audio-gender clips generate`"
-        ) from None
+        raise UserError(f"{folder}: not a dataset, {INFO_FILE} is not there; make one with `{_generate(folder)}`") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: damaged, not a dataset's description; generate the dataset again") from None
     if version != FORMAT_VERSION:
         raise UserError(
             f"{folder}: dataset of format version {version}, and this program reads version {FORMAT_VERSION}; "
-            "generate it again with `audio-gender clips generate`"
+            f"generate it again with `{_generate(folder)}`"
         )
     try:
         return DatasetInfo.model_validate(data)

@@ -20,6 +20,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_jobs.command_line import command
 from beam_jobs.config import SPLITS, ClipsConfig, load_section
 from beam_jobs.console import console, progress, say
 from beam_jobs.corpus.index import SpeakerIndex
@@ -165,7 +166,8 @@ def _read_index(path: str, root: str) -> SpeakerIndex:
     try:
         return replace(SpeakerIndex.from_json(read_text(path), path), root=root)
     except STORAGE_ERRORS as error:
-        raise UserError(f"{path}: {cause(error)}; write the index with `audio-gender corpus info --json {path}`") from None
+        write = command("corpus", "info", root, "--json", path)
+        raise UserError(f"{path}: {cause(error)}; write the index with `{write}`") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

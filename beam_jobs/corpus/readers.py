@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from beam_jobs.command_line import command
 from beam_jobs.console import progress as progress_bar
 from beam_jobs.corpus import common_voice, librispeech, plain_csv, voxceleb
 from beam_jobs.corpus.index import SpeakerIndex
@@ -75,7 +76,7 @@ def _read_stored(root: str, subsets: Sequence[str] | None) -> SpeakerIndex:
     except STORAGE_ERRORS as error:
         raise UserError(
             f"{path}: {cause(error)}; a corpus that is no local folder needs its index there: "
-            f"`audio-gender corpus info ROOT --json {INDEX_FILE}`"
+            f"`{command('corpus', 'info', 'ROOT', '--json', INDEX_FILE)}`"
         ) from None
     there = {speaker.subset for speaker in index.speakers}
     for subset in subsets or ():
