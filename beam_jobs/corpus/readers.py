@@ -11,7 +11,7 @@ from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.listing import Reader
 from beam_jobs.corpus.probe import read_with
 from beam_jobs.errors import UserError
-from beam_jobs.files import STORAGE_ERRORS, cause, read_text
+from beam_jobs.files import cause, read_text, storage_errors
 from beam_jobs.object_store import check_reachable
 
 INDEX_FILE = "speaker_index.json"
@@ -73,7 +73,7 @@ def _read_stored(root: str, subsets: Sequence[str] | None) -> SpeakerIndex:
     check_reachable(root)
     try:
         index = SpeakerIndex.from_json(read_text(path), path)
-    except STORAGE_ERRORS as error:
+    except storage_errors() as error:
         raise UserError(
             f"{path}: {cause(error)}; a corpus that is no local folder needs its index there: "
             f"`{command('corpus', 'info', 'ROOT', '--json', INDEX_FILE)}`"
