@@ -16,10 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.io.localfilesystem import LocalFileSystem
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_jobs.command_line import command
 from beam_jobs.config import SPLITS, ClipsConfig, load_section
 from beam_jobs.console import console, progress, say
 from beam_jobs.corpus.index import SpeakerIndex
@@ -27,7 +26,8 @@ from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
 from beam_jobs.describe_dataset import check_rejected, describe_dataset
 from beam_jobs.errors import UserError, one_line_errors
-from beam_jobs.files import STORAGE_ERRORS, cause, read_text, remove_folder, write_whole
+from beam_jobs.files import cause, read_text, remove_folder, storage_errors, write_whole
+from beam_jobs.filesystems import FileSystems, LocalFileSystem
 from beam_jobs.make_shard import PLAN_FILE, UNFINISHED, MakeShard, Shard, split_for
 from beam_jobs.planning import ClipPlanner
 
@@ -71,7 +71,7 @@ def generate_clips(
         )
     try:
         return describe_dataset(output, clips, index, splits, shards)
-    except STORAGE_ERRORS as error:
+    except storage_errors() as error:
         raise UserError(f"{output}: cannot be written ({cause(error)}); make room and run the same command again") from None
 
 
@@ -111,7 +111,7 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
                 FileSystems.mkdirs(FileSystems.join(output, folder))
         if not found:
             write_whole(path, plan.encode())
-    except STORAGE_ERRORS as error:
+    except storage_errors() as error:
         raise UserError(f"{output}: cannot be written ({cause(error)}); give a folder that you may write to") from None
     shards = []
     job = hashlib.sha256(plan.encode()).hexdigest()
@@ -145,7 +145,7 @@ def _watch(output: str, total: int, record_bytes: int) -> Iterator[None]:
                 started = time.monotonic()
                 try:
                     now = count()
-                except STORAGE_ERRORS:
+                except storage_errors():
                     continue  # a file that is renamed while it is looked at; the next look finds it
                 advance(max(0, now - seen))
                 seen = max(now, seen)
@@ -164,8 +164,9 @@ def _watch(output: str, total: int, record_bytes: int) -> Iterator[None]:
 def _read_index(path: str, root: str) -> SpeakerIndex:
     try:
         return replace(SpeakerIndex.from_json(read_text(path), path), root=root)
-    except STORAGE_ERRORS as error:
-        raise UserError(f"{path}: {cause(error)}; write the index with `audio-gender corpus info --json {path}`") from None
+    except storage_errors() as error:
+        write = command("corpus", "info", root, "--json", path)
+        raise UserError(f"{path}: {cause(error)}; write the index with `{write}`") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,18 +1,21 @@
 """The console command `audio-gender`."""
 
 import sys
+from typing import Annotated
 
 import typer
 
-from beam_jobs.console import console
+from beam_jobs.console import console, tell
 from beam_jobs.errors import UserError
 from pipeline.commands import clips, corpus, decisions, kubeflow, run, runs
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="From recordings to a gated model.",
+    epilog="Exit status: 0 done; 1 a run on Kubeflow failed, or a bug with its traceback; 2 a mistake that you can correct, in "
+    "one line; 3 the gate refused the model of `run`.",
 )
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(clips.app, name="clips")
@@ -24,6 +27,23 @@ app.command()(decisions.reject)
 app.command()(decisions.rollback)
 app.command("compile")(kubeflow.compile_)
 app.command()(kubeflow.submit)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        from components.pusher.provenance import code_revision
+
+        tell(f"audio-gender {version('audio-gender')} ({code_revision()})")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """What may stand before any command."""
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from beam_jobs import yaml_text
 from beam_jobs.config import SPLITS, ClipsConfig, Share, Strict, override, read_yaml, validate
+from beam_jobs.errors import UserError
 from beam_jobs.planning import count_classes, rare_class
 from components.evaluator.config import GateConfig
 from components.pusher.config import PushConfig
@@ -106,9 +107,23 @@ class PipelineConfig(Strict):
 
 
 def load_config(path: str | Path, settings: Iterable[str] = ()) -> PipelineConfig:
-    """Reads and validates a configuration file, with `key.path=value` overrides.
+    """Reads and validates a configuration, with `key.path=value` overrides.
+
+    Args:
+        path: a file, or the name of a configuration that comes with this package, such as `demo`.
+        settings: the overrides.
 
     Raises:
         UserError: one line that names the key, the value and what is allowed.
     """
+    path = _file_of(path)
     return validate(PipelineConfig, override(read_yaml(path), settings), path)
+
+
+def _file_of(path: str | Path) -> str | Path:
+    packaged = {file.stem: file for file in sorted(CONFIGS.glob("*.yaml"))}
+    if Path(path).exists() or len(Path(path).parts) > 1:
+        return path
+    if str(path) in packaged:
+        return packaged[str(path)]
+    raise UserError(f"{path}: no such file; give a configuration file, or one of those that come along: {', '.join(packaged)}")

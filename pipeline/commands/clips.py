@@ -7,6 +7,7 @@ import typer
 
 from beam_jobs.console import progress, say
 from pipeline.commands.options import Config, Settings
+from pipeline.table import print_table
 
 app = typer.Typer(no_args_is_help=True, help="Training clips.")
 
@@ -23,7 +24,6 @@ def clips_generate(
     from beam_jobs.corpus.readers import read_corpus_with_bar
     from beam_jobs.generate_clips import generate_clips
     from pipeline.config import load_config
-    from pipeline.result import print_table
 
     resolved = load_config(config, settings or ())
     index = read_corpus_with_bar(corpus, resolved.corpus.subsets)
@@ -41,7 +41,6 @@ def clips_inspect(
 ) -> None:
     """Print a dataset's figures, and write a page that plays some of its clips."""
     from beam_jobs.inspection import summarise, write_page
-    from pipeline.result import print_table
 
     summaries = summarise(folder)
     labels, modes = list(summaries[0].labels), sorted({mode for item in summaries for mode in item.modes})

@@ -6,8 +6,12 @@ from typing import Annotated
 
 import typer
 
-from beam_jobs.console import console, progress, say
-from pipeline.commands.options import CorpusRoot, write
+from beam_jobs.command_line import command
+from beam_jobs.console import progress, say, tell
+from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.summary import by_subset_and_label
+from pipeline.commands.options import CorpusRoot, JsonFile, write, write_json
+from pipeline.table import print_table
 
 app = typer.Typer(no_args_is_help=True, help="Speech corpora.")
 
@@ -25,7 +29,7 @@ def corpus_synth(
     with progress("speaking", speakers * utterances, "utterances") as advance:
         synthesise_corpus(folder, speakers, utterances, seed, lambda done, total: advance())
     say(f"{speakers} speakers, {speakers * utterances} utterances: {folder}")
-    say(f"next: .venv/bin/audio-gender corpus info {folder}")
+    say(f"next: `{command('corpus', 'info', folder)}`")
 
 
 @app.command("fetch")
@@ -47,24 +51,35 @@ def corpus_fetch(
     from beam_jobs.corpus.fetch import BASE_URL, fetch_subsets
 
     root = fetch_subsets(subsets, dest, base_url or BASE_URL)
-    say(f"next: .venv/bin/audio-gender corpus info {root}")
+    say(f"next: `{command('corpus', 'info', root)}`")
 
 
 @app.command("info")
 def corpus_info(
     root: CorpusRoot,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the speaker index to this file.")] = None,
+    json_file: JsonFile = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with the figures and histograms to this file.")] = None,
 ) -> None:
-    """Say which layout a corpus has; print speakers, utterances and minutes by label and subset."""
+    """Say which layout a corpus has; print speakers, utterances and minutes by label and subset.
+
+    With --json the speaker index.
+    """
     from beam_jobs.corpus.readers import read_corpus_with_bar, recognise
-    from beam_jobs.corpus.summary import by_subset_and_label
-    from pipeline.result import print_table
 
     reader = recognise(root)
     kind = f"{reader.name} ({reader.marker} and {reader.layout})"
-    say(f"recognised as {kind}")
     index = read_corpus_with_bar(root)
+    if write_json(json_file, index.to_json()):
+        _show(root, kind, reader.marker, index)
+    if html:
+        from beam_jobs.corpus.pages import figures_page
+
+        write(html, figures_page(index, kind), "--html")
+        say(f"next: open {html} in a browser")
+
+
+def _show(root: str, kind: str, marker: str, index: SpeakerIndex) -> None:
+    tell(f"recognised as {kind}")
     print_table(
         f"Corpus {root}",
         ("subset", "label", "speakers", "utterances", "minutes"),
@@ -75,20 +90,13 @@ def corpus_info(
         left=2,
     )
     if index.unlabelled:
-        say(f"speakers without a usable label, left out ({len(index.unlabelled)}): {_some(index.unlabelled)}")
+        tell(f"speakers without a usable label, left out ({len(index.unlabelled)}): {_some(index.unlabelled)}")
     if index.unlisted:
-        say(f"folders of speakers not in {reader.marker}, left out ({len(index.unlisted)}): {_some(index.unlisted)}")
+        tell(f"folders of speakers not in {marker}, left out ({len(index.unlisted)}): {_some(index.unlisted)}")
     for item in index.rejected[:10]:
-        console.print(f"unusable, left out: {item.path}: {item.reason}", markup=False)
+        tell(f"unusable, left out: {item.path}: {item.reason}")
     if len(index.rejected) > 10:
-        say(f"… and {len(index.rejected) - 10} more unusable files (all are in the index: --json FILE)")
-    if json_file:
-        write(json_file, index.to_json())
-    if html:
-        from beam_jobs.corpus.pages import figures_page
-
-        write(html, figures_page(index, kind), "--html")
-        say(f"next: open {html} in a browser")
+        tell(f"… and {len(index.rejected) - 10} more unusable files (all are in the index: --json FILE)")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from beam_jobs.console import say
+from beam_jobs.command_line import command
+from beam_jobs.console import say, tell
 from pipeline.commands.options import By, Note, RunId, WorkFolder
 from pipeline.commands.runs import in_serving
 
@@ -23,9 +24,9 @@ def approve(
 
     result = approve_run(WorkDir(workdir.absolute()), run_id, by, note, override)
     against = ", against the gate" if override else ""
-    say(f"pushed: run {run_id} is in serving as version {result.serving_version}, approved by {by}{against}")
-    back = f"`.venv/bin/audio-gender rollback --workdir {workdir}`"
-    say(f"next: serve {result.folders['serving']} (docs/serving.md); the way back: {back}")
+    tell(f"pushed: run {run_id} is in serving as version {result.serving_version}, approved by {by}{against}")
+    back = command("rollback", "--workdir", workdir)
+    say(f"next: serve {result.folders['serving']} (docs/serving.md); the way back: `{back}`")
 
 
 def reject(run_id: RunId, by: By = "", note: Note = "", workdir: WorkFolder = Path("work")) -> None:
@@ -34,7 +35,7 @@ def reject(run_id: RunId, by: By = "", note: Note = "", workdir: WorkFolder = Pa
     from pipeline.workdir import WorkDir
 
     result = reject_run(WorkDir(workdir.absolute()), run_id, by, note)
-    say(f"rejected: run {run_id}, by {by}; in serving is still {in_serving(result.folders['serving'])}")
+    tell(f"rejected: run {run_id}, by {by}; in serving is still {in_serving(result.folders['serving'])}")
 
 
 def rollback(
@@ -49,4 +50,4 @@ def rollback(
 
     folder = WorkDir(workdir.absolute())
     decision = roll_back(folder, version, by, note)
-    say(f"rolled back to version {decision.rolled_back_to}, by {decision.by}; now in serving: {in_serving(str(folder.serving))}")
+    tell(f"rolled back to version {decision.rolled_back_to}, by {decision.by}; now in serving: {in_serving(str(folder.serving))}")

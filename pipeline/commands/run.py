@@ -5,7 +5,11 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.options import Config, JsonFile, Settings, WorkFolder, check_writable, write
+from beam_jobs.console import say
+from pipeline.commands.options import Config, JsonFile, Settings, WorkFolder, check_writable, write_json
+
+REFUSED = 3
+"""Exit status of a run whose model the gate refused: it did what it was asked to, but there is nothing new to serve."""
 
 
 def run(
@@ -18,16 +22,21 @@ def run(
         bool, typer.Option("--resume", help="Go on with a training that was killed, after its last finished epoch.")
     ] = False,
 ) -> None:
-    """Run the whole pipeline: corpus, clips, training, evaluation, push."""
+    """Run the whole pipeline: corpus, clips, training, evaluation, push.
+
+    Exit status: 0 the model was pushed or waits for approval, 3 the gate refused it, 2 a mistake that you can correct.
+    """
     from pipeline.config import load_config
 
     resolved = load_config(config, settings or ())
     if json_file:
         check_writable(json_file)
-    from pipeline.result import show
     from pipeline.run import run as run_pipeline
+    from pipeline.run_summary import next_step, show
 
     result = run_pipeline(resolved, corpus, workdir, resume)
-    if json_file:
-        write(json_file, result.model_dump_json(indent=1))
-    show(result)
+    if write_json(json_file, result.model_dump_json(indent=1)):
+        show(result)
+    say(f"next: {next_step(result)}")
+    if result.verdict == "refused":
+        raise typer.Exit(REFUSED)

@@ -9,22 +9,23 @@ from typing import Annotated
 
 import typer
 
-from beam_jobs.console import console, progress, say
-from pipeline.commands.options import JsonFile, WorkFolder, write
+from beam_jobs.console import console, progress, tell
+from pipeline.commands.options import JsonFile, WorkFolder, write_json
+from pipeline.table import print_table
 
 
 def runs(workdir: WorkFolder = Path("work"), json_file: JsonFile = None) -> None:
     """List all runs with their verdicts, from the metadata store."""
     from pipeline.lineage import list_runs
-    from pipeline.result import print_table, read_results
+    from pipeline.result import read_results
     from pipeline.workdir import WorkDir
 
     folder = WorkDir(workdir.absolute())
     found = list_runs(folder)
     accuracy = {result.run_id: result.metrics["all"]["accuracy"] for result in read_results(folder)}
-    if json_file:
-        rows = [{**dataclasses.asdict(item), "accuracy": accuracy.get(item.run_id)} for item in found]
-        write(json_file, json.dumps(rows, indent=1))
+    rows = [{**dataclasses.asdict(item), "accuracy": accuracy.get(item.run_id)} for item in found]
+    if not write_json(json_file, json.dumps(rows, indent=1)):
+        return
     print_table(
         f"Runs in {folder.root}",
         ("run", "started", "verdict", "version", "decided by", "accuracy"),
@@ -41,7 +42,7 @@ def runs(workdir: WorkFolder = Path("work"), json_file: JsonFile = None) -> None
         ],
         left=5,
     )
-    say(f"in serving: {in_serving(str(folder.serving))}")
+    tell(f"in serving: {in_serving(str(folder.serving))}")
 
 
 def in_serving(serving: str) -> str:

@@ -16,6 +16,7 @@ from kfp_server_api import (
 )
 
 from beam_jobs import yaml_text
+from beam_jobs.command_line import command
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from pipeline.kubeflow.client import Kubeflow, user_errors
@@ -71,13 +72,17 @@ def submit(
 def _read(package: Path) -> dict[str, Any]:
     try:
         # Two documents: pipeline spec and platform spec.
-        documents = yaml_text.parse_all(yaml_text.read_file(package, "`audio-gender compile` writes it"))
+        documents = yaml_text.parse_all(yaml_text.read_file(package, f"`{_compile(package)}` writes it"))
     except yaml_text.YamlError:
         documents = []
     for document in documents:
         if isinstance(document, dict) and "pipelineInfo" in document and "root" in document:
             return document
-    raise UserError(f"{package}: is no compiled pipeline; `audio-gender compile` writes one")
+    raise UserError(f"{package}: is no compiled pipeline; `{_compile(package)}` writes one")
+
+
+def _compile(package: Path) -> str:
+    return command("compile", "--config", "FILE", "--image", "NAME@DIGEST", "-o", package)
 
 
 def _values(spec: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:

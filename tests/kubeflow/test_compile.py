@@ -192,4 +192,4 @@ def test_the_command_writes_the_package_and_says_what_next(tmp_path, monkeypatch
     output = tmp_path / "pipeline.yaml"
     assert run_command(monkeypatch, "--image", "audio-gender:dev", "--allow-tag", "--output", str(output)) == 0
     assert len(list(yaml.safe_load_all(output.read_text()))) == 2
-    assert f"next: .venv/bin/audio-gender submit {output}" in capfd.readouterr().err.replace("\n", "")
+    assert f"next: `audio-gender submit {output}" in capfd.readouterr().err.replace("\n", "")

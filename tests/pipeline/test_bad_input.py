@@ -267,7 +267,9 @@ def test_two_runs_at_once_in_one_work_folder(config, make_corpus, tmp_path, audi
 
 def test_no_runs_to_list(refused, tmp_path):
     line = refused("runs", "--workdir", tmp_path)
-    assert line.startswith(f"{tmp_path}: no run was made here; make one with `audio-gender run --workdir {tmp_path}`")
+    assert line.startswith(
+        f"{tmp_path}: no run was made here; make one with `audio-gender run --config demo --workdir {tmp_path}`"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
