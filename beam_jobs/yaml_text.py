@@ -1,6 +1,7 @@
 """YAML as users write it: the core schema of YAML 1.2, one reading of every line, never more than it looks."""
 
 import copy
+import math
 import re
 import stat
 from collections.abc import Iterator
@@ -105,6 +106,12 @@ def dump(data: Any) -> str:
     """Writes what `parse` reads back as it was, keys in their order."""
     text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return text
+
+
+def dump_inline(data: Any) -> str:
+    """The same in one line, as what stands behind a key: `{min: 0.0, max: 1.0}`."""
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=True, width=math.inf)
+    return text.removesuffix("...\n").rstrip("\n")
 
 
 def _documents(events: Iterator[yaml.Event]) -> Iterator[Any]:

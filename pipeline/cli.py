@@ -7,7 +7,7 @@ import typer
 
 from beam_jobs.console import console, tell
 from beam_jobs.errors import UserError
-from pipeline.commands import clips, corpus, decisions, kubeflow, run, runs
+from pipeline.commands import clips, config, corpus, decisions, kubeflow, run, runs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(clips.app, name="clips")
+app.add_typer(config.app, name="config")
 app.command()(run.run)
 app.command()(runs.runs)
 app.command()(runs.review)

@@ -38,6 +38,7 @@ class CorpusConfig(Strict):
 
     subsets: Annotated[list[str], Field(min_length=1)] | None = None
     synth: SynthConfig | None = None
+    """Such as `{num_speakers: 60, utterances_per_speaker: 4}`: spoken by espeak-ng where no corpus is named."""
 
 
 class DataConfig(Strict):
