@@ -6,12 +6,13 @@ file into place, so memory stays flat, nothing is shuffled, a restart goes by sh
 
 import argparse
 import hashlib
+import io
 import json
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,12 +84,26 @@ def _check_same(info: DatasetInfo, clips: ClipsConfig, index: SpeakerIndex, outp
     return info
 
 
+def check_beam_options(beam_options: Sequence[str]) -> None:
+    """Holds Beam's options against Beam, before anything depends on them.
+
+    Raises:
+        UserError: Beam refuses one of them.
+    """
+    _pipeline(beam_options)
+
+
 def _pipeline(beam_options: Sequence[str]) -> beam.Pipeline:
+    complaints = io.StringIO()
     try:
         # The defaults hold where nothing else is said: without a mode, DirectRunner would try to download Prism.
-        return beam.Pipeline(options=PipelineOptions([*DEFAULT_BEAM_OPTIONS, *beam_options]))
-    except ValueError as error:
-        raise UserError(f"Beam options {' '.join(beam_options)}: {' '.join(str(error).split())}") from None
+        options = PipelineOptions([*DEFAULT_BEAM_OPTIONS, *beam_options])
+        with redirect_stderr(complaints):
+            options.get_all_options()  # Beam parses an option only where it is used; argparse writes and exits
+        return beam.Pipeline(options=options)
+    except (ValueError, SystemExit) as error:
+        reason = complaints.getvalue().strip().rpartition("error: ")[2] if isinstance(error, SystemExit) else str(error)
+        raise UserError(f"Beam options {' '.join(beam_options)}: {' '.join(reason.split())}") from None
 
 
 def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:

@@ -42,7 +42,9 @@ def dry_run(config: PipelineConfig, corpus: str | None, root: Path) -> None:
     ]
     tell(f"needed   {in_words(needed)}: " + ", ".join(f"{in_words(size)} {what}" for size, what in parts if size))
     tell(f"free     {in_words(free_bytes(workdir.root))} in {workdir.root}")
-    tell(f"time     roughly {max(1, round(taken.seconds / 60))} min on {MEASURED_ON}, if training does not stop early")
+    minutes = taken.seconds / 60
+    time = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+    tell(f"time     roughly {time} on {MEASURED_ON}, if training does not stop early")
     refuse_if_short(needed, workdir.root)
 
 
@@ -53,7 +55,11 @@ def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> tup
     root = Path(corpus).absolute() if corpus else workdir.corpus / f"synth-{hashed(config.corpus.model_dump_json())}"
     if corpus is None and synth is not None and not root.exists():
         utterances = synth.num_speakers * synth.utterances_per_speaker
-        return None, f"{synth.num_speakers} speakers, {utterances} utterances, to be spoken by espeak-ng", utterances * SYNTH_BYTES
+        return (
+            None,
+            f"{synth.num_speakers} speakers, {utterances} utterances, to be spoken by espeak-ng",
+            utterances * SYNTH_BYTES,
+        )
     # Without a cache, which would be written.
     index = read_corpus_with_bar(root, config.corpus.subsets)
     minutes = sum(speaker.duration_s for speaker in index.speakers) / 60

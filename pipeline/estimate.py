@@ -123,8 +123,7 @@ def _training_s(config: PipelineConfig) -> float:
     clips, train = config.clips, config.train
     cell_s = TRAIN_S_PER_CELL * config.model.n_mels / config.model.hop_length
     epoch_s = cell_s * (
-        clips.num_clips.train * train.crop_s * clips.sample_rate_hz
-        + FORWARD_SHARE * clips.num_clips.eval * clips.num_samples
+        clips.num_clips.train * train.crop_s * clips.sample_rate_hz + FORWARD_SHARE * clips.num_clips.eval * clips.num_samples
     )
     epochs = train.epochs + (config.tune.trials * config.tune.epochs if config.tune else 0)
     return epochs * epoch_s + SCORED_TIMES * FORWARD_SHARE * cell_s * clips.num_clips.test * clips.num_samples

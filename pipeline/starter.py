@@ -33,7 +33,7 @@ def starting_point() -> str:
     lines = []
     for name, field in PipelineConfig.model_fields.items():
         section = _section(field)
-        lines += ["", *_comment(section and section.__doc__), *_key(name, field, 0)]
+        lines += ["", *_comment(section.__doc__ if section else None), *_key(name, field, 0)]
     return _HEAD + "\n".join(lines) + "\n"
 
 

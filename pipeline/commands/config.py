@@ -8,7 +8,7 @@ import typer
 from beam_jobs.command_line import command
 from beam_jobs.console import say, tell
 from beam_jobs.errors import UserError
-from pipeline.commands.options import Settings
+from pipeline.commands.options import Settings, check_beam
 
 app = typer.Typer(no_args_is_help=True, help="Configurations.")
 
@@ -36,6 +36,7 @@ def check(file: ConfigFile, settings: Settings = None) -> None:
     from pipeline.config import load_config
 
     config = load_config(file, settings or ())
+    check_beam(config)
     clips = config.clips
     counts = clips.num_clips
     tell(

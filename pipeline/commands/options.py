@@ -3,11 +3,14 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from beam_jobs.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.config import PipelineConfig
 
 CorpusRoot = Annotated[str, typer.Argument(help="Corpus folder: LibriSpeech, Common Voice, VoxCeleb or utterances.csv.")]
 Config = Annotated[Path, typer.Option(help="YAML file, or one of our own by name: demo, librispeech-mini, librispeech.")]
@@ -23,6 +26,18 @@ Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why; kept in 
 
 
 STDOUT = Path("-")
+
+
+def check_beam(config: "PipelineConfig") -> None:
+    """Holds the section `beam` against Beam itself.
+
+    Raises:
+        UserError: Beam refuses an option.
+    """
+    from beam_jobs.generate_clips import check_beam_options
+
+    for options in (config.beam.clips, config.beam.pipeline):
+        check_beam_options(options)
 
 
 def check_writable(path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from beam_jobs.console import say
-from pipeline.commands.options import Config, JsonFile, Settings, WorkFolder, check_writable, write_json
+from pipeline.commands.options import Config, JsonFile, Settings, WorkFolder, check_beam, check_writable, write_json
 
 REFUSED = 3
 """Exit status of a run whose model the gate refused: it did what it was asked to, but there is nothing new to serve."""
@@ -21,6 +21,10 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a training that was killed, after its last finished epoch.")
     ] = False,
+    dry: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say what would run, what it takes of disk and time, and whether there is room."),
+    ] = False,
 ) -> None:
     """Run the whole pipeline: corpus, clips, training, evaluation, push.
 
@@ -29,6 +33,12 @@ def run(
     from pipeline.config import load_config
 
     resolved = load_config(config, settings or ())
+    check_beam(resolved)
+    if dry:
+        from pipeline.dry_run import dry_run
+
+        dry_run(resolved, corpus, workdir)
+        return
     if json_file:
         check_writable(json_file)
     from pipeline.run import run as run_pipeline
