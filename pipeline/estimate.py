@@ -12,8 +12,8 @@ from pipeline.config import PipelineConfig
 
 RECORD_BYTES = 480
 """Of a clip besides its samples: the other features, the framing, and its line in clips.csv."""
-OTHER_BYTES = 20_000_000
-"""Model, statistics, metadata store, reports and logs of a run with a small network (demo: 15 MB)."""
+OTHER_BYTES = 10_000_000
+"""Statistics, graphs, metadata store, reports and logs: 7 MB of the demo made small, whose network is next to nothing."""
 MODEL_COPIES = 10
 """Of the weights: exported and pushed, checkpoints with AdamW's moments, and while one is replaced by the next."""
 SYNTH_BYTES = 140_000
