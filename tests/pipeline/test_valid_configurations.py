@@ -117,7 +117,7 @@ CAST = tuple(
 
 
 @given(configurations())
-@settings(suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=50, suppress_health_check=list(HealthCheck), deadline=None)
 def test_a_valid_configuration_is_stored_planned_and_searched(config: PipelineConfig) -> None:
     assert PipelineConfig.model_validate(yaml_text.parse(config.to_yaml())) == config
 
@@ -147,7 +147,7 @@ def test_a_valid_configuration_is_stored_planned_and_searched(config: PipelineCo
 
 
 @given(configurations())
-@settings(max_examples=12, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=10, suppress_health_check=list(HealthCheck), deadline=None)
 def test_the_network_of_a_valid_configuration_hears_the_shortest_crop(config: PipelineConfig) -> None:
     clips, train = config.clips, config.train
     small = {"filters": [min(8, number) for number in config.model.filters]}
