@@ -149,7 +149,10 @@ def _candidates(key: str, values: Any) -> list[Any] | SearchRange:
     if field is None or key in HOW_NOT_WHAT:
         raise ValueError(f"{key} is not a setting to tune; those are {', '.join(_tunable())}")
     annotation: Any = Annotated[field.annotation, field]
-    allowed: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Strict):
+        allowed: TypeAdapter[Any] = TypeAdapter(annotation)
+    else:
+        allowed = TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
     if isinstance(values, Mapping | SearchRange):
         search = _valid(TypeAdapter(SearchRange), key, values)
         if field.annotation is not float:
@@ -175,9 +178,11 @@ def _listed(values: list[Any] | SearchRange) -> list[Any]:
 
 def _valid(allowed: TypeAdapter, key: str, value: Any) -> Any:
     try:
-        return allowed.validate_python(value)
+        valid = allowed.validate_python(value)
     except ValidationError as error:
         raise ValueError(f"{key} is {value!r}: {_first_problem(error)}") from None
+    # KerasTuner keeps values as JSON.
+    return valid.model_dump() if isinstance(valid, Strict) and not isinstance(valid, SearchRange) else valid
 
 
 def _first_problem(error: ValidationError) -> str:
