@@ -40,12 +40,17 @@ def dry_run(config: PipelineConfig, corpus: str | None, root: Path) -> None:
         (taken.cache, "cache of the training"),
         (taken.other, "model, statistics and reports"),
     ]
-    tell(f"needed   {in_words(needed)}: " + ", ".join(f"{in_words(size)} {what}" for size, what in parts if size))
-    tell(f"free     {in_words(free_bytes(workdir.root))} in {workdir.root}")
+    free = free_bytes(workdir.root)
+    tell(
+        f"needed   {'up to ' if there else ''}{in_words(needed)}: "
+        + ", ".join(f"{in_words(size)} {what}" for size, what in parts if size)
+    )
+    tell(f"free     {in_words(free)} in {workdir.root}" + (", which may be too little" if needed > free else ""))
     minutes = taken.seconds / 60
     time = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
     tell(f"time     roughly {time} on {MEASURED_ON}, if training does not stop early")
-    refuse_if_short(needed, workdir.root)
+    if not there:  # else the copy may be there as well, in the cache
+        refuse_if_short(needed, workdir.root)
 
 
 def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> tuple[SpeakerIndex | None, str, int]:
