@@ -7,13 +7,12 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from apache_beam.io.filesystems import FileSystems
-
 from beam_jobs.config import SPLITS, ClipsConfig
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.dataset import CLIPS_FILE, FORMAT_VERSION, INFO_FILE, REJECTED_FILE, DatasetInfo, ShardInfo
 from beam_jobs.errors import UserError
 from beam_jobs.files import create, move, read_text, remove, remove_folder, write_whole
+from beam_jobs.filesystems import FileSystems
 from beam_jobs.make_shard import UNFINISHED, Shard
 
 CLIPS_COLUMNS = [

@@ -2,10 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from apache_beam.options.pipeline_options import S3Options
-
 from beam_jobs.errors import UserError
-from beam_jobs.files import filesystem_options
 
 ATTEMPTS = 3
 TIMEOUT_S = 10
@@ -20,6 +17,10 @@ def check_reachable(uri: str) -> None:
     address = urlsplit(uri)
     if address.scheme != "s3":
         return
+    from apache_beam.options.pipeline_options import S3Options
+
+    from beam_jobs.filesystems import filesystem_options
+
     try:
         import boto3
         from botocore.config import Config

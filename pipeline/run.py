@@ -21,6 +21,7 @@ from components.pusher.provenance import code_revision
 from components.pusher.serving_folder import versions
 from components.trainer.tuning import read_best
 from pipeline.config import PipelineConfig
+from pipeline.estimate import check_space
 from pipeline.result import (
     CONFIG_FILE,
     REPORT_FILE,
@@ -96,6 +97,7 @@ def _dataset(config: PipelineConfig, index: SpeakerIndex, workdir: WorkDir) -> s
     dataset = workdir.clips / identity
     made = not (dataset / INFO_FILE).exists()
     if made:
+        check_space(config, dataset)
         generate_clips(config.clips, index, str(dataset), config.beam.clips)
     counts = config.clips.num_clips
     total = counts.train + counts.eval + counts.test

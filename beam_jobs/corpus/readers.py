@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from beam_jobs.command_line import command
 from beam_jobs.console import progress as progress_bar
 from beam_jobs.corpus import common_voice, librispeech, plain_csv, voxceleb
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.listing import Reader
 from beam_jobs.corpus.probe import read_with
 from beam_jobs.errors import UserError
-from beam_jobs.files import STORAGE_ERRORS, cause, read_text
+from beam_jobs.files import cause, read_text, storage_errors
 from beam_jobs.object_store import check_reachable
 
 INDEX_FILE = "speaker_index.json"
@@ -72,10 +73,10 @@ def _read_stored(root: str, subsets: Sequence[str] | None) -> SpeakerIndex:
     check_reachable(root)
     try:
         index = SpeakerIndex.from_json(read_text(path), path)
-    except STORAGE_ERRORS as error:
+    except storage_errors() as error:
         raise UserError(
             f"{path}: {cause(error)}; a corpus that is no local folder needs its index there: "
-            f"`audio-gender corpus info ROOT --json {INDEX_FILE}`"
+            f"`{command('corpus', 'info', 'ROOT', '--json', INDEX_FILE)}`"
         ) from None
     there = {speaker.subset for speaker in index.speakers}
     for subset in subsets or ():

@@ -20,9 +20,7 @@ COMMAND = Path(sys.executable).parent / "audio-gender"
 
 def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Runs `audio-gender` in a process of its own."""
-    # A wide terminal keeps tables whole.
-    environment = {**os.environ, "COLUMNS": "200"}
-    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=900)
+    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=900)
 
 
 def files_in(folder: Path) -> dict[str, bytes]:

@@ -1,11 +1,12 @@
-"""The commands of `audio-gender` for Kubeflow Pipelines."""
+"""`audio-gender compile` and `submit`: Kubeflow Pipelines."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from beam_jobs.console import noise_to, progress, say
+from beam_jobs.command_line import command
+from beam_jobs.console import noise_to, progress, say, tell
 from beam_jobs.errors import UserError
 
 
@@ -35,7 +36,7 @@ def compile_(
 
         write_package((compile_decision if decision else compile_pipeline)(resolved, image), output)
     say(f"compiled: {output}")
-    say(f"next: .venv/bin/audio-gender submit {output} --host URL, the address of Kubeflow Pipelines")
+    say(f"next: `{command('submit', output, '--host', 'URL')}` with the address of Kubeflow Pipelines")
 
 
 def submit(
@@ -66,7 +67,8 @@ def submit(
         kubeflow = connect(host, namespace, token_file, cookies)
     run_id = run or start(package, kubeflow, name=name, experiment=experiment, service_account=service_account, parameters=values)
     if detach:
-        say(f"next: follow run {run_id} with `.venv/bin/audio-gender submit --run {run_id} --host {host}`")
+        tell(run_id)
+        say(f"next: follow it with `{command('submit', '--run', run_id, '--host', host)}`")
     elif not follow(kubeflow, run_id):
         raise typer.Exit(1)
 
