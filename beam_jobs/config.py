@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from beam_jobs.errors import UserError
+from beam_jobs.paths import check_file
 
 SPLITS = ("train", "eval", "test")
 LABELS = ("male", "female")
@@ -117,6 +118,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     """
     try:
+        check_file(path)
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a configuration file, such as pipeline/configs/demo.yaml") from None

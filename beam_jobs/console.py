@@ -6,13 +6,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from beam_jobs.visible import visible
+
+
+class _Terminal(Console):
+    """Shows text from outside as it is: what would steer the terminal is written out."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """What rich makes of each string that it is given, those in tables too."""
+        return super().render_str(visible(text), **options)
+
 
 # A log file has no width of its own, and 80 columns would break tables.
-console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else 120)
+console = _Terminal(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else 120)
 """Where people read. Results for scripts go to stdout or to files instead."""
 
 PLAIN_PROGRESS_EVERY_S = 10.0
@@ -88,7 +100,7 @@ def noise_to(log_path: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     terminal, stdout = os.dup(2), os.dup(1)
-    with log_path.open("ab", buffering=0) as log, os.fdopen(terminal, "w", closefd=False) as screen:
+    with log_path.open("ab", buffering=0) as log, os.fdopen(terminal, "w", closefd=False, errors="backslashreplace") as screen:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         console.file = screen

@@ -10,6 +10,8 @@ from apache_beam.io.aws.clients.s3.messages import S3ClientError
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from beam_jobs.paths import check_file, is_uri
+
 try:
     import botocore.session
 except ImportError:
@@ -26,11 +28,19 @@ STORAGE_ERRORS = (OSError, S3ClientError)
 def read_text(path: str) -> str:
     """Reads a whole text file. Raises OSError where there is none."""
     try:
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with open_file(path) as file:
             text: str = file.read().decode()
             return text
     except BeamIOError as error:
         raise OSError(str(error)) from None
+
+
+def open_file(path: str) -> IO[bytes]:
+    """Opens a file as it is, whatever its name ends with. Raises OSError where there is none, or no file (`check_file`)."""
+    if not is_uri(path):
+        check_file(path)
+    file: IO[bytes] = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return file
 
 
 def create(path: str) -> IO[bytes]:

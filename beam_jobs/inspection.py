@@ -9,14 +9,13 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs.config import SPLITS
 from beam_jobs.dataset import CLIPS_FILE, DatasetInfo, read_dataset_info
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, RecordError, decode_clip, read_records
-from beam_jobs.files import read_text, write_whole
+from beam_jobs.files import STORAGE_ERRORS, cause, open_file, read_text, write_whole
 from beam_jobs.listening import mel_spectrogram, player_source, render_page
 
 
@@ -98,8 +97,10 @@ def write_page(folder: str, target: str, num_clips: int = 10, seed: int = 0) -> 
 def _clips(folder: str, shard: str, ids: set[str]) -> Iterator[Clip]:
     path = FileSystems.join(folder, *shard.split("/"))
     try:
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with open_file(path) as file:
             yield from (clip for clip in map(decode_clip, read_records(file)) if clip.id in ids)
+    except STORAGE_ERRORS as error:
+        raise UserError(f"{path}: {cause(error)}; generate the dataset again") from None
     except RecordError as error:
         raise UserError(f"{path}: {error}; generate the dataset again") from None
 

@@ -4,13 +4,13 @@ import io
 from collections import defaultdict
 
 import numpy as np
-from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from beam_jobs.audio import AudioError, read_audio, resample
 from beam_jobs.corpus.index import Utterance
 from beam_jobs.examples import Clip
+from beam_jobs.files import open_file
 from beam_jobs.mixing import Samples, db_to_amplitude, mix, rms_dbfs, to_pcm16
 from beam_jobs.planning import ClipPlan, Placement
 
@@ -94,7 +94,7 @@ def _read(path: str, offset: int = 0, num_samples: int = -1) -> tuple[Samples, i
     try:
         # Whole, and before it is decoded: inside libsndfile a lost connection would look like a damaged file, and the clip
         # would be another one than on a better day.
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with open_file(path) as file:
             content = file.read()
     except Exception:
         if FileSystems.exists(path):

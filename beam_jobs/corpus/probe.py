@@ -16,6 +16,7 @@ from beam_jobs.audio import AudioError, measure_audio
 from beam_jobs.corpus.index import Rejected, Speaker, SpeakerIndex, Utterance
 from beam_jobs.corpus.listing import ListedFile, Listing, Reader
 from beam_jobs.errors import UserError
+from beam_jobs.visible import visible
 
 BATCH = 64  # files; a task for each would cost as much as reading a header
 
@@ -63,13 +64,13 @@ def read_with(
     files = sorted((file for file in listing.files if file.speaker in labels), key=lambda file: file.path)
     unlabelled = {file.speaker for file in listing.files} - labels.keys()
 
-    rejected = [Rejected(_printable(item.path), item.reason) for item in listing.rejected]
+    rejected = [Rejected(visible(item.path), item.reason) for item in listing.rejected]
     first_paths: dict[str, str] = {}
     subset_of: dict[str, str] = {}
     found: dict[str, list[Utterance]] = {}
     for done, (file, length) in enumerate(_lengths(root, files, cache), start=1):
         if isinstance(length, str):
-            rejected.append(Rejected(_printable(file.path), length))
+            rejected.append(Rejected(visible(file.path), length))
         elif (first := first_paths.setdefault(file.id, file.path)) != file.path:
             rejected.append(Rejected(file.path, f"the same utterance id as {first}"))
         else:
@@ -86,7 +87,7 @@ def read_with(
         Speaker(id, labels[id], subset_of[id], tuple(sorted(items, key=lambda item: item.id)), listing.voices[id].split)
         for id, items in sorted(found.items())
     )
-    unlisted = tuple(map(_printable, listing.unlisted))
+    unlisted = tuple(map(visible, listing.unlisted))
     return SpeakerIndex(str(root.absolute()), tuple(speakers), unlisted, tuple(rejected), tuple(sorted(unlabelled)))
 
 
@@ -147,11 +148,6 @@ def _save(store: Path, lengths: Mapping[str, Length]) -> None:
         raise UserError(f"{store}: cannot be written ({error.strerror}); make room there") from None
 
 
-def _printable(path: str) -> str:
-    """A file name on one line and in UTF-8, which it need not be."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in path)
-
-
 def _no_audio(
     reader: Reader,
     root: Path,
@@ -166,6 +162,6 @@ def _no_audio(
     if unlabelled:
         return f"{where}: none of its {len(unlabelled)} speakers ({unlabelled[0]!r}, …) has a usable label in {reader.marker}"
     if listing.unlisted:
-        first = _printable(listing.unlisted[0])
+        first = visible(listing.unlisted[0])
         return f"{where}: none of its {len(listing.unlisted)} speaker folders ({first}, …) is listed in {reader.marker}"
     return f"{where}; expected {reader.layout}"

@@ -18,6 +18,7 @@ from kfp_server_api import (
 
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
+from beam_jobs.paths import check_file
 from pipeline.kubeflow.client import Kubeflow, user_errors
 
 _NUMBERS = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
@@ -70,6 +71,7 @@ def submit(
 
 def _read(package: Path) -> dict[str, Any]:
     try:
+        check_file(package)
         # Two documents: pipeline spec and platform spec.
         documents = list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
     except OSError as error:
