@@ -1,10 +1,14 @@
 """How a program of this project ends: by itself, by a UserError, or by a signal, and always with one line and a status."""
 
+import atexit
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 from beam_jobs.console import console
 from beam_jobs.errors import UserError
@@ -33,6 +37,7 @@ def one_line_ending() -> Iterator[None]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         caught.append(number)
+        threading.excepthook = lambda arguments: None  # Beam's threads complain of the workers that end too
         raise KeyboardInterrupt
 
     before = {one: signal.getsignal(one) for one in SIGNALS}
@@ -45,7 +50,7 @@ def one_line_ending() -> Iterator[None]:
         # Whatever the interrupt became on its way: typer, for one, makes an exit of it.
         if caught:
             _last_line(f"stopped by {SIGNALS[signal.Signals(caught[0])]}")
-            sys.exit(128 + caught[0])
+            _leave(128 + caught[0])
         if isinstance(error, FileNotFoundError) and NO_TEMPORARY_FOLDER in str(error):
             error = UserError("no folder for temporary files can be written; set TMPDIR to one that can be and has room")
         if not isinstance(error, UserError):
@@ -55,6 +60,15 @@ def one_line_ending() -> Iterator[None]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends the process without waiting for its threads: Python would abort while one is amid C++ code (python/cpython#87135)."""
+    atexit._run_exitfuncs()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def _last_line(text: str) -> None:

@@ -1,6 +1,5 @@
 """Looking into a dataset folder: figures, and a page that plays some of its clips."""
 
-import csv
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, RecordError, decode_clip, read_records
 from beam_jobs.files import STORAGE_ERRORS, cause, open_file, read_text, write_whole
 from beam_jobs.listening import mel_spectrogram, player_source, render_page
+from beam_jobs.spreadsheet import read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def _rows(folder: str) -> Iterator[dict[str, str]]:
         text = read_text(FileSystems.join(folder, CLIPS_FILE))
     except OSError:
         raise UserError(f"{folder}: {CLIPS_FILE} is not there; generate the dataset again") from None
-    return csv.DictReader(text.splitlines())
+    return read_rows(text)
 
 
 def _summary(split: str, rows: list[dict[str, str]], info: DatasetInfo) -> SplitSummary:

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -68,17 +70,18 @@ def read_with(
     first_paths: dict[str, str] = {}
     subset_of: dict[str, str] = {}
     found: dict[str, list[Utterance]] = {}
-    for done, (file, length) in enumerate(_lengths(root, files, cache), start=1):
-        if isinstance(length, str):
-            rejected.append(Rejected(visible(file.path), length))
-        elif (first := first_paths.setdefault(file.id, file.path)) != file.path:
-            rejected.append(Rejected(file.path, f"the same utterance id as {first}"))
-        else:
-            utterance = Utterance(file.id, file.path, length.num_samples, length.sample_rate_hz)
-            found.setdefault(file.speaker, []).append(utterance)
-            subset_of.setdefault(file.speaker, file.subset)
-        if progress:
-            progress(done, len(files))
+    with closing(_lengths(root, files, cache)) as lengths:
+        for done, (file, length) in enumerate(lengths, start=1):
+            if isinstance(length, str):
+                rejected.append(Rejected(visible(file.path), length))
+            elif (first := first_paths.setdefault(file.id, file.path)) != file.path:
+                rejected.append(Rejected(file.path, f"the same utterance id as {first}"))
+            else:
+                utterance = Utterance(file.id, file.path, length.num_samples, length.sample_rate_hz)
+                found.setdefault(file.speaker, []).append(utterance)
+                subset_of.setdefault(file.speaker, file.subset)
+            if progress:
+                progress(done, len(files))
 
     rejected.sort(key=lambda item: item.path)
     if not found:
@@ -91,25 +94,32 @@ def read_with(
     return SpeakerIndex(str(root.absolute()), tuple(speakers), unlisted, tuple(rejected), tuple(sorted(unlabelled)))
 
 
-def _lengths(root: Path, files: Sequence[ListedFile], cache: Path | None) -> Iterator[tuple[ListedFile, Length | str]]:
+def _lengths(root: Path, files: Sequence[ListedFile], cache: Path | None) -> Generator[tuple[ListedFile, Length | str]]:
     """Each file with its length, or why it cannot be used, in the order of `files`."""
     store = cache / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}.json" if cache else None
     known = _load(store) if store else {}
     fresh: dict[str, Length] = {}
     batches = (files[start : start + BATCH] for start in range(0, len(files), BATCH))
+    stopped = threading.Event()
     with ThreadPoolExecutor() as pool:
-        measured = chain.from_iterable(pool.map(partial(_measure, root, known), batches))
-        for file, length in zip(files, measured, strict=True):
-            # What cannot be used is looked at again: it may be mended, or ffmpeg installed.
-            if isinstance(length, Length) and known.get(file.path) != length:
-                fresh[file.path] = length
-            yield file, length
+        try:
+            measured = chain.from_iterable(pool.map(partial(_measure, root, known, stopped), batches))
+            for file, length in zip(files, measured, strict=True):
+                # What cannot be used is looked at again: it may be mended, or ffmpeg installed.
+                if isinstance(length, Length) and known.get(file.path) != length:
+                    fresh[file.path] = length
+                yield file, length
+        finally:
+            stopped.set()  # Ctrl-C must not wait for what the threads still have to do
+            pool.shutdown(cancel_futures=True)
     if store and fresh:
         _save(store, {**known, **fresh})
 
 
-def _measure(root: Path, known: Mapping[str, Length], files: Sequence[ListedFile]) -> list[Length | str]:
-    return [_measure_one(root, known.get(file.path), file.path) for file in files]
+def _measure(
+    root: Path, known: Mapping[str, Length], stopped: threading.Event, files: Sequence[ListedFile]
+) -> list[Length | str]:
+    return [_measure_one(root, known.get(file.path), file.path) for file in files if not stopped.is_set()]
 
 
 def _measure_one(root: Path, known: Length | None, path: str) -> Length | str:
