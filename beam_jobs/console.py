@@ -61,12 +61,12 @@ def progress(description: str, total: float, unit: str = "") -> Iterator[Advance
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(description, total=total, rate="", note="")
+        task = bar.add_task(visible(description), total=total, rate="", note="")
 
         def advance(amount: float = 1, note: str = "") -> None:
             bar.advance(task, amount)
             done = bar.tasks[task].completed
-            bar.update(task, rate=_rate(done, unit, started), note=note)
+            bar.update(task, rate=_rate(done, unit, started), note=visible(note))
 
         yield advance
 

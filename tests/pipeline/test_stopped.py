@@ -36,7 +36,7 @@ class Command:
     def wait_for(self, moment: Callable[["Command"], object]) -> None:
         deadline = time.monotonic() + 400
         while not moment(self):
-            assert self.process.poll() is None, self.log.read_text()
+            assert self.process.poll() is None, f"ended too soon: {self.log.read_text()}"
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
 
