@@ -53,6 +53,7 @@ def generate_clips(
         first = index.rejected[0]
         check_rejected(len(index.rejected), (first.path, first.reason), clips, index)
     job = _pipeline(beam_options)  # Beam's filesystems take their options from it
+    check_reachable(output)
     if isinstance(FileSystems.get_filesystem(output), LocalFileSystem):
         output = str(Path(output).absolute())  # a worker's working directory may be another
     if FileSystems.exists(FileSystems.join(output, INFO_FILE)):

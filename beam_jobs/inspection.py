@@ -16,6 +16,7 @@ from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, RecordError, decode_clip, read_records
 from beam_jobs.files import STORAGE_ERRORS, cause, open_file, read_text, write_whole
 from beam_jobs.listening import mel_spectrogram, player_source, render_page
+from beam_jobs.object_store import check_reachable
 from beam_jobs.spreadsheet import read_rows
 
 
@@ -41,6 +42,7 @@ def summarise(folder: str) -> list[SplitSummary]:
     Raises:
         UserError: the folder is no dataset.
     """
+    check_reachable(folder)
     info = read_dataset_info(folder)
     rows: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in _rows(folder):

@@ -2,22 +2,33 @@
 
 from urllib.parse import urlsplit
 
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import S3Options
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import filesystem_options
+from beam_jobs.paths import is_uri
 
 ATTEMPTS = 3
 TIMEOUT_S = 10
 
 
 def check_reachable(uri: str) -> None:
-    """Makes sure that the bucket of an `s3://` address is there and lets us in; other addresses are not looked at.
+    """Makes sure that an address is one that can be opened, and of `s3://` that the bucket is there and lets us in.
 
     Raises:
-        UserError: the store does not answer, refuses the credentials, or has no such bucket.
+        UserError: no such kind of address, the store does not answer, refuses the credentials, or has no such bucket.
     """
+    if not is_uri(uri):
+        return
     address = urlsplit(uri)
+    try:
+        FileSystems.get_filesystem(uri)
+    except ValueError:  # an unknown scheme, a package or an option that it needs is not there
+        raise UserError(
+            f"{uri}: {uri.split('://')[0]}:// cannot be opened here; give a path on this machine, or s3://, or gs:// and hdfs:// "
+            "with what Beam needs for them (docs/scaling.md)"
+        ) from None
     if address.scheme != "s3":
         return
     try:

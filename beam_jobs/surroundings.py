@@ -7,6 +7,8 @@ not even import where it finds no folder for its cache, which is minutes into a 
 import os
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -14,6 +16,23 @@ def settle_in() -> None:
     """Opens standard streams that were closed, and gives libraries a folder to write to where the home folder is none."""
     _open_standard_streams()
     _find_a_home()
+
+
+@contextmanager
+def temporary_files() -> Iterator[None]:
+    """A folder for all temporary files of the body, which libraries leave behind in thousands (TFX's packages for Beam)."""
+    import tempfile
+
+    before = os.environ.get("TMPDIR"), tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="audio-gender-run-", ignore_cleanup_errors=True) as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            os.environ.pop("TMPDIR")
+            if before[0] is not None:
+                os.environ["TMPDIR"] = before[0]
+            tempfile.tempdir = before[1]
 
 
 def _open_standard_streams() -> None:

@@ -12,6 +12,7 @@ from beam_jobs.corpus.probe import read_with
 from beam_jobs.errors import UserError
 from beam_jobs.files import STORAGE_ERRORS, cause, read_text
 from beam_jobs.object_store import check_reachable
+from beam_jobs.paths import is_uri
 
 INDEX_FILE = "speaker_index.json"
 
@@ -38,6 +39,18 @@ def recognise(root: str | Path) -> Reader:
     return found[0]
 
 
+def kind_of(root: str | Path) -> tuple[str, str]:
+    """In words, which layout a corpus has, and where its list of speakers is.
+
+    Raises:
+        UserError: as `recognise`.
+    """
+    if is_uri(root):
+        return f"a corpus that is no local folder, by its {INDEX_FILE}", INDEX_FILE
+    reader = recognise(root)
+    return f"{reader.name} ({reader.marker} and {reader.layout})", reader.marker
+
+
 def read_corpus(
     root: str | Path,
     subsets: Sequence[str] | None = None,
@@ -48,7 +61,7 @@ def read_corpus(
 
     One that is no local folder, such as `s3://…`, is not looked through: it holds its index as `speaker_index.json`.
     """
-    if "://" in str(root):
+    if is_uri(root):
         return _read_stored(str(root).rstrip("/"), subsets)
     return read_with(recognise(root), root, subsets, progress, cache)
 

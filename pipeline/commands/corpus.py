@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from beam_jobs.console import console, progress, say
+from beam_jobs.paths import local_path
 from pipeline.commands.options import CorpusRoot, write
 
 app = typer.Typer(no_args_is_help=True, help="Speech corpora.")
@@ -14,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="Speech corpora.")
 
 @app.command("synth")
 def corpus_synth(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    folder: Annotated[Path, typer.Argument(parser=local_path, metavar="DIR", help="Folder to make.")],
     speakers: Annotated[int, typer.Option(min=40, help="Number of speakers, half of them female variants.")] = 40,
     utterances: Annotated[int, typer.Option(min=1, help="Utterances of each speaker.")] = 4,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -38,7 +39,9 @@ def corpus_fetch(
             "of Mini LibriSpeech dev-clean-2 or train-clean-5.",
         ),
     ],
-    dest: Annotated[Path, typer.Option(metavar="DIR", help="Folder to download into; the corpus is DIR/LibriSpeech.")],
+    dest: Annotated[
+        Path, typer.Option(parser=local_path, metavar="DIR", help="Folder to download into; the corpus is DIR/LibriSpeech.")
+    ],
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="Mirror that holds URL/12/dev-clean.tar.gz; else OpenSLR.")
     ] = None,
@@ -53,16 +56,20 @@ def corpus_fetch(
 @app.command("info")
 def corpus_info(
     root: CorpusRoot,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the speaker index to this file.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with the figures and histograms to this file.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", parser=local_path, metavar="FILE", help="Write the speaker index to this file.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(parser=local_path, metavar="FILE", help="Write a page with the figures and histograms to this file."),
+    ] = None,
 ) -> None:
     """Say which layout a corpus has; print speakers, utterances and minutes by label and subset."""
-    from beam_jobs.corpus.readers import read_corpus_with_bar, recognise
+    from beam_jobs.corpus.readers import kind_of, read_corpus_with_bar
     from beam_jobs.corpus.summary import by_subset_and_label
     from pipeline.result import print_table
 
-    reader = recognise(root)
-    kind = f"{reader.name} ({reader.marker} and {reader.layout})"
+    kind, marker = kind_of(root)
     say(f"recognised as {kind}")
     index = read_corpus_with_bar(root)
     print_table(
@@ -77,7 +84,7 @@ def corpus_info(
     if index.unlabelled:
         say(f"speakers without a usable label, left out ({len(index.unlabelled)}): {_some(index.unlabelled)}")
     if index.unlisted:
-        say(f"folders of speakers not in {reader.marker}, left out ({len(index.unlisted)}): {_some(index.unlisted)}")
+        say(f"folders of speakers not in {marker}, left out ({len(index.unlisted)}): {_some(index.unlisted)}")
     for item in index.rejected[:10]:
         console.print(f"unusable, left out: {item.path}: {item.reason}", markup=False)
     if len(index.rejected) > 10:
@@ -101,7 +108,7 @@ def _some(names: Sequence[str]) -> str:
 def corpus_listen(
     root: CorpusRoot,
     number: Annotated[int, typer.Option("-n", min=1, help="Utterances on the page.")] = 10,
-    html: Annotated[Path, typer.Option(help="Page to write.")] = Path("corpus.html"),
+    html: Annotated[Path, typer.Option(parser=local_path, metavar="FILE", help="Page to write.")] = Path("corpus.html"),
     seed: Annotated[int, typer.Option(min=0, help="Which utterances are drawn.")] = 0,
 ) -> None:
     """Write a page with some utterances to hear and to see: waveform and mel spectrogram."""

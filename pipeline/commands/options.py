@@ -7,13 +7,18 @@ from typing import Annotated
 import typer
 
 from beam_jobs.errors import UserError
+from beam_jobs.paths import local_path
 
 CorpusRoot = Annotated[str, typer.Argument(help="Corpus folder: LibriSpeech, Common Voice, VoxCeleb or utterances.csv.")]
-Config = Annotated[Path, typer.Option(help="YAML file, such as pipeline/configs/demo.yaml.")]
+Config = Annotated[Path, typer.Option(parser=local_path, metavar="FILE", help="YAML file, such as pipeline/configs/demo.yaml.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key of the YAML file.")]
-WorkFolder = Annotated[Path, typer.Option("--workdir", help="Folder for everything that runs make.")]
+WorkFolder = Annotated[
+    Path, typer.Option("--workdir", parser=local_path, metavar="DIR", help="Folder for everything that runs make.")
+]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, as `audio-gender runs` lists it.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result to this file too, for scripts.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", parser=local_path, metavar="FILE", help="Write the result to this file too, for scripts.")
+]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")]
 Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why; kept in the metadata store.")]
 
