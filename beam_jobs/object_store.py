@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import S3Options
 
@@ -22,14 +23,14 @@ def check_reachable(uri: str) -> None:
     if not is_uri(uri):
         return
     address = urlsplit(uri)
-    try:
-        FileSystems.get_filesystem(uri)
-    except ValueError:  # an unknown scheme, a package or an option that it needs is not there
-        raise UserError(
-            f"{uri}: {uri.split('://')[0]}:// cannot be opened here; give a path on this machine, or s3://, or gs:// and hdfs:// "
-            "with what Beam needs for them (docs/scaling.md)"
-        ) from None
     if address.scheme != "s3":
+        try:
+            FileSystems.get_filesystem(uri)
+        except (ValueError, BeamIOError):  # an unknown scheme, or a package or an option that it needs is not there
+            raise UserError(
+                f"{uri}: {address.scheme}:// cannot be opened here; give a path on this machine, or s3://, or gs:// and hdfs:// "
+                "with what Beam needs for them (docs/scaling.md)"
+            ) from None
         return
     try:
         import boto3

@@ -133,7 +133,7 @@ def test_in_each_part_of_a_run(start, tmp_path):
     command.wait_for(lambda it: it.said("DataGate"))  # in Transform, a Beam job inside of TFX
     command.stop(signal.SIGTERM)
 
-    command = start(*demo, "--set", "train.num_workers=2")
+    command = start(*demo, "--set", "train.strategy=multi_worker")
     command.wait_for(lambda it: it.said("epoch 1/4"))
     assert command.has_child("components.trainer.workers")
     command.stop(signal.SIGTERM)
