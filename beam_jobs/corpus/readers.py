@@ -1,5 +1,6 @@
 """Reads a corpus of whatever layout it has: the one place that knows all readers."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ def recognise(root: str | Path) -> Reader:
     """
     root = Path(root)
     looked_for = ", ".join(reader.looks_for for reader in READERS)
-    if not root.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112 (Path.is_dir raises where a path is too long)
         raise UserError(f"{root}: no such folder; name a corpus folder that holds {looked_for}")
     found = [reader for reader in READERS if reader.looks_like(root)]
     if not found:
