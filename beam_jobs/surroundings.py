@@ -60,12 +60,12 @@ def _find_a_home() -> None:
     os.environ["XDG_CACHE_HOME"] = str(folder)  # numba, fontconfig and most others
     os.environ.setdefault("MPLCONFIGDIR", str(folder / "matplotlib"))
     # A home that is there and cannot be written may still hold someone's credentials.
-    if not (home.is_absolute() and home.is_dir()):
+    if not (home.is_absolute() and os.access(home, os.R_OK | os.X_OK)):
         os.environ["HOME"] = str(folder)
 
 
 def _can_be_written(folder: Path) -> bool:
-    while folder.is_absolute() and not folder.exists():
+    while folder.is_absolute() and not os.path.exists(folder):  # noqa: PTH110 (Path.exists raises below a folder of somebody else)
         folder = folder.parent
     return folder.is_absolute() and folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
