@@ -1,12 +1,11 @@
 """The console command `audio-gender`."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from beam_jobs.console import console, tell
-from beam_jobs.errors import UserError
+from beam_jobs.console import tell
+from beam_jobs.ending import one_line_ending
 from pipeline.commands import clips, config, corpus, decisions, kubeflow, run, runs
 
 app = typer.Typer(
@@ -48,9 +47,6 @@ def options(
 
 
 def main() -> None:
-    """Runs the command line; a UserError is one line and exit status 2."""
-    try:
+    """Runs the command line; what ends it early is one line and an exit status (`beam_jobs.ending`)."""
+    with one_line_ending():
         app()
-    except UserError as error:
-        console.print(f"error: {error}", markup=False, style="red")
-        sys.exit(2)
