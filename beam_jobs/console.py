@@ -46,7 +46,7 @@ class _Bar(Progress):
         for task in self.tasks:
             yield self.make_tasks_table([task])
             if note := task.fields["note"]:
-                yield Text(f"  {note}")
+                yield Text(f"  {note}", no_wrap=False, overflow="fold")
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+SIZE = ("COLUMNS", "LINES")
+"""Variables that programs believe rather than the terminal."""
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 needs_tmux = pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed: nothing to say what a terminal shows")
 
@@ -24,7 +26,7 @@ def in_pty(columns: int, *command: str | Path, env: Mapping[str, str] | None = N
     """Runs a command in a pseudo-terminal: its exit status and all that it wrote, without control sequences."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color", **(env or {})}
+    environment = {**_without_size(), "TERM": "xterm-256color", **(env or {})}
     process = subprocess.Popen(
         [*map(str, command)], stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=cwd, start_new_session=True
     )
@@ -40,6 +42,10 @@ def in_pty(columns: int, *command: str | Path, env: Mapping[str, str] | None = N
         written += part
     os.close(ours)
     return process.wait(), CONTROL.sub("", written.decode(errors="replace"))
+
+
+def _without_size() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in SIZE}
 
 
 class Tmux:
@@ -66,7 +72,9 @@ class Tmux:
         self._tmux("kill-server")
 
     def _tmux(self, *arguments: str) -> str:
-        done = subprocess.run(["tmux", "-L", self._socket, "-f", "/dev/null", *arguments], capture_output=True, text=True)
+        done = subprocess.run(
+            ["tmux", "-L", self._socket, "-f", "/dev/null", *arguments], capture_output=True, text=True, env=_without_size()
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -82,4 +90,4 @@ def seen(columns: int, *command: str | Path, cwd: Path) -> list[str]:
 
 def printed_commands(text: str) -> list[str]:
     """The commands that a text tells to type, between backticks."""
-    return re.findall(r"`([^`]*(?:audio-gender|-m pipeline) [^`]*)`", text)
+    return re.findall(r"`([^`]*(?:audio-gender|-m pipeline)'? [^`]*)`", text)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,7 @@ def test_three_classes_and_many_clips_are_shown_whole_at_every_width(tmp_path, c
     (tmp_path / "show.py").write_text(SHOW)
     lines = seen(columns, sys.executable, "show.py", "run.json", cwd=tmp_path)
     words = " ".join(lines).replace("|", " ").split()
+    assert [line for line in lines if len(line) > columns] == []
     for figure in ("9592", "0.9904", "0.0123", "0.9987", "0.9976", "0.9965", "4120", "31", "22", "4010", "19", "1370"):
         assert words.count(figure) >= 2, figure
     assert "refused" in words
@@ -145,28 +147,28 @@ def test_a_bar_shows_name_progress_rate_time_left_and_figures(tmp_path, columns)
 
 
 def test_the_commands_that_are_printed_run_as_they_are(demo, tmp_path):
-    """Of a waiting run in a work folder with a space: its own, those of its review, and those of the errors."""
-    commands = printed_commands(demo.waiting_terminal)
-    (approve,) = commands
+    """Of a waiting run, of its review, of an approval: in a copy of the work folder, whose name has a space in it too."""
+    copy = shutil.copytree(demo.workdir, tmp_path / "my copy")
     run_id = demo.listed_json[-1]["run_id"]
-    assert shlex.split(approve)[1:5] == ["approve", run_id, "--workdir", str(demo.workdir)]
 
-    status, review = in_pty(80, COMMAND, "review", "--no-open", "--workdir", demo.workdir, cwd=tmp_path)
+    def paste(text: str, *begins: str) -> subprocess.CompletedProcess[str]:
+        (line,) = printed_commands(text)
+        words = shlex.split(line)
+        assert words[1 : 1 + len(begins)] == list(begins)
+        folder = words[words.index("--workdir") + 1]
+        assert folder in (str(demo.workdir), str(copy))
+        return shell(line.replace(folder, str(copy)), tmp_path)
+
+    status, review = in_pty(80, COMMAND, "review", "--no-open", "--workdir", copy, cwd=tmp_path)
     assert status == 0, review
-    (from_review,) = printed_commands(review)
-    assert shlex.split(from_review)[1:3] == ["approve", run_id]
-
-    done = shell(from_review, tmp_path)
+    done = paste(review, "approve", run_id)
     assert done.returncode == 0, done.stderr
     assert re.search(rf"pushed: run {run_id} is in serving as version \d+, approved by NAME", done.stdout)
-    again = shell(approve, tmp_path)
+
+    again = paste(demo.waiting_terminal, "approve", run_id)
     assert again.returncode == 2 and f"run {run_id} was approved by NAME" in again.stderr
-
-    (rollback,) = printed_commands(done.stderr)
-    assert shell(rollback, tmp_path).returncode == 0
-
-    (runs,) = printed_commands(demo.first.terminal)
-    assert run_id in shell(runs, tmp_path).stdout
+    assert run_id in paste(demo.first.terminal, "runs").stdout
+    assert paste(done.stderr, "rollback").returncode == 0
 
 
 @pytest.mark.parametrize("command", ["runs", "review"])
@@ -194,7 +196,8 @@ def test_a_command_is_named_as_it_was_typed(tmp_path):
     folder, system = COMMAND.parent, "/usr/bin:/bin"
     own = tmp_path / "bin with space"
     own.mkdir()
-    (own / "audio-gender").symlink_to(COMMAND)
+    (own / "audio-gender").write_bytes(COMMAND.read_bytes())
+    (own / "audio-gender").chmod(0o755)
     assert program("audio-gender", tmp_path, f"{folder}:{system}") == "audio-gender"
     assert program(str(COMMAND), tmp_path, f"{folder}:{system}") == "audio-gender"
     assert program(str(COMMAND), tmp_path, system) == str(COMMAND)
