@@ -57,7 +57,7 @@ class _Bar(Progress):
         for task in self.tasks:
             yield self.make_tasks_table([task])
             if note := task.fields["note"]:
-                yield Text(f"  {visible(note)}")
+                yield Text(f"  {visible(note)}", no_wrap=False, overflow="fold")
 
 
 @contextmanager

@@ -41,6 +41,7 @@ def check_reachable(uri: str) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:
         raise UserError(f"{uri}: s3:// needs the package boto3; install this project with its extra `s3`") from None
+
     options = filesystem_options().view_as(S3Options)
     try:
         client = boto3.Session().client(

@@ -122,7 +122,7 @@ def load_config(path: str | Path, settings: Iterable[str] = ()) -> PipelineConfi
 
 
 def _file_of(path: str | Path) -> str | Path:
-    packaged = {file.stem: file for file in sorted(CONFIGS.glob("*.yaml"))}
+    packaged = {file.stem: file for file in sorted(CONFIGS.glob("*.yaml"), key=lambda file: file.stem)}
     if Path(path).exists() or len(Path(path).parts) > 1:
         return path
     if str(path) in packaged:

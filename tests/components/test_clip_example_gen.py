@@ -132,7 +132,8 @@ def test_the_executor_notes_on_the_artifact_where_it_came_from(whole, tmp_path):
 
 def test_a_folder_without_description_is_no_dataset(dataset):
     (dataset / INFO_FILE).unlink()
-    message = f"{dataset}: not a dataset, {INFO_FILE} is not there; make one with `audio-gender clips generate`"
+    make = f"audio-gender clips generate --config FILE --corpus ROOT --output {dataset}"
+    message = f"{dataset}: not a dataset, {INFO_FILE} is not there; make one with `{make}`"
     assert error_of(dataset) == message
     assert not (dataset.parent / "examples").exists()
 

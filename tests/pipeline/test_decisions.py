@@ -148,7 +148,7 @@ def test_an_unknown_run_and_one_that_did_not_finish(refused, make_run, workdir, 
 
 
 @pytest.mark.parametrize("verb", ["approve", "reject"])
-def test_a_run_that_was_pushed(refused, make_run, verb):
+def test_a_run_that_was_pushed(refused, make_run, workdir, verb):
     make_run("pushed")
     expected = f"run {RUN} was pushed as version 1795000000; go back with `audio-gender rollback --workdir {workdir.root}`"
     assert refused(verb, RUN, "--by", "Ada", "--note", "x") == expected

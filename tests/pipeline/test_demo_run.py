@@ -290,6 +290,7 @@ def test_runs_lists_all_with_their_verdicts(demo):
         ("pushed", "", version, accuracy),
         ("refused", "", None, accuracy),
         ("stopped", "ClipExampleGen failed", None, None),
+        ("waiting", "", None, accuracy),
     ]
     assert [row["run_id"] for row in demo.listed_json[:3]] == [
         run.result["run_id"] for run in (demo.first, demo.repeated, demo.refused)
