@@ -495,7 +495,7 @@ def test_too_much_bad_audio_fails_the_job_and_says_so(
 
 def test_without_bad_audio_the_list_is_empty(dataset: Path) -> None:
     assert read_dataset_info(str(dataset)).rejected == 0
-    assert (dataset / "rejected.csv").read_text() == "path,reason\n"
+    assert (dataset / "rejected.csv").read_text() == '"path","reason"\n'
 
 
 def test_a_ready_index_stands_in_for_a_corpus_that_lies_elsewhere(
