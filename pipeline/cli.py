@@ -20,7 +20,7 @@ app = typer.Typer(
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(clips.app, name="clips")
 app.command()(run.run)
-app.command()(runs.runs)
+app.add_typer(runs.app, name="runs")
 app.command()(runs.review)
 app.command()(decisions.approve)
 app.command()(decisions.reject)
