@@ -7,7 +7,7 @@ import typer
 
 from beam_jobs.console import console, tell
 from beam_jobs.errors import UserError
-from pipeline.commands import clips, corpus, decisions, kubeflow, run, runs
+from pipeline.commands import clips, corpus, decisions, kubeflow, prune, run, runs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +21,7 @@ app.add_typer(corpus.app, name="corpus")
 app.add_typer(clips.app, name="clips")
 app.command()(run.run)
 app.add_typer(runs.app, name="runs")
+app.command()(prune.prune)
 app.command()(runs.review)
 app.command()(decisions.approve)
 app.command()(decisions.reject)
