@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from beam_jobs.paths import check_file, is_uri
+
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
@@ -20,11 +22,6 @@ class ListedFile:
     path: str
     num_bytes: int
     modified_s: float
-
-
-def is_local(path: str) -> bool:
-    """Whether a path is one of this machine's."""
-    return "://" not in path
 
 
 def _beam() -> Any:
@@ -41,13 +38,14 @@ def storage_errors() -> tuple[type[Exception], ...]:
 
 def join(folder: str, *names: str) -> str:
     """The path of what lies in a folder."""
-    path: str = os.path.join(folder, *names) if is_local(folder) else _beam().join(folder, *names)  # noqa: PTH118
+    path: str = os.path.join(folder, *names) if not is_uri(folder) else _beam().join(folder, *names)  # noqa: PTH118
     return path
 
 
 def open_file(path: str) -> IO[bytes]:
-    """Opens a file for reading, as it is: no compression by its name's ending. Raises OSError where there is none."""
-    if is_local(path):
+    """Opens a file as it is, whatever its name ends with. Raises OSError where there is none, or no file (`check_file`)."""
+    if not is_uri(path):
+        check_file(path)
         return Path(path).open("rb")
     from beam_jobs.filesystems import AS_IT_IS
 
@@ -68,7 +66,7 @@ def read_text(path: str) -> str:
 
 def list_files(folder: str) -> list[ListedFile]:
     """The files of a folder, sorted by path; none where it is not there."""
-    if is_local(folder):
+    if not is_uri(folder):
         found = [(str(path), path.stat()) for path in Path(folder).glob("*") if path.is_file()]
         files = [ListedFile(path, stat.st_size, stat.st_mtime) for path, stat in found]
     else:
@@ -79,7 +77,7 @@ def list_files(folder: str) -> list[ListedFile]:
 
 def create(path: str) -> IO[bytes]:
     """Opens a file for writing, as it is: no compression by its name's ending. Makes its folder."""
-    if is_local(path):
+    if not is_uri(path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         return Path(path).open("wb")
     from beam_jobs.filesystems import AS_IT_IS
@@ -105,7 +103,7 @@ def settle(file: IO[bytes]) -> None:
 
 def write_whole(path: str, content: bytes, temporary_folder: str | None = None) -> None:
     """Writes a file that appears under its name whole or not at all; by way of `temporary_folder`, if not beside it."""
-    folder, name = os.path.split(path) if is_local(path) else _beam().split(path)
+    folder, name = os.path.split(path) if not is_uri(path) else _beam().split(path)
     temporary = join(temporary_folder or folder, f"{name}.{uuid.uuid4().hex}.tmp")
     try:
         with create(temporary) as file:
@@ -118,7 +116,7 @@ def write_whole(path: str, content: bytes, temporary_folder: str | None = None) 
 
 def move(source: str, target: str) -> None:
     """Renames a file, over one that is there."""
-    if is_local(target):
+    if not is_uri(target):
         os.replace(source, target)  # noqa: PTH105 (the paths are strings here)
         return
     # Of Beam's filesystems HDFS alone refuses that.
@@ -129,7 +127,7 @@ def move(source: str, target: str) -> None:
 
 def remove(path: str) -> None:
     """Removes a file, or a local folder with what is in it, if it is there."""
-    if is_local(path):
+    if not is_uri(path):
         if Path(path).is_dir():
             shutil.rmtree(path)
         else:
@@ -140,7 +138,7 @@ def remove(path: str) -> None:
 
 def remove_folder(path: str) -> None:
     """Removes a folder with what is in it, if it is there."""
-    if is_local(path) or _beam().get_filesystem(path).has_dirs():
+    if not is_uri(path) or _beam().get_filesystem(path).has_dirs():
         remove(path)
     else:
         # To an object store a folder is nothing but how names begin.

@@ -1,13 +1,12 @@
 """The console command `audio-gender`."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from beam_jobs.console import console, tell
-from beam_jobs.errors import UserError
-from pipeline.commands import clips, corpus, decisions, kubeflow, prune, run, runs
+from beam_jobs.console import tell
+from beam_jobs.ending import one_line_ending
+from pipeline.commands import clips, config, corpus, decisions, kubeflow, prune, run, runs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(clips.app, name="clips")
+app.add_typer(config.app, name="config")
 app.command()(run.run)
 app.add_typer(runs.app, name="runs")
 app.command()(prune.prune)
@@ -48,9 +48,6 @@ def options(
 
 
 def main() -> None:
-    """Runs the command line; a UserError is one line and exit status 2."""
-    try:
+    """Runs the command line; what ends it early is one line and an exit status (`beam_jobs.ending`)."""
+    with one_line_ending():
         app()
-    except UserError as error:
-        console.print(f"error: {error}", markup=False, style="red")
-        sys.exit(2)

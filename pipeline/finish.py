@@ -41,7 +41,7 @@ def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> Run
         serving_version=version or workdir.serving_version(),
         baseline_version=gate.baseline_version,
         inputs_digest=outcome.inputs_digest,
-        folders=folders(workdir, run_id, str(workdir.path(outcome.corpus)), str(workdir.path(outcome.dataset))),
+        folders=folders(workdir, run_id, workdir.place(outcome.corpus), str(workdir.path(outcome.dataset))),
         nodes=outcome.nodes,
         seconds=outcome.seconds,
         dataset_fingerprint=outcome.dataset_fingerprint,

@@ -184,7 +184,7 @@ def _data_of(workdir: WorkDir, kept: Iterable[str]) -> tuple[set[str], set[str]]
             corpora.add(result.folders["corpus"])
         if outcome := outcomes.get(run_id):
             datasets.add(str(workdir.path(outcome.dataset)))
-            corpora.add(str(workdir.path(outcome.corpus)))
+            corpora.add(workdir.place(outcome.corpus))
     return datasets, corpora
 
 

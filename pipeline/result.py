@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from beam_jobs import yaml_text
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from components.gate.result import GateResult, Slice
@@ -125,7 +125,7 @@ def read_result(workdir: WorkDir, run_id: str) -> RunResult:
         raise UserError(
             f"{path}: damaged ({why}); restore it from a copy, or remove it and the run is listed without it"
         ) from None
-    return result.model_copy(update={"folders": {name: str(workdir.path(path)) for name, path in result.folders.items()}})
+    return result.model_copy(update={"folders": {name: workdir.place(path) for name, path in result.folders.items()}})
 
 
 def find_result(workdir: WorkDir, run_id: str) -> RunResult | None:
@@ -145,7 +145,6 @@ def run_of_version(results: Iterable[RunResult], version: str | None) -> RunResu
 def read_config(workdir: WorkDir, run_id: str) -> dict[str, Any]:
     """A run's resolved configuration, as it was then; empty where its file is gone or damaged."""
     try:
-        # The C parser: ten times as fast, and a list of runs reads a file for each.
-        return dict(yaml.load((workdir.reports / run_id / CONFIG_FILE).read_text(encoding="utf-8"), yaml.CSafeLoader) or {})
-    except (OSError, ValueError, TypeError, yaml.YAMLError):
+        return dict(yaml_text.parse((workdir.reports / run_id / CONFIG_FILE).read_bytes()) or {})
+    except (OSError, ValueError, TypeError):
         return {}

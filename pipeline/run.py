@@ -18,10 +18,14 @@ from beam_jobs.corpus.synthetic import synthesise_corpus
 from beam_jobs.dataset import INFO_FILE, fingerprint
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_whole
+from beam_jobs.filesystems import set_filesystem_options
 from beam_jobs.generate_clips import generate_clips
+from beam_jobs.paths import is_uri
+from beam_jobs.surroundings import temporary_files
 from components.pusher.provenance import code_revision
 from components.pusher.serving_folder import versions, versions_by_run
 from pipeline.config import PipelineConfig
+from pipeline.estimate import check_space
 from pipeline.outcome import NodeTime, Outcome, now, recorded
 from pipeline.result import CONFIG_FILE, RunResult, read_config, read_results, run_of_version
 from pipeline.store import check_store
@@ -57,7 +61,7 @@ def run(
         log = workdir.logs / f"{outcome.run_id}.log"
         say(f"run {outcome.run_id} in {workdir.root} (library output: {log})")
         try:
-            with recorded(workdir, outcome) as begin, noise_to(log):
+            with recorded(workdir, outcome) as begin, noise_to(log), temporary_files():
                 return _run(config, corpus, workdir, outcome, begin, resume)
         except BaseException:
             if version := versions_by_run(workdir.serving).get(outcome.run_id):
@@ -98,11 +102,17 @@ def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> Spe
     synth = config.corpus.synth
     if corpus is None and synth is None:
         raise UserError("no corpus: give --corpus ROOT, the folder that holds SPEAKERS.TXT")
-    root = Path(corpus).absolute() if corpus else workdir.corpus / f"synth-{hashed(config.corpus.model_dump_json())}"
-    if corpus is None and synth is not None and not root.exists():
+    if corpus is None:
+        root = str(workdir.corpus / f"synth-{hashed(config.corpus.model_dump_json())}")
+    else:
+        root = corpus if is_uri(corpus) else str(Path(corpus).absolute())
+    if corpus is None and synth is not None and not Path(root).exists():
         with progress("speaking the demo corpus", synth.num_speakers * synth.utterances_per_speaker, "utterances") as advance:
             workdir.corpus.mkdir(parents=True, exist_ok=True)
-            synthesise_corpus(root, synth.num_speakers, synth.utterances_per_speaker, synth.seed, lambda done, total: advance())
+            synthesise_corpus(
+                Path(root), synth.num_speakers, synth.utterances_per_speaker, synth.seed, lambda done, total: advance()
+            )
+    set_filesystem_options(config.beam.clips)
     index = read_corpus_with_bar(root, config.corpus.subsets, workdir.root / "index_cache")
     write_whole(str(workdir.index), index.to_json().encode())
     minutes = sum(speaker.duration_s for speaker in index.speakers) / 60
@@ -114,6 +124,7 @@ def _make_dataset(config: PipelineConfig, index: SpeakerIndex, dataset: Path) ->
     started = time.monotonic()
     made = not (dataset / INFO_FILE).exists()
     if made:
+        check_space(config, dataset)
         generate_clips(config.clips, index, str(dataset), config.beam.clips)
     counts = config.clips.num_clips
     total = counts.train + counts.eval + counts.test

@@ -13,6 +13,7 @@ from ml_metadata.proto import metadata_store_pb2
 
 from beam_jobs.command_line import command
 from beam_jobs.errors import UserError
+from beam_jobs.paths import is_uri
 from components.pusher.serving_folder import versions
 
 
@@ -33,6 +34,10 @@ class WorkDir:
     def path(self, stored: str) -> Path:
         """Where a file of this folder is now that was stored relative to it; an absolute path stays as it is."""
         return self.root / stored
+
+    def place(self, stored: str) -> str:
+        """The same as text, for what may lie on an object store."""
+        return stored if is_uri(stored) else str(self.path(stored))
 
     def relative(self, path: str | Path) -> str:
         """How the path of a file is stored: relative to this folder where it lies in it, else as it is."""

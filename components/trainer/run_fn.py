@@ -16,7 +16,7 @@ from beam_jobs.files import absolute
 from components.trainer.callbacks import StopOnDivergence
 from components.trainer.checkpoints import Backup, EarlyStopping, finished_epochs
 from components.trainer.clip_ids import ClipIds
-from components.trainer.config import ModelConfig, TrainConfig
+from components.trainer.config import ModelConfig, TrainConfig, training_problem
 from components.trainer.data import RAW_FEATURES, count_clips, evaluation_dataset, record_cache, training_dataset
 from components.trainer.model import build_model
 from components.trainer.monitoring import draw_crops, watched
@@ -127,7 +127,9 @@ def train_network(fn_args: Any, config: Mapping[str, Any], log_dir: str, checkpo
         config["classes"],
     )
     num_samples, sample_rate_hz = config["clips"]["num_samples"], config["clips"]["sample_rate_hz"]
-    crop_samples = _crop_samples(train, num_samples, sample_rate_hz)
+    if problem := training_problem(model, train, num_samples, sample_rate_hz):
+        raise UserError(problem)
+    crop_samples = round(train.crop_s * sample_rate_hz)
     strategy = make_strategy(train)
     chief = is_chief(strategy)
     train_clips = _clips(fn_args.train_files, "train", num_workers(strategy))
@@ -250,16 +252,6 @@ def learning_rate(train: TrainConfig, epoch: int) -> float:
         return train.learning_rate * (epoch + 1) / (warmup + 1)
     done = (epoch - warmup) / max(1, train.epochs - warmup)
     return train.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
-
-
-def _crop_samples(train: TrainConfig, num_samples: int, sample_rate_hz: int) -> int:
-    crop_samples = round(train.crop_s * sample_rate_hz)
-    if crop_samples > num_samples:
-        raise UserError(
-            f"train.crop_s is {train.crop_s:g} s, and the clips are {num_samples / sample_rate_hz:g} s long; "
-            "make crop_s smaller or the clips longer"
-        )
-    return crop_samples
 
 
 def _clips(patterns: Sequence[str], split: str, workers: int = 1) -> dict[str, int]:

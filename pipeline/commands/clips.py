@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from beam_jobs.console import progress, say
+from beam_jobs.paths import local_path
 from pipeline.commands.options import Config, Settings
 from pipeline.table import print_table
 
@@ -39,7 +40,7 @@ def clips_generate(
 def clips_inspect(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Dataset folder.")],
     number: Annotated[int, typer.Option("-n", min=1, help="Clips on the page.")] = 10,
-    html: Annotated[Path, typer.Option(help="Page to write.")] = Path("clips.html"),
+    html: Annotated[Path, typer.Option(parser=local_path, metavar="FILE", help="Page to write.")] = Path("clips.html"),
     seed: Annotated[int, typer.Option(min=0, help="Which clips are drawn.")] = 0,
 ) -> None:
     """Print a dataset's figures, and write a page that plays some of its clips."""

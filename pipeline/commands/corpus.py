@@ -10,6 +10,7 @@ from beam_jobs.command_line import command
 from beam_jobs.console import progress, say, tell
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.summary import by_subset_and_label
+from beam_jobs.paths import local_path
 from pipeline.commands.options import CorpusRoot, JsonFile, write, write_json
 from pipeline.table import print_table
 
@@ -18,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Speech corpora.")
 
 @app.command("synth")
 def corpus_synth(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    folder: Annotated[Path, typer.Argument(parser=local_path, metavar="DIR", help="Folder to make.")],
     speakers: Annotated[int, typer.Option(min=40, help="Number of speakers, half of them female variants.")] = 40,
     utterances: Annotated[int, typer.Option(min=1, help="Utterances of each speaker.")] = 4,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -42,7 +43,9 @@ def corpus_fetch(
             "of Mini LibriSpeech dev-clean-2 or train-clean-5.",
         ),
     ],
-    dest: Annotated[Path, typer.Option(metavar="DIR", help="Folder to download into; the corpus is DIR/LibriSpeech.")],
+    dest: Annotated[
+        Path, typer.Option(parser=local_path, metavar="DIR", help="Folder to download into; the corpus is DIR/LibriSpeech.")
+    ],
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="Mirror that holds URL/12/dev-clean.tar.gz; else OpenSLR.")
     ] = None,
@@ -58,19 +61,21 @@ def corpus_fetch(
 def corpus_info(
     root: CorpusRoot,
     json_file: JsonFile = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with the figures and histograms to this file.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(parser=local_path, metavar="FILE", help="Write a page with the figures and histograms to this file."),
+    ] = None,
 ) -> None:
     """Say which layout a corpus has; print speakers, utterances and minutes by label and subset.
 
     With --json the speaker index.
     """
-    from beam_jobs.corpus.readers import read_corpus_with_bar, recognise
+    from beam_jobs.corpus.readers import kind_of, read_corpus_with_bar
 
-    reader = recognise(root)
-    kind = f"{reader.name} ({reader.marker} and {reader.layout})"
+    kind, marker = kind_of(root)
     index = read_corpus_with_bar(root)
     if write_json(json_file, index.to_json()):
-        _show(root, kind, reader.marker, index)
+        _show(root, kind, marker, index)
     if html:
         from beam_jobs.corpus.pages import figures_page
 
@@ -109,7 +114,7 @@ def _some(names: Sequence[str]) -> str:
 def corpus_listen(
     root: CorpusRoot,
     number: Annotated[int, typer.Option("-n", min=1, help="Utterances on the page.")] = 10,
-    html: Annotated[Path, typer.Option(help="Page to write.")] = Path("corpus.html"),
+    html: Annotated[Path, typer.Option(parser=local_path, metavar="FILE", help="Page to write.")] = Path("corpus.html"),
     seed: Annotated[int, typer.Option(min=0, help="Which utterances are drawn.")] = 0,
 ) -> None:
     """Write a page with some utterances to hear and to see: waveform and mel spectrogram."""

@@ -3,26 +3,54 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from beam_jobs.errors import UserError
+from beam_jobs.paths import local_path
+
+if TYPE_CHECKING:
+    from pipeline.config import PipelineConfig
 
 CorpusRoot = Annotated[str, typer.Argument(help="Corpus folder: LibriSpeech, Common Voice, VoxCeleb or utterances.csv.")]
-Config = Annotated[Path, typer.Option(help="YAML file, or one of our own by name: demo, librispeech-mini, librispeech.")]
+Config = Annotated[
+    Path,
+    typer.Option(
+        parser=local_path, metavar="FILE", help="YAML file, or one of our own by name: demo, librispeech-mini, librispeech."
+    ),
+]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key of the YAML file.")]
-WorkFolder = Annotated[Path, typer.Option("--workdir", help="Folder for everything that runs make.")]
+WorkFolder = Annotated[
+    Path, typer.Option("--workdir", parser=local_path, metavar="DIR", help="Folder for everything that runs make.")
+]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, as `audio-gender runs` lists it.")]
 JsonFile = Annotated[
     Path | None,
-    typer.Option("--json", help="Write the result to this file too, for scripts; - is stdout, which then holds nothing else."),
+    typer.Option(
+        "--json",
+        parser=local_path,
+        metavar="FILE",
+        help="Write the result to this file too, for scripts; - is stdout, which then holds nothing else.",
+    ),
 ]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")]
 Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why; kept in the metadata store.")]
 
 
 STDOUT = Path("-")
+
+
+def check_beam(config: "PipelineConfig") -> None:
+    """Holds the section `beam` against Beam itself.
+
+    Raises:
+        UserError: Beam refuses an option.
+    """
+    from beam_jobs.generate_clips import check_beam_options
+
+    for options in (config.beam.clips, config.beam.pipeline):
+        check_beam_options(options)
 
 
 def check_writable(path: Path) -> None:

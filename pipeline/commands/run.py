@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from beam_jobs.console import say
-from pipeline.commands.options import Config, JsonFile, Settings, WorkFolder, check_writable, write_json
+from pipeline.commands.options import Config, JsonFile, Settings, WorkFolder, check_beam, check_writable, write_json
 
 REFUSED = 3
 """Exit status of a run whose model the gate refused: it did what it was asked to, but there is nothing new to serve."""
@@ -23,6 +23,10 @@ def run(
     ] = False,
     name: Annotated[str, typer.Option(help="What to call the run in the list of runs.")] = "",
     tags: Annotated[list[str] | None, typer.Option("--tag", help="Word to find the run by; can be given several times.")] = None,
+    dry: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say what would run, what it takes of disk and time, and whether there is room."),
+    ] = False,
 ) -> None:
     """Run the whole pipeline: corpus, clips, training, evaluation, push.
 
@@ -31,6 +35,12 @@ def run(
     from pipeline.config import load_config
 
     resolved = load_config(config, settings or ())
+    check_beam(resolved)
+    if dry:
+        from pipeline.dry_run import dry_run
+
+        dry_run(resolved, corpus, workdir)
+        return
     if json_file:
         check_writable(json_file)
     from pipeline.run import run as run_pipeline

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beam_jobs.console import console, progress, tell
+from beam_jobs.paths import local_path
 from pipeline.commands.options import JsonFile, WorkFolder, write_json
 from pipeline.table import print_table
 
@@ -112,7 +113,9 @@ def review(
         str | None, typer.Option(metavar="RUN", help="Run to compare with; else the model then in serving.")
     ] = None,
     workdir: WorkFolder = Path("work"),
-    html: Annotated[Path | None, typer.Option(help="Page to write; else one in the run's report folder.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(parser=local_path, metavar="FILE", help="Page to write; else one in the run's report folder.")
+    ] = None,
     browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in a browser, where there is a terminal.")
     ] = True,

@@ -139,7 +139,7 @@ def test_the_same_configuration_compiles_to_the_same_bytes():
         ("kubernetes.shared_folder=/scratch", "shared_folder '/scratch' lies on no volume of Trainer"),
         ("kubernetes.pipeline_root=/minio/b", "must begin with minio://"),
         ("kubernetes.step={memory: 4 GB}", "kubernetes.step.memory"),
-        ("kubernetes.env={A-B: x}", "'A-B' is no name of an environment variable"),
+        ("kubernetes.env={A-B: x}", "'A-B' is not a name for an environment variable"),
         ("kubernetes.steps={Trainr: {}}", "no node Trainr in this pipeline; there are"),
     ],
 )
