@@ -12,6 +12,7 @@ import tf_keras as keras
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from beam_jobs.examples import decode_clip
+from beam_jobs.files import absolute
 from components.trainer.callbacks import StopOnDivergence
 from components.trainer.checkpoints import Backup, EarlyStopping, finished_epochs
 from components.trainer.clip_ids import ClipIds
@@ -138,7 +139,7 @@ def train_network(fn_args: Any, config: Mapping[str, Any], log_dir: str, checkpo
 
     done = finished_epochs(checkpoints) if checkpoints else 0
     if done and chief:
-        say(f"training goes on from epoch {done + 1} of {train.epochs}: {checkpoints}")
+        say(f"training goes on from epoch {done + 1} of {train.epochs}: {absolute(str(checkpoints))}")
     # What is left of a training that goes on must not be a repetition of its beginning.
     seed = config["seed"] + done
     keras.utils.set_random_seed(seed)

@@ -245,3 +245,10 @@ def test_the_fingerprint_follows_every_change(dataset):
     edit(dataset, lambda info: info.update(redraws=info["redraws"] + 1))
 
     assert len({before, touched, fingerprint(str(dataset))}) == 3
+
+
+def test_the_fingerprint_is_the_same_where_the_dataset_was_moved(dataset, tmp_path):
+    before = fingerprint(str(dataset))
+    copied = shutil.copytree(dataset, tmp_path / "copied")  # keeps modification times, as `cp -a` does
+    moved = dataset.rename(tmp_path / "moved")
+    assert fingerprint(str(copied)) == fingerprint(str(moved)) == before
