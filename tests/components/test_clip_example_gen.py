@@ -168,7 +168,9 @@ def test_a_flipped_bit(dataset, place):
 def test_a_shard_that_is_not_there(dataset):
     shard = first_shard(dataset)
     shard.unlink()
-    assert error_of(dataset).startswith(f"{shard}: named in {INFO_FILE}, and cannot be read (No such file or directory); generate")
+    assert error_of(dataset).startswith(
+        f"{shard}: named in {INFO_FILE}, and cannot be read (No such file or directory); generate"
+    )
 
 
 @pytest.mark.parametrize(
