@@ -1,5 +1,6 @@
 """The set-up: what a host lacks is told in one line, a second call does nothing, and the lock pins every byte."""
 
+import importlib.metadata
 import os
 import re
 import shutil
@@ -13,7 +14,8 @@ import pytest
 def fresh_clone(root: Path, tmp_path: Path) -> Path:
     """What the set-up reads, in a folder without .venv."""
     clone = tmp_path / "clone"
-    shutil.copytree(root / "tools", clone / "tools")
+    for folder in ("tools", "locks"):
+        shutil.copytree(root / folder, clone / folder)
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(root / name, clone)
     return clone
@@ -77,16 +79,42 @@ def test_a_second_set_up_does_nothing(root):
     assert stamp.stat() == before
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "tools/bootstrap.lock"])
+LOCKS = ["requirements.lock", "locks/dev.lock", "locks/s3.lock", "locks/synth.lock", "locks/wandb.lock", "tools/bootstrap.lock"]
+OPTION = re.compile(r"^--(no|only)-binary (\S+)\n", re.MULTILINE)
+
+
+def test_every_lock_is_looked_at(root):
+    assert sorted(LOCKS) == sorted(str(path.relative_to(root)) for path in [*root.glob("*.lock"), *root.glob("[!.]*/*.lock")])
+
+
+@pytest.mark.parametrize("name", LOCKS)
 def test_the_lock_pins_every_package_by_hash_and_names_no_registry(root, name):
     text = (root / name).read_text()
-    packages = re.split(r"\n(?=[^\s#])", re.sub(r"\A(#.*\n)*", "", text))
+    packages = re.split(r"\n(?=[^\s#])", OPTION.sub("", text).strip())
 
-    assert len(packages) >= 2
+    assert packages
     for package in packages:
         assert re.match(r"[\w.-]+(\[[\w,-]+\])?==[\w.!+-]+( ; [^\\]*)? \\\n    --hash=sha256:[0-9a-f]{64}", package), package
     assert "://" not in text
     assert not re.search(r"^(-i|--\S*index|--find-links)", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_nothing_in_the_lock_needs_a_compiler(root, name):
+    options = OPTION.findall((root / name).read_text())
+
+    assert ("only", ":all:") in options  # pip and uv then refuse whatever has no wheel
+    for package in [package for kind, package in options if kind == "no"]:
+        built = importlib.metadata.distribution(package).read_text("WHEEL")
+        assert re.search(r"^Tag: \S+-none-any$", built, re.MULTILINE), f"{package} was built by a compiler"
+
+
+def test_a_group_holds_only_what_it_adds(root):
+    pinned = {name: set(re.findall(r"^([a-z0-9][\w.-]*)\S*==", (root / name).read_text(), re.MULTILINE)) for name in LOCKS}
+
+    for name in LOCKS[1:-1]:
+        assert not pinned[name] & pinned["requirements.lock"], name
+    assert pinned["locks/synth.lock"] == {"espeakng-loader"}  # GPL-3.0: apart from all else
 
 
 def test_no_file_of_the_set_up_holds_a_registry_address(root):
