@@ -1,6 +1,6 @@
 # make run: the demo, from nothing to a pushed or refused model. make test: all tests that this machine can run.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-flink test-kubeflow test-kubernetes check format lock image
+.PHONY: help setup setup-dev run test test-flink test-kubeflow test-kubernetes test-image check format lock image
 
 # Byte code makes every start of TensorFlow three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,6 +29,9 @@ test-kubeflow: setup-dev ## Kubeflow's own compiler on compiled pipelines, and e
 
 test-kubernetes: setup-dev ## manifests and training workers on a real Kubernetes control plane, without containers (Go, Maven)
 	@RUN_KUBERNETES=1 $(VENV)/python -m pytest tests/kubernetes tests/components/test_kubernetes_training.py -v
+
+test-image: setup-dev ## the image, built without its registry and run as Kubernetes runs it (root; buildah, runc, mmdebstrap)
+	@RUN_IMAGE=1 $(VENV)/python -m pytest tests/image -v
 
 image: ## the image of every pipeline step, as audio-gender:local (docker or podman)
 	@bash tools/image.sh
