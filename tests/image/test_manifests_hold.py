@@ -10,7 +10,7 @@ from engine import REVISION
 from oci import BASE, ROOT, pods
 
 pytestmark = pytest.mark.skipif(
-    os.environ.get("RUN_IMAGE") != "1", reason="needs root, buildah, runc, mmdebstrap and 20 minutes: make test-image"
+    os.environ.get("RUN_IMAGE") != "1", reason="needs root, buildah, runc, mmdebstrap and 6 minutes: make test-image"
 )
 
 TRIED = {"clips", "beam-workers", "compile", "submit"}

@@ -12,7 +12,7 @@ from oci import ROOT
 from small_demo import ANY_MODEL, SMALL
 
 pytestmark = pytest.mark.skipif(
-    os.environ.get("RUN_IMAGE") != "1", reason="needs root, buildah, runc, mmdebstrap and 20 minutes: make test-image"
+    os.environ.get("RUN_IMAGE") != "1", reason="needs root, buildah, runc, mmdebstrap and 6 minutes: make test-image"
 )
 
 IMPORT_ALL = """
