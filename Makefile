@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv/bin
 
 help: ## show this
-	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## make .venv ready (every target does this by itself); EXTRAS="s3 wandb" adds what the demo does not need
 	@bash tools/setup.sh synth $(EXTRAS)
