@@ -1,6 +1,6 @@
 # make run: the demo, from nothing to a pushed or refused model. make test: all tests that this machine can run.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-flink test-kubeflow test-kubernetes check format lock image
+.PHONY: help setup setup-dev run test test-fresh test-flink test-kubeflow test-kubernetes check format lock image
 
 # Byte code makes every start of TensorFlow three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
@@ -20,6 +20,9 @@ run: setup ## demo corpus -> clips -> training -> evaluation -> pushed or refuse
 
 test: setup-dev ## all tests that this machine can run; real speech with LIBRISPEECH_ROOT=…
 	@$(VENV)/python -m pytest
+
+test-fresh: setup ## the two commands above on bare systems, as root and as a user: SYSTEMS="bookworm trixie" TARGETS="run test" (root, mmdebstrap)
+	@bash tests/fresh/fresh.sh
 
 test-flink: setup-dev ## the clip generator on a real Flink cluster and a real S3 server (Java 17, Maven, Go)
 	@RUN_FLINK=1 $(VENV)/python -m pytest tests/flink -v
