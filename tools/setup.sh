@@ -38,7 +38,8 @@ echo "$groups" >"$venv/.groups"
 locks=(requirements.lock)
 for group in $groups; do locks+=("locks/$group.lock"); done
 say "installing $(cat "${locks[@]}" | grep -c '^[a-z0-9].*==') locked packages (about a minute on the first run)"
-"$venv/bootstrap/bin/uv" pip sync --quiet --require-hashes --python-platform x86_64-manylinux_2_39 "${locks[@]}"
+"$venv/bootstrap/bin/uv" pip sync --quiet --require-hashes --build-constraints requirements.lock --require-build-hashes \
+    --python-platform x86_64-manylinux_2_39 "${locks[@]}"
 "$venv/bootstrap/bin/uv" pip install --quiet --no-deps --no-build-isolation --offline --editable .
 "$venv/bin/python" -c 'import ml_metadata, soundfile' ||
     fail "the installed packages do not load on this host (see the lines above); remove $venv and try again, or use the container (k8s/)"
