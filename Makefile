@@ -1,6 +1,6 @@
 # make run: the demo, from nothing to a pushed or refused model. make test: all tests that this machine can run.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-fresh test-flink test-kubeflow test-kubernetes check format lock image
+.PHONY: help setup setup-dev run test test-fresh test-package test-flink test-kubeflow test-kubernetes check format lock dist image
 
 # Byte code makes every start of TensorFlow three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
@@ -24,6 +24,9 @@ test: setup-dev ## all tests that this machine can run; real speech with LIBRISP
 test-fresh: setup ## the two commands above on bare systems, as root and as a user: SYSTEMS="bookworm trixie" TARGETS="run test" (root, mmdebstrap)
 	@bash tests/fresh/fresh.sh
 
+test-package: setup-dev ## the package, installed away from the checkout with pip and with uv, runs the demo (15 minutes)
+	@RUN_PACKAGE=1 $(VENV)/python -m pytest tests/package -v
+
 test-flink: setup-dev ## the clip generator on a real Flink cluster and a real S3 server (Java 17, Maven, Go)
 	@RUN_FLINK=1 $(VENV)/python -m pytest tests/flink -v
 
@@ -32,6 +35,9 @@ test-kubeflow: setup-dev ## Kubeflow's own compiler on compiled pipelines, and e
 
 test-kubernetes: setup-dev ## manifests and training workers on a real Kubernetes control plane, without containers (Go, Maven)
 	@RUN_KUBERNETES=1 $(VENV)/python -m pytest tests/kubernetes tests/components/test_kubernetes_training.py -v
+
+dist: setup ## the wheel and the locks that belong to it, in dist/, for machines without this checkout
+	@bash tools/dist.sh
 
 image: ## the image of every pipeline step, as audio-gender:local (docker or podman)
 	@bash tools/image.sh

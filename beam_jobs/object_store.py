@@ -22,7 +22,9 @@ def check_reachable(uri: str) -> None:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:
-        raise UserError(f"{uri}: s3:// needs the package boto3; install this project with its extra `s3`") from None
+        raise UserError(
+            f"{uri}: s3:// needs the package boto3; `make setup EXTRAS=s3` installs it, or s3.lock beside the wheel"
+        ) from None
     try:
         client = boto3.Session().client(
             "s3", config=Config(retries={"max_attempts": ATTEMPTS}, connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S)
