@@ -27,10 +27,9 @@ check() {
 # uv's own build of Python 3.11; uv knows its checksum. Prints the path of the interpreter.
 fetch() {
     local uv=$1/bootstrap/bin/uv
-    "$uv" python install --quiet --no-bin --install-dir "$1/python" 3.11 2>"$1/fetch.log" || {
-        cat "$1/fetch.log" >&2
-        fail "Python 3.11 could not be fetched (see the lines above); install it and $hint, or name a mirror in UV_PYTHON_INSTALL_MIRROR"
-    }
+    "$uv" python install --quiet --no-bin --install-dir "$1/python" 3.11 2>"$1/fetch.log" ||
+        fail "Python 3.11 could not be fetched ($(sed -n 's/^error: //p' "$1/fetch.log"): $(sed -n 's/^ *cause: //p' "$1/fetch.log" | tail -n 1));" \
+            "install it and $hint, or name a mirror in UV_PYTHON_INSTALL_MIRROR"
     UV_PYTHON_INSTALL_DIR=$1/python "$uv" python find --system --managed-python 3.11
 }
 

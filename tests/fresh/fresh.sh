@@ -33,7 +33,7 @@ fi
 
 # What a company's network asks of every machine in it: proxies, mirrors and certificates.
 network=()
-for name in http_proxy https_proxy no_proxy PIP_INDEX_URL UV_DEFAULT_INDEX UV_PYTHON_DOWNLOADS_JSON_URL UV_PYTHON_INSTALL_MIRROR; do
+for name in http_proxy https_proxy no_proxy PIP_INDEX_URL UV_DEFAULT_INDEX UV_PYTHON_DOWNLOADS_JSON_URL UV_PYTHON_INSTALL_MIRROR PYTEST_ADDOPTS; do
     [ -z "${!name:-}" ] || network+=("$name=${!name}")
 done
 

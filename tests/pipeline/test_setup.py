@@ -85,28 +85,45 @@ def test_without_any_python_one_line_says_what_to_install(fresh_clone, path_with
     assert not (fresh_clone / ".venv").exists()
 
 
-def test_without_python_3_11_uv_fetches_one_into_venv(fresh_clone, path_without_python, tmp_path):
+@pytest.fixture
+def without_python_3_11(path_without_python: Path, tmp_path: Path) -> dict[str, str]:
+    """The environment of a user of Debian 13, whose home folder is empty."""
     if (other := python_but_not_3_11()) is None:
         pytest.skip("needs a Python that is not 3.11, as Debian 13 and Ubuntu 24.04 have")
     (path_without_python / "python3").symlink_to(other)
-    home = tmp_path / "home"
-    home.mkdir()
-    make = ["bash", "tools/interpreter.sh", "make", fresh_clone / ".venv"]
-    (fresh_clone / ".venv").mkdir()
+    (tmp_path / "home").mkdir()
+    return {"PATH": str(path_without_python), "HOME": str(tmp_path / "home")}
 
+
+def make_interpreter(clone: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    (clone / ".venv").mkdir()
+    make = ["bash", "tools/interpreter.sh", "make", ".venv"]
+    return subprocess.run(make, cwd=clone, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def test_without_python_3_11_uv_fetches_one_into_venv(fresh_clone, without_python_3_11, tmp_path):
     with python_index() as address:
-        environment = {"PATH": str(path_without_python), "HOME": str(home), "UV_PYTHON_DOWNLOADS_JSON_URL": address}
-        done = subprocess.run(make, cwd=fresh_clone, env=environment, capture_output=True, text=True, timeout=300)
+        done = make_interpreter(fresh_clone, without_python_3_11 | {"UV_PYTHON_DOWNLOADS_JSON_URL": address})
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(
-        "setup: there is no Python 3.11 here: fetching uv's build of it (about 30 MB) into .venv/python; "
+        "setup: there is no Python 3.11 here: fetching uv's build of it (about 30 MB) into .venv/python;"
     )
     print_prefix = [fresh_clone / ".venv/bin/python", "-c", "import ssl, sys; print(sys.version[:5], sys.base_prefix)"]
     version, prefix = subprocess.run(print_prefix, capture_output=True, text=True, check=True, timeout=60).stdout.split()
     assert version == "3.11."
     assert Path(prefix).is_relative_to(fresh_clone / ".venv/python")
-    assert [path.name for path in home.iterdir()] in ([], [".cache"])
+    assert [path.name for path in (tmp_path / "home").iterdir()] in ([], [".cache"])
+
+
+def test_where_python_3_11_cannot_be_fetched_one_line_says_why_and_what_to_do(fresh_clone, without_python_3_11):
+    nowhere = {"UV_PYTHON_DOWNLOADS_JSON_URL": "http://127.0.0.1:1/index.json", "UV_HTTP_RETRIES": "0"}
+    done = make_interpreter(fresh_clone, without_python_3_11 | nowhere)
+
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"setup: Python 3\.11 could not be fetched \(.*: Connection refused.*\); install it and .*\n", done.stderr
+    )
 
 
 @pytest.mark.parametrize("target", ["setup", "run", "test", "check"])
