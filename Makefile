@@ -9,7 +9,7 @@ VENV := .venv/bin
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## make .venv ready (every target does this by itself); EXTRAS="s3 wandb" adds what the demo does not need
+setup: ## make .venv ready, as every target does by itself; EXTRAS="s3 wandb" adds these
 	@bash tools/setup.sh synth $(EXTRAS)
 
 setup-dev:
@@ -21,10 +21,10 @@ run: setup ## demo corpus -> clips -> training -> evaluation -> pushed or refuse
 test: setup-dev ## all tests that this machine can run; real speech with LIBRISPEECH_ROOT=…
 	@$(VENV)/python -m pytest
 
-test-fresh: setup ## the two commands above on bare systems, as root and as a user: SYSTEMS="bookworm trixie" TARGETS="run test" (root, mmdebstrap)
+test-fresh: setup ## the two commands above on bare Debian 12 and 13 (root, mmdebstrap; two hours)
 	@bash tests/fresh/fresh.sh
 
-test-package: setup-dev ## the package, installed away from the checkout with pip and with uv, runs the demo (15 minutes)
+test-package: setup-dev ## installs the package elsewhere with pip and with uv, and runs the demo (15 minutes)
 	@RUN_PACKAGE=1 $(VENV)/python -m pytest tests/package -v
 
 test-flink: setup-dev ## the clip generator on a real Flink cluster and a real S3 server (Java 17, Maven, Go)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The README's commands on bare systems: `make test-fresh` (as root, with mmdebstrap; about an hour and 10 GB).
+# The README's commands on bare systems: `make test-fresh` (as root, with mmdebstrap; two hours and 10 GB).
 # SYSTEMS="bookworm trixie", USERS="root user" and TARGETS="run test" choose a part; each system and user starts with nothing
 # but what the README asks for and cold caches. The last lines are minutes and megabytes.
 set -euo pipefail
