@@ -27,6 +27,9 @@ exec 9>"$venv/.setup-lock"
 flock -n 9 || { say "another set-up is at work in $venv; waiting for it"; flock 9; }
 is_ready "$@" && exit 0
 rm -f "$stamp"
+# A service account's home folder may be missing or not its own.
+mkdir -p "${UV_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/}/.cache}/uv}" 2>/dev/null ||
+    export UV_CACHE_DIR=$PWD/$venv/cache/uv PIP_CACHE_DIR=$PWD/$venv/cache/pip
 bash tools/interpreter.sh make "$venv"
 
 # uv does not read pip's configuration: hand it the mirror that this host's pip uses, if any.
