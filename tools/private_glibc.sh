@@ -15,7 +15,7 @@ have=$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d' ' -f2 || true)
 help="TFX's wheels need glibc $needed and this host has $have; use Debian 13, Ubuntu 24.04 or the container (k8s/)"
 command -v apt-get >/dev/null && command -v dpkg >/dev/null || fail "$help (a private copy needs apt, which is not here)"
 codename=$(. /etc/os-release && [ "$ID" = debian ] && echo "$VERSION_CODENAME") || fail "$help (a private copy is made on Debian only)"
-read -r mirror entry < <(apt-get indextargets --format '$(RELEASE) $(REPO_URI) $(SOURCESENTRY)' 'Created-By: Packages' |
+read -r mirror entry < <(apt-get indextargets --no-release-info --format '$(RELEASE) $(REPO_URI) $(SOURCESENTRY)' 'Created-By: Packages' |
     sed -n "s/^$codename //p" | head -n 1) || fail "$help (a private copy needs a mirror of Debian $codename in apt's sources)"
 # apt does not tell which key a source names, so it is read from the file that the source stands in.
 key=$(sed -nE 's/.*signed-by[:=] *([^] ]+).*/\1/Ip' "${entry%:*}" | head -n 1)

@@ -18,7 +18,7 @@ work=$(mktemp -d "${TMPDIR:-/var/tmp}/audio-gender-fresh.XXXX")
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 
 # Debian's mirror as this host names it; elsewhere mmdebstrap knows one.
-mirror=$(. /etc/os-release && apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
+mirror=$(. /etc/os-release && apt-get indextargets --no-release-info --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
     sed -n "s/^${VERSION_CODENAME:-} //p" | head -n 1)
 grep -q '^ID=debian' /etc/os-release || mirror=
 
