@@ -66,5 +66,5 @@ def test_what_the_readme_says_installs_it_and_runs_the_demo(dist, installer, tmp
     done = subprocess.run(run, cwd=empty, env=environment, capture_output=True, text=True, timeout=1800)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((empty / "result.json").read_text())["pushed"]
+    assert json.loads((empty / "result.json").read_text())["verdict"] == "pushed"
     assert sorted(path.name for path in empty.iterdir()) == ["result.json", "work"]
