@@ -1,15 +1,15 @@
 # make run: the demo, from nothing to a pushed or refused model. make test: all tests that this machine can run.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-flink test-kubeflow test-kubernetes test-image check format lock image
+.PHONY: help setup setup-dev run test test-fresh test-package test-flink test-kubeflow test-kubernetes test-image check format lock dist image
 
 # Byte code makes every start of TensorFlow three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv/bin
 
 help: ## show this
-	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## make .venv ready (every target does this by itself); EXTRAS="s3 wandb" adds what the demo does not need
+setup: ## make .venv ready, as every target does by itself; EXTRAS="s3 wandb" adds these
 	@bash tools/setup.sh synth $(EXTRAS)
 
 setup-dev:
@@ -20,6 +20,12 @@ run: setup ## demo corpus -> clips -> training -> evaluation -> pushed or refuse
 
 test: setup-dev ## all tests that this machine can run; real speech with LIBRISPEECH_ROOT=…
 	@$(VENV)/python -m pytest
+
+test-fresh: setup ## the two commands above on bare Debian 12 and 13 (root, mmdebstrap; two hours)
+	@bash tests/fresh/fresh.sh
+
+test-package: setup-dev ## installs the package elsewhere with pip and with uv, and runs the demo (15 minutes)
+	@RUN_PACKAGE=1 $(VENV)/python -m pytest tests/package -v
 
 test-flink: setup-dev ## the clip generator on a real Flink cluster and a real S3 server (Java 17, Maven, Go)
 	@RUN_FLINK=1 $(VENV)/python -m pytest tests/flink -v
@@ -32,6 +38,9 @@ test-kubernetes: setup-dev ## manifests and training workers on a real Kubernete
 
 test-image: setup-dev ## the image, built without its registry and run as Kubernetes runs it (root; buildah, runc, mmdebstrap)
 	@RUN_IMAGE=1 $(VENV)/python -m pytest tests/image -v
+
+dist: setup ## the wheel and the locks that belong to it, in dist/, for machines without this checkout
+	@bash tools/dist.sh
 
 image: ## the image of every pipeline step, as audio-gender:local (docker or podman)
 	@bash tools/image.sh
