@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ def missing() -> str:
     """What this machine lacks to build and run an image, in words; empty where it lacks nothing."""
     absent = [tool for tool in TOOLS if not shutil.which(tool)]
     reasons = ["root"] if os.geteuid() else []
+    if sys.base_prefix == "/usr":  # Debian's is scattered and has no ensurepip that works elsewhere
+        reasons.append("a Python 3.11 in a folder of its own, such as pyenv's or uv's (make PYTHON=…)")
     return " and ".join(reasons + ([f"{', '.join(absent)} (apt-get install {' '.join(absent)})"] if absent else []))
 
 
@@ -69,7 +72,7 @@ class Engine:
         """Removes all that is in the folder, and the folder."""
         mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for path in reversed([path for path in mounted if path.startswith(f"{self.folder}/")]):
-            subprocess.run(["umount", path], check=True, timeout=60)
+            subprocess.run(["umount", "--lazy", path], check=True, timeout=60)
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
