@@ -26,3 +26,6 @@ for group in --extra=synth --extra=s3 --extra=wandb --group=dev; do
 done
 sed '/^    #   -c /d' "$work/requirements.lock" >requirements.lock
 "${compile[@]}" tools/bootstrap.in --emit-build-options --output-file tools/bootstrap.lock "$@"
+# For pip the last word counts: "only wheels" has to come before its exceptions, and uv writes it after them.
+sed -i '1i --only-binary :all:' requirements.lock locks/*.lock tools/bootstrap.lock
+sed -i '2,${/^--only-binary :all:/d}' requirements.lock locks/*.lock tools/bootstrap.lock

@@ -44,7 +44,7 @@ inside() {
     unshare --mount --pid --fork --kill-child bash -euc '
         mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"; mount -t tmpfs tmpfs "$0/dev/shm"
         root=$0 user=$1 home=$2 command=$3; shift 3
-        exec chroot --userspec="$user:$user" "$root" env --chdir="$home/audio-gender" -i HOME="$home" USER="$user" TERM=dumb \
+        exec chroot --userspec="$user:$user" "$root" env --chdir="$home/audio-gender" -i HOME="$home" USER="$user" TERM=xterm \
             LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@" bash -c "$command"
     ' "$root" "$user" "$home" "$3" "${network[@]}"
 }
