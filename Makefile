@@ -25,7 +25,7 @@ test-kubeflow: setup ## Kubeflow's own compiler on compiled pipelines, and every
 	@RUN_KUBEFLOW=1 $(VENV)/python -m pytest tests/kubeflow -v
 
 test-kubernetes: setup ## manifests and training workers on a real Kubernetes control plane, without containers (Go, Maven)
-	@RUN_KUBERNETES=1 $(VENV)/python -m pytest tests/kubernetes tests/components/test_kubernetes_training.py -v
+	@RUN_KUBERNETES=1 $(VENV)/python -m pytest tests/kubernetes tests/components/trainer/workers/kubernetes -v
 
 image: ## the image of every pipeline step, as audio-gender:local (docker or podman)
 	@bash tools/image.sh

@@ -14,8 +14,8 @@ import tensorflow_transform as tft
 from beam_jobs.dataset import read_dataset_info
 from benchmarks.scores import length_name, scores_of
 from benchmarks.transform_graph import analyse
-from components.trainer.data import evaluation_dataset
-from components.trainer.run_fn import train_network
+from components.trainer.input.batches import evaluation_dataset
+from components.trainer.training import train_network
 from pipeline.config import load_config
 
 TEST_BATCH = 4

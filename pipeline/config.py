@@ -10,11 +10,11 @@ import yaml
 from pydantic import Field, model_validator
 
 from beam_jobs.config import ClipsConfig, Share, Strict, override, read_yaml, validate
-from components.evaluator.config import GateConfig
+from components.gate.config import GateConfig
 from components.pusher.config import PushConfig
 from components.serving_check.config import ServingCheckConfig
 from components.trainer.config import ModelConfig, TrainConfig
-from components.trainer.tuning import TuneConfig
+from components.tuner.search_space import TuneConfig
 from pipeline.kubeflow.config import KubernetesConfig
 
 CONFIGS = Path(__file__).parent / "configs"

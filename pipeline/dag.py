@@ -122,7 +122,7 @@ def create_pipeline(
     hyperparameters = None
     if config.tune is not None:
         tuner = Tuner(
-            tuner_fn="components.trainer.tuner_fn.tuner_fn",
+            tuner_fn="components.tuner.tuner_fn.tuner_fn",
             examples=examples,
             transform_graph=transform.outputs["transform_graph"],
             schema=schema,

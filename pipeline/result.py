@@ -11,7 +11,7 @@ from rich.table import Table
 
 from beam_jobs.console import console
 from components.gate.result import GateResult, Slice
-from components.trainer.tuning import in_words
+from components.tuner.search_space import in_words
 from pipeline.workdir import WorkDir
 
 RESULT_FILE = "run.json"

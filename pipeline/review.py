@@ -10,10 +10,10 @@ from ml_metadata.proto.metadata_store_pb2 import Artifact
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_whole
-from components.evaluator.config import GateConfig
-from components.evaluator.figures import Key, estimates
+from components.evaluator.clip_metrics import Key, estimates
 from components.evaluator.predictions import Predictions
 from components.evaluator.slices import slices_of
+from components.gate.config import GateConfig
 from components.gate.decide import compare
 from components.gate.result import GateResult, Slice
 from components.review_report.curves import Scores

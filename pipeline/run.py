@@ -19,7 +19,7 @@ from beam_jobs.files import write_whole
 from beam_jobs.generate_clips import generate_clips
 from components.pusher.provenance import code_revision
 from components.pusher.serving_folder import versions
-from components.trainer.tuning import read_best
+from components.tuner.search_space import read_best
 from pipeline.config import PipelineConfig
 from pipeline.result import (
     CONFIG_FILE,

@@ -55,7 +55,7 @@ def transform_graph(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory)
     import tensorflow_transform.beam as tft_beam
     from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
-    from components.trainer.data import LABELLED_FEATURES
+    from components.trainer.input.batches import LABELLED_FEATURES
     from components.transform.preprocessing import preprocessing_fn
 
     folder = tmp_path_factory.mktemp("transform")

@@ -7,14 +7,14 @@ from typing import Any
 import tensorflow_model_analysis as tfma
 
 from beam_jobs.examples import LABEL
+from components.evaluator.clip_metrics import Key
 from components.evaluator.eval_config import CANDIDATE
-from components.evaluator.figures import Key
 from components.evaluator.metrics import CLIPS
 from components.evaluator.slices import ALL, FEATURES
 
 
 def figures_by_slice(evaluation_uri: str, classes: Sequence[str], model: str = CANDIDATE) -> dict[str, dict[Key, float | None]]:
-    """A model's figures by slice (`all`, `label=female`, …), keyed as in `components.evaluator.figures`.
+    """A model's figures by slice (`all`, `label=female`, …), keyed as in `components.evaluator.clip_metrics`.
 
     `clips` is among them. A figure that is not defined on a slice (AUC where only one class is) or is no number is None.
     """

@@ -6,10 +6,10 @@ from typing import Literal
 import numpy as np
 
 from beam_jobs.errors import UserError
-from components.evaluator.config import Bounds, GateConfig
-from components.evaluator.figures import Key, confusion_matrix
+from components.evaluator.clip_metrics import Key, confusion_matrix
 from components.evaluator.predictions import Predictions
 from components.evaluator.slices import ALL, slices_of
+from components.gate.config import Bounds, GateConfig
 from components.gate.intervals import SpeakerDraws, figure, sample
 from components.gate.result import Check, Compared, Figure, GateResult, Slice
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluator.figures import Key, weigher
+from components.evaluator.clip_metrics import Key, weigher
 from components.gate.result import Figure
 
 MIN_SPEAKERS = 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from components.evaluator.figures import ECE_BINS, predicted_classes
+from components.evaluator.clip_metrics import ECE_BINS, predicted_classes
 
 MAX_POINTS = 300
 RECALLS = (0.9, 0.95, 0.99)

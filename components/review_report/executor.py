@@ -10,7 +10,7 @@ from beam_jobs.dataset import read_dataset_info
 from components.review_report.artifact import write_report
 from components.review_report.page import render_report
 from components.review_report.read import read_inputs
-from components.trainer.run_folder import load_config
+from components.trainer.monitoring.run_folder import load_config
 
 
 class Executor(base_executor.BaseExecutor):

@@ -14,7 +14,7 @@ from beam_jobs.examples import decode_clip, read_records
 from components.serving_check.check import check_model
 from components.serving_check.config import ServingCheckConfig
 from components.serving_check.result import RESULT_FILE, ServingCheckResult
-from components.trainer.run_folder import load_answers
+from components.trainer.monitoring.run_folder import load_answers
 
 SPLIT = "eval"
 """The Trainer has seen no other but this and train."""

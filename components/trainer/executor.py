@@ -8,7 +8,7 @@ from tfx.utils import json_utils
 
 from components.clip_example_gen.executor import DATASET_FINGERPRINT
 from components.run_id import run_id
-from components.trainer.shared_folder import CHECKPOINTS
+from components.trainer.workers.protocol import CHECKPOINTS
 
 
 class Executor(GenericExecutor):

@@ -9,7 +9,7 @@ from kustomize_tool import render
 from overlays import FOLDER, OVERLAYS
 from pod_templates import pods
 
-from components.trainer.kubernetes_objects import PORT, Step, training_job
+from components.trainer.workers.kubernetes.objects import PORT, Step, training_job
 from pipeline.kubeflow.config import KubernetesConfig
 from pipeline.kubeflow.platform import Step as PipelineStep
 from pipeline.kubeflow.platform import platform_spec

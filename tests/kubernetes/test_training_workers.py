@@ -18,9 +18,10 @@ from overlays import FOLDER
 from pod_network import PodNetwork
 
 from beam_jobs.errors import UserError
-from components.trainer import kubernetes_objects, kubernetes_workers
-from components.trainer.kubernetes_workers import KubernetesLaunch, Patience
-from components.trainer.workers import train_on_workers
+from components.trainer.workers.kubernetes import launch as kubernetes_launch
+from components.trainer.workers.kubernetes import objects as kubernetes_objects
+from components.trainer.workers.kubernetes.launch import KubernetesLaunch, Patience
+from components.trainer.workers.launch import train_on_workers
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("RUN_KUBERNETES") != "1", reason="needs Go, Maven and some minutes: make test-kubernetes"
@@ -239,7 +240,7 @@ def test_workers_go_with_the_step_that_owns_them(run, kubelet, meanwhile):
 
 def test_a_living_step_moves_the_deadline_on(run, kubelet, monkeypatch):
     monkeypatch.setattr(kubernetes_objects, "LEASE_S", 4)
-    monkeypatch.setattr(kubernetes_workers, "LEASE_S", 4)
+    monkeypatch.setattr(kubernetes_launch, "LEASE_S", 4)
     kubelet.command = shell("sleep 10")
 
     run.launch()
@@ -325,7 +326,7 @@ def account_without(admin: Api, permission: str) -> str:
 
 @pytest.mark.parametrize("permission", PERMISSIONS)
 def test_a_missing_permission_is_named_in_one_line(run, kubelet, permission, monkeypatch, capfd):
-    monkeypatch.setattr(kubernetes_workers, "LEASE_S", 2)
+    monkeypatch.setattr(kubernetes_launch, "LEASE_S", 2)
     kubelet.command = shell("sleep 2")
     run.account = account_without(run.admin, permission)
     verb, resource = permission.split()
