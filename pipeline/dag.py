@@ -24,11 +24,13 @@ from components.evaluator.component import Evaluator
 from components.example_validator.component import ClipExampleValidator
 from components.gate.component import Gate
 from components.pusher.component import Pusher
-from components.pusher.provenance import Approval, code_revision
+from components.pusher.provenance import Approval
 from components.review_report.component import ReviewReport
 from components.serving_baseline.component import ServingBaseline
 from components.serving_check.component import ServingCheck
 from components.trainer.component import Trainer
+from components.trainer.spec import TrainingSpec
+from components.tuner.search_space import TuningSpec
 from pipeline.config import PipelineConfig
 
 NAME = "audio-gender"
@@ -92,25 +94,30 @@ def create_pipeline(
     clips = config.clips
     changeable = changeable or Changeable.of(config)
     where = {"shared_folder": at.shared_folder} if at.shared_folder else {"checkpoints": checkpoint_folder(config, at)}
-    training = {**_training(config), **where}
+    training = training_spec(config).model_copy(update=where)
     nodes: list[BaseNode] = []
     fingerprint: Any = at.dataset_fingerprint
     if at.corpus_uri is not None:
         clip_generator = ClipGenerator(
-            at.corpus_uri, config.corpus.subsets, at.dataset_uri, clips, changeable.num_clips, config.beam.clips
+            corpus_uri=at.corpus_uri,
+            subsets=config.corpus.subsets,
+            dataset_uri=at.dataset_uri,
+            clips=clips,
+            num_clips=changeable.num_clips,
+            beam_options=config.beam.clips,
         )
         nodes.append(clip_generator)
         fingerprint = clip_generator.outputs["fingerprint"].future()[0].value
-    example_gen = ClipExampleGen(at.dataset_uri, fingerprint, config.data.min_class_share)
+    example_gen = ClipExampleGen(dataset_uri=at.dataset_uri, fingerprint=fingerprint, min_class_share=config.data.min_class_share)
     examples = example_gen.outputs["examples"]
-    statistics_gen = StatisticsGen(examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
+    statistics_gen = StatisticsGen(examples=examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
     schema_gen = ImportSchemaGen(schema_file=at.schema_file)
     schema = schema_gen.outputs["schema"]
-    example_validator = ClipExampleValidator(statistics_gen.outputs["statistics"], schema)
-    data_gate = DataGate(example_validator.outputs["anomalies"])
+    example_validator = ClipExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema)
+    data_gate = DataGate(anomalies=example_validator.outputs["anomalies"])
     transform = Transform(
-        examples,
-        schema,
+        examples=examples,
+        schema=schema,
         preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=[]),
         custom_config={"num_samples": clips.num_samples, "code": code_digest("transform")},
@@ -128,45 +135,62 @@ def create_pipeline(
             schema=schema,
             train_args=trainer_pb2.TrainArgs(splits=["train"]),
             eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
-            custom_config={**training, "tune": config.tune.model_dump(mode="json")},
+            custom_config=TuningSpec(**dict(training), tune=config.tune).model_dump(mode="json"),
         )
         hyperparameters = tuner.outputs["best_hyperparameters"]
         nodes.append(tuner)
     trainer = Trainer(
-        examples, transform.outputs["transform_graph"], schema, hyperparameters, changeable.epochs, custom_config=training
+        examples=examples,
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        hyperparameters=hyperparameters,
+        epochs=changeable.epochs,
+        spec=training,
     )
     model = trainer.outputs["model"]
     nodes.append(trainer)
     # It waits for nothing: a model in serving that cannot be compared with stops the run before the training.
-    serving_baseline = ServingBaseline(at.serving_uri, at.baseline_version, clips.classes)
+    serving_baseline = ServingBaseline(serving_uri=at.serving_uri, version=at.baseline_version, classes=clips.classes)
     baseline = serving_baseline.outputs["model"]
-    evaluator = Evaluator(examples, model, baseline, clips.classes)
+    evaluator = Evaluator(examples=examples, model=model, baseline_model=baseline, classes=clips.classes)
     evaluation = evaluator.outputs["evaluation"]
-    serving_check = ServingCheck(model, examples, trainer.outputs["model_run"], clips.classes, config.serving_check)
+    serving_check = ServingCheck(
+        model=model,
+        examples=examples,
+        model_run=trainer.outputs["model_run"],
+        classes=clips.classes,
+        config=config.serving_check,
+    )
     servable = serving_check.outputs["blessing"]
-    gate = Gate(evaluation, model, baseline, config.gate, clips.classes, servable)
+    gate = Gate(
+        evaluation=evaluation,
+        model=model,
+        baseline_model=baseline,
+        serving_check=servable,
+        config=config.gate,
+        classes=clips.classes,
+    )
     report = ReviewReport(
-        evaluation,
-        gate.outputs["blessing"],
-        examples,
-        trainer.outputs["model_run"],
-        at.dataset_uri,
-        config.model_dump(mode="json"),
-        at.baseline_config,
-        {"code revision": code_revision()},
+        evaluation=evaluation,
+        blessing=gate.outputs["blessing"],
+        examples=examples,
+        model_run=trainer.outputs["model_run"],
+        dataset_uri=at.dataset_uri,
+        config=config.model_dump(mode="json"),
+        baseline_config=at.baseline_config,
     )
     pusher = Pusher(
-        model,
-        gate.outputs["blessing"],
-        servable,
-        baseline,
-        at.serving_uri,
-        config.push,
-        changeable.push_mode,
-        config.digest(),
-        approval,
-        at.lost_versions,
-        at.hold_waiting,
+        model=model,
+        model_blessing=gate.outputs["blessing"],
+        infra_blessing=servable,
+        baseline_model=baseline,
+        serving_uri=at.serving_uri,
+        config=config.push,
+        mode=changeable.push_mode,
+        config_digest=config.digest(),
+        approval=approval,
+        lost_versions=at.lost_versions,
+        hold=at.hold_waiting,
     )
     # Whoever asks how a model came into serving finds its report.
     pusher.add_upstream_node(report)
@@ -180,22 +204,21 @@ def create_pipeline(
     )
 
 
-def _training(config: PipelineConfig) -> dict[str, Any]:
+def training_spec(config: PipelineConfig) -> TrainingSpec:
+    """What the Trainer is told, but for where it keeps its checkpoints."""
     clips = config.clips
-    return {
-        "clips": {"num_samples": clips.num_samples, "sample_rate_hz": clips.sample_rate_hz},
-        "classes": list(clips.classes),
-        "model": config.model.model_dump(mode="json"),
-        "train": config.train.model_dump(mode="json"),
-        "seed": config.train.seed,
-        # TFX's cache does not look into user code: without its digest a changed model would be served from the cache.
-        "code": code_digest(*USER_CODE),
-    }
+    return TrainingSpec(
+        model=config.model,
+        train=config.train,
+        num_samples=clips.num_samples,
+        sample_rate_hz=clips.sample_rate_hz,
+        classes=list(clips.classes),
+    )
 
 
 def checkpoint_folder(config: PipelineConfig, at: Locations) -> str:
     """Where a training keeps its checkpoints: one folder for all attempts at the same clips with the same settings and code."""
-    inputs = json.dumps([_training(config), at.dataset_fingerprint], sort_keys=True)
+    inputs = json.dumps([training_spec(config).model_dump(mode="json"), at.dataset_fingerprint, code_digest(*USER_CODE)])
     return f"{at.pipeline_root}/checkpoints/{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 
 

@@ -46,6 +46,7 @@ class Gate(base_component.BaseComponent):
 
     def __init__(
         self,
+        *,
         evaluation: BaseChannel,
         model: BaseChannel,
         baseline_model: BaseChannel,

@@ -61,6 +61,7 @@ class Pusher(base_component.BaseComponent):
 
     def __init__(
         self,
+        *,
         model: BaseChannel,
         model_blessing: BaseChannel,
         infra_blessing: BaseChannel,

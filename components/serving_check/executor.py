@@ -14,7 +14,7 @@ from beam_jobs.examples import decode_clip, read_records
 from components.serving_check.check import check_model
 from components.serving_check.config import ServingCheckConfig
 from components.serving_check.result import RESULT_FILE, ServingCheckResult
-from components.trainer.monitoring.run_folder import load_answers
+from components.trainer.model_run import load_predictions
 
 SPLIT = "eval"
 """The Trainer has seen no other but this and train."""
@@ -28,13 +28,13 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """Writes the result; a model that fails is a refused one, not an error."""
         model = path_utils.serving_model_path(artifact_utils.get_single_instance(input_dict["model"]).uri)
-        answers = load_answers(artifact_utils.get_single_uri(input_dict["model_run"]))
-        records = _records(input_dict["examples"], answers)
+        expected = load_predictions(artifact_utils.get_single_uri(input_dict["model_run"]))
+        records = _records(input_dict["examples"], expected)
         budget = ServingCheckConfig(
             max_memory_mb=exec_properties["max_memory_mb"], max_seconds=float(exec_properties["max_seconds"])
         )
-        expected = np.stack([answers[clip_id] for clip_id in records])
-        result = check_model(model, list(records.values()), expected, json.loads(exec_properties["classes"]), budget)
+        probabilities = np.stack([expected[clip_id] for clip_id in records])
+        result = check_model(model, list(records.values()), probabilities, json.loads(exec_properties["classes"]), budget)
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         # As TFX's InfraValidator says it.
         blessing.set_int_custom_property("blessed", int(result.ok))

@@ -1,7 +1,7 @@
 """One training in this process: build the network, fit it, export it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,15 +13,15 @@ from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from beam_jobs.examples import decode_clip
 from components.trainer.checkpoints import Backup, EarlyStopping, finished_epochs
-from components.trainer.config import ModelConfig, TrainConfig
-from components.trainer.hyperparameters import with_hyperparameters
+from components.trainer.config import TrainConfig
 from components.trainer.input.batches import RAW_FEATURES, count_clips, evaluation_dataset, record_cache, training_dataset
 from components.trainer.input.clip_ids import ClipIds
+from components.trainer.model_run import save_predictions, save_spec
 from components.trainer.monitoring.callbacks import StopOnDivergence
 from components.trainer.monitoring.monitor import draw_crops, watched
-from components.trainer.monitoring.run_folder import save_answers
 from components.trainer.network.model import build_model, precision
 from components.trainer.network.signatures import ServedModel
+from components.trainer.spec import TrainingSpec
 from components.trainer.workers.strategy import (
     PeerLostError,
     Schedule,
@@ -36,7 +36,7 @@ from components.transform.preprocessing import WAVEFORM
 
 SPEECH_BLOCKS_PER_S = 10
 WARMUP_SHARE = 0.1
-ANSWERED_CLIPS = 8
+PREDICTED_CLIPS = 8
 
 
 class Training(NamedTuple):
@@ -47,15 +47,14 @@ class Training(NamedTuple):
     history: keras.callbacks.History
 
 
-def train_and_export(fn_args: Any) -> None:
+def train_and_export(fn_args: Any, spec: TrainingSpec) -> None:
     """The work of `run_fn` in this process: all of it, or that of one worker. The chief alone leaves files behind.
 
     Raises:
         UserError: as `run_fn`.
     """
-    config = with_hyperparameters(fn_args.custom_config, fn_args.hyperparameters)
     try:
-        _train_and_export(fn_args, config)
+        _train_and_export(fn_args, spec)
     except tf.errors.OpError as error:
         if "Collective ops is aborted" not in error.message:
             raise
@@ -64,50 +63,37 @@ def train_and_export(fn_args: Any) -> None:
         ) from error
 
 
-def _train_and_export(fn_args: Any, config: Mapping[str, Any]) -> None:
-    checkpoints = config.get("checkpoints")
-    network, transform, _ = train_network(fn_args, config, fn_args.model_run_dir, checkpoints)
+def _train_and_export(fn_args: Any, spec: TrainingSpec) -> None:
+    network, transform, _ = train_network(fn_args, spec, fn_args.model_run_dir)
     strategy = network.distribute_strategy
     # Some variables are a mean over the workers: all must read them, though only the chief has a use for them.
     weights = network.get_weights()
     if is_chief(strategy):
-        num_samples, sample_rate_hz, classes = (
-            config["clips"]["num_samples"],
-            config["clips"]["sample_rate_hz"],
-            config["classes"],
-        )
-        served = build_model(ModelConfig.model_validate(config["model"]), num_samples, sample_rate_hz, len(classes))
+        served = build_model(spec.model, spec.num_samples, spec.sample_rate_hz, len(spec.classes))
         served.set_weights(weights)
-        save_answers(_answers(served, transform, fn_args.eval_files), fn_args.model_run_dir)
-        ServedModel(served, transform, num_samples, sample_rate_hz, classes).save(fn_args.serving_model_dir)
-        if checkpoints and tf.io.gfile.exists(checkpoints):
-            tf.io.gfile.rmtree(checkpoints)
+        save_spec(spec, fn_args.model_run_dir)
+        save_predictions(_predictions(served, transform, fn_args.eval_files), fn_args.model_run_dir)
+        ServedModel(served, transform, spec.num_samples, spec.sample_rate_hz, spec.classes).save(fn_args.serving_model_dir)
+        if spec.checkpoints and tf.io.gfile.exists(spec.checkpoints):
+            tf.io.gfile.rmtree(spec.checkpoints)
     wait_for_all(strategy)
 
 
-def _answers(network: keras.Model, transform: Any, patterns: Sequence[str]) -> dict[str, np.ndarray]:
-    """What the network says of some clips, by id, for the serving check: the exported model must say the same."""
-    records = list(tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(list(patterns)))).take(ANSWERED_CLIPS).as_numpy_iterator())
+def _predictions(network: keras.Model, transform: Any, patterns: Sequence[str]) -> dict[str, np.ndarray]:
+    """Probabilities of some clips, by id, for the serving check: the exported model must give the same."""
+    records = list(tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(list(patterns)))).take(PREDICTED_CLIPS).as_numpy_iterator())
     raw = tf.io.parse_example(records, RAW_FEATURES)
     probabilities = network(transform(raw)[WAVEFORM], training=False).numpy()
     return {decode_clip(record).id: row for record, row in zip(records, probabilities, strict=True)}
 
 
-def train_network(fn_args: Any, config: Mapping[str, Any], log_dir: str, checkpoints: str | None = None) -> Training:
-    """Trains the network of `config` (as `run_fn` reads it) on the examples of `fn_args`.
-
-    What watches the training writes to `log_dir`; `checkpoints` is the folder to go on from and to save each epoch in.
+def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
+    """Trains the network of `spec` on the examples of `fn_args`; what watches the training writes to `log_dir`.
 
     Raises:
         UserError: as `run_fn`.
     """
-    train, model, classes = (
-        TrainConfig.model_validate(config["train"]),
-        ModelConfig.model_validate(config["model"]),
-        config["classes"],
-    )
-    num_samples, sample_rate_hz = config["clips"]["num_samples"], config["clips"]["sample_rate_hz"]
-    crop_samples = _crop_samples(train, num_samples, sample_rate_hz)
+    train, checkpoints, crop_samples = spec.train, spec.checkpoints, spec.crop_samples
     strategy = make_strategy(train)
     chief = is_chief(strategy)
     train_clips = _clips(fn_args.train_files, "train", num_workers(strategy))
@@ -119,21 +105,20 @@ def train_network(fn_args: Any, config: Mapping[str, Any], log_dir: str, checkpo
     if done and chief:
         say(f"training goes on from epoch {done + 1} of {train.epochs}: {checkpoints}")
     # What is left of a training that goes on must not be a repetition of its beginning.
-    seed = config["seed"] + done
+    seed = train.seed + done
     keras.utils.set_random_seed(seed)
     with strategy.scope(), precision(train.precision):
-        network = build_model(model, crop_samples, sample_rate_hz, len(classes))
+        network = build_model(spec.model, crop_samples, spec.sample_rate_hz, len(spec.classes))
     transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
-    block_samples = sample_rate_hz // SPEECH_BLOCKS_PER_S
+    block_samples = spec.sample_rate_hz // SPEECH_BLOCKS_PER_S
     # The hosts of a TPU read each its own batches, and this process sees none of them go by.
     clip_ids = ClipIds() if train.strategy != "tpu" else None
     crops = {
-        split: draw_crops(list(clips), transform, train.monitor_clips, crop_samples, block_samples, config["seed"])
+        split: draw_crops(list(clips), transform, train.monitor_clips, crop_samples, block_samples, train.seed)
         for split, clips in (("train", train_clips), ("eval", eval_clips))
         if chief
     }
-    trained = dict(config) | {"model": model.model_dump(mode="json"), "train": train.model_dump(mode="json")}
-    with record_cache(train.cache, log_dir) as cache, watched(log_dir, network, trained, crops, chief) as watchers:
+    with record_cache(train.cache, log_dir) as cache, watched(log_dir, network, spec, crops, chief) as watchers:
 
         def read_training(shard: tuple[int, int]) -> tf.data.Dataset:
             return training_dataset(
@@ -152,7 +137,7 @@ def train_network(fn_args: Any, config: Mapping[str, Any], log_dir: str, checkpo
 
         train_data = distribute(strategy, read_training)
         eval_data = distribute(strategy, lambda shard: evaluation_dataset(list(eval_clips), transform, plan.eval_batches, shard))
-        history = fit(network, train, train_data, eval_data, len(classes), watchers, plan, checkpoints, clip_ids)
+        history = fit(network, train, train_data, eval_data, len(spec.classes), watchers, plan, checkpoints, clip_ids)
     return Training(network, transform, history)
 
 
@@ -230,16 +215,6 @@ def learning_rate(train: TrainConfig, epoch: int) -> float:
         return train.learning_rate * (epoch + 1) / (warmup + 1)
     done = (epoch - warmup) / max(1, train.epochs - warmup)
     return train.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
-
-
-def _crop_samples(train: TrainConfig, num_samples: int, sample_rate_hz: int) -> int:
-    crop_samples = round(train.crop_s * sample_rate_hz)
-    if crop_samples > num_samples:
-        raise UserError(
-            f"train.crop_s is {train.crop_s:g} s, and the clips are {num_samples / sample_rate_hz:g} s long; "
-            "make crop_s smaller or the clips longer"
-        )
-    return crop_samples
 
 
 def _clips(patterns: Sequence[str], split: str, workers: int = 1) -> dict[str, int]:

@@ -40,12 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.addresses is not None:
         os.environ["TF_CONFIG"] = tf_config(options.addresses.split(","), int(os.environ[INDEX_VARIABLE]))
 
+    from components.trainer.spec import TrainingSpec
     from components.trainer.training import train_and_export
     from components.trainer.workers.strategy import PeerLostError
 
     index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
     try:
-        train_and_export(SimpleNamespace(**json.loads(options.job.read_text())))
+        fn_args = SimpleNamespace(**json.loads(options.job.read_text()))
+        train_and_export(fn_args, TrainingSpec.of(fn_args))
     except UserError as error:
         (options.error_file or error_file(options.job, index)).write_text(str(error))
         return PEER_LOST_STATUS if isinstance(error, PeerLostError) else USER_ERROR_STATUS

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_vali
 from beam_jobs.config import Strict
 from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.hyperparameters import decode, with_values
+from components.trainer.spec import TrainingSpec
 
 SECTIONS: dict[str, type[Strict]] = {"model": ModelConfig, "train": TrainConfig}
 
@@ -96,6 +97,12 @@ class TuneConfig(Strict):
         for (key, value), reason in reasons.items():
             if reason:
                 raise ValueError(f"tune.space: {key} {value:g} makes no network: {reason}")
+
+
+class TuningSpec(TrainingSpec):
+    """What a Tuner is told: the training whose settings it searches, and the search."""
+
+    tune: TuneConfig
 
 
 def impossible(sections: Mapping[str, Any], num_samples: int, sample_rate_hz: int) -> str | None:

@@ -19,7 +19,7 @@ from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from components.trainer.hyperparameters import decode, encode, with_values
 from components.trainer.training import train_network
-from components.tuner.search_space import SearchRange, TuneConfig, impossible, in_words
+from components.tuner.search_space import SearchRange, TuneConfig, TuningSpec, impossible, in_words
 
 MAX_DRAWS = 1000
 """Draws in a row without a possible combination after which the space is taken for exhausted."""
@@ -29,7 +29,10 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
     """Makes the search over `tune.space`.
 
     Args:
-        fn_args: TFX's FnArgs. Its `custom_config` is the Trainer's and holds the section `tune` besides.
+        fn_args: TFX's FnArgs, with a TuningSpec as its `custom_config`.
+
+    Raises:
+        UserError: the spec is not valid.
     """
     return TunerFnResult(tuner=ClipTuner(fn_args), fit_kwargs={})
 
@@ -58,20 +61,20 @@ class ClipTuner(BaseTuner):
     """
 
     def __init__(self, fn_args: Any) -> None:
-        config, clips = fn_args.custom_config, fn_args.custom_config["clips"]
-        self._fn_args = fn_args
-        self._tune = TuneConfig.model_validate(config["tune"])
+        spec = TuningSpec.of(fn_args)
+        self._fn_args, self._tune = fn_args, spec.tune
         self._last_failure = "no combination of tune.space makes a network"
         how = {"train.epochs": self._tune.epochs, "train.strategy": "one_device", "train.wandb_project": None}
         # Classification reports are of no use to a search.
         how["train.monitor_every"] = self._tune.epochs + 1
-        self._config = with_values(config, how)
+        self._spec = spec.with_values(how)
+        sections = self._spec.model_dump(mode="json")
         oracle = PossibleCombinations(
-            lambda values: not impossible(self._with(values), clips["num_samples"], clips["sample_rate_hz"]),
+            lambda values: not impossible(with_values(sections, decode(values)), spec.num_samples, spec.sample_rate_hz),
             objective=keras_tuner.Objective(self._tune.objective, "min" if self._tune.objective == "val_loss" else "max"),
             max_trials=self._tune.trials,
             # KerasTuner takes 0 for no seed.
-            seed=config["seed"] + 1,
+            seed=spec.train.seed + 1,
             hyperparameters=_hyperparameters(self._tune),
             # A failed trial is one result among others; `on_search_end` judges the whole.
             max_consecutive_failed_trials=self._tune.trials + 1,
@@ -114,15 +117,13 @@ class ClipTuner(BaseTuner):
         best = self.oracle.get_best_trials(1)[0]
         say(f"  best trial: {self._tune.objective} {best.score:.4f}: {in_words(decode(best.hyperparameters.values))}")
 
-    def _with(self, values: dict[str, Any]) -> dict[str, Any]:
-        return with_values(self._config, decode(values))
-
     def _train(self, trial: Trial) -> dict[str, float]:
         # What is left of the trial before: its graph, and a network that only cycles of references keep in memory.
         keras.backend.clear_session()
         gc.collect()
         log_dir = Path(self._fn_args.working_dir, "logs", trial.trial_id)
-        history = train_network(self._fn_args, self._with(trial.hyperparameters.values), str(log_dir)).history.history
+        spec = self._spec.with_values(decode(trial.hyperparameters.values))
+        history = train_network(self._fn_args, spec, str(log_dir)).history.history
         best_epoch = int(np.argmin(history["val_loss"]))
         metrics = {name: float(history[name][best_epoch]) for name in ("val_loss", "val_accuracy")}
         if not math.isfinite(metrics["val_loss"]):

@@ -83,7 +83,7 @@ def compile_decision(config: PipelineConfig, image: str) -> str:
         Parameter("override", "1: approve although another model came into serving since", 0, int),
     )
     given = {name: parameter.runtime() for name, parameter in parameters.items()}
-    decision = Decision(kubernetes.serving_uri, config.push.keep, **given)
+    decision = Decision(serving_uri=kubernetes.serving_uri, keep=config.push.keep, **given)
     pipeline = Pipeline(f"{NAME}-decision", kubernetes.pipeline_root, components=[decision])
     return package(pipeline, image, parameters, kubernetes, like={decision.id: "Pusher"})
 

@@ -18,6 +18,7 @@ from overlays import FOLDER
 from pod_network import PodNetwork
 
 from beam_jobs.errors import UserError
+from components.trainer.spec import TrainingSpec
 from components.trainer.workers.kubernetes import launch as kubernetes_launch
 from components.trainer.workers.kubernetes import objects as kubernetes_objects
 from components.trainer.workers.kubernetes.launch import KubernetesLaunch, Patience
@@ -291,7 +292,7 @@ def test_two_pods_train_and_go_on_after_one_ran_out_of_memory(
 
     meanwhile(kill)
     with PodNetwork(tmp_path) as kubelet.network:
-        train_on_workers(fn_args, 2, lambda job, num_workers: run.launch(job))
+        train_on_workers(fn_args, TrainingSpec.of(fn_args), lambda job, num_workers: run.launch(job))
 
     told = capfd.readouterr()
     assert "training worker 1 of 2 was ended by the kernel for want of memory" in " ".join(told.err.split())

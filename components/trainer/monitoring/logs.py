@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from beam_jobs.errors import UserError
 from components.trainer.monitoring.callbacks import Values, in_words
-from components.trainer.monitoring.run_folder import LOG_FILE, TABLE_FILE
 
 SPLITS = ("train", "eval")
+LOG_FILE = "training.log"
+TABLE_FILE = "training.csv"
 
 
 class Log(Protocol):

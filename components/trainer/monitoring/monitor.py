@@ -11,13 +11,13 @@ import tensorflow as tf
 import tf_keras as keras
 from sklearn.metrics import classification_report, confusion_matrix
 
-from components.trainer.config import TrainConfig
 from components.trainer.input.batches import Transform, evaluation_dataset, random_crop
 from components.trainer.monitoring.callbacks import EpochProgress, epoch_values
 from components.trainer.monitoring.logs import FileLog, Log, TensorBoardLog, WandbLog
 from components.trainer.monitoring.plots import draw_confusion_matrix, draw_model, pixels
-from components.trainer.monitoring.run_folder import MODEL_PICTURE, save_config
+from components.trainer.spec import TrainingSpec
 
+MODEL_PICTURE = "model.png"
 BATCH = 8
 """Crops that the network sees at once; a whole clip of 60 s is read for each."""
 
@@ -105,7 +105,7 @@ class Monitor(keras.callbacks.Callback):
 
 @contextmanager
 def watched(
-    folder: str, network: keras.Model, config: dict[str, Any], crops: Mapping[str, MonitoringCrops], is_chief: bool = True
+    folder: str, network: keras.Model, spec: TrainingSpec, crops: Mapping[str, MonitoringCrops], is_chief: bool = True
 ) -> Iterator[list[keras.callbacks.Callback]]:
     """Yields the callbacks that watch a training, to be put behind all others; reports once more when left without an error.
 
@@ -114,7 +114,7 @@ def watched(
     Args:
         folder: TFX's model_run_dir; all files go there.
         network: what is trained, built.
-        config: the Trainer's custom_config, with `model` and `train` as they are trained.
+        spec: what is trained.
         crops: what is reported on, by split.
         is_chief: False for all workers but one of several: nothing is written and no callback yielded.
 
@@ -124,15 +124,14 @@ def watched(
     if not is_chief:
         yield []
         return
-    train, path = TrainConfig.model_validate(config["train"]), Path(folder)
-    wandb = [WandbLog(path, train.wandb_project, config)] if train.wandb_project else []
+    train, path = spec.train, Path(folder)
+    wandb = [WandbLog(path, train.wandb_project, spec.model_dump(mode="json"))] if train.wandb_project else []
     path.mkdir(parents=True, exist_ok=True)
     files = FileLog(path)
     logs: list[Log] = [files, TensorBoardLog(path), *wandb]
-    progress, monitor = EpochProgress(), Monitor(crops, config["classes"], train.monitor_every, logs)
+    progress, monitor = EpochProgress(), Monitor(crops, spec.classes, train.monitor_every, logs)
     failed = True
     try:
-        save_config(config, folder)
         draw_model(network).savefig(path / MODEL_PICTURE)
         files.say(f"training {network.name}, {network.count_params():,} parameters, {train.epochs} epochs")
         yield [progress, monitor]

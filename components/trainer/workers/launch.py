@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 from beam_jobs.console import console, say
 from beam_jobs.errors import UserError
 from components.run_id import VARIABLE as RUN_ID_VARIABLE
 from components.run_id import run_id
+from components.trainer.spec import TrainingSpec
 from components.trainer.workers.protocol import MAX_RESTARTS, WorkerDied, error_file, said_by_workers, tf_config
 
 POLL_S = 0.2
@@ -34,18 +36,19 @@ Launch = Callable[[Path, int], None]
 """Runs the job file with so many workers until they are done. Raises WorkerDied where it is worth another try."""
 
 
-def train_on_workers(fn_args: Any, num_workers: int, launch: Launch | None = None) -> None:
+def train_on_workers(fn_args: Any, spec: TrainingSpec, launch: Launch | None = None) -> None:
     """Trains with several workers; where one dies, all go on from the last finished epoch.
 
-    Without `launch`, the workers are Pods where `custom_config` names a folder that they share with this process, else
-    processes of this machine.
+    Without `launch`, the workers are Pods where `spec` names a folder that they share with this process, else processes of this
+    machine.
 
     Raises:
         UserError: what a worker said, or that they died too often.
     """
+    # The workers get the spec as it is after tuning.
+    fn_args = SimpleNamespace(**{**vars(fn_args), "custom_config": spec.model_dump(mode="json"), "hyperparameters": None})
     with ExitStack() as stack:
-        shared_folder = fn_args.custom_config.get("shared_folder")
-        if shared_folder is None:
+        if spec.shared_folder is None:
             folder, launch = Path(stack.enter_context(TemporaryDirectory(prefix="workers-"))), launch or launch_here
         else:
             from components.trainer.workers.kubernetes.launch import launcher
@@ -53,16 +56,16 @@ def train_on_workers(fn_args: Any, num_workers: int, launch: Launch | None = Non
 
             if not (run := run_id(None)):
                 raise UserError(
-                    f"custom_config shared_folder is set without the run's id in the environment; set {RUN_ID_VARIABLE}"
+                    f"custom_config.shared_folder is set without the run's id in the environment; set {RUN_ID_VARIABLE}"
                 )
             launch = launch or launcher(run)
-            fn_args, folder = stack.enter_context(through_shared_folder(fn_args, shared_folder, run))
+            fn_args, folder = stack.enter_context(through_shared_folder(fn_args, spec.shared_folder, run))
         job = folder / "job.json"
         job.write_text(json.dumps({name: value for name, value in vars(fn_args).items() if _is_data(value)}))
         attempt = 1
         while True:
             try:
-                launch(job, num_workers)
+                launch(job, spec.train.num_workers)
                 return
             except WorkerDied as death:
                 if attempt > MAX_RESTARTS:

@@ -257,19 +257,22 @@ def test_kubeflow_is_told_that_the_artifact_is_html(inputs, tmp_path):
     assert artifact.get_string_custom_property("display_name")
 
 
-def test_the_component_writes_the_page(inputs, dataset, tmp_path):
-    import json
-
+def test_the_component_writes_the_page(inputs, dataset, tmp_path, monkeypatch):
     from tfx.types import standard_artifacts
 
+    from components.pusher.provenance import code_revision
     from components.review_report.artifact import Report
     from components.review_report.executor import Executor
-    from components.trainer.monitoring.run_folder import save_config
+    from components.trainer.config import ModelConfig, TrainConfig
+    from components.trainer.model_run import save_spec
+    from components.trainer.spec import TrainingSpec
 
     predictions = write_evaluation(tmp_path / "evaluation", dataset, num_wrong=1)
     write_gate_result(tmp_path / "blessing", decided(predictions, ["male", "female"], None))
     write_history(tmp_path / "model_run")
-    save_config({"model": {}, "train": {"epochs": 7}}, str(tmp_path / "model_run"))
+    train = TrainConfig(epochs=7)
+    spec = TrainingSpec(model=ModelConfig(), train=train, num_samples=1, sample_rate_hz=1, classes=["male", "female"])
+    save_spec(spec, str(tmp_path / "model_run"))
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "Split-test").symlink_to(dataset / "test")
     taken = {
@@ -287,10 +290,12 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path):
         "dataset_uri": str(dataset),
         "config": '{"train": {"epochs": 30}}',
         "baseline_config": "null",
-        "facts": json.dumps({"code": "git:1"}),
     }
 
+    monkeypatch.setenv("CODE_REVISION", "1")
+    code_revision.cache_clear()
     Executor().Do({name: [artifact] for name, artifact in taken.items()}, {"report": [report]}, properties)
+    code_revision.cache_clear()
 
     page = (tmp_path / "value").read_text()
     assert page.startswith("<!doctype html>") and page.count("<audio") == 1 and "git:1" in page

@@ -77,7 +77,7 @@ def launcher(run_id: str) -> "KubernetesLaunch":
         namespace, pod = NAMESPACE_FILE.read_text().strip(), os.environ[POD_NAME_VARIABLE]
     except (config.ConfigException, OSError, KeyError) as error:
         raise UserError(
-            f"custom_config shared_folder is set, and this process is in no step of Kubeflow Pipelines ({error}); "
+            f"custom_config.shared_folder is set, and this process is in no step of Kubeflow Pipelines ({error}); "
             "without the key it trains on this machine"
         ) from None
     return KubernetesLaunch(client.ApiClient(), namespace, pod, run_id)

@@ -14,12 +14,13 @@ from rich.console import Console
 
 from beam_jobs.errors import UserError
 from components.trainer.config import ModelConfig, TrainConfig
+from components.trainer.model_run import load_spec
 from components.trainer.monitoring import callbacks
 from components.trainer.monitoring.callbacks import EpochProgress
 from components.trainer.monitoring.monitor import Monitor, MonitoringCrops, draw_crops, watched
 from components.trainer.monitoring.plots import draw_confusion_matrix, draw_model, pixels
-from components.trainer.monitoring.run_folder import load_config
 from components.trainer.network.model import build_model
+from components.trainer.spec import TrainingSpec
 from components.trainer.training import learning_rate
 
 CLASSES = ["male", "female"]
@@ -104,7 +105,7 @@ def test_tensorboard_holds_every_epoch_of_both_splits(events):
 
 
 def test_the_learning_rate_is_that_of_the_epoch(trained, events):
-    train = TrainConfig.model_validate(trained.custom_config["train"])
+    train = TrainingSpec.of(trained).train
 
     expected = [learning_rate(train, epoch) for epoch in range(6)]
     assert list(events.train.scalars["learning_rate"].values()) == pytest.approx(expected)
@@ -132,10 +133,10 @@ def test_the_table_and_the_log_hold_every_epoch(trained, events):
 
 
 def test_what_was_trained_can_be_loaded(trained):
-    model, train = load_config(trained.model_run_dir)
+    spec = load_spec(trained.model_run_dir)
 
-    assert model == ModelConfig.model_validate(trained.custom_config["model"]) != ModelConfig()
-    assert train == TrainConfig.model_validate(trained.custom_config["train"]) != TrainConfig()
+    assert spec == TrainingSpec.of(trained)
+    assert spec.model != ModelConfig() and spec.train != TrainConfig()
 
 
 def test_the_folder_holds_a_picture_of_the_model(trained):

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from beam_jobs.errors import UserError
 from components.trainer.run_fn import run_fn
+from components.trainer.spec import TrainingSpec
 from components.trainer.workers import launch as launching
 from components.trainer.workers.launch import train_on_workers
 from components.trainer.workers.protocol import MAX_RESTARTS, PEER_LOST_STATUS, WorkerDied
@@ -33,6 +34,7 @@ import json, sys
 from types import SimpleNamespace
 import numpy as np
 from components.trainer import training
+from components.trainer.spec import TrainingSpec
 
 fit, output = training.fit, sys.argv[2]
 
@@ -41,7 +43,8 @@ def watched_fit(network, *arguments):
     np.savez(output, *network.get_weights(), **{name: values for name, values in history.history.items()})
 
 training.fit = watched_fit
-training.train_and_export(SimpleNamespace(**json.loads(open(sys.argv[1]).read())))
+fn_args = SimpleNamespace(**json.loads(open(sys.argv[1]).read()))
+training.train_and_export(fn_args, TrainingSpec.of(fn_args))
 """
 
 
@@ -163,7 +166,8 @@ def test_workers_that_die_again_and_again_end_with_a_clear_line(make_fn_args, tm
         raise WorkerDied("training worker 1 of 2 was ended by SIGKILL")
 
     with pytest.raises(UserError, match=r"^training worker 1 of 2 was ended by SIGKILL, after 3 restarts.*with --resume$"):
-        train_on_workers(make_fn_args(tmp_path), 2, launch)
+        fn_args = make_fn_args(tmp_path)
+        train_on_workers(fn_args, TrainingSpec.of(fn_args), launch)
 
     assert launched == [2] * (1 + MAX_RESTARTS)
 

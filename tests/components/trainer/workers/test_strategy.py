@@ -136,6 +136,7 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from components.trainer import training
+from components.trainer.spec import TrainingSpec
 fit = training.fit
 
 def watched_fit(network, *arguments):
@@ -145,7 +146,8 @@ def watched_fit(network, *arguments):
     print(json.dumps({"replicas": network.distribute_strategy.num_replicas_in_sync, "rate": rate, "loss": losses}))
 
 training.fit = watched_fit
-training.train_and_export(SimpleNamespace(**json.loads(sys.argv[1])))
+fn_args = SimpleNamespace(**json.loads(sys.argv[1]))
+training.train_and_export(fn_args, TrainingSpec.of(fn_args))
 """
 
 

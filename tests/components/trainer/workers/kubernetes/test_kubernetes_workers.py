@@ -13,6 +13,7 @@ from cluster_server import NAMESPACE, RUN_ID, STEP, ClusterServer, eventually, n
 from kubernetes import client
 
 from beam_jobs.errors import UserError
+from components.trainer.spec import TrainingSpec
 from components.trainer.workers.kubernetes import launch as kubernetes_launch
 from components.trainer.workers.kubernetes.launch import KubernetesLaunch, Patience
 from components.trainer.workers.kubernetes.objects import Step, headless_service, job_name, training_job
@@ -285,9 +286,9 @@ def test_outside_of_a_cluster_the_key_is_refused(make_fn_args, tmp_path, monkeyp
     fn_args = make_fn_args(tmp_path, shared_folder=str(tmp_path))
     monkeypatch.delenv("PIPELINE_RUN_ID", raising=False)
     with pytest.raises(UserError, match=r"without the run's id in the environment; set PIPELINE_RUN_ID$"):
-        train_on_workers(fn_args, 2)
+        train_on_workers(fn_args, TrainingSpec.of(fn_args))
 
     monkeypatch.setenv("PIPELINE_RUN_ID", RUN_ID)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(UserError, match="this process is in no step of Kubeflow Pipelines"):
-        train_on_workers(fn_args, 2)
+        train_on_workers(fn_args, TrainingSpec.of(fn_args))
