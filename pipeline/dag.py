@@ -10,7 +10,6 @@ from typing import Any, Self
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
 from tfx.components import StatisticsGen, Transform, Tuner
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
@@ -19,10 +18,12 @@ from tfx.proto import trainer_pb2, transform_pb2
 from beam_jobs.examples import METADATA
 from components.clip_example_gen.component import ClipExampleGen
 from components.clip_generator.component import ClipGenerator
+from components.code_digest import Project, add_code_digests
 from components.data_gate.component import DataGate
 from components.evaluator.component import Evaluator
 from components.example_validator.component import ClipExampleValidator
 from components.gate.component import Gate
+from components.import_schema_gen.component import ImportSchemaGen
 from components.pusher.component import Pusher
 from components.pusher.provenance import Approval
 from components.review_report.component import ReviewReport
@@ -34,9 +35,6 @@ from components.tuner.search_space import TuningSpec
 from pipeline.config import PipelineConfig
 
 NAME = "audio-gender"
-COMPONENTS = Path(__file__).parent.parent / "components"
-USER_CODE = ("transform", "trainer")
-"""Packages under components/ whose code decides what a trained model is."""
 SCHEMA = Path(__file__).parent / "schema" / "schema.pbtxt"
 
 
@@ -47,7 +45,7 @@ class Locations:
     With a `corpus_uri`, even an empty one, the DAG begins with ClipGenerator, which makes the dataset and says its
     fingerprint; else `dataset_fingerprint` is it. `shared_folder` is one that training workers on other machines see too; None
     where they are processes of this one. With `hold_waiting` a model that waits for a person is kept in the serving folder, for
-    whoever decides where there is no work folder. `schema_file` is where the nodes find the schema.
+    whoever decides where there is no work folder.
 
     `baseline_version` is that of ServingBaseline: empty where none is in serving. `baseline_config` is the configuration of the
     run that made it, None where it is not known. `lost_versions` are those that runs of the same inputs pushed and that are gone.
@@ -62,7 +60,6 @@ class Locations:
     lost_versions: str = ""
     corpus_uri: str | RuntimeParameter | None = None
     shared_folder: str | None = None
-    schema_file: str = str(SCHEMA)
     hold_waiting: bool = False
 
 
@@ -111,7 +108,7 @@ def create_pipeline(
     example_gen = ClipExampleGen(dataset_uri=at.dataset_uri, fingerprint=fingerprint, min_class_share=config.data.min_class_share)
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples=examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
-    schema_gen = ImportSchemaGen(schema_file=at.schema_file)
+    schema_gen = ImportSchemaGen(schema_text=SCHEMA.read_text())
     schema = schema_gen.outputs["schema"]
     example_validator = ClipExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema)
     data_gate = DataGate(anomalies=example_validator.outputs["anomalies"])
@@ -120,7 +117,7 @@ def create_pipeline(
         schema=schema,
         preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=[]),
-        custom_config={"num_samples": clips.num_samples, "code": code_digest("transform")},
+        custom_config={"num_samples": clips.num_samples},
         materialize=False,
         disable_statistics=True,
     )
@@ -194,10 +191,12 @@ def create_pipeline(
     )
     # Whoever asks how a model came into serving finds its report.
     pusher.add_upstream_node(report)
+    nodes += [serving_baseline, evaluator, serving_check, gate, report, pusher]
+    add_code_digests(nodes)
     return Pipeline(
         pipeline_name=NAME,
         pipeline_root=at.pipeline_root,
-        components=[*nodes, serving_baseline, evaluator, serving_check, gate, report, pusher],
+        components=nodes,
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=list(config.beam.pipeline),
@@ -218,14 +217,15 @@ def training_spec(config: PipelineConfig) -> TrainingSpec:
 
 def checkpoint_folder(config: PipelineConfig, at: Locations) -> str:
     """Where a training keeps its checkpoints: one folder for all attempts at the same clips with the same settings and code."""
-    inputs = json.dumps([training_spec(config).model_dump(mode="json"), at.dataset_fingerprint, code_digest(*USER_CODE)])
+    inputs = json.dumps([training_spec(config).model_dump(mode="json"), at.dataset_fingerprint, training_code()])
     return f"{at.pipeline_root}/checkpoints/{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 
 
-def code_digest(*packages: str) -> str:
-    """SHA-256 over the Python sources of packages under components/."""
-    digest = hashlib.sha256()
-    for package in packages:
-        for path in sorted((COMPONENTS / package).rglob("*.py")):
-            digest.update(f"{path.relative_to(COMPONENTS)}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
+def training_code() -> str:
+    """The digest of the code that decides what a trained model is."""
+    return Project().digest(
+        "components.transform.preprocessing",
+        "components.tuner.tuner_fn",
+        "components.trainer.executor",
+        "components.trainer.run_fn",
+    )

@@ -119,12 +119,12 @@ def _pipeline(
         from components.review_report.artifact import Report
         from components.serving_baseline.executor import newest_version
         from components.trainer.checkpoints import finished_epochs
-        from pipeline.dag import USER_CODE, Locations, checkpoint_folder, code_digest, create_pipeline
+        from pipeline.dag import Locations, checkpoint_folder, create_pipeline, training_code
         from pipeline.lineage import artifact_of_run
         from pipeline.local_runner import run_pipeline
 
     dataset_fingerprint = fingerprint(dataset)
-    inputs_digest = hashed(config.digest() + dataset_fingerprint + code_digest(*USER_CODE))
+    inputs_digest = hashed(config.digest() + dataset_fingerprint + training_code())
     baseline_version = _baseline_version(workdir, newest_version(str(workdir.serving)), inputs_digest)
     locations = Locations(
         dataset_uri=dataset,

@@ -19,9 +19,8 @@ from beam_jobs.errors import UserError, one_line_errors
 from beam_jobs.examples import RecordError, decode_clip, read_records
 from beam_jobs.files import create
 from beam_jobs.object_store import check_reachable
+from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 
-DATASET_FINGERPRINT = "dataset_fingerprint"
-"""Custom property of Examples, and of the Model that was trained on them."""
 AGAIN = "generate the dataset again: remove its folder, then give the same command"
 
 

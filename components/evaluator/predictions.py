@@ -9,6 +9,7 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
 PREDICTIONS_FILE = "predictions.json"
+CANDIDATE, BASELINE = "candidate", "baseline"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

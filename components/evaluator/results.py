@@ -8,8 +8,8 @@ import tensorflow_model_analysis as tfma
 
 from beam_jobs.examples import LABEL
 from components.evaluator.clip_metrics import Key
-from components.evaluator.eval_config import CANDIDATE
 from components.evaluator.metrics import CLIPS
+from components.evaluator.predictions import CANDIDATE
 from components.evaluator.slices import ALL, FEATURES
 
 

@@ -8,13 +8,12 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import io_utils
 
-from components.evaluator.eval_config import BASELINE
-from components.evaluator.predictions import read_predictions
+from components.evaluator.predictions import BASELINE, read_predictions
 from components.evaluator.results import figures_by_slice
 from components.gate.config import GateConfig
 from components.gate.decide import decide
 from components.gate.result import RESULT_FILE, GateResult
-from components.serving_baseline.executor import serving_version
+from components.serving_baseline.artifact import serving_version
 
 REASONS_PROPERTY = "reasons"
 

@@ -9,7 +9,7 @@ from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
 from beam_jobs.errors import UserError
-from components.clip_example_gen.executor import DATASET_FINGERPRINT
+from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 from components.pusher.provenance import Approval, Provenance, code_revision, login
 from components.pusher.remote_folder import push_remote, versions_remote
 from components.pusher.serving_folder import model_digest, push, read_provenance, versions

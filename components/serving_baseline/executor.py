@@ -12,12 +12,10 @@ from tfx.types import Artifact, artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from beam_jobs.errors import UserError
-from components.evaluator.eval_config import CLASSES
-from components.evaluator.signatures import check_signature
+from components.evaluator.signatures import CLASSES, check_signature
+from components.serving_baseline.artifact import NO_MODEL_FILE, VERSION_PROPERTY
 
 NEWEST = "newest"
-VERSION_PROPERTY = "serving_version"
-NO_MODEL_FILE = "NO_MODEL_IN_SERVING"
 LIKE_A_VERSION = re.compile(r"v?\d")
 REMEDY = "remove it from the serving folder, or restore the model"
 
@@ -45,16 +43,6 @@ class Executor(base_executor.BaseExecutor):
         source = f"{serving_uri}/{version}"
         check_served_model(source, json.loads(exec_properties["classes"]))
         io_utils.copy_dir(source, path_utils.serving_model_dir(model.uri))
-
-
-def baseline_path(model: Artifact) -> str | None:
-    """The SavedModel's folder in a Model artifact of ServingBaseline, None where no model was in serving."""
-    return None if fileio.exists(f"{model.uri}/{NO_MODEL_FILE}") else str(path_utils.serving_model_path(model.uri))
-
-
-def serving_version(model: Artifact) -> str | None:
-    """The version that a Model artifact of ServingBaseline holds, None for the empty one."""
-    return model.get_string_custom_property(VERSION_PROPERTY) or None
 
 
 def newest_version(serving_uri: str) -> str | None:

@@ -14,7 +14,7 @@ from beam_jobs.examples import decode_clip, read_records
 from components.serving_check.check import check_model
 from components.serving_check.config import ServingCheckConfig
 from components.serving_check.result import RESULT_FILE, ServingCheckResult
-from components.trainer.model_run import load_predictions
+from components.trainer.model_run import load_expected
 
 SPLIT = "eval"
 """The Trainer has seen no other but this and train."""
@@ -28,7 +28,7 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """Writes the result; a model that fails is a refused one, not an error."""
         model = path_utils.serving_model_path(artifact_utils.get_single_instance(input_dict["model"]).uri)
-        expected = load_predictions(artifact_utils.get_single_uri(input_dict["model_run"]))
+        expected = load_expected(artifact_utils.get_single_uri(input_dict["model_run"]))
         records = _records(input_dict["examples"], expected)
         budget = ServingCheckConfig(
             max_memory_mb=exec_properties["max_memory_mb"], max_seconds=float(exec_properties["max_seconds"])

@@ -7,7 +7,7 @@ from tfx.types import Artifact, artifact_utils
 from tfx.utils import json_utils
 
 from beam_jobs.config import validate
-from components.clip_example_gen.executor import DATASET_FINGERPRINT
+from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 from components.run_id import run_id
 from components.trainer.spec import TrainingSpec
 from components.trainer.workers.protocol import CHECKPOINTS

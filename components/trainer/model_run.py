@@ -9,7 +9,7 @@ from beam_jobs.config import validate
 from components.trainer.spec import TrainingSpec
 
 SPEC_FILE = "config.json"
-PREDICTIONS_FILE = "predictions.json"
+EXPECTED_FILE = "expected_predictions.json"
 
 
 def save_spec(spec: TrainingSpec, folder: str) -> None:
@@ -27,13 +27,13 @@ def load_spec(folder: str) -> TrainingSpec:
     return validate(TrainingSpec, json.loads(path.read_text()), path)
 
 
-def save_predictions(predictions: dict[str, np.ndarray], folder: str) -> None:
+def save_expected(predictions: dict[str, np.ndarray], folder: str) -> None:
     """Writes what the trained network predicted for some eval clips, probabilities float32 [classes] by clip id."""
     values = {name: [float(value) for value in probabilities] for name, probabilities in predictions.items()}
-    (Path(folder) / PREDICTIONS_FILE).write_text(json.dumps(values, indent=1) + "\n")
+    (Path(folder) / EXPECTED_FILE).write_text(json.dumps(values, indent=1) + "\n")
 
 
-def load_predictions(folder: str) -> dict[str, np.ndarray]:
+def load_expected(folder: str) -> dict[str, np.ndarray]:
     """Reads them back."""
-    values = json.loads((Path(folder) / PREDICTIONS_FILE).read_text())
+    values = json.loads((Path(folder) / EXPECTED_FILE).read_text())
     return {name: np.array(probabilities, np.float32) for name, probabilities in values.items()}

@@ -16,7 +16,7 @@ from components.trainer.checkpoints import Backup, EarlyStopping, finished_epoch
 from components.trainer.config import TrainConfig
 from components.trainer.input.batches import RAW_FEATURES, count_clips, evaluation_dataset, record_cache, training_dataset
 from components.trainer.input.clip_ids import ClipIds
-from components.trainer.model_run import save_predictions, save_spec
+from components.trainer.model_run import save_expected, save_spec
 from components.trainer.monitoring.callbacks import StopOnDivergence
 from components.trainer.monitoring.monitor import draw_crops, watched
 from components.trainer.network.model import build_model, precision
@@ -72,14 +72,14 @@ def _train_and_export(fn_args: Any, spec: TrainingSpec) -> None:
         served = build_model(spec.model, spec.num_samples, spec.sample_rate_hz, len(spec.classes))
         served.set_weights(weights)
         save_spec(spec, fn_args.model_run_dir)
-        save_predictions(_predictions(served, transform, fn_args.eval_files), fn_args.model_run_dir)
+        save_expected(_expected_predictions(served, transform, fn_args.eval_files), fn_args.model_run_dir)
         ServedModel(served, transform, spec.num_samples, spec.sample_rate_hz, spec.classes).save(fn_args.serving_model_dir)
         if spec.checkpoints and tf.io.gfile.exists(spec.checkpoints):
             tf.io.gfile.rmtree(spec.checkpoints)
     wait_for_all(strategy)
 
 
-def _predictions(network: keras.Model, transform: Any, patterns: Sequence[str]) -> dict[str, np.ndarray]:
+def _expected_predictions(network: keras.Model, transform: Any, patterns: Sequence[str]) -> dict[str, np.ndarray]:
     """Probabilities of some clips, by id, for the serving check: the exported model must give the same."""
     records = list(tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(list(patterns)))).take(PREDICTED_CLIPS).as_numpy_iterator())
     raw = tf.io.parse_example(records, RAW_FEATURES)

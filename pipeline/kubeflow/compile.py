@@ -15,8 +15,6 @@ from pipeline.config import PipelineConfig
 from pipeline.dag import NAME, Changeable, Locations, create_pipeline
 from pipeline.kubeflow.package import Parameter, package
 
-SCHEMA_IN_IMAGE = "/app/pipeline/schema/schema.pbtxt"
-
 
 def compile_pipeline(config: PipelineConfig, image: str) -> str:
     """The training pipeline as a package.
@@ -49,7 +47,6 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
         baseline_version=NEWEST,
         corpus_uri=parameters["corpus_uri"].runtime(),
         shared_folder=kubernetes.shared_folder,
-        schema_file=SCHEMA_IN_IMAGE,
         hold_waiting="://" not in kubernetes.serving_uri,
     )
     changeable = Changeable(

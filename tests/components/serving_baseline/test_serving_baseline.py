@@ -30,7 +30,8 @@ def run(tmp_path):
     """A function that runs the component; returns the version that it found and the files of its model."""
     from tfx.types import standard_artifacts
 
-    from components.serving_baseline.executor import Executor, serving_version
+    from components.serving_baseline.artifact import serving_version
+    from components.serving_baseline.executor import Executor
 
     def baseline(folder: Path, version: str, classes=CLASSES):
         model = standard_artifacts.Model()
@@ -51,7 +52,7 @@ def test_without_a_model_in_serving_there_is_an_empty_baseline(run, tmp_path, se
 def test_the_evaluator_finds_the_baseline_and_its_absence(run, tmp_path, serving):
     from tfx.types import standard_artifacts
 
-    from components.serving_baseline.executor import baseline_path
+    from components.serving_baseline.artifact import baseline_path
 
     model = standard_artifacts.Model()
     model.uri = str(tmp_path / "baseline")
