@@ -51,10 +51,8 @@ def checkouts(root: Path, tmp_path: Path) -> tuple[Path, Path]:
             shutil.copytree(root / package, place / package, ignore=shutil.ignore_patterns("__pycache__"))
     decide = places[0] / "components/gate/decide.py"
     text = decide.read_text()
-    for checks, checks_nothing in (
-        ("blessed=not reasons,", "blessed=True,"),
-        ("        reasons=reasons,", "        reasons=[],"),
-    ):
+    edits = (("blessed=not reasons,", "blessed=True,"), ("        reasons=reasons,", "        reasons=[],"))
+    for checks, checks_nothing in edits:
         assert text.count(checks) == 1
         text = text.replace(checks, checks_nothing)
     decide.write_text(text)
