@@ -13,9 +13,7 @@ from beam_jobs.corpus.index import Utterance
 from beam_jobs.examples import Clip
 from beam_jobs.mixing import Samples, db_to_amplitude, mix, rms_dbfs, to_pcm16
 from beam_jobs.planning import ClipPlan, Placement
-
-SILENCE_PEAK = 2e-3
-"""An utterance that never leaves ±0.2 % of full scale (-54 dBFS) holds no speech."""
+from beam_jobs.silence import SPEECHLESS_PEAK
 
 
 class UnusableUtteranceError(Exception):
@@ -85,7 +83,7 @@ def _read_speech(placement: Placement, corpus_root: str) -> tuple[Samples, int]:
 
 
 def _is_silent(samples: Samples) -> bool:
-    return bool(max(samples.max(), -samples.min()) < SILENCE_PEAK)
+    return bool(max(samples.max(), -samples.min()) < SPEECHLESS_PEAK)
 
 
 def _read(path: str, offset: int = 0, num_samples: int = -1) -> tuple[Samples, int]:

@@ -187,7 +187,7 @@ def create_pipeline(
         config_digest=config.digest(),
         approval=approval,
         lost_versions=at.lost_versions,
-        hold=at.hold_waiting,
+        keep_pending=at.hold_waiting,
     )
     # Whoever asks how a model came into serving finds its report.
     pusher.add_upstream_node(report)

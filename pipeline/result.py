@@ -11,7 +11,7 @@ from rich.table import Table
 
 from beam_jobs.console import console
 from components.gate.result import GateResult, Slice
-from components.tuner.search_space import in_words
+from components.tuner.search_space import format_settings
 from pipeline.workdir import WorkDir
 
 RESULT_FILE = "run.json"
@@ -154,7 +154,7 @@ def show(result: RunResult) -> None:
         )
     console.print(table)
     if result.tuned:
-        console.print(f"tuned: {in_words(result.tuned)}", markup=False)
+        console.print(f"tuned: {format_settings(result.tuned)}", markup=False)
     color = {"pushed": "green", "waiting": "yellow"}.get(result.verdict, "red")
     console.print(f"[bold {color}]{result.verdict}[/]")
     for line in result.reason.split("; "):

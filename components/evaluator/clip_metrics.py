@@ -1,4 +1,4 @@
-"""The metrics of the gate in NumPy, for weighted clips; the one implementation behind TFMA's figures and the intervals."""
+"""The metrics of the gate in NumPy, for weighted clips; the one implementation behind TFMA's metrics and the intervals."""
 
 from collections.abc import Callable
 

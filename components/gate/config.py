@@ -7,7 +7,7 @@ from pydantic import Field
 from beam_jobs.config import Share, Strict
 
 
-class Bounds(Strict):
+class Thresholds(Strict):
     """Thresholds on some clips; null for one that is not checked.
 
     The first four hold for the candidate itself, the others for its change from the model in serving. AUC and recall are of
@@ -24,7 +24,7 @@ class Bounds(Strict):
     max_ece_rise: Share | None
 
 
-class OverallBounds(Bounds):
+class OverallThresholds(Thresholds):
     """On the whole test split."""
 
     min_accuracy: Share | None = 0.95
@@ -37,7 +37,7 @@ class OverallBounds(Bounds):
     max_ece_rise: Share | None = 0.05
 
 
-class SliceBounds(Bounds):
+class SliceThresholds(Thresholds):
     """On every value of every feature that is sliced by."""
 
     min_accuracy: Share | None = 0.85
@@ -53,8 +53,8 @@ class SliceBounds(Bounds):
 class GateConfig(Strict):
     """A model is pushed only where all of these hold on the test split."""
 
-    overall: OverallBounds = OverallBounds()
-    slices: SliceBounds = SliceBounds()
+    overall: OverallThresholds = OverallThresholds()
+    slices: SliceThresholds = SliceThresholds()
     min_slice_clips: Annotated[int, Field(ge=1)] = 30
     """A figure on a slice that rests on fewer clips is reported and does not decide."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95

@@ -79,19 +79,19 @@ def check_served_model(folder: str, classes: Sequence[str]) -> None:
         waveform = check_signature(folder, len(classes)).get("waveform")
         if waveform is None:
             raise UserError(f"{folder}: the model has no signature waveform")
-        answer = _answer(folder, waveform)
-        if CLASSES not in answer:
+        outputs = _predict(folder, waveform)
+        if CLASSES not in outputs:
             raise UserError(f"{folder}: the model does not name its classes")
-        found = [name.decode() for name in answer[CLASSES].numpy().ravel()]
+        found = [name.decode() for name in outputs[CLASSES].numpy().ravel()]
         if found != list(classes):
             raise UserError(f"{folder}: the model's classes are {', '.join(found)}, not {', '.join(classes)}")
     except UserError as error:
         raise UserError(f"the model in serving is not one of this pipeline: {error}; {REMEDY}") from None
 
 
-def _answer(folder: str, waveform: Any) -> dict[str, tf.Tensor]:
+def _predict(folder: str, waveform: Any) -> dict[str, tf.Tensor]:
     try:
-        answer: dict[str, tf.Tensor] = waveform(tf.zeros([1, 1]))
+        outputs: dict[str, tf.Tensor] = waveform(tf.zeros([1, 1]))
     except Exception as error:  # whatever a graph from elsewhere may do
         raise UserError(f"{folder}: the signature waveform does not answer ({str(error).splitlines()[0][:200]})") from None
-    return answer
+    return outputs

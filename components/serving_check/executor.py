@@ -13,7 +13,7 @@ from tfx.utils import path_utils
 from beam_jobs.examples import decode_clip, read_records
 from components.serving_check.check import check_model
 from components.serving_check.config import ServingCheckConfig
-from components.serving_check.result import RESULT_FILE, ServingCheckResult
+from components.serving_check.result import RESULT_FILE
 from components.trainer.model_run import load_expected
 
 SPLIT = "eval"
@@ -56,9 +56,3 @@ def _records(examples: list[Artifact], ids: Collection[str]) -> dict[str, bytes]
                     if len(found) == len(ids):
                         return found
     raise RuntimeError(f"{folder} lacks clips that the Trainer answered for: {sorted(set(ids) - set(found))}")
-
-
-def read_result(uri: str) -> ServingCheckResult:
-    """Reads the result from the folder of an InfraBlessing artifact that ServingCheck made."""
-    with fileio.open(f"{uri}/{RESULT_FILE}", "r") as file:
-        return ServingCheckResult.model_validate_json(file.read())

@@ -127,7 +127,7 @@ def read_best(folder: str) -> dict[str, Any]:
     return decode(json.loads(Path(folder, "best_hyperparameters.txt").read_text())["values"])
 
 
-def in_words(values: Mapping[str, Any]) -> str:
+def format_settings(values: Mapping[str, Any]) -> str:
     """`model.n_fft=512, train.learning_rate=0.00131`."""
     return ", ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items())
 

@@ -19,7 +19,7 @@ from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from components.trainer.hyperparameters import decode, encode, with_values
 from components.trainer.training import train_network
-from components.tuner.search_space import SearchRange, TuneConfig, TuningSpec, impossible, in_words
+from components.tuner.search_space import SearchRange, TuneConfig, TuningSpec, format_settings, impossible
 
 MAX_DRAWS = 1000
 """Draws in a row without a possible combination after which the space is taken for exhausted."""
@@ -89,7 +89,7 @@ class ClipTuner(BaseTuner):
         """
         started = time.monotonic()
         head = f"  trial {len(self.oracle.trials)}/{self._tune.trials}"
-        words = in_words(decode(trial.hyperparameters.values))
+        words = format_settings(decode(trial.hyperparameters.values))
         try:
             metrics = self._train(trial)
         except (UserError, tf.errors.ResourceExhaustedError) as error:
@@ -115,7 +115,7 @@ class ClipTuner(BaseTuner):
         if len(trials) < self._tune.trials:
             say(f"  {len(trials)} of {self._tune.trials} trials: tune.space holds no more combinations")
         best = self.oracle.get_best_trials(1)[0]
-        say(f"  best trial: {self._tune.objective} {best.score:.4f}: {in_words(decode(best.hyperparameters.values))}")
+        say(f"  best trial: {self._tune.objective} {best.score:.4f}: {format_settings(decode(best.hyperparameters.values))}")
 
     def _train(self, trial: Trial) -> dict[str, float]:
         # What is left of the trial before: its graph, and a network that only cycles of references keep in memory.

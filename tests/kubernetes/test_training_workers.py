@@ -21,7 +21,7 @@ from beam_jobs.errors import UserError
 from components.trainer.spec import TrainingSpec
 from components.trainer.workers.kubernetes import launch as kubernetes_launch
 from components.trainer.workers.kubernetes import objects as kubernetes_objects
-from components.trainer.workers.kubernetes.launch import KubernetesLaunch, Patience
+from components.trainer.workers.kubernetes.launch import KubernetesLaunch, Timeouts
 from components.trainer.workers.launch import train_on_workers
 
 pytestmark = pytest.mark.skipif(
@@ -32,7 +32,7 @@ NAMESPACE, ROLE, CLAIM = "audio-gender", "audio-gender-training", "audio-gender-
 CORE, BATCH, RBAC = (
     f"/{root}/namespaces/{NAMESPACE}" for root in ("api/v1", "apis/batch/v1", "apis/rbac.authorization.k8s.io/v1")
 )
-QUICK = Patience(look_s=0.2, start_s=3, server_s=5, gone_s=20)
+QUICK = Timeouts(poll_s=0.2, start_s=3, server_s=5, gone_s=20)
 RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 # What the launcher says that it needs (its module's docstring).
 PERMISSIONS = [
@@ -95,7 +95,7 @@ class Run:
         self.job_path, self.service_path = f"{BATCH}/jobs/training-{self.run_id}", f"{CORE}/services/training-{self.run_id}"
         self.job_file = folder / "attempt" / "job.json"
         self.account = "default-editor"
-        self.patience = QUICK
+        self.timeouts = QUICK
         self.error: BaseException | None = None
         self._control_plane = control_plane
 
@@ -106,7 +106,7 @@ class Run:
         configuration.host, configuration.ssl_ca_cert = account.url, str(account.ca_file)
         configuration.api_key = {"authorization": f"Bearer {account.token}"}
         api = client.ApiClient(configuration)
-        KubernetesLaunch(api, NAMESPACE, self.step["metadata"]["name"], self.run_id, self.patience)(job or self.job_file, 2)
+        KubernetesLaunch(api, NAMESPACE, self.step["metadata"]["name"], self.run_id, self.timeouts)(job or self.job_file, 2)
 
     def pods(self) -> list[Manifest]:
         return self.admin.items(f"{CORE}/pods", labelSelector=f"batch.kubernetes.io/job-name=training-{self.run_id}")
@@ -214,7 +214,7 @@ def test_workers_start_again_that_ended_because_another_one_had(run, kubelet, tm
 
 def test_objects_of_an_earlier_attempt_go_first(run, kubelet, capfd):
     kubelet.command = shell("sleep 0.5")
-    step = kubernetes_objects.Step(run.step, {}, 1000, 1000)
+    step = kubernetes_objects.StepPod(run.step, {}, 1000, 1000)
     name = f"training-{run.run_id}"
     run.admin.create(kubernetes_objects.headless_service(step, name))
     run.admin.create(kubernetes_objects.training_job(step, name, 2, run.job_file, 3, 2, 3))
@@ -251,7 +251,7 @@ def test_a_living_step_moves_the_deadline_on(run, kubelet, monkeypatch):
 
 def test_workers_end_by_themselves_when_the_step_lives_no_more(run, kubelet):
     kubelet.command = shell("sleep infinity")
-    step = kubernetes_objects.Step(run.step, {}, 1000, 1000)
+    step = kubernetes_objects.StepPod(run.step, {}, 1000, 1000)
     job = kubernetes_objects.training_job(step, f"training-{run.run_id}", 2, run.job_file, 3, 2, 3)
     job["spec"]["activeDeadlineSeconds"], job["spec"]["ttlSecondsAfterFinished"] = 2, 1
     run.admin.create(job)

@@ -21,13 +21,13 @@ class ClipIds:
     def watch(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """Passes on batches of serialized examples, string [batch], as they are."""
 
-        def note(number: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        def remember(number: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
             ids = tf.io.parse_example(batch, {examples.ID: tf.io.FixedLenFeature([], tf.string, "")})[examples.ID]
-            noted = self._table.insert(number % KEPT_BATCHES, tf.strings.reduce_join(ids, separator=", "))
-            with tf.control_dependencies([noted]):
+            remembered = self._table.insert(number % KEPT_BATCHES, tf.strings.reduce_join(ids, separator=", "))
+            with tf.control_dependencies([remembered]):
                 return tf.identity(batch)
 
-        return batches.enumerate().map(note)
+        return batches.enumerate().map(remember)
 
     def of(self, number: int) -> str:
         """The ids in batch `number`, counted from 0 since the iterator was made, with commas between them."""

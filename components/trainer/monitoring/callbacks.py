@@ -37,7 +37,7 @@ class EpochProgress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar by one epoch, or writes the epoch's line."""
         self._done = epoch + 1
-        epochs, words = self.params["epochs"], in_words(epoch_values(self.model, logs))
+        epochs, words = self.params["epochs"], format_values(epoch_values(self.model, logs))
         elapsed_s = time.monotonic() - self._started
         if self._advance:
             self._advance(1, note=f"{words}, {_clock(elapsed_s)} elapsed")
@@ -108,16 +108,16 @@ def epoch_values(network: keras.Model, logs: dict[str, Any] | None) -> Values:
     return values
 
 
-def in_words(values: Values) -> str:
+def format_values(values: Values) -> str:
     """`train loss 0.512 accuracy 0.812 learning rate 0.0013, eval loss 0.480 accuracy 0.833`."""
     return ", ".join(
-        " ".join([split, *(_in_words(name, value) for name, value in measured.items())])
+        " ".join([split, *(_format_value(name, value) for name, value in measured.items())])
         for split, measured in values.items()
         if measured
     )
 
 
-def _in_words(name: str, value: float) -> str:
+def _format_value(name: str, value: float) -> str:
     return f"{name.replace('_', ' ')} {value:.2g}" if name == "learning_rate" else f"{name.replace('_', ' ')} {value:.3f}"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from beam_jobs.errors import UserError
-from components.trainer.monitoring.callbacks import Values, in_words
+from components.trainer.monitoring.callbacks import Values, format_values
 
 SPLITS = ("train", "eval")
 LOG_FILE = "training.log"
@@ -78,7 +78,7 @@ class FileLog:
             writer.writeheader()
         writer.writerow({"epoch": epoch, **row})
         self._table.flush()
-        self.say(f"epoch {epoch}: {in_words(values)}")
+        self.say(f"epoch {epoch}: {format_values(values)}")
 
     def report(self, epoch: int, split: str, text: str, matrix: np.ndarray) -> None:
         """Writes the text to `training.log`."""

@@ -66,14 +66,14 @@ class Monitor(keras.callbacks.Callback):
         super().set_model(model)
         strategy = model.distribute_strategy
 
-        def answer(batch: tf.Tensor) -> tf.Tensor:
+        def forward(batch: tf.Tensor) -> tf.Tensor:
             return model(batch, training=False)
 
         @tf.function
         def predict(batch: tf.Tensor) -> Any:
             # In a replica's context: outside of it a multi-worker strategy reads the batch norms' moving statistics as the
             # mean over all workers, and would wait for those that do not ask.
-            return strategy.run(answer, [batch])
+            return strategy.run(forward, [batch])
 
         self._predict = lambda batch: strategy.experimental_local_results(predict(tf.constant(batch)))[0].numpy()
 

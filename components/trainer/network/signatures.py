@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from beam_jobs import examples
+from beam_jobs.silence import LEVEL_FLOOR_POWER
 from components.trainer.input.batches import RAW_FEATURES
 from components.transform.preprocessing import WAVEFORM
 
@@ -13,9 +14,6 @@ Network = Callable[[tf.Tensor], tf.Tensor]
 
 WAV_HEADER_BYTES = 44
 """Length of the header that tf.audio.encode_wav writes (RIFF, fmt and data chunks)."""
-
-SILENCE_POWER = 1e-12
-"""-120 dBFS, the generator's floor of `clip/rms_dbfs`."""
 
 
 class ServedModel(tf.Module):
@@ -48,19 +46,19 @@ class ServedModel(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answers for serialized tf.Examples of clips; the label may be missing."""
-        return self._answer(self._predict(tf.io.parse_example(examples, RAW_FEATURES)))
+        return self._outputs(self._predict(tf.io.parse_example(examples, RAW_FEATURES)))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="wav")])
     def serve_wav(self, wav: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answers for 16-bit PCM WAV files of any length, sample rate and number of channels."""
-        return self._answer(self._map(lambda content: self._predict_windows(self._decode_wav(content)), wav))
+        return self._outputs(self._map(lambda content: self._predict_windows(self._decode_wav(content)), wav))
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, name="waveform")])
     def serve_waveform(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answers for waveforms of any length at the model's sample rate, full scale 1.0."""
-        return self._answer(self._map(self._predict_windows, waveform))
+        return self._outputs(self._map(self._predict_windows, waveform))
 
-    def _answer(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _outputs(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
         names = tf.constant([self._classes])
         return {"probabilities": probabilities, "classes": tf.repeat(names, tf.shape(probabilities)[0], axis=0)}
 
@@ -86,7 +84,7 @@ class ServedModel(tf.Module):
         content = tf.audio.encode_wav(window[:, tf.newaxis], self._sample_rate_hz)
         pcm16 = tf.strings.substr(content, WAV_HEADER_BYTES, 2 * self._num_samples)
         samples = tf.cast(tf.io.decode_raw(pcm16, tf.int16), tf.float32) / 32768.0
-        rms_dbfs = 10.0 * tf.math.log(tf.maximum(tf.reduce_mean(tf.square(samples)), SILENCE_POWER)) / tf.math.log(10.0)
+        rms_dbfs = 10.0 * tf.math.log(tf.maximum(tf.reduce_mean(tf.square(samples)), LEVEL_FLOOR_POWER)) / tf.math.log(10.0)
         return {examples.PCM16: pcm16[tf.newaxis], examples.RMS_DBFS: rms_dbfs[tf.newaxis]}
 
     def _decode_wav(self, content: tf.Tensor) -> tf.Tensor:

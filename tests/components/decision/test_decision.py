@@ -7,9 +7,9 @@ from tfx.types import standard_artifacts
 
 from beam_jobs.errors import UserError
 from components.decision.executor import Executor
+from components.pusher.pending import Candidate, keep_pending, pending_runs
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import model_digest, push, read_provenance, versions
-from components.pusher.waiting import Candidate, hold, waiting
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def provenance(run_id: str) -> Provenance:
 
 
 def wait(model: Path, serving: Path, run_id: str = "r1", compared_with: str = "") -> None:
-    hold(model, serving, Candidate(provenance=provenance(run_id), compared_with=compared_with, waiting_for="review"))
+    keep_pending(model, serving, Candidate(provenance=provenance(run_id), compared_with=compared_with, waiting_for="review"))
 
 
 def decide(serving: Path, action: str, run_id: str = "", by: str = "Ada", note: str = "", version: int = 0, override: int = 0):
@@ -57,16 +57,16 @@ def test_an_approved_model_is_served_with_its_own_provenance_and_waits_no_more(m
     assert stored.login.startswith("run d7 by ")
     assert stored.model_digest == model_digest(model)
     assert pushed.get_string_custom_property("pushed_version") == str(version)
-    assert waiting(serving) == []
+    assert pending_runs(serving) == []
 
 
 def test_a_rejected_model_is_gone_and_serving_is_as_it_was(model, serving):
     wait(model, serving)
     with pytest.raises(UserError, match="say why"):
         decide(serving, "reject", "r1")
-    assert waiting(serving) == ["r1"]
+    assert pending_runs(serving) == ["r1"]
     assert decide(serving, "reject", "r1", note="hums").get_int_custom_property("pushed") == 0
-    assert (waiting(serving), versions(serving)) == ([], [])
+    assert (pending_runs(serving), versions(serving)) == ([], [])
 
 
 def test_a_model_that_was_compared_with_another_one_needs_an_override_with_a_reason(model, serving):
@@ -86,7 +86,7 @@ def test_an_approval_that_was_cut_off_after_its_push_is_not_pushed_again(model, 
     wait(model, serving)
     decide(serving, "approve", "r1")
     assert len(versions(serving)) == 1
-    assert waiting(serving) == []
+    assert pending_runs(serving) == []
 
 
 def test_a_rollback_brings_the_version_before(model, serving):
@@ -120,4 +120,4 @@ def test_a_decision_that_makes_no_sense_is_one_line_and_changes_nothing(given, s
     wait(model, serving)
     with pytest.raises(UserError, match=said):
         decide(serving, **given)
-    assert (waiting(serving), versions(serving)) == (["r1"], [])
+    assert (pending_runs(serving), versions(serving)) == (["r1"], [])

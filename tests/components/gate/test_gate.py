@@ -11,14 +11,14 @@ from beam_jobs.errors import UserError
 from beam_jobs.examples import encode_clip, frame_record
 from components.evaluator.clip_metrics import estimates
 from components.evaluator.predictions import Predictions, read_predictions
-from components.evaluator.results import figures_by_slice
+from components.evaluator.results import read_metrics
 from components.evaluator.slices import slices_of
-from components.gate.config import Bounds, GateConfig
+from components.gate.config import GateConfig, Thresholds
 from components.gate.decide import decide
-from components.gate.result import read_result
+from components.gate.result import Check, read_result
 
 CLASSES = ["male", "female"]
-NOTHING = dict.fromkeys(Bounds.model_fields)
+NOTHING = dict.fromkeys(Thresholds.model_fields)
 """No threshold at all."""
 
 
@@ -30,9 +30,9 @@ def config(overall=None, slices=None, **changes) -> GateConfig:
 def judged(gate: GateConfig, evaluation: str):
     """The verdict on an evaluation by TFMA, as the Gate component comes to it."""
     predictions = read_predictions(evaluation)
-    baseline = None if predictions.baseline is None else figures_by_slice(evaluation, CLASSES, "baseline")
+    baseline = None if predictions.baseline is None else read_metrics(evaluation, CLASSES, "baseline")
     version = None if predictions.baseline is None else "7"
-    return decide(gate, CLASSES, predictions, figures_by_slice(evaluation, CLASSES), baseline, version)
+    return decide(gate, CLASSES, predictions, read_metrics(evaluation, CLASSES), baseline, version)
 
 
 def scores_of(right) -> np.ndarray:
@@ -50,7 +50,6 @@ def decided(gate: GateConfig, right, baseline_right=None, **changes):
         candidate=scores_of(right),
         baseline=None if baseline_right is None else scores_of(baseline_right),
         candidate_classes=CLASSES,
-        baseline_classes=None if baseline_right is None else CLASSES,
         speaker_ids=[(str(number % 20),) for number in range(80)],
         utterance_ids=[(f"{number % 20}-1-0000",) for number in range(80)],
         modes=["sequential" if number < 70 else "simultaneous" for number in range(80)],
@@ -85,9 +84,9 @@ def test_a_good_model_is_blessed_and_every_threshold_has_its_margin():
     assert (result.blessed, result.reasons, result.baseline_version) == (True, [], "7")
     assert all(check.ok for check in result.checks)
     accuracy = next(check for check in result.checks if (check.metric, check.slice, check.kind) == ("accuracy", "all", "value"))
-    assert (accuracy.value, accuracy.bound, accuracy.margin) == (1.0, 0.95, pytest.approx(0.05))
+    assert (accuracy.value, accuracy.threshold, accuracy.margin) == (1.0, 0.95, pytest.approx(0.05))
     change = next(check for check in result.checks if (check.metric, check.slice, check.kind) == ("accuracy", "all", "change"))
-    assert (change.value, change.bound) == (pytest.approx(0.05), 0)
+    assert (change.value, change.threshold) == (pytest.approx(0.05), 0)
 
 
 def test_every_threshold_that_does_not_hold_is_told_by_metric_slice_value_and_bound():
@@ -140,7 +139,7 @@ def test_a_model_must_be_no_worse_than_the_one_in_serving(right, baseline, allow
 
 
 def test_an_equal_model_passes_without_any_loss_on_any_metric_of_any_slice():
-    none = {name: 0 for name in Bounds.model_fields if name.endswith(("_loss", "_rise"))}
+    none = {name: 0 for name in Thresholds.model_fields if name.endswith(("_loss", "_rise"))}
     assert decided(config(none, none, min_slice_clips=1), LAST_WRONG, LAST_WRONG).blessed
 
 
@@ -282,3 +281,20 @@ def test_a_model_that_failed_its_serving_check_is_refused_with_the_reasons(bless
     assert (result.blessed, result.reasons) == (False, reasons)
     assert blessing.get_int_custom_property("blessed") == 0
     assert {path.name for path in (tmp_path / "blessing").iterdir()} == {"NOT_BLESSED", "gate.json"}
+
+
+def test_results_of_older_versions_can_be_read():
+    check = {
+        "kind": "value",
+        "metric": "auc",
+        "slice": "all",
+        "clips": 1,
+        "value": 1.0,
+        "margin": 0.5,
+        "decides": True,
+        "ok": True,
+    }
+
+    old = Check.model_validate({**check, "bound": 0.5})
+
+    assert old == Check.model_validate_json(old.model_dump_json()) == Check.model_validate({**check, "threshold": 0.5})

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from components.evaluator.clip_metrics import estimates, weigher
-from components.gate.intervals import SpeakerDraws, figure, sample
+from components.gate.intervals import SpeakerDraws, estimate_of, sample
 
 ACCURACY = ("accuracy", None)
 
@@ -23,8 +23,8 @@ def interval(right, speaker_ids, samples=400, seed=0, minus=None):
 
     value = float(np.mean(right))
     if minus is None:
-        return figure(value, drawn(right), ACCURACY, 0.95)
-    return figure(value - float(np.mean(minus)), drawn(right), ACCURACY, 0.95, minus=drawn(minus))
+        return estimate_of(value, drawn(right), ACCURACY, 0.95)
+    return estimate_of(value - float(np.mean(minus)), drawn(right), ACCURACY, 0.95, minus=drawn(minus))
 
 
 def width(found):
@@ -75,7 +75,7 @@ def test_there_is_none_for_a_single_speaker_and_for_what_is_no_number():
     assert interval(np.array([True, False]), [("1",), ("1",)]).low is None
     draws = SpeakerDraws([("1",), ("2",)], 100)
     samples = sample(draws, np.array([0, 1]), np.full((2, 2), np.nan), np.ones(2, bool))
-    assert figure(None, samples, ("auc", 0), 0.95).high is None
+    assert estimate_of(None, samples, ("auc", 0), 0.95).high is None
 
 
 def test_the_draws_are_the_same_every_time():

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from beam_jobs.errors import UserError
+from components.pusher.pending import pending_candidate, pending_runs
 from components.pusher.provenance import Approval, Provenance
 from components.pusher.serving_folder import model_digest, read_provenance, versions
-from components.pusher.waiting import candidate_of, waiting
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         mode: str = "auto",
         approval: Approval | None = None,
         baseline: str | None = None,
-        hold: bool = False,
+        keep_pending: bool = False,
     ) -> dict:
         candidate, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
         candidate.uri, pushed.uri = str(tmp_path / "model"), str(tmp_path / "pushed")
@@ -58,7 +58,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
                 "keep": 5,
                 "config_digest": "c1",
                 "approval": approval.model_dump_json() if approval else "",
-                "hold": int(hold),
+                "keep_pending": int(keep_pending),
             },
         )
         properties = pushed.mlmd_artifact.custom_properties
@@ -179,14 +179,14 @@ def test_in_a_store_without_renames_the_file_that_makes_a_model_comes_last(model
 
 
 def test_a_model_that_waits_is_kept_where_a_decision_finds_it(pusher, tmp_path, model):
-    assert pusher(mode="review", hold=True)["waiting"] == 1
+    assert pusher(mode="review", keep_pending=True)["waiting"] == 1
     assert versions(tmp_path / "serving") == []
-    kept, candidate = candidate_of(tmp_path / "serving", "20261123-000000")
+    kept, candidate = pending_candidate(tmp_path / "serving", "20261123-000000")
     assert model_digest(kept) == model_digest(model)
     assert (candidate.compared_with, candidate.waiting_for) == ("", "push.mode is review")
     assert candidate.provenance.dataset_fingerprint == "d1"
 
 
 def test_a_refused_model_does_not_wait(pusher, tmp_path):
-    assert pusher(blessed=False, mode="review", hold=True)["waiting"] == 0
-    assert waiting(tmp_path / "serving") == []
+    assert pusher(blessed=False, mode="review", keep_pending=True)["waiting"] == 0
+    assert pending_runs(tmp_path / "serving") == []

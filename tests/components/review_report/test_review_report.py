@@ -14,12 +14,12 @@ from beam_jobs.config import NumClips
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_clips
 from components.evaluator.clip_metrics import estimates
-from components.gate.result import Compared, Figure
+from components.gate.result import Compared, Estimate
 from components.review_report import charts, curves
+from components.review_report.formatting import direction, metric_name, signed, verdict
 from components.review_report.inputs import ReportInputs, config_diff, mistakes
 from components.review_report.page import MAX_BYTES, render_report
 from components.review_report.read import history_of, read_inputs
-from components.review_report.words import direction, metric_name, signed, verdict
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_what_is_data_cannot_become_markup(inputs):
 
 
 def test_a_first_model_has_nothing_beside_it(inputs):
-    predictions = dataclasses.replace(inputs.predictions, baseline=None, baseline_classes=None)
+    predictions = dataclasses.replace(inputs.predictions, baseline=None)
     gate = decided(predictions, ["male", "female"], None)
     page = render_report(dataclasses.replace(inputs, gate=gate, predictions=predictions, baseline_config=None, history=()))
     assert "No model was in serving to compare with" in page and "Figures of the candidate" in page
@@ -220,7 +220,7 @@ def test_speakers_are_counted_once_a_clip():
     ],
 )
 def test_better_and_worse(metric, low, high, word):
-    item = Compared(metric=metric, candidate=Figure(value=0.5), difference=Figure(value=(low + high) / 2, low=low, high=high))
+    item = Compared(metric=metric, candidate=Estimate(value=0.5), difference=Estimate(value=(low + high) / 2, low=low, high=high))
     assert direction(item) == word
 
 

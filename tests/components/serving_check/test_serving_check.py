@@ -126,7 +126,7 @@ def test_a_damaged_model_is_refused(tmp_path, records, half_half):
 
 def answers(probabilities=((0.9, 0.1), (0.2, 0.8)), classes=(CLASSES, CLASSES)) -> dict:
     answer = {"probabilities": [list(row) for row in probabilities], "classes": [list(row) for row in classes]}
-    return {"load_error": None, "answers": {name: {"answer": answer} for name in ("serving_default", "wav", "waveform")}}
+    return {"load_error": None, "predictions": {name: {"outputs": answer} for name in ("serving_default", "wav", "waveform")}}
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,8 @@ def test_the_answers_are_held_against_what_the_pipeline_computed(found, expected
 
 def test_an_answer_without_classes_and_a_missing_signature():
     found = answers()
-    found["answers"]["wav"] = {"answer": {"probabilities": [[0.9, 0.1], [0.2, 0.8]]}}
-    del found["answers"]["waveform"]
+    found["predictions"]["wav"] = {"outputs": {"probabilities": [[0.9, 0.1], [0.2, 0.8]]}}
+    del found["predictions"]["waveform"]
     assert _compare(found, np.array([[0.9, 0.1], [0.2, 0.8]]), CLASSES) == [
         "signature wav answers without classes",
         "signature waveform is missing",
@@ -168,7 +168,8 @@ def test_a_trained_model_passes_and_the_executor_writes_the_result_beside_its_bl
     from tfx.types import standard_artifacts
     from tfx.types.artifact_utils import encode_split_names
 
-    from components.serving_check.executor import Executor, read_result
+    from components.serving_check.executor import Executor
+    from components.serving_check.result import ServingCheckResult
 
     model, examples, blessing = standard_artifacts.Model(), standard_artifacts.Examples(), standard_artifacts.InfraBlessing()
     model_run = standard_artifacts.ModelRun()
@@ -186,7 +187,7 @@ def test_a_trained_model_passes_and_the_executor_writes_the_result_beside_its_bl
         {"classes": '["male", "female"]', "max_memory_mb": 4096, "max_seconds": 300.0},
     )
 
-    result = read_result(blessing.uri)
+    result = ServingCheckResult.model_validate_json(Path(blessing.uri, "serving_check.json").read_text())
     assert result.ok, result.reasons
     assert result.max_difference < 1e-6
     assert result.clips == 8

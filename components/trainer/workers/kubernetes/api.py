@@ -29,12 +29,12 @@ class ExistsError(Exception):
 class Cluster:
     """Requests for a Job of training workers and its Service, both by the same name, in one namespace.
 
-    Every request raises UserError where the server refuses it, or does not answer for `patience_s`.
+    Every request raises UserError where the server refuses it, or does not answer for `timeout_s`.
     """
 
-    def __init__(self, api: client.ApiClient, namespace: str, name: str, patience_s: float) -> None:
+    def __init__(self, api: client.ApiClient, namespace: str, name: str, timeout_s: float) -> None:
         self._core, self._batch = client.CoreV1Api(api), client.BatchV1Api(api)
-        self._namespace, self._name, self._patience_s = namespace, name, patience_s
+        self._namespace, self._name, self._timeout_s = namespace, name, timeout_s
 
     def pod(self, name: str) -> Object:
         """Any Pod, by name."""
@@ -91,7 +91,7 @@ class Cluster:
             raise self._refused("get pods/log", log.refusal)
 
     def _ask(self, permission: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> Object:
-        deadline = time.monotonic() + self._patience_s
+        deadline = time.monotonic() + self._timeout_s
         while True:
             try:
                 response = method(*arguments, **options, _preload_content=False, _request_timeout=REQUEST_TIMEOUT_S)
@@ -102,7 +102,7 @@ class Cluster:
                     raise self._refused(permission, error) from None
                 if time.monotonic() > deadline:
                     raise UserError(
-                        f"the Kubernetes API server has not answered for {self._patience_s:g} s "
+                        f"the Kubernetes API server has not answered for {self._timeout_s:g} s "
                         f"({in_one_line(message_of(error))}); start the run again: its checkpoints are still there"
                     ) from None
             time.sleep(RETRY_S)

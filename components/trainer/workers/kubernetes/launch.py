@@ -32,7 +32,7 @@ from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from components.trainer.workers.kubernetes.api import Cluster, ExistsError, MissingError
 from components.trainer.workers.kubernetes.log import FollowedLog
-from components.trainer.workers.kubernetes.objects import LEASE_S, Object, Step, headless_service, job_name, training_job
+from components.trainer.workers.kubernetes.objects import LEASE_S, Object, StepPod, headless_service, job_name, training_job
 from components.trainer.workers.kubernetes.status import (
     Cause,
     End,
@@ -54,10 +54,10 @@ ENDED_BY_SIGTERM = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How often to look after workers, and how long to wait for what is not as it should be, in seconds."""
 
-    look_s: float = 2.0
+    poll_s: float = 2.0
     start_s: float = 600.0
     """For a worker to start: the cluster may have to get a machine first."""
     server_s: float = 300.0
@@ -93,7 +93,7 @@ class KubernetesLaunch:
     pod: str
     """Name of the step's Pod."""
     run_id: str
-    patience: Patience = Patience()
+    timeouts: Timeouts = Timeouts()
 
     def __call__(self, job: Path, num_workers: int) -> None:
         """Runs the job file with so many workers until the chief is done; its log goes to this process's stdout.
@@ -102,15 +102,15 @@ class KubernetesLaunch:
             UserError: the cluster refuses something, workers do not start or end too often, or what a worker said.
         """
         name = job_name(self.run_id)
-        cluster = Cluster(self.api, self.namespace, name, self.patience.server_s)
-        step = Step(cluster.pod(self.pod), os.environ, os.getuid(), os.getgid())
+        cluster = Cluster(self.api, self.namespace, name, self.timeouts.server_s)
+        step = StepPod(cluster.pod(self.pod), os.environ, os.getuid(), os.getgid())
         service = headless_service(step, name)
         indexed = training_job(step, name, num_workers, job, MAX_RESTARTS, USER_ERROR_STATUS, PEER_LOST_STATUS)
         with _sigterm_as_exit(), ExitStack() as stack:
             stack.callback(self._clear_at_the_end, cluster)
             self._create(cluster, service, indexed)
             say(f"training workers: Job {name} with {num_workers} Pods in namespace {self.namespace}")
-            watch = _Watch(cluster, num_workers, self.patience)
+            watch = _Watch(cluster, num_workers, self.timeouts)
             stack.callback(watch.finish_log)
             watch.until_done()
 
@@ -133,13 +133,13 @@ class KubernetesLaunch:
     def _clear(self, cluster: Cluster) -> None:
         """Deletes everything and waits for the workers' ends: nobody else may write to the checkpoints."""
         cluster.delete()
-        deadline = time.monotonic() + self.patience.gone_s
+        deadline = time.monotonic() + self.timeouts.gone_s
         while cluster.workers():
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"training workers that were deleted have not ended in {self.patience.gone_s:g} s; is a node gone?"
+                    f"training workers that were deleted have not ended in {self.timeouts.gone_s:g} s; is a node gone?"
                 )
-            time.sleep(self.patience.look_s)
+            time.sleep(self.timeouts.poll_s)
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ class _Watch:
 
     cluster: Cluster
     num_workers: int
-    patience: Patience
+    timeouts: Timeouts
     started: float = field(default_factory=time.monotonic)
     deadline_set: float = field(default_factory=time.monotonic)
     ends: dict[str, End] = field(default_factory=dict)
@@ -166,7 +166,7 @@ class _Watch:
             UserError: training has failed.
         """
         while not self._look():
-            time.sleep(self.patience.look_s)
+            time.sleep(self.timeouts.poll_s)
 
     def finish_log(self) -> None:
         """Prints what is left of the chief's log."""
@@ -232,9 +232,9 @@ class _Watch:
             self.waits_for[index] = reason
             say(f"training worker {index} of {self.num_workers} cannot start yet: {reason}")
         waited_s = time.monotonic() - self.waiting_since.setdefault(index, time.monotonic())
-        if reason and waited_s > self.patience.start_s:
+        if reason and waited_s > self.timeouts.start_s:
             raise UserError(
-                f"training worker {index} of {self.num_workers} could not start in {self.patience.start_s:g} s: {reason}; "
+                f"training worker {index} of {self.num_workers} could not start in {self.timeouts.start_s:g} s: {reason}; "
                 "give the cluster what is missing or lower train.num_workers, and start the run again"
             )
 

@@ -32,7 +32,7 @@ PLACEMENT = ("affinity", "imagePullSecrets", "nodeSelector", "priorityClassName"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepPod:
     """What the process that starts the workers knows of itself."""
 
     pod: Object
@@ -71,7 +71,7 @@ def addresses(name: str, num_workers: int) -> list[str]:
     return [f"{name}-{index}.{name}:{PORT}" for index in range(num_workers)]
 
 
-def headless_service(step: Step, name: str) -> Object:
+def headless_service(step: StepPod, name: str) -> Object:
     """What gives every worker a name; that of one that is not ready too, because the workers wait for each other."""
     return {
         "apiVersion": "v1",
@@ -87,7 +87,7 @@ def headless_service(step: Step, name: str) -> Object:
 
 
 def training_job(
-    step: Step, name: str, num_workers: int, job: Path, restarts: int, user_error_status: int, peer_lost_status: int
+    step: StepPod, name: str, num_workers: int, job: Path, restarts: int, user_error_status: int, peer_lost_status: int
 ) -> Object:
     """The Indexed Job of `num_workers` workers that read the job file.
 
@@ -163,7 +163,7 @@ def training_job(
     }
 
 
-def _shared_volume(step: Step, main: Object, path: Path) -> tuple[Object, Object]:
+def _shared_volume(step: StepPod, main: Object, path: Path) -> tuple[Object, Object]:
     mounts = [mount for mount in main.get("volumeMounts", ()) if path.is_relative_to(mount["mountPath"])]
     if not mounts:
         raise UserError(
@@ -187,7 +187,7 @@ def _environment(variables: Sequence[Object], environment: Mapping[str, str]) ->
     return kept
 
 
-def _security(step: Step) -> Object:
+def _security(step: StepPod) -> Object:
     """The step's user and groups, whose files the workers share."""
     return {
         **step.pod["spec"].get("securityContext", {}),
@@ -202,7 +202,7 @@ def _exit_rule(action: str, status: int) -> Object:
     return {"action": action, "onExitCodes": {"containerName": WORKER_CONTAINER, "operator": "In", "values": [status]}}
 
 
-def _metadata(step: Step, name: str) -> Object:
+def _metadata(step: StepPod, name: str) -> Object:
     """With the step's Pod as owner, without which the cluster removes the object."""
     own = step.pod["metadata"]
     return {

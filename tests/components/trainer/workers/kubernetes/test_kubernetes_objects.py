@@ -8,12 +8,12 @@ import pytest
 from cluster_server import RUN_ID, SECRET, step_pod
 
 from beam_jobs.errors import UserError
-from components.trainer.workers.kubernetes.objects import Step, addresses, headless_service, job_name, training_job
+from components.trainer.workers.kubernetes.objects import StepPod, addresses, headless_service, job_name, training_job
 from components.trainer.workers.protocol import MAX_RESTARTS, PEER_LOST_STATUS, USER_ERROR_STATUS, tf_config
 
 
 def objects(num_workers: int = 2) -> tuple[dict, dict]:
-    step = Step(step_pod(Path("/training")), {"PIPELINE_RUN_ID": RUN_ID}, 1000, 1000)
+    step = StepPod(step_pod(Path("/training")), {"PIPELINE_RUN_ID": RUN_ID}, 1000, 1000)
     name, job = job_name(RUN_ID), Path("/training/run/attempt/job.json")
     return headless_service(step, name), training_job(
         step, name, num_workers, job, MAX_RESTARTS, USER_ERROR_STATUS, PEER_LOST_STATUS
@@ -80,7 +80,7 @@ def test_host_names_are_those_that_an_indexed_job_gives_its_pods():
 
 
 def test_a_job_file_in_no_volume_of_the_step_is_refused():
-    step = Step(step_pod(Path("/elsewhere")), {}, 1000, 1000)
+    step = StepPod(step_pod(Path("/elsewhere")), {}, 1000, 1000)
 
     with pytest.raises(UserError, match=r"^/training/run is in no volume of the step's Pod .*ReadWriteMany"):
         training_job(step, "training-1", 2, Path("/training/run/job.json"), 3, 2, 3)

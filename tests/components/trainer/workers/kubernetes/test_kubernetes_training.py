@@ -13,7 +13,7 @@ from kubernetes import client
 
 from beam_jobs.errors import UserError
 from components.trainer.spec import TrainingSpec
-from components.trainer.workers.kubernetes.launch import KubernetesLaunch, Patience
+from components.trainer.workers.kubernetes.launch import KubernetesLaunch, Timeouts
 from components.trainer.workers.kubernetes.objects import addresses
 from components.trainer.workers.launch import _free_ports, train_on_workers
 from components.trainer.workers.protocol import USER_ERROR_STATUS
@@ -88,7 +88,7 @@ def kubelet(server: ClusterServer, tmp_path: Path) -> Iterator[Kubelet]:
 
 def train(server: ClusterServer, fn_args: object) -> None:
     api = client.ApiClient(client.Configuration(host=server.url))
-    train_on_workers(fn_args, TrainingSpec.of(fn_args), KubernetesLaunch(api, NAMESPACE, STEP, RUN_ID, Patience(look_s=0.1)))
+    train_on_workers(fn_args, TrainingSpec.of(fn_args), KubernetesLaunch(api, NAMESPACE, STEP, RUN_ID, Timeouts(poll_s=0.1)))
 
 
 def test_a_killed_worker_is_started_again_and_the_model_comes_back(server, kubelet, make_fn_args, tmp_path, monkeypatch, capfd):

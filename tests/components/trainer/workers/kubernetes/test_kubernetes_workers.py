@@ -15,23 +15,23 @@ from kubernetes import client
 from beam_jobs.errors import UserError
 from components.trainer.spec import TrainingSpec
 from components.trainer.workers.kubernetes import launch as kubernetes_launch
-from components.trainer.workers.kubernetes.launch import KubernetesLaunch, Patience
-from components.trainer.workers.kubernetes.objects import Step, headless_service, job_name, training_job
+from components.trainer.workers.kubernetes.launch import KubernetesLaunch, Timeouts
+from components.trainer.workers.kubernetes.objects import StepPod, headless_service, job_name, training_job
 from components.trainer.workers.launch import CODE, train_on_workers
 from components.trainer.workers.protocol import MAX_RESTARTS, PEER_LOST_STATUS
 
-SHORT = Patience(look_s=0.02, start_s=0.4, server_s=0.5, gone_s=0.5)
+SHORT = Timeouts(poll_s=0.02, start_s=0.4, server_s=0.5, gone_s=0.5)
 
 
 @pytest.fixture
 def launch(server: ClusterServer, tmp_path: Path) -> Callable[[], None]:
-    """Launches two workers with little patience."""
+    """Launches two workers with little timeouts."""
     return lambda: start(server.url, tmp_path)
 
 
-def start(url: str, folder: Path, patience: Patience = SHORT) -> None:
+def start(url: str, folder: Path, timeouts: Timeouts = SHORT) -> None:
     api = client.ApiClient(client.Configuration(host=url))
-    KubernetesLaunch(api, NAMESPACE, STEP, RUN_ID, patience)(folder / "training/run/job.json", 2)
+    KubernetesLaunch(api, NAMESPACE, STEP, RUN_ID, timeouts)(folder / "training/run/job.json", 2)
 
 
 def test_the_chiefs_log_is_followed_over_a_broken_connection_and_a_restart(server, launch, capfd):
@@ -83,7 +83,7 @@ def test_as_long_as_the_step_lives_the_jobs_deadline_moves_on(server, launch, mo
 
 
 def test_what_an_earlier_attempt_left_is_removed_first(server, launch, tmp_path, capfd):
-    step, name = Step(step_pod(tmp_path / "training"), {}, 1000, 1000), job_name(RUN_ID)
+    step, name = StepPod(step_pod(tmp_path / "training"), {}, 1000, 1000), job_name(RUN_ID)
     server.objects["services"][name] = headless_service(step, name)
     server.objects["jobs"][name] = training_job(step, name, 2, tmp_path / "training/job.json", MAX_RESTARTS, 2, 3)
     server.pod(0)
@@ -131,7 +131,7 @@ def test_an_api_server_that_is_away_for_a_moment_is_waited_for(server, tmp_path)
         del server.refusals["get jobs"]
 
     server.played = play
-    start(server.url, tmp_path, Patience(look_s=0.02, server_s=30))
+    start(server.url, tmp_path, Timeouts(poll_s=0.02, server_s=30))
 
     assert nothing_is_left(server)
 
@@ -271,7 +271,7 @@ def test_a_job_that_somebody_deletes_is_one_line(server, launch):
 
 def test_a_step_that_is_told_to_end_takes_its_workers_along(server, tmp_path):
     server.played = lambda job: server.pod(0)
-    code = f"import test_kubernetes_workers as t, pathlib; t.start({server.url!r}, pathlib.Path({str(tmp_path)!r}), t.Patience())"
+    code = f"import test_kubernetes_workers as t, pathlib; t.start({server.url!r}, pathlib.Path({str(tmp_path)!r}), t.Timeouts())"
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[3]), str(CODE)])
     step = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.DEVNULL)
     eventually(lambda: server.asked["list pods"] or step.poll() is not None)

@@ -1,28 +1,28 @@
 """The verdict and its grounds in words: the same in the page and in the terminal."""
 
-from components.gate.result import Check, Compared, Figure, GateResult
+from components.gate.result import Check, Compared, Estimate, GateResult
 
-METRIC_WORDS = {"accuracy": "accuracy", "auc": "AUC", "recall": "recall", "ece": "calibration error"}
+METRIC_NAMES = {"accuracy": "accuracy", "auc": "AUC", "recall": "recall", "ece": "calibration error"}
 LOWER_IS_BETTER = frozenset({"ece"})
 
 
 def metric_name(item: Compared | Check) -> str:
     """`accuracy`, `recall of female`."""
-    name = METRIC_WORDS.get(item.metric, item.metric)
+    name = METRIC_NAMES.get(item.metric, item.metric)
     return f"{name} of {item.class_name}" if item.class_name else name
 
 
-def figure(value: float | None) -> str:
+def decimal(value: float | None) -> str:
     """`0.912`; a dash for no value."""
     return "\u2013" if value is None else f"{value:.3f}"
 
 
-def interval(found: Figure | None) -> str:
+def interval(found: Estimate | None) -> str:
     """`0.901-0.923` with an en dash; empty where there is none."""
     return "" if found is None or found.low is None or found.high is None else f"{found.low:.3f}\u2013{found.high:.3f}"
 
 
-def signed_interval(found: Figure | None) -> str:
+def signed_interval(found: Estimate | None) -> str:
     """The interval of a difference; empty where there is none."""
     return "" if found is None or found.low is None or found.high is None else f"{signed(found.low)} to {signed(found.high)}"
 
@@ -67,7 +67,7 @@ def verdict(gate: GateResult) -> tuple[str, str]:
     accuracy = accuracy_of(gate)
     if accuracy is None or accuracy.candidate.value is None:
         return "Blessed", f"{held}."
-    held += f", and accuracy is {figure(accuracy.candidate.value)}"
+    held += f", and accuracy is {decimal(accuracy.candidate.value)}"
     if gate.baseline_version is None:
         return "Blessed", f"{held}; no model was in serving before."
     return "Blessed", f"{held}, {compared_with(accuracy, 'the serving model')}."
