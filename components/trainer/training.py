@@ -14,10 +14,10 @@ from beam_jobs.errors import UserError
 from beam_jobs.examples import decode_clip
 from components.trainer.checkpoints import Backup, EarlyStopping, finished_epochs
 from components.trainer.config import TrainConfig
+from components.trainer.divergence import StopOnDivergence
 from components.trainer.input.batches import RAW_FEATURES, count_clips, evaluation_dataset, record_cache, training_dataset
 from components.trainer.input.clip_ids import ClipIds
 from components.trainer.model_run import save_expected, save_spec
-from components.trainer.monitoring.callbacks import StopOnDivergence
 from components.trainer.monitoring.monitor import draw_crops, watched
 from components.trainer.network.model import build_model, precision
 from components.trainer.network.signatures import ServedModel
