@@ -3,12 +3,14 @@
 import os
 import re
 import uuid
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import IO
 
 from apache_beam.io.aws.clients.s3.messages import S3ClientError
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 
 try:
     import botocore.session
@@ -21,6 +23,21 @@ else:
 
 STORAGE_ERRORS = (OSError, S3ClientError)
 """What Beam's filesystems raise; its BeamIOError is an OSError, its S3ClientError is not."""
+
+
+def set_filesystem_options(beam_options: Sequence[str]) -> None:
+    """Gives Beam's filesystems their options, such as an S3 endpoint, before the pipeline that brings them is made."""
+    FileSystems.set_options(PipelineOptions(list(beam_options)))
+
+
+def filesystem_options() -> PipelineOptions:
+    """The options that Beam's filesystems now have."""
+    return FileSystems._pipeline_options or PipelineOptions([])
+
+
+# Without any options Beam opens no `s3://` file at all, and a process that has made no pipeline yet has none.
+if FileSystems._pipeline_options is None:
+    set_filesystem_options([])
 
 
 def read_text(path: str) -> str:

@@ -27,8 +27,9 @@ from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
 from beam_jobs.describe_dataset import check_rejected, describe_dataset
 from beam_jobs.errors import UserError, one_line_errors
-from beam_jobs.files import STORAGE_ERRORS, cause, read_text, remove_folder, write_whole
+from beam_jobs.files import STORAGE_ERRORS, cause, read_text, remove_folder, set_filesystem_options, write_whole
 from beam_jobs.make_shard import PLAN_FILE, UNFINISHED, MakeShard, Shard, split_for
+from beam_jobs.object_store import check_reachable
 from beam_jobs.planning import ClipPlanner
 
 DEFAULT_BEAM_OPTIONS = ("--runner=DirectRunner", "--direct_running_mode=in_memory")
@@ -162,6 +163,7 @@ def _watch(output: str, total: int, record_bytes: int) -> Iterator[None]:
 
 
 def _read_index(path: str, root: str) -> SpeakerIndex:
+    check_reachable(path)
     try:
         return replace(SpeakerIndex.from_json(read_text(path), path), root=root)
     except STORAGE_ERRORS as error:
@@ -180,6 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     try:
         clips = load_section(ClipsConfig, "clips", arguments.config, arguments.set)
+        set_filesystem_options(beam_options)
         index = _read_index(arguments.index, arguments.corpus) if arguments.index else read_corpus(arguments.corpus)
         info = generate_clips(clips, index, arguments.output, beam_options)
     except UserError as error:

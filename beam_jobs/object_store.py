@@ -2,7 +2,10 @@
 
 from urllib.parse import urlsplit
 
+from apache_beam.options.pipeline_options import S3Options
+
 from beam_jobs.errors import UserError
+from beam_jobs.files import filesystem_options
 
 ATTEMPTS = 3
 TIMEOUT_S = 10
@@ -23,9 +26,18 @@ def check_reachable(uri: str) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:
         raise UserError(f"{uri}: s3:// needs the package boto3; install this project with its extra `s3`") from None
+    options = filesystem_options().view_as(S3Options)
     try:
         client = boto3.Session().client(
-            "s3", config=Config(retries={"max_attempts": ATTEMPTS}, connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S)
+            "s3",
+            endpoint_url=options.s3_endpoint_url,
+            region_name=options.s3_region_name,
+            aws_access_key_id=options.s3_access_key_id,
+            aws_secret_access_key=options.s3_secret_access_key,
+            aws_session_token=options.s3_session_token,
+            use_ssl=not options.s3_disable_ssl,
+            verify=options.s3_verify,
+            config=Config(retries={"max_attempts": ATTEMPTS}, connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S),
         )
         client.head_bucket(Bucket=address.netloc)
     except ClientError as error:

@@ -159,13 +159,16 @@ def clips_generate(
 ) -> None:
     """Mix clips into a dataset folder; options for Beam follow after `--`."""
     from beam_jobs.corpus.readers import read_corpus_with_bar
+    from beam_jobs.files import set_filesystem_options
     from beam_jobs.generate_clips import generate_clips
     from pipeline.config import load_config
     from pipeline.result import print_table
 
     resolved = load_config(config, settings or ())
+    beam_options = context.args or resolved.beam.clips
+    set_filesystem_options(beam_options)
     index = read_corpus_with_bar(corpus, resolved.corpus.subsets)
-    info = generate_clips(resolved.clips, index, output, context.args or resolved.beam.clips)
+    info = generate_clips(resolved.clips, index, output, beam_options)
     rows = [(split, *(str(counts[name]) for name in info.classes)) for split, counts in info.counts.items()]
     print_table(f"Dataset {output}", ("split", *info.classes), rows)
 

@@ -12,6 +12,7 @@ from tfx.orchestration.portable import launcher, partial_run_utils, runtime_para
 from tfx.proto.orchestration import pipeline_pb2
 
 from beam_jobs.errors import UserError
+from components.process_arguments import hidden_arguments
 
 Report = Callable[[str, float, bool], None]
 """Called after each node with its name, its seconds, and whether it came from the cache."""
@@ -55,6 +56,7 @@ def run_pipeline(pipeline: Pipeline, run_id: str, after: Report, only: str | Non
             executor_spec=runner_utils.extract_executor_spec(deployment, name),
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
         )
-        execution = node_launcher.launch()
+        with hidden_arguments():
+            execution = node_launcher.launch()
         cached = execution is not None and not execution.execution_output_uri
         after(name, time.monotonic() - started, cached)

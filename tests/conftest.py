@@ -1,7 +1,7 @@
 """What tests of several packages build on: a small corpus of harmonic tones in LibriSpeech's layout."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,17 @@ from hypothesis import settings
 from beam_jobs.config import ClipsConfig, NumClips, Range
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.librispeech import read_librispeech
+from components.process_arguments import hidden_arguments
 
 pytest_plugins = ["training_inputs"]
+
+
+@pytest.fixture(autouse=True)
+def no_arguments() -> Iterator[None]:
+    """Executors that tests make themselves see none of pytest's arguments; runners take care of theirs."""
+    with hidden_arguments():
+        yield
+
 
 # Whatever starts the tests in the background has them ignore Ctrl-C, and their children too; some tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -17,7 +17,7 @@ from beam_jobs.config import SPLITS
 from beam_jobs.dataset import DatasetInfo, ShardInfo, fingerprint, read_dataset_info
 from beam_jobs.errors import UserError, one_line_errors
 from beam_jobs.examples import RecordError, decode_clip, read_records
-from beam_jobs.files import create
+from beam_jobs.files import create, set_filesystem_options
 from beam_jobs.object_store import check_reachable
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 
@@ -37,6 +37,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         dataset = exec_properties["dataset_uri"]
+        set_filesystem_options([str(argument) for argument in self._beam_pipeline_args])
         check_reachable(dataset)
         publish(dataset, examples.uri, exec_properties["min_class_share"], self._make_beam_pipeline())
         info = read_dataset_info(dataset)

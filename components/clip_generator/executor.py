@@ -10,6 +10,7 @@ from beam_jobs.config import SPLITS, ClipsConfig
 from beam_jobs.console import say
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import fingerprint
+from beam_jobs.files import set_filesystem_options
 from beam_jobs.generate_clips import generate_clips
 from beam_jobs.object_store import check_reachable
 
@@ -26,6 +27,7 @@ class Executor(base_executor.BaseExecutor):
             UserError: the object store refuses, there is neither corpus nor dataset, or as `read_corpus` and `generate_clips`.
         """
         corpus, dataset = exec_properties["corpus_uri"], exec_properties["dataset_uri"]
+        set_filesystem_options(json.loads(exec_properties["beam_options"]))
         check_reachable(dataset)
         if corpus:
             _generate(corpus, dataset, exec_properties)

@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
+from components.process_arguments import hidden_arguments
 from components.review_report import artifact as report_artifact
 from pipeline.kubeflow.executor_input import localise
 from pipeline.kubeflow.executor_output import delocalise
@@ -49,7 +50,8 @@ def _run(arguments: list[str]) -> None:
     executor_input = json.loads(parsed.json_serialized_invocation_args)
     localise(executor_input, json.loads(parsed.json_serialized_inputs_spec_args))
     parsed.json_serialized_invocation_args = json.dumps(executor_input)
-    kubeflow_v2_run_executor.main((parsed, beam_args))
+    with hidden_arguments():
+        kubeflow_v2_run_executor.main((parsed, beam_args))
     output_file = Path(executor_input["outputs"]["outputFile"])
     executor_output = json.loads(output_file.read_text())
     delocalise(executor_output, executor_input)

@@ -11,7 +11,7 @@ NUM_FILES = "num_files"
 
 
 def localise(executor_input: dict[str, Any], inputs_spec: dict[str, Any]) -> None:
-    """Changes an ExecutorInput in place: artifacts lie where the launcher mirrors them, and inputs have types.
+    """Changes an ExecutorInput in place: artifacts lie where the launcher mirrors them, inputs have types, outputs are TFX's.
 
     Args:
         executor_input: Kubeflow's ExecutorInput, as JSON.
@@ -28,8 +28,20 @@ def localise(executor_input: dict[str, Any], inputs_spec: dict[str, Any]) -> Non
         artifact["metadata"] = {key: _unwrapped(value) for key, value in artifact.get("metadata", {}).items()}
         _require_files(name, artifact)
         artifact["uri"] = local_path(artifact["uri"])
-    for _, artifact in _artifacts(executor_input.get("outputs", {})):
+    outputs = executor_input.get("outputs", {})
+    if "artifacts" in outputs:
+        outputs["artifacts"] = {name: listed for name, listed in outputs["artifacts"].items() if not _is_of_kubeflow(listed)}
+    for _, artifact in _artifacts(outputs):
         artifact["uri"] = local_path(artifact["uri"])
+
+
+def _is_of_kubeflow(listed: dict[str, Any]) -> bool:
+    """Whether Kubeflow added an output, which TFX cannot build for want of a class of that name.
+
+    With PUBLISH_LOGS, which Kubeflow's manifests turn on, the driver gives every step an output `executor-logs`, and the launcher
+    fills it (kubeflow/pipelines, backend/src/v2/driver, provisionOutputs).
+    """
+    return any(artifact.get("type", {}).get("schemaTitle") == "system.Artifact" for artifact in listed["artifacts"])
 
 
 def _artifacts(part: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

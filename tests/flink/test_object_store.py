@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,6 +68,82 @@ def test_a_corpus_in_the_store_becomes_a_dataset_in_the_store_and_examples(
     assert examples.get_string_custom_property("dataset_fingerprint") == before
     found = sorted(path.name for path in (tmp_path / "examples/Split-train").iterdir())
     assert found == sorted(Path(shard.file).name for shard in expected_few.shards if shard.split == "train")
+
+
+# What a process does that has made no Beam pipeline yet, which is what gives Beam's filesystems their options.
+
+
+@pytest.fixture(scope="module")
+def stored(s3: S3Server, speech: SpeakerIndex) -> str:
+    """A corpus in the store, with its index."""
+    corpus = s3.upload(Path(speech.root), "fresh/corpus")
+    s3.client().put_object(Bucket=BUCKET, Key=f"fresh/corpus/{INDEX_FILE}", Body=speech.to_json().encode())
+    return corpus
+
+
+@pytest.fixture(scope="module")
+def config(few_clips: ClipsConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "config.json"
+    path.write_text(json.dumps({"clips": few_clips.model_dump(mode="json")}))
+    return path
+
+
+def in_new_process(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+STEP = """
+import json, sys
+from tfx.types import standard_artifacts
+from components.clip_generator.executor import Executor
+said = standard_artifacts.String()
+said.uri = sys.argv[1]
+Executor().Do({}, {"fingerprint": [said]}, json.loads(sys.argv[2]))
+"""
+
+
+def as_clip_generator(corpus: str, dataset: str, config: Path, folder: Path, beam_options: list[str]) -> list[str]:
+    clips = json.loads(config.read_text())["clips"]
+    counts = {f"num_{split}_clips": count for split, count in clips["num_clips"].items()}
+    properties = {"corpus_uri": corpus, "dataset_uri": dataset, "clips": json.dumps(clips), "subsets": "null"}
+    values = {**properties, **counts, "beam_options": json.dumps([*DEFAULT_BEAM_OPTIONS, *beam_options])}
+    return [sys.executable, "-c", STEP, str(folder / "fingerprint"), json.dumps(values)]
+
+
+def as_cron_job(corpus: str, dataset: str, config: Path, folder: Path, beam_options: list[str]) -> list[str]:
+    program = str(Path(sys.executable).parent / "audio-gender")
+    settings = [f"--config={config}", f"--corpus={corpus}", f"--output={dataset}"]
+    return [program, "clips", "generate", *settings, "--", *beam_options]
+
+
+def as_beam_job(corpus: str, dataset: str, config: Path, folder: Path, beam_options: list[str]) -> list[str]:
+    index = f"--index={corpus}/{INDEX_FILE}"
+    settings = [f"--config={config}", f"--corpus={corpus}", index, f"--output={dataset}"]
+    return [sys.executable, "-m", "beam_jobs.generate_clips", *settings, *beam_options]
+
+
+@pytest.mark.parametrize("options_from", ["the environment", "Beam's options"])
+@pytest.mark.parametrize("command", [as_clip_generator, as_cron_job, as_beam_job])
+def test_a_new_process_reads_the_index_from_the_store(
+    command: Callable[..., list[str]],
+    options_from: str,
+    s3: S3Server,
+    stored: str,
+    config: Path,
+    expected_few: DatasetInfo,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    if options_from == "the environment":
+        request.getfixturevalue("credentials")
+    beam_options = s3.beam_options if options_from == "Beam's options" else []
+    dataset = f"fresh/{command.__name__}/{len(beam_options)}"
+
+    in_new_process(*command(stored, f"s3://{BUCKET}/{dataset}", config, tmp_path, beam_options))
+
+    info = json.loads(s3.client().get_object(Bucket=BUCKET, Key=f"{dataset}/dataset_info.json")["Body"].read())
+    assert [shard["sha256"] for shard in info["shards"]] == [shard.sha256 for shard in expected_few.shards]
 
 
 @pytest.mark.usefixtures("credentials")

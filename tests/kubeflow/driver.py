@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from launcher import Json, KubeflowError, Launcher, Step, artifacts, as_text, mirror
+from launcher import LOGS, Json, KubeflowError, Launcher, Step, artifacts, as_text, mirror
 
 KINDS = {"NUMBER_INTEGER": float, "NUMBER_DOUBLE": float, "BOOLEAN": bool, "LIST": list, "STRUCT": dict}
 
@@ -176,7 +176,10 @@ def _of_type(name: str, value: Any, declared: str) -> Any:
 def _outputs(root: str, task: Task) -> Json:
     task_root = f"{root}/{task.name}/{uuid.uuid4()}"
     outputs: Json = {"outputFile": str(mirror(Path("/"), task_root) / "output_metadata.json")}
-    for name, declared in task.component.get("outputDefinitions", {}).get("artifacts", {}).items():
+    declared_artifacts = task.component.get("outputDefinitions", {}).get("artifacts", {})
+    # Every step gets one output more where the driver has PUBLISH_LOGS, as in Kubeflow's own manifests.
+    logs = {LOGS: {"artifactType": {"schemaTitle": "system.Artifact"}}}
+    for name, declared in (declared_artifacts | logs).items():
         artifact = {"name": name, "type": declared["artifactType"], "uri": f"{task_root}/{name}"}
         if "metadata" in declared:
             artifact["metadata"] = declared["metadata"]

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
+LOGS = "executor-logs"
+"""The output artifact into which the launcher itself writes what a step prints."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -112,6 +114,7 @@ class Launcher:
             text=True,
             timeout=1200,
         )
+        mirror(root, artifacts(executor_input["outputs"])[LOGS]["uri"]).write_text(done.stdout)
         step = Step("failed", done.stdout, done.returncode, termination_log.read_text())
         if done.returncode == 0:
             step.state, step.outputs = "succeeded", self._publish(executor_input["outputs"], root)

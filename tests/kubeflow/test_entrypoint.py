@@ -56,9 +56,14 @@ def arguments(
     """The container's arguments, as compiled and with the driver's values."""
     schema = {"notes": "title: executors.Notes\ntype: object\n", "report": "title: system.HTML\ntype: object\n"}[output]
     made = {"name": output, "uri": f"{OUT}/{output}", "type": {"instanceSchema": schema}}
+    # Of PUBLISH_LOGS, which Kubeflow's own manifests turn on (kubeflow/pipelines, backend/src/v2/driver, provisionOutputs).
+    logs = {"name": "executor-logs", "uri": f"{OUT}/executor-logs", "type": {"schemaTitle": "system.Artifact"}}
     executor_input = {
         "inputs": {"artifacts": inputs or {}, "parameterValues": parameters},
-        "outputs": {"artifacts": {output: {"artifacts": [made]}}, "outputFile": str(output_file(container))},
+        "outputs": {
+            "artifacts": {output: {"artifacts": [made]}, "executor-logs": {"artifacts": [logs]}},
+            "outputFile": str(output_file(container)),
+        },
     }
     spec = {
         "artifacts": {name: {"artifactType": {"instanceSchema": EXAMPLES}} for name in inputs or {}},
@@ -195,6 +200,13 @@ def test_a_users_mistake_is_the_last_line_of_the_log_and_status_2(container):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "s3://bucket/clips: not a dataset; make one"
     assert "Traceback" not in done.stderr
+    assert termination_log(container) == "s3://bucket/clips: not a dataset; make one"
+
+
+def test_arguments_of_the_process_are_none_of_an_executors(container, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["entrypoint", "-v"])
+
+    assert main(arguments(container, "Refuse")) == 2
     assert termination_log(container) == "s3://bucket/clips: not a dataset; make one"
 
 
