@@ -10,8 +10,9 @@ on, these are
 - a file, or a folder of files that are no modules, which lies beside it and whose name stands in it as a string, such as a folder
   of templates.
 
-Left out is what `WITHOUT_EFFECT` lists: it tells people what goes on, or carries work to where it is done, and with other code
-there the same comes out. An executor of TFX's counts with its own file. Libraries do not count otherwise.
+Left out is what `WITHOUT_EFFECT` lists: it tells people what goes on, carries work to where it is done, or reads settings, whose
+values are properties themselves; with other code there the same comes out. An executor of TFX's counts with its own file.
+Libraries do not count otherwise.
 """
 
 import ast
@@ -30,6 +31,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("beam_jobs", "components", "pipeline")
 
 WITHOUT_EFFECT = (
+    "beam_jobs.config",
     "beam_jobs.console",
     "beam_jobs.errors",
     "components.trainer.monitoring",
