@@ -58,18 +58,17 @@ class Project:
 
     def digest(self, *roots: str) -> str:
         """SHA-256 over the code that the modules `roots` need, themselves included; they may be of a library."""
-        needed: set[Path] = set()
-        digest = hashlib.sha256()
-        for root in sorted(set(roots)):
+        files: dict[str, Path] = {}
+        for root in roots:
             if root in self.modules:
-                needed |= {path for module in self.needs(root) for path in (self.modules[module], *self._files(module))}
+                paths = (path for module in self.needs(root) for path in (self.modules[module], *self._files(module)))
+                files |= {path.relative_to(self._root).as_posix(): path for path in paths}
             else:
                 spec = importlib.util.find_spec(root)
                 assert spec is not None and spec.origin is not None, root
-                digest.update(f"{root}\n".encode() + Path(spec.origin).read_bytes())
-        for path in sorted(needed):
-            digest.update(f"{path.relative_to(self._root).as_posix()}\n".encode() + path.read_bytes())
-        return digest.hexdigest()
+                files[root] = Path(spec.origin)
+        contents = [f"{hashlib.sha256(path.read_bytes()).hexdigest()} {name}\n" for name, path in sorted(files.items())]
+        return hashlib.sha256("".join(contents).encode()).hexdigest()
 
     def needs(self, module: str) -> set[str]:
         """The modules of this project that a module needs, itself included, without those that have no effect."""
