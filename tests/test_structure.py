@@ -1,5 +1,6 @@
 """How the packages hang together: their imports, as their sources say them."""
 
+import ast
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -43,3 +44,13 @@ def test_every_module_is_seen(imports):
     assert "components.trainer.workers.kubernetes.launch" in imports["components.trainer.workers.launch"]  # inside a function
     assert "components.gate.decide" in imports["components.gate.executor"]
     assert len(imports) > 100
+
+
+def test_imports_are_absolute_as_the_cache_keys_read_them():
+    relative = [
+        f"{path}:{node.lineno}"
+        for path in Project(ROOT).modules.values()
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert relative == []
