@@ -65,8 +65,9 @@ def train_tiny(watchers, epochs: int = 2, **fit) -> keras.Model:
     return network
 
 
-def settings(**train) -> dict:
-    return {"model": {}, "train": {"monitor_every": 2, **train}, "classes": CLASSES, "seed": 7}
+def settings(**train) -> TrainingSpec:
+    settings = TrainConfig(**{"monitor_every": 2, "seed": 7, **train})
+    return TrainingSpec(model=ModelConfig(), train=settings, num_samples=2, sample_rate_hz=1, classes=CLASSES)
 
 
 def scalars_texts_images(folder: Path) -> SimpleNamespace:
