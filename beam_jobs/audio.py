@@ -10,6 +10,7 @@ import soxr
 
 from beam_jobs.errors import UserError
 from beam_jobs.mixing import Samples
+from beam_jobs.paths import check_file
 
 LIBSNDFILE_SUFFIXES = ("", ".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".sph", ".w64", ".wav")
 """Names that end so are decoded by libsndfile; all others by ffmpeg, through pydub."""
@@ -53,6 +54,8 @@ def read_audio(file: str | IO[bytes], start: int = 0, num_samples: int = -1, nam
 
     """
     name = name or (file if isinstance(file, str) else "")
+    if isinstance(file, str):
+        _check_file(file)
     if needs_ffmpeg(name):
         if not ffmpeg_is_there():
             raise UserError(f"{name}: {NO_FFMPEG}")
@@ -77,6 +80,7 @@ def measure_audio(path: str) -> tuple[int, int]:
         AudioError: not decodable, empty, of unknown length, or ffmpeg is needed and not installed.
 
     """
+    _check_file(path)
     if needs_ffmpeg(path):
         if not ffmpeg_is_there():
             raise AudioError(NO_FFMPEG)
@@ -97,6 +101,13 @@ def measure_audio(path: str) -> tuple[int, int]:
     if num_samples == UNKNOWN_LENGTH:
         raise AudioError("its header does not say how long it is")
     return num_samples, sample_rate_hz
+
+
+def _check_file(path: str) -> None:
+    try:
+        check_file(path)
+    except OSError as error:
+        raise AudioError(f"cannot be opened: {error.strerror}") from None
 
 
 def _mp3_says_its_length(path: str) -> bool:

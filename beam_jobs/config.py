@@ -1,17 +1,33 @@
-"""Configuration: what a YAML file may say about the clips, and the one reader of YAML."""
+"""Configuration: what a YAML file may say about the clips, how it is read and checked."""
 
+import copy
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from beam_jobs import yaml_text
 from beam_jobs.errors import UserError
 
 SPLITS = ("train", "eval", "test")
 LABELS = ("male", "female")
+MAX_CLIPS = 10_000_000
+"""Of a split: a clip's number has seven digits."""
+MAX_SHARD_BYTES = 4_000_000_000
+"""S3 renames, which is a copy, up to 5 GB at once."""
+
+MAX_SHOWN = 200
+"""Characters of a wrong value that an error shows."""
+
+_PLAINER = {
+    "bool_type": "expected true or false",
+    "dict_type": "expected a section, with keys of its own",
+    "model_type": "expected a section, with keys of its own",
+    "string_type": "expected text; put it in quotes",
+}
+"""Where pydantic speaks of Python, by its type of error."""
 
 Model = TypeVar("Model", bound=BaseModel)
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -20,7 +36,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Strict(BaseModel):
     """A section of the configuration: unknown keys and loosely converted values are errors; nothing changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Range(Strict):
@@ -39,9 +55,9 @@ class Range(Strict):
 class NumClips(Strict):
     """Number of clips by split."""
 
-    train: Annotated[int, Field(ge=1)]
-    eval: Annotated[int, Field(ge=1)]
-    test: Annotated[int, Field(ge=1)]
+    train: Annotated[int, Field(ge=1, le=MAX_CLIPS)]
+    eval: Annotated[int, Field(ge=1, le=MAX_CLIPS)]
+    test: Annotated[int, Field(ge=1, le=MAX_CLIPS)]
 
 
 class SplitShares(Strict):
@@ -98,14 +114,21 @@ class ClipsConfig(Strict):
             raise ValueError("length_share must lie above 0 and at most at 1")
         if self.pause_s.min < 0:
             raise ValueError(f"pause_s.min {self.pause_s.min:g} is negative")
+        if self.pause_s.max > 600:
+            raise ValueError(f"pause_s.max {self.pause_s.max:g} is longer than any clip may be, 600 s")
         if not 0.5 <= self.train_speed.min <= self.train_speed.max <= 2:
             raise ValueError("train_speed must lie between 0.5 and 2")
         if self.gain_db.max > 0:
             raise ValueError(f"gain_db.max {self.gain_db.max:g} is above 0 dB and would clip loud voices")
+        if self.gain_db.min < -60:
+            raise ValueError(f"gain_db.min {self.gain_db.min:g} is below -60 dB, where 16 bits hold next to nothing")
         if self.mixed_share and self.max_utterances < 2:
             raise ValueError("mixed_share needs clips of two voices or more, and max_utterances is 1")
         if self.min_speech_s > self.duration_s:
             raise ValueError(f"min_speech_s {self.min_speech_s:g} is longer than duration_s {self.duration_s:g}")
+        shard_bytes = min(self.clips_per_shard, max(self.num_clips.model_dump().values())) * 2 * self.num_samples
+        if shard_bytes > MAX_SHARD_BYTES:
+            raise ValueError(f"clips_per_shard {self.clips_per_shard} makes shards of {shard_bytes / 1e9:.1f} GB; at most 4 GB")
         return self
 
 
@@ -117,14 +140,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give a configuration file, such as pipeline/configs/demo.yaml") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        problem = " ".join((getattr(error, "problem", None) or str(error)).split())
-        raise UserError(f"{path}{where}: not valid YAML ({problem})") from None
+        data = yaml_text.parse(yaml_text.read_file(path))
+    except yaml_text.YamlError as error:
+        where = f":{error.line}" if error.line else ""
+        raise UserError(f"{path}{where}: not valid YAML ({error})") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: holds no settings; expected `key: value` lines, as in pipeline/configs/demo.yaml")
     return data
@@ -134,10 +153,10 @@ def override(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     """Returns `data` with each `key.path=value` applied; the value is read as YAML.
 
     Raises:
-        UserError: a setting without `=`, or one that goes through a value that holds no keys.
+        UserError: a setting without `=`, a value that is not YAML, or one that goes through a value that holds no keys.
 
     """
-    merged: dict[str, Any] = yaml.safe_load(yaml.safe_dump(data))
+    merged = copy.deepcopy(data)
     for setting in settings:
         path, separator, text = setting.partition("=")
         *parents, last = path.split(".")
@@ -149,9 +168,9 @@ def override(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
         if not isinstance(section, dict):
             raise UserError(f"--set {setting}: {'.'.join(parents)} holds no keys of its own")
         try:
-            section[last] = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):
-            raise UserError(f"--set {setting}: the value is not valid YAML") from None
+            section[last] = yaml_text.parse(text)
+        except yaml_text.YamlError as error:
+            raise UserError(f"--set {setting}: the value is not valid YAML ({error})") from None
     return merged
 
 
@@ -167,7 +186,8 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str | Path, pr
     except ValidationError as error:
         problems = error.errors()
         problem = problems[0]
-        key = ".".join([*([prefix] if prefix else []), *(str(part) for part in problem["loc"])])
+        parts = [*([prefix] if prefix else []), *map(str, problem["loc"])]
+        key = ".".join(part if part.isprintable() else repr(part) for part in parts)
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise UserError(f"{source}: {_explain(model, key, prefix, problem)}{more}") from None
 
@@ -178,10 +198,12 @@ def _explain(model: type[BaseModel], key: str, prefix: str, problem: Any) -> str
         return f"unknown key {key}; known here: {', '.join(known)}"
     if problem["type"] == "missing":
         return f"{key} is missing"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = _PLAINER.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     if isinstance(problem["input"], dict | BaseModel):
         return f"{key or 'configuration'}: {message}"
-    return f"{key} is {problem['input']!r}: {message[:1].lower()}{message[1:]}"
+    value = repr(problem["input"])
+    shown = value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]}…"
+    return f"{key} is {shown}: {message[:1].lower()}{message[1:]}"
 
 
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the terminal shows: the project's own words and progress bars, with library noise kept in a log file."""
+"""What the terminal shows: results, the project's own words and progress bars, with library noise kept in a log file."""
 
 import os
 import sys
@@ -6,14 +6,28 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-# A log file has no width of its own, and 80 columns would break tables.
-console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else 120)
-"""Where people read. Results for scripts go to stdout or to files instead."""
+from beam_jobs.visible import visible
+
+
+class _Terminal(Console):
+    """Shows text from outside as it is: what would steer the terminal is written out."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """What rich makes of each string that it is given, those in tables too."""
+        return super().render_str(visible(text), **options)
+
+
+# soft_wrap leaves it to the terminal to break long lines: what is copied from there has no line breaks in it.
+console = _Terminal(stderr=True, highlight=False, soft_wrap=True)
+"""stderr: progress and messages."""
+results = _Terminal(highlight=False, soft_wrap=True)
+"""stdout: what was asked for, to be read, piped and filtered."""
 
 PLAIN_PROGRESS_EVERY_S = 10.0
 
@@ -26,8 +40,24 @@ class Advance(Protocol):
 
 
 def say(message: str) -> None:
-    """Prints a line of the project's own words as it is: a path may hold what rich would take for markup."""
+    """Prints a message to stderr as it is: a path may hold what rich would take for markup."""
     console.print(message, markup=False)
+
+
+def tell(line: str) -> None:
+    """Prints a line of a result to stdout as it is."""
+    results.print(line, markup=False)
+
+
+class _Bar(Progress):
+    """A bar on one line, and the notes below it, where they can be wrapped."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """The line of each bar, then its note."""
+        for task in self.tasks:
+            yield self.make_tasks_table([task])
+            if note := task.fields["note"]:
+                yield Text(f"  {visible(note)}", no_wrap=False, overflow="fold")
 
 
 @contextmanager
@@ -46,15 +76,16 @@ def progress(description: str, total: float, unit: str = "") -> Iterator[Advance
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(description, total=total, rate="", note="")
+    # rich would put its own stand-in for sys.stderr in place, and absl and logging, first imported while a bar is shown, would
+    # keep it for ever: their lines would then go to the terminal, past `noise_to`.
+    with _Bar(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+        task = bar.add_task(visible(description), total=total, rate="", note="")
 
         def advance(amount: float = 1, note: str = "") -> None:
             bar.advance(task, amount)
             done = bar.tasks[task].completed
-            bar.update(task, rate=_rate(done, unit, started), note=note)
+            bar.update(task, rate=_rate(done, unit, started), note=visible(note))
 
         yield advance
 
@@ -88,7 +119,7 @@ def noise_to(log_path: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     terminal, stdout = os.dup(2), os.dup(1)
-    with log_path.open("ab", buffering=0) as log, os.fdopen(terminal, "w", closefd=False) as screen:
+    with log_path.open("ab", buffering=0) as log, os.fdopen(terminal, "w", closefd=False, errors="backslashreplace") as screen:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         console.file = screen

@@ -4,12 +4,12 @@ import hashlib
 import json
 from typing import Annotated, Any
 
-from apache_beam.io.filesystems import FileSystems
 from pydantic import Field, ValidationError
 
+from beam_jobs.command_line import command
 from beam_jobs.config import ClipsConfig, Strict
 from beam_jobs.errors import UserError
-from beam_jobs.files import read_text
+from beam_jobs.files import join, list_files, read_text
 
 FORMAT_VERSION = 1
 INFO_FILE = "dataset_info.json"
@@ -48,6 +48,10 @@ def shard_name(split: str, shard: int, num_shards: int) -> str:
     return f"{split}/clips-{shard:05d}-of-{num_shards:05d}.tfrecord"
 
 
+def _generate(folder: str) -> str:
+    return command("clips", "generate", "--config", "FILE", "--corpus", "ROOT", "--output", folder)
+
+
 def read_dataset_info(folder: str) -> DatasetInfo:
     """Reads a folder's `dataset_info.json`.
 
@@ -55,20 +59,18 @@ def read_dataset_info(folder: str) -> DatasetInfo:
         UserError: there is none, it is damaged, or another format version wrote it.
 
     """
-    path = FileSystems.join(folder, INFO_FILE)
+    path = join(folder, INFO_FILE)
     try:
         data: Any = json.loads(read_text(path))
         version = data["format_version"]
     except OSError:
-        raise UserError(
-            f"{folder}: not a dataset, {INFO_FILE} is not there; make one with `audio-gender clips generate`"
-        ) from None
+        raise UserError(f"{folder}: not a dataset, {INFO_FILE} is not there; make one with `{_generate(folder)}`") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: damaged, not a dataset's description; generate the dataset again") from None
     if version != FORMAT_VERSION:
         raise UserError(
             f"{folder}: dataset of format version {version}, and this program reads version {FORMAT_VERSION}; "
-            "generate it again with `audio-gender clips generate`"
+            f"generate it again with `{_generate(folder)}`"
         )
     try:
         return DatasetInfo.model_validate(data)
@@ -88,8 +90,7 @@ def fingerprint(folder: str) -> str:
 
     """
     info = read_dataset_info(folder)
-    state = [read_text(FileSystems.join(folder, INFO_FILE))]
+    state = [read_text(join(folder, INFO_FILE))]
     for split in sorted({shard.split for shard in info.shards}):
-        for match in FileSystems.match([FileSystems.join(folder, split, "*")]):
-            state += sorted(f"{file.path} {file.size_in_bytes} {file.last_updated_in_seconds}" for file in match.metadata_list)
+        state += sorted(f"{file.path} {file.num_bytes} {file.modified_s}" for file in list_files(join(folder, split)))
     return hashlib.sha256("\n".join(state).encode()).hexdigest()

@@ -1,20 +1,17 @@
 """Describing a generated dataset: from the finished shards' notes to its CSV files and `dataset_info.json`."""
 
-import csv
-import io
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-from apache_beam.io.filesystems import FileSystems
+from collections.abc import Mapping, Sequence
 
 from beam_jobs.config import SPLITS, ClipsConfig
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.dataset import CLIPS_FILE, FORMAT_VERSION, INFO_FILE, REJECTED_FILE, DatasetInfo, ShardInfo
 from beam_jobs.errors import UserError
 from beam_jobs.files import create, move, read_text, remove, remove_folder, write_whole
+from beam_jobs.filesystems import FileSystems
 from beam_jobs.make_shard import UNFINISHED, Shard
+from beam_jobs.spreadsheet import csv_rows
 
 CLIPS_COLUMNS = [
     "id", "split", "label", "mode", "shard", "speech_ratio", "rms_dbfs", "sample_rate_hz", "speaker_ids", "utterance_ids",
@@ -43,7 +40,7 @@ def describe_dataset(
     try:
         # Note by note: a million clips must not need more memory than a hundred.
         with create(temporary) as file:
-            file.write(_csv(CLIPS_COLUMNS, header=True))
+            file.write(csv_rows(CLIPS_COLUMNS, header=True))
             for shard in shards:
                 note = json.loads(read_text(shard.note))
                 infos.append(ShardInfo(**note["shard"]))
@@ -51,10 +48,10 @@ def describe_dataset(
                 rejected |= {item["path"]: item["reason"] for item in note["rejected"]}
                 for row in note["rows"]:
                     counts[row["split"]][row["label"]] += 1
-                file.write(_csv(CLIPS_COLUMNS, note["rows"]))
+                file.write(csv_rows(CLIPS_COLUMNS, note["rows"]))
         check_rejected(len(rejected), min(rejected.items(), default=None), clips, index)
         rejected_rows = [{"path": path, "reason": rejected[path]} for path in sorted(rejected)]
-        write_whole(FileSystems.join(output, REJECTED_FILE), _csv(["path", "reason"], rejected_rows, header=True), unfinished)
+        write_whole(FileSystems.join(output, REJECTED_FILE), csv_rows(["path", "reason"], rejected_rows, header=True), unfinished)
         move(temporary, FileSystems.join(output, CLIPS_FILE))
     except BaseException:
         remove(temporary)
@@ -87,12 +84,3 @@ def check_rejected(number: int, example: tuple[str, str] | None, clips: ClipsCon
             f"{index.root}: {number} of {num_files} files are unusable (such as {example[0]}: {example[1]}), more than "
             f"clips.max_rejected_share {clips.max_rejected_share:g} allows; mend the corpus or raise the share"
         )
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]] = (), header: bool = False) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    if header:
-        writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()

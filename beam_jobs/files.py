@@ -1,58 +1,83 @@
-"""Whole files on any of Beam's filesystems: local folders, `gs://`, `s3://`, `hdfs://`."""
+"""Whole files in local folders and on Beam's other filesystems: `gs://`, `s3://`, `hdfs://`.
+
+Local files are opened without Beam, whose import takes two seconds: commands that only read a work folder start without it.
+"""
 
 import os
 import re
+import shutil
+import sys
 import uuid
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import IO
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
 
-from apache_beam.io.aws.clients.s3.messages import S3ClientError
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
-
-try:
-    import botocore.session
-except ImportError:
-    pass  # the extra `s3` is not installed
-else:
-    # Beam's S3 filesystem makes a boto3 session for every call, and each session reads botocore's descriptions of AWS anew:
-    # 0.1 s of CPU and more; 0.02 s with one loader for all. To be dropped when Beam's S3IO keeps its client.
-    botocore.session.create_loader = lru_cache(botocore.session.create_loader)
-
-STORAGE_ERRORS = (OSError, S3ClientError)
-"""What Beam's filesystems raise; its BeamIOError is an OSError, its S3ClientError is not."""
+from beam_jobs.paths import check_file, is_uri
 
 
-def set_filesystem_options(beam_options: Sequence[str]) -> None:
-    """Gives Beam's filesystems their options, such as an S3 endpoint, before the pipeline that brings them is made."""
-    FileSystems.set_options(PipelineOptions(list(beam_options)))
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file of a folder. `modified_s` is in seconds since the epoch."""
+
+    path: str
+    num_bytes: int
+    modified_s: float
 
 
-def filesystem_options() -> PipelineOptions:
-    """The options that Beam's filesystems now have."""
-    return FileSystems._pipeline_options or PipelineOptions([])
+def _beam() -> Any:
+    from beam_jobs.filesystems import FileSystems
+
+    return FileSystems
 
 
-# Without any options Beam opens no `s3://` file at all, and a process that has made no pipeline yet has none.
-if FileSystems._pipeline_options is None:
-    set_filesystem_options([])
+def storage_errors() -> tuple[type[Exception], ...]:
+    """What Beam's filesystems raise; its BeamIOError is an OSError, its S3ClientError is not."""
+    s3 = sys.modules.get("apache_beam.io.aws.clients.s3.messages")
+    return (OSError, s3.S3ClientError) if s3 else (OSError,)
+
+
+def join(folder: str, *names: str) -> str:
+    """The path of what lies in a folder."""
+    path: str = os.path.join(folder, *names) if not is_uri(folder) else _beam().join(folder, *names)  # noqa: PTH118
+    return path
+
+
+def open_file(path: str) -> IO[bytes]:
+    """Opens a file as it is, whatever its name ends with. Raises OSError where there is none, or no file (`check_file`)."""
+    if not is_uri(path):
+        check_file(path)
+        return Path(path).open("rb")
+    from beam_jobs.filesystems import AS_IT_IS
+
+    file: IO[bytes] = _beam().open(path, compression_type=AS_IT_IS)
+    return file
 
 
 def read_text(path: str) -> str:
     """Reads a whole text file. Raises OSError where there is none."""
-    try:
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            text: str = file.read().decode()
-            return text
-    except BeamIOError as error:
-        raise OSError(str(error)) from None
+    with open_file(path) as file:
+        return file.read().decode()
+
+
+def list_files(folder: str) -> list[ListedFile]:
+    """The files of a folder, sorted by path; none where it is not there."""
+    if not is_uri(folder):
+        found = [(str(path), path.stat()) for path in Path(folder).glob("*") if path.is_file()]
+        files = [ListedFile(path, stat.st_size, stat.st_mtime) for path, stat in found]
+    else:
+        (match,) = _beam().match([join(folder, "*")])
+        files = [ListedFile(item.path, item.size_in_bytes, item.last_updated_in_seconds) for item in match.metadata_list]
+    return sorted(files, key=lambda file: file.path)
 
 
 def create(path: str) -> IO[bytes]:
-    """Opens a file for writing, as it is: no compression by its name's ending."""
-    file: IO[bytes] = FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    """Opens a file for writing, as it is: no compression by its name's ending. Makes its folder."""
+    if not is_uri(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return Path(path).open("wb")
+    from beam_jobs.filesystems import AS_IT_IS
+
+    file: IO[bytes] = _beam().create(path, compression_type=AS_IT_IS)
     return file
 
 
@@ -73,8 +98,8 @@ def settle(file: IO[bytes]) -> None:
 
 def write_whole(path: str, content: bytes, temporary_folder: str | None = None) -> None:
     """Writes a file that appears under its name whole or not at all; by way of `temporary_folder`, if not beside it."""
-    name = f"{FileSystems.split(path)[1]}.{uuid.uuid4().hex}.tmp"
-    temporary = FileSystems.join(temporary_folder or FileSystems.split(path)[0], name)
+    folder, name = os.path.split(path) if not is_uri(path) else _beam().split(path)
+    temporary = join(temporary_folder or folder, f"{name}.{uuid.uuid4().hex}.tmp")
     try:
         with create(temporary) as file:
             file.write(content)
@@ -86,25 +111,33 @@ def write_whole(path: str, content: bytes, temporary_folder: str | None = None) 
 
 def move(source: str, target: str) -> None:
     """Renames a file, over one that is there."""
+    if not is_uri(target):
+        os.replace(source, target)  # noqa: PTH105 (the paths are strings here)
+        return
     # Of Beam's filesystems HDFS alone refuses that.
-    if FileSystems.get_scheme(target) == "hdfs":
+    if _beam().get_scheme(target) == "hdfs":
         remove(target)
-    FileSystems.rename([source], [target])
+    _beam().rename([source], [target])
 
 
 def remove(path: str) -> None:
-    """Removes a file, if it is there."""
-    if FileSystems.exists(path):
-        FileSystems.delete([path])
+    """Removes a file, or a local folder with what is in it, if it is there."""
+    if not is_uri(path):
+        if Path(path).is_dir():
+            shutil.rmtree(path)
+        else:
+            Path(path).unlink(missing_ok=True)
+    elif _beam().exists(path):
+        _beam().delete([path])
 
 
 def remove_folder(path: str) -> None:
     """Removes a folder with what is in it, if it is there."""
-    if FileSystems.get_filesystem(path).has_dirs():
+    if not is_uri(path) or _beam().get_filesystem(path).has_dirs():
         remove(path)
     else:
         # To an object store a folder is nothing but how names begin.
-        FileSystems.delete([FileSystems.join(path, "")])
+        _beam().delete([join(path, "")])
 
 
 def cause(error: BaseException) -> str:

@@ -6,28 +6,30 @@ file into place, so memory stays flat, nothing is shuffled, a restart goes by sh
 
 import argparse
 import hashlib
+import io
 import json
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.io.localfilesystem import LocalFileSystem
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from beam_jobs.command_line import command
 from beam_jobs.config import SPLITS, ClipsConfig, load_section
-from beam_jobs.console import console, progress, say
+from beam_jobs.console import progress, say
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
 from beam_jobs.describe_dataset import check_rejected, describe_dataset
+from beam_jobs.ending import USER_ERROR_STATUS, one_line_ending
 from beam_jobs.errors import UserError, one_line_errors
-from beam_jobs.files import STORAGE_ERRORS, cause, read_text, remove_folder, set_filesystem_options, write_whole
+from beam_jobs.files import cause, read_text, remove, remove_folder, storage_errors, write_whole
+from beam_jobs.filesystems import FileSystems, LocalFileSystem, set_filesystem_options
 from beam_jobs.make_shard import PLAN_FILE, UNFINISHED, MakeShard, Shard, split_for
 from beam_jobs.object_store import check_reachable
 from beam_jobs.planning import ClipPlanner
@@ -52,6 +54,7 @@ def generate_clips(
         first = index.rejected[0]
         check_rejected(len(index.rejected), (first.path, first.reason), clips, index)
     job = _pipeline(beam_options)  # Beam's filesystems take their options from it
+    check_reachable(output)
     if isinstance(FileSystems.get_filesystem(output), LocalFileSystem):
         output = str(Path(output).absolute())  # a worker's working directory may be another
     if FileSystems.exists(FileSystems.join(output, INFO_FILE)):
@@ -63,7 +66,7 @@ def generate_clips(
     shards = _claim(output, clips, index)
     record_bytes = 2 * clips.num_samples
     total = sum(getattr(clips.num_clips, split) for split in SPLITS)
-    with _watch(output, total, record_bytes), one_line_errors(), job as pipeline:
+    with _watch(output, total, record_bytes), one_line_errors(), _tidied(output, job), job as pipeline:
         _ = (
             pipeline
             | "Shards" >> beam.Create(shards, reshuffle=False)
@@ -72,7 +75,7 @@ def generate_clips(
         )
     try:
         return describe_dataset(output, clips, index, splits, shards)
-    except STORAGE_ERRORS as error:
+    except storage_errors() as error:
         raise UserError(f"{output}: cannot be written ({cause(error)}); make room and run the same command again") from None
 
 
@@ -84,12 +87,26 @@ def _check_same(info: DatasetInfo, clips: ClipsConfig, index: SpeakerIndex, outp
     return info
 
 
+def check_beam_options(beam_options: Sequence[str]) -> None:
+    """Holds Beam's options against Beam, before anything depends on them.
+
+    Raises:
+        UserError: Beam refuses one of them.
+    """
+    _pipeline(beam_options)
+
+
 def _pipeline(beam_options: Sequence[str]) -> beam.Pipeline:
+    complaints = io.StringIO()
     try:
         # The defaults hold where nothing else is said: without a mode, DirectRunner would try to download Prism.
-        return beam.Pipeline(options=PipelineOptions([*DEFAULT_BEAM_OPTIONS, *beam_options]))
-    except ValueError as error:
-        raise UserError(f"Beam options {' '.join(beam_options)}: {' '.join(str(error).split())}") from None
+        options = PipelineOptions([*DEFAULT_BEAM_OPTIONS, *beam_options])
+        with redirect_stderr(complaints):
+            options.get_all_options()  # Beam parses an option only where it is used; argparse writes and exits
+        return beam.Pipeline(options=options)
+    except (ValueError, SystemExit) as error:
+        reason = complaints.getvalue().strip().rpartition("error: ")[2] if isinstance(error, SystemExit) else str(error)
+        raise UserError(f"Beam options {' '.join(beam_options)}: {' '.join(reason.split())}") from None
 
 
 def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
@@ -112,7 +129,7 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
                 FileSystems.mkdirs(FileSystems.join(output, folder))
         if not found:
             write_whole(path, plan.encode())
-    except STORAGE_ERRORS as error:
+    except storage_errors() as error:
         raise UserError(f"{output}: cannot be written ({cause(error)}); give a folder that you may write to") from None
     shards = []
     job = hashlib.sha256(plan.encode()).hexdigest()
@@ -146,7 +163,7 @@ def _watch(output: str, total: int, record_bytes: int) -> Iterator[None]:
                 started = time.monotonic()
                 try:
                     now = count()
-                except STORAGE_ERRORS:
+                except storage_errors():
                     continue  # a file that is renamed while it is looked at; the next look finds it
                 advance(max(0, now - seen))
                 seen = max(now, seen)
@@ -162,12 +179,27 @@ def _watch(output: str, total: int, record_bytes: int) -> Iterator[None]:
             poller.join()
 
 
+@contextmanager
+def _tidied(output: str, job: beam.Pipeline) -> Iterator[None]:
+    """Removes half-written shards where the job is stopped: its workers on this machine are, and those of a cluster may go on."""
+    runs_here = job.options.view_as(StandardOptions).runner == "DirectRunner"  # Beam puts another name there as it starts
+    try:
+        yield
+    except BaseException:
+        if runs_here:
+            for match in FileSystems.match([FileSystems.join(output, UNFINISHED, "*.tmp")]):
+                for file in match.metadata_list:
+                    remove(file.path)
+        raise
+
+
 def _read_index(path: str, root: str) -> SpeakerIndex:
     check_reachable(path)
     try:
         return replace(SpeakerIndex.from_json(read_text(path), path), root=root)
-    except STORAGE_ERRORS as error:
-        raise UserError(f"{path}: {cause(error)}; write the index with `audio-gender corpus info --json {path}`") from None
+    except storage_errors() as error:
+        write = command("corpus", "info", root, "--json", path)
+        raise UserError(f"{path}: {cause(error)}; write the index with `{write}`") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -186,8 +218,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         index = _read_index(arguments.index, arguments.corpus) if arguments.index else read_corpus(arguments.corpus)
         info = generate_clips(clips, index, arguments.output, beam_options)
     except UserError as error:
-        console.print(f"error: {error}", markup=False)
-        return 2
+        say(f"error: {error}")
+        return USER_ERROR_STATUS
     total = sum(shard.num_records for shard in info.shards)
     say(f"{total} clips in {len(info.shards)} shards, {time.monotonic() - started:.1f} s: {arguments.output}")
     return 0
@@ -196,4 +228,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     from beam_jobs import generate_clips as job  # under its own name, so that workers find what is pickled
 
-    sys.exit(job.main())
+    with one_line_ending():
+        sys.exit(job.main())

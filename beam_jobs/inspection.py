@@ -1,6 +1,5 @@
 """Looking into a dataset folder: figures, and a page that plays some of its clips."""
 
-import csv
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -9,15 +8,15 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs.config import SPLITS
 from beam_jobs.dataset import CLIPS_FILE, DatasetInfo, read_dataset_info
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, RecordError, decode_clip, read_records
-from beam_jobs.files import read_text, write_whole
+from beam_jobs.files import cause, join, open_file, read_text, storage_errors, write_whole
 from beam_jobs.listening import mel_spectrogram, player_source, render_page
+from beam_jobs.object_store import check_reachable
+from beam_jobs.spreadsheet import read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,7 @@ def summarise(folder: str) -> list[SplitSummary]:
     Raises:
         UserError: the folder is no dataset.
     """
+    check_reachable(folder)
     info = read_dataset_info(folder)
     rows: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in _rows(folder):
@@ -51,10 +51,10 @@ def summarise(folder: str) -> list[SplitSummary]:
 
 def _rows(folder: str) -> Iterator[dict[str, str]]:
     try:
-        text = read_text(FileSystems.join(folder, CLIPS_FILE))
+        text = read_text(join(folder, CLIPS_FILE))
     except OSError:
         raise UserError(f"{folder}: {CLIPS_FILE} is not there; generate the dataset again") from None
-    return csv.DictReader(text.splitlines())
+    return read_rows(text)
 
 
 def _summary(split: str, rows: list[dict[str, str]], info: DatasetInfo) -> SplitSummary:
@@ -96,10 +96,12 @@ def write_page(folder: str, target: str, num_clips: int = 10, seed: int = 0) -> 
 
 
 def _clips(folder: str, shard: str, ids: set[str]) -> Iterator[Clip]:
-    path = FileSystems.join(folder, *shard.split("/"))
+    path = join(folder, *shard.split("/"))
     try:
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with open_file(path) as file:
             yield from (clip for clip in map(decode_clip, read_records(file)) if clip.id in ids)
+    except storage_errors() as error:
+        raise UserError(f"{path}: {cause(error)}; generate the dataset again") from None
     except RecordError as error:
         raise UserError(f"{path}: {error}; generate the dataset again") from None
 

@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
 from beam_jobs.config import SPLITS, ClipsConfig
@@ -18,7 +17,8 @@ from beam_jobs.corpus.splits import split_speakers
 from beam_jobs.dataset import INFO_FILE, ShardInfo, shard_name
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, encode_clip, frame_record
-from beam_jobs.files import STORAGE_ERRORS, cause, create, move, read_text, remove, settle, write_whole
+from beam_jobs.files import cause, create, move, read_text, remove, settle, storage_errors, write_whole
+from beam_jobs.filesystems import FileSystems
 from beam_jobs.planning import ClipPlan, ClipPlanner
 from beam_jobs.rendering import UnusableUtteranceError, render
 
@@ -84,7 +84,7 @@ class MakeShard(beam.DoFn):
         elif not FileSystems.exists(FileSystems.join(shard.output, INFO_FILE)):
             try:
                 self._make(shard)
-            except STORAGE_ERRORS as error:
+            except storage_errors() as error:
                 raise UserError(f"{shard.output}: cannot be written ({cause(error)}); make room or give another folder") from None
         yield shard.file
 

@@ -2,30 +2,46 @@
 
 from urllib.parse import urlsplit
 
-from apache_beam.options.pipeline_options import S3Options
-
 from beam_jobs.errors import UserError
-from beam_jobs.files import filesystem_options
+from beam_jobs.paths import is_uri
 
 ATTEMPTS = 3
 TIMEOUT_S = 10
 
 
 def check_reachable(uri: str) -> None:
-    """Makes sure that the bucket of an `s3://` address is there and lets us in; other addresses are not looked at.
+    """Makes sure that an address is one that can be opened, and of `s3://` that the bucket is there and lets us in.
 
     Raises:
-        UserError: the store does not answer, refuses the credentials, or has no such bucket.
+        UserError: no such kind of address, the store does not answer, refuses the credentials, or has no such bucket.
     """
+    if not is_uri(uri):
+        return
     address = urlsplit(uri)
     if address.scheme != "s3":
+        from apache_beam.io.filesystem import BeamIOError
+
+        from beam_jobs.filesystems import FileSystems
+
+        try:
+            FileSystems.get_filesystem(uri)
+        except (ValueError, BeamIOError):  # an unknown scheme, or a package or an option that it needs is not there
+            raise UserError(
+                f"{uri}: {address.scheme}:// cannot be opened here; give a path on this machine, or s3://, or gs:// and hdfs:// "
+                "with what Beam needs for them (docs/scaling.md)"
+            ) from None
         return
+    from apache_beam.options.pipeline_options import S3Options
+
+    from beam_jobs.filesystems import filesystem_options
+
     try:
         import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:
         raise UserError(f"{uri}: s3:// needs the package boto3; install this project with its extra `s3`") from None
+
     options = filesystem_options().view_as(S3Options)
     try:
         client = boto3.Session().client(

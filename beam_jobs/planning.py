@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from beam_jobs.config import LABELS, ClipsConfig, Range
 from beam_jobs.corpus.index import Speaker, Utterance
@@ -84,7 +85,7 @@ class ClipPlanner:
             UserError: 1,000 draws in a row did not fill the clip.
 
         """
-        class_name = self._class_name(k)
+        class_name = self._clips.classes[int(_class_indices(self._clips, self._split, np.array([k]))[0])]
         for draw in range(MAX_DRAWS):
             rng = np.random.Generator(np.random.PCG64(_seed(self._clips.seed, self._split, k, draw)))
             mode = MODES[0] if rng.random() < self._clips.simultaneous_share else MODES[1]
@@ -103,16 +104,6 @@ class ClipPlanner:
             f"clip {k} of split {self._split} was drawn {MAX_DRAWS} times without {self._clips.min_speech_s:g} s of speech; "
             "lower clips.min_speech_s, raise clips.min_utterances or use longer utterances"
         )
-
-    def _class_name(self, k: int) -> str:
-        # The golden ratio's multiples spread evenly over [0, 1): every run of clips is balanced, without knowing how many
-        # clips there will be.
-        offset = _seed(self._clips.seed, self._split) / 2**128
-        position = (offset + k * GOLDEN_RATIO) % 1.0
-        if position < self._clips.mixed_share:
-            return "mixed"
-        single = (position - self._clips.mixed_share) / (1 - self._clips.mixed_share)
-        return LABELS[min(int(single * len(LABELS)), len(LABELS) - 1)]
 
     def _draw_utterances(self, rng: np.random.Generator, class_name: str) -> list[tuple[Speaker, Utterance]]:
         number = int(rng.integers(self._clips.min_utterances, self._clips.max_utterances + 1))
@@ -163,6 +154,27 @@ class ClipPlanner:
             covered += max(0.0, stop - max(start, end))
             end = max(end, stop)
         return min(1.0, covered / self._clips.duration_s)
+
+
+def _class_indices(clips: ClipsConfig, split: str, k: NDArray[np.int64]) -> NDArray[np.int64]:
+    # The golden ratio's multiples spread evenly over [0, 1): every run of clips is balanced, without knowing how many
+    # clips there will be.
+    position = (_seed(clips.seed, split) / 2**128 + k * GOLDEN_RATIO) % 1.0
+    single = (position - clips.mixed_share) / (1 - clips.mixed_share)
+    index = np.minimum((single * len(LABELS)).astype(np.int64), len(LABELS) - 1)
+    return np.where(position < clips.mixed_share, len(LABELS), index)
+
+
+def count_classes(clips: ClipsConfig, split: str) -> dict[str, int]:
+    """How many clips of each class a split will hold."""
+    indices = _class_indices(clips, split, np.arange(getattr(clips.num_clips, split)))
+    return dict(zip(clips.classes, np.bincount(indices, minlength=len(clips.classes)).tolist(), strict=True))
+
+
+def rare_class(counts: Mapping[str, int], min_share: float) -> str | None:
+    """The first class with fewer clips than `min_share` of all, or with none; None where there is no such class."""
+    total = sum(counts.values())
+    return next((name for name, count in counts.items() if count < max(1, min_share * total)), None)
 
 
 def _seed(*parts: object) -> int:

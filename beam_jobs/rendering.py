@@ -4,13 +4,12 @@ import io
 from collections import defaultdict
 
 import numpy as np
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.io.localfilesystem import LocalFileSystem
 
 from beam_jobs.audio import AudioError, read_audio, resample
 from beam_jobs.corpus.index import Utterance
 from beam_jobs.examples import Clip
+from beam_jobs.files import open_file
+from beam_jobs.filesystems import FileSystems, LocalFileSystem
 from beam_jobs.mixing import Samples, db_to_amplitude, mix, rms_dbfs, to_pcm16
 from beam_jobs.planning import ClipPlan, Placement
 from beam_jobs.silence import SPEECHLESS_PEAK
@@ -70,11 +69,10 @@ def _sum(parts: list[Samples]) -> Samples:
 
 def _read_speech(placement: Placement, corpus_root: str) -> tuple[Samples, int]:
     utterance = placement.utterance
-    path = FileSystems.join(corpus_root, *utterance.path.split("/"))
     try:
-        samples, rate_hz = _read(path, placement.offset, placement.num_samples)
+        samples, rate_hz = read_utterance(corpus_root, utterance.path, placement.offset, placement.num_samples)
         silent = _is_silent(samples)
-        wholly_silent = silent and _is_silent(_read(path)[0])
+        wholly_silent = silent and _is_silent(read_utterance(corpus_root, utterance.path)[0])
     except AudioError as error:
         raise UnusableUtteranceError(utterance, str(error)) from None
     if silent:
@@ -86,13 +84,15 @@ def _is_silent(samples: Samples) -> bool:
     return bool(max(samples.max(), -samples.min()) < SPEECHLESS_PEAK)
 
 
-def _read(path: str, offset: int = 0, num_samples: int = -1) -> tuple[Samples, int]:
+def read_utterance(corpus_root: str, utterance: str, offset: int = 0, num_samples: int = -1) -> tuple[Samples, int]:
+    """Decodes a file of a corpus on any of Beam's filesystems; `utterance` is its path there. As `read_audio` for the rest."""
+    path = FileSystems.join(corpus_root, *utterance.split("/"))
     if isinstance(FileSystems.get_filesystem(path), LocalFileSystem):
         return read_audio(path, offset, num_samples)  # libsndfile reads only the part it needs
     try:
         # Whole, and before it is decoded: inside libsndfile a lost connection would look like a damaged file, and the clip
         # would be another one than on a better day.
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with open_file(path) as file:
             content = file.read()
     except Exception:
         if FileSystems.exists(path):

@@ -1,19 +1,23 @@
 """The whole configuration of a run, from one YAML file."""
 
 import hashlib
+import itertools
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
 from pydantic import Field, model_validator
 
-from beam_jobs.config import ClipsConfig, Share, Strict, override, read_yaml, validate
+from beam_jobs import yaml_text
+from beam_jobs.config import SPLITS, ClipsConfig, Share, Strict, override, read_yaml, validate
+from beam_jobs.errors import UserError
+from beam_jobs.planning import count_classes, rare_class
 from components.gate.config import GateConfig
 from components.pusher.config import PushConfig
 from components.serving_check.config import ServingCheckConfig
-from components.trainer.config import ModelConfig, TrainConfig
+from components.trainer.config import ModelConfig, TrainConfig, training_problem
 from components.tuner.search_space import TuneConfig
 from pipeline.kubeflow.config import KubernetesConfig
 
@@ -24,16 +28,17 @@ IN_MEMORY = ["--runner=DirectRunner", "--direct_running_mode=in_memory"]
 class SynthConfig(Strict):
     """The corpus that espeak-ng speaks where no other is given."""
 
-    num_speakers: Annotated[int, Field(ge=40)] = 40
-    utterances_per_speaker: Annotated[int, Field(ge=1)] = 4
+    num_speakers: Annotated[int, Field(ge=40, le=10_000)] = 40
+    utterances_per_speaker: Annotated[int, Field(ge=1, le=1000)] = 4
     seed: Annotated[int, Field(ge=0)] = 0
 
 
 class CorpusConfig(Strict):
     """Which part of a corpus is used, and what stands in where `--corpus` names none."""
 
-    subsets: list[str] | None = None
+    subsets: Annotated[list[str], Field(min_length=1)] | None = None
     synth: SynthConfig | None = None
+    """Such as `{num_speakers: 60, utterances_per_speaker: 4}`: spoken by espeak-ng where no corpus is named."""
 
 
 class DataConfig(Strict):
@@ -47,6 +52,15 @@ class BeamConfig(Strict):
 
     clips: list[str] = IN_MEMORY
     pipeline: list[str] = IN_MEMORY
+
+    @model_validator(mode="after")
+    def _options(self) -> Self:
+        for key, options in (("clips", self.clips), ("pipeline", self.pipeline)):
+            for before, option in itertools.pairwise(["", *options]):
+                is_value = before.startswith("--") and "=" not in before
+                if option == "--help" or not (re.match("--[a-z]", option) or is_value):
+                    raise ValueError(f"{key} holds {option!r}: expected Beam options such as '--direct_num_workers=2'")
+        return self
 
 
 class PipelineConfig(Strict):
@@ -66,25 +80,27 @@ class PipelineConfig(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        clips, model = self.clips, self.model
-        for key, num_samples in (("hop_length", model.hop_length), ("n_fft", model.n_fft)):
-            if num_samples > clips.num_samples:
-                raise ValueError(f"model.{key} {num_samples} is longer than a clip of {clips.num_samples} samples")
-        if model.mel_f_max_hz > clips.sample_rate_hz / 2:
-            raise ValueError(
-                f"model.mel_f_max_hz {model.mel_f_max_hz:g} is above half of clips.sample_rate_hz {clips.sample_rate_hz}"
-            )
-        if self.train.crop_s > clips.duration_s:
-            raise ValueError(f"train.crop_s {self.train.crop_s:g} is longer than clips.duration_s {clips.duration_s:g}")
+        clips = self.clips
+        if problem := training_problem(self.model, self.train, clips.num_samples, clips.sample_rate_hz):
+            raise ValueError(problem)
+        for split in SPLITS:
+            counts = count_classes(clips, split)
+            if name := rare_class(counts, self.data.min_class_share):
+                total = getattr(clips.num_clips, split)
+                raise ValueError(
+                    f"{counts[name]} of the {total} clips of split {split} would be {name}, less than data.min_class_share "
+                    f"{self.data.min_class_share:g}; raise clips.num_clips.{split} or lower the share"
+                )
+        if self.train.strategy == "multi_worker" and min(clips.num_clips.train, clips.num_clips.eval) < self.train.num_workers:
+            raise ValueError(f"train.num_workers {self.train.num_workers} is more than the clips of split train or eval")
         if self.tune is not None:
-            sections = {"model": model.model_dump(), "train": self.train.model_dump()}
+            sections = {"model": self.model.model_dump(), "train": self.train.model_dump()}
             self.tune.check(sections, clips.num_samples, clips.sample_rate_hz)
         return self
 
     def to_yaml(self) -> str:
         """The resolved configuration, every default written out."""
-        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        return text
+        return yaml_text.dump(self.model_dump(mode="json"))
 
     def digest(self) -> str:
         """SHA-256 of the resolved configuration."""
@@ -92,9 +108,23 @@ class PipelineConfig(Strict):
 
 
 def load_config(path: str | Path, settings: Iterable[str] = ()) -> PipelineConfig:
-    """Reads and validates a configuration file, with `key.path=value` overrides.
+    """Reads and validates a configuration, with `key.path=value` overrides.
+
+    Args:
+        path: a file, or the name of a configuration that comes with this package, such as `demo`.
+        settings: the overrides.
 
     Raises:
         UserError: one line that names the key, the value and what is allowed.
     """
+    path = _file_of(path)
     return validate(PipelineConfig, override(read_yaml(path), settings), path)
+
+
+def _file_of(path: str | Path) -> str | Path:
+    packaged = {file.stem: file for file in sorted(CONFIGS.glob("*.yaml"), key=lambda file: file.stem)}
+    if Path(path).exists() or len(Path(path).parts) > 1:
+        return path
+    if str(path) in packaged:
+        return packaged[str(path)]
+    raise UserError(f"{path}: no such file; give a configuration file, or one of those that come along: {', '.join(packaged)}")

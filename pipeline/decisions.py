@@ -71,7 +71,9 @@ def rollback(workdir: WorkDir, version: int | None = None, by: str | None = None
     who = login() if by is None else by
     _require(who, "--by NAME is empty: say who rolls back")
     if not workdir.serving.is_dir():
-        raise UserError(f"{workdir.serving}: no version is in serving; push a model first with `audio-gender run`")
+        raise UserError(
+            f"{workdir.serving}: no version is in serving; push a model first with `{workdir.command('run', '--config', 'demo')}`"
+        )
     stored = roll_back(workdir.serving, version, who, login(), note)
     decision = _decision("rolled back", who, note, stored.run_id)
     decision.version, decision.rolled_back_to = str(stored.version), str(stored.rolled_back_to)
@@ -142,7 +144,9 @@ def _undecided(workdir: WorkDir, run_id: str) -> RunResult:
             why = f": {decision.note}" if decision.note else ""
             raise UserError(f"run {run_id} was {decision.kind} by {decision.by} on {decision.when[:10]}{version}{why}")
     if result.verdict == "pushed":
-        raise UserError(f"run {run_id} was pushed as version {result.serving_version}; go back with `audio-gender rollback`")
+        raise UserError(
+            f"run {run_id} was pushed as version {result.serving_version}; go back with `{workdir.command('rollback')}`"
+        )
     return result
 
 

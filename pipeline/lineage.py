@@ -36,7 +36,7 @@ class RunSummary:
 
 def _open(workdir: WorkDir) -> MetadataStore:
     if not workdir.metadata.exists():
-        raise UserError(f"{workdir.root}: no run was made here; make one with `audio-gender run --workdir {workdir.root}`")
+        raise UserError(f"{workdir.root}: no run was made here; make one with `{workdir.command('run', '--config', 'demo')}`")
     return MetadataStore(workdir.connection())
 
 
@@ -45,7 +45,7 @@ def artifact_of_run(workdir: WorkDir, run_id: str, type_name: str) -> metadata_s
     store = _open(workdir)
     context = store.get_context_by_type_and_name(RUN_CONTEXT, run_id)
     if context is None:
-        raise UserError(f"{workdir.root}: no run {run_id}; list the runs with `audio-gender runs --workdir {workdir.root}`")
+        raise UserError(f"{workdir.root}: no run {run_id}; list the runs with `{workdir.command('runs')}`")
     (artifact,) = _artifacts(store, context.id, type_name)
     return artifact
 
@@ -53,7 +53,7 @@ def artifact_of_run(workdir: WorkDir, run_id: str, type_name: str) -> metadata_s
 def require_run(workdir: WorkDir, run_id: str) -> None:
     """Raises UserError where there is no such run."""
     if APPROVAL_RUN in run_id or _open(workdir).get_context_by_type_and_name(RUN_CONTEXT, run_id) is None:
-        raise UserError(f"{workdir.root}: no run {run_id}; list the runs with `audio-gender runs --workdir {workdir.root}`")
+        raise UserError(f"{workdir.root}: no run {run_id}; list the runs with `{workdir.command('runs')}`")
 
 
 def candidate_of_run(workdir: WorkDir, run_id: str) -> metadata_store_pb2.Artifact:

@@ -1,17 +1,13 @@
-"""A run's result: as data for scripts, as a table for people."""
+"""A run's result, as data."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel
-from rich.markup import escape
-from rich.table import Table
 
-from beam_jobs.console import console
+from beam_jobs import yaml_text
 from components.gate.result import GateResult, Slice
-from components.tuner.search_space import format_settings
 from pipeline.workdir import WorkDir
 
 RESULT_FILE = "run.json"
@@ -131,63 +127,6 @@ def run_of_version(results: Iterable[RunResult], version: str | None) -> RunResu
 def read_config(workdir: WorkDir, run_id: str) -> dict[str, Any]:
     """A run's resolved configuration, as it was then; empty where its file is gone."""
     try:
-        return dict(yaml.safe_load((workdir.reports / run_id / CONFIG_FILE).read_text(encoding="utf-8")) or {})
+        return dict(yaml_text.parse((workdir.reports / run_id / CONFIG_FILE).read_bytes()) or {})
     except OSError:
         return {}
-
-
-def show(result: RunResult) -> None:
-    """Prints metrics, verdict, folders and what to type next."""
-    table = Table(title="Test speakers, whom the model never heard (confusion: rows are labels)", title_justify="left")
-    table.add_column("slice", no_wrap=True)
-    for column in ("clips", "accuracy", "ECE", *(f"AUC {name}" for name in result.classes)):
-        table.add_column(column, justify="right")
-    table.add_column("confusion", justify="right", no_wrap=True)
-    for name, metrics in result.metrics.items():
-        table.add_row(
-            name,
-            str(metrics["clips"]),
-            _figure(metrics["accuracy"]),
-            _figure(metrics["ece"]),
-            *(_figure(metrics["auc"][label]) for label in result.classes),
-            " | ".join(" ".join(map(str, row)) for row in metrics["confusion_matrix"]),
-        )
-    console.print(table)
-    if result.tuned:
-        console.print(f"tuned: {format_settings(result.tuned)}", markup=False)
-    color = {"pushed": "green", "waiting": "yellow"}.get(result.verdict, "red")
-    console.print(f"[bold {color}]{result.verdict}[/]")
-    for line in result.reason.split("; "):
-        console.print(f"  {line}", markup=False)
-    width = max(map(len, result.folders))
-    for name, path in result.folders.items():
-        console.print(f"  {name:<{width}}  {path}", markup=False)
-    console.print(f"next: {_next(result)}", markup=False)
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-def _next(result: RunResult) -> str:
-    runs = f"audio-gender runs --workdir {result.folders['workdir']}"
-    report = f"{result.folders['report']}/{REPORT_FILE}"
-    if result.verdict == "pushed":
-        return f"serve {result.folders['serving']} (docs/serving.md); the report: {report}; all runs: `.venv/bin/{runs}`"
-    if result.verdict == "waiting":
-        decide = f"{result.run_id} --workdir {result.folders['workdir']} --by NAME --note TEXT"
-        return f"open {report}, then `.venv/bin/audio-gender approve {decide}`, or reject instead of approve"
-    return (
-        "train on more or longer clips (--set clips.num_clips.train=…, --set train.epochs=…); "
-        f"the report: {report}; all runs: `.venv/bin/{runs}`"
-    )
-
-
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """Prints a table whose first `left` columns are text and whose others are figures."""
-    table = Table(title=title, title_justify="left")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < left else "right")
-    for row in rows:
-        table.add_row(*map(escape, row))  # a name may hold what rich would take for markup
-    console.print(table)

@@ -46,7 +46,9 @@ def review(workdir: WorkDir, run_id: str | None = None, against: str | None = No
     """
     results = {result.run_id: result for result in read_results(workdir)}
     if run_id is None and not results:
-        raise UserError(f"{workdir.root}: no finished run to review; make one with `audio-gender run --workdir {workdir.root}`")
+        raise UserError(
+            f"{workdir.root}: no finished run to review; make one with `{workdir.command('run', '--config', 'demo')}`"
+        )
     result = _result(workdir, results, run_id or max(results))
     inputs = inputs_of(workdir, results, result)
     if against is not None:
@@ -57,15 +59,20 @@ def review(workdir: WorkDir, run_id: str | None = None, against: str | None = No
         write_whole(str(path), render_report(inputs).encode())
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another file to --html") from None
-    show(inputs, path, result.verdict)
+    show(inputs, path, _next(workdir, result, path))
     return path
+
+
+def _next(workdir: WorkDir, result: RunResult, path: Path) -> str:
+    if result.verdict != "waiting":
+        return f"open {path} in a browser"
+    approve = workdir.command("approve", result.run_id, "--by", "NAME", "--note", "TEXT")
+    return f"open {path}, then `{approve}`, or reject instead of approve"
 
 
 def _result(workdir: WorkDir, results: dict[str, RunResult], run_id: str) -> RunResult:
     if run_id not in results:
-        raise UserError(
-            f"{workdir.root}: no finished run {run_id}; list the runs with `audio-gender runs --workdir {workdir.root}`"
-        )
+        raise UserError(f"{workdir.root}: no finished run {run_id}; list the runs with `{workdir.command('runs')}`")
     return results[run_id]
 
 

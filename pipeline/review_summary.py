@@ -4,36 +4,32 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from beam_jobs.console import console, say
+from beam_jobs.console import results, say, tell
 from components.gate.result import Estimate, Slice
 from components.review_report.formatting import decimal, direction, interval, metric_name, signed, signed_interval, verdict
 from components.review_report.inputs import ReportInputs
-from pipeline.result import print_table
+from pipeline.table import print_table
 
 MAX_FAILURES = 10
 
 
-def show(inputs: ReportInputs, path: Path, state: str) -> None:
+def show(inputs: ReportInputs, path: Path, next_step: str) -> None:
     """Prints the verdict, the figures on all test clips, the thresholds that fail, and what to do next."""
     decided = inputs.decided or inputs.gate
     status, sentence = verdict(decided)
-    console.print(f"[bold {'green' if decided.blessed else 'red'}]{status}[/]  {escape(sentence)}")
+    results.print(f"[bold {'green' if decided.blessed else 'red'}]{status}[/]  {escape(sentence)}")
     for line in filter(None, (inputs.comparison, inputs.warning)):
-        say(line)
+        tell(line)
     if inputs.gate.slices:
         _print_figures(inputs, inputs.gate.slices[0])
     failing = [check for check in decided.checks if check.decides and not check.ok]
     for check in failing[:MAX_FAILURES]:
         change, bound = (", change" if check.kind == "change" else ""), ("at most" if check.metric == "ece" else "at least")
-        say(f"  fails: {metric_name(check)}{change} on {check.slice}: {check.value:.4f}, {bound} {check.threshold:g} is wanted")
+        tell(f"  fails: {metric_name(check)}{change} on {check.slice}: {check.value:.4f}, {bound} {check.threshold:g} is wanted")
     if len(failing) > MAX_FAILURES:
-        say(f"  … and {len(failing) - MAX_FAILURES} more (all are in the report)")
-    say(f"report: {path}")
-    run_id = inputs.facts["run"]
-    if state != "waiting":
-        say(f"next: open {path} in a browser")
-    else:
-        say(f"next: open {path}, then `.venv/bin/audio-gender approve {run_id} --by NAME --note TEXT`, or reject")
+        tell(f"  … and {len(failing) - MAX_FAILURES} more (all are in the report)")
+    tell(f"report: {path}")
+    say(f"next: {next_step}")
 
 
 def _print_figures(inputs: ReportInputs, overall: Slice) -> None:

@@ -16,11 +16,15 @@ from beam_jobs.corpus.synthetic import synthesise_corpus
 from beam_jobs.dataset import INFO_FILE, fingerprint
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_whole
+from beam_jobs.filesystems import set_filesystem_options
 from beam_jobs.generate_clips import generate_clips
+from beam_jobs.paths import is_uri
+from beam_jobs.surroundings import temporary_files
 from components.pusher.provenance import code_revision
 from components.pusher.serving_folder import versions
 from components.tuner.search_space import read_best
 from pipeline.config import PipelineConfig
+from pipeline.estimate import check_space
 from pipeline.result import (
     CONFIG_FILE,
     REPORT_FILE,
@@ -56,7 +60,7 @@ def run(config: PipelineConfig, corpus: str | None, root: Path, resume: bool = F
         (report / CONFIG_FILE).write_text(config.to_yaml())
         log = workdir.logs / f"{run_id}.log"
         say(f"run {run_id} in {workdir.root} (library output: {log})")
-        with noise_to(log):
+        with noise_to(log), temporary_files():
             started = time.monotonic()
             index = _corpus(config, corpus, workdir)
             dataset = _dataset(config, index, workdir)
@@ -78,11 +82,17 @@ def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> Spe
     synth = config.corpus.synth
     if corpus is None and synth is None:
         raise UserError("no corpus: give --corpus ROOT, the folder that holds SPEAKERS.TXT")
-    root = Path(corpus).absolute() if corpus else workdir.corpus / f"synth-{hashed(config.corpus.model_dump_json())}"
-    if corpus is None and synth is not None and not root.exists():
+    if corpus is None:
+        root = str(workdir.corpus / f"synth-{hashed(config.corpus.model_dump_json())}")
+    else:
+        root = corpus if is_uri(corpus) else str(Path(corpus).absolute())
+    if corpus is None and synth is not None and not Path(root).exists():
         with progress("speaking the demo corpus", synth.num_speakers * synth.utterances_per_speaker, "utterances") as advance:
             workdir.corpus.mkdir(parents=True, exist_ok=True)
-            synthesise_corpus(root, synth.num_speakers, synth.utterances_per_speaker, synth.seed, lambda done, total: advance())
+            synthesise_corpus(
+                Path(root), synth.num_speakers, synth.utterances_per_speaker, synth.seed, lambda done, total: advance()
+            )
+    set_filesystem_options(config.beam.clips)
     index = read_corpus_with_bar(root, config.corpus.subsets, workdir.root / "index_cache")
     write_whole(str(workdir.index), index.to_json().encode())
     minutes = sum(speaker.duration_s for speaker in index.speakers) / 60
@@ -96,6 +106,7 @@ def _dataset(config: PipelineConfig, index: SpeakerIndex, workdir: WorkDir) -> s
     dataset = workdir.clips / identity
     made = not (dataset / INFO_FILE).exists()
     if made:
+        check_space(config, dataset)
         generate_clips(config.clips, index, str(dataset), config.beam.clips)
     counts = config.clips.num_clips
     total = counts.train + counts.eval + counts.test

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
 
+from beam_jobs.command_line import command
 from beam_jobs.errors import UserError
 from components.pusher.serving_folder import versions
 
@@ -64,6 +65,10 @@ class WorkDir:
             filename_uri=str(self.metadata), connection_mode=metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
         )
         return metadata_store_pb2.ConnectionConfig(sqlite=sqlite)
+
+    def command(self, *arguments: str) -> str:
+        """The command line of `audio-gender` with these arguments in this work folder, to be printed."""
+        return command(*arguments, "--workdir", self.root)
 
     def serving_version(self) -> str | None:
         """The newest version in the serving folder, None where there is none."""

@@ -25,6 +25,7 @@ from beam_jobs.console import progress, say
 from beam_jobs.corpus.archives import md5, unpack
 from beam_jobs.corpus.librispeech import SPEAKER_LIST, read_speaker_list
 from beam_jobs.errors import UserError
+from beam_jobs.paths import check_file
 
 BASE_URL = "https://www.openslr.org/resources"
 CORPUS_FOLDER = "LibriSpeech"
@@ -181,7 +182,10 @@ def _part(dest: Path, archive: Archive) -> Path:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    if not path.exists():
+        return 0
+    check_file(path)
+    return path.stat().st_size
 
 
 def _download_and_check(archive: Archive, url: str, dest: Path, patience: Patience) -> None:
@@ -340,6 +344,7 @@ def _is_complete(root: Path, archive: Archive) -> bool:
     """Whether the marker is there, is of this archive, and no audio has gone since."""
     folder = root / archive.subset
     try:
+        check_file(folder / MARKER)
         marker = json.loads((folder / MARKER).read_text())
         expected = marker["md5"], marker["flac_files"], marker["flac_bytes"]
     except (OSError, ValueError, KeyError, TypeError):

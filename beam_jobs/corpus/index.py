@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from beam_jobs.command_line import command
 from beam_jobs.errors import UserError
 
 FORMAT_VERSION = 1
@@ -104,7 +105,8 @@ class SpeakerIndex:
             # Indexes that were written before there were unlabelled speakers do not name them.
             return cls(data["root"], speakers, tuple(data["unlisted"]), rejected, tuple(data.get("unlabelled", ())))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{source}: not a speaker index ({error}); make it again with `audio-gender corpus info`") from None
+            again = command("corpus", "info", "ROOT", "--json", str(source))
+            raise UserError(f"{source}: not a speaker index ({error}); make it again with `{again}`") from None
 
 
 def _as_dict(speaker: Speaker) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from beam_jobs.corpus.index import Rejected, SpeakerIndex
 from beam_jobs.corpus.listing import ListedFile, Listing, Reader, Voice, choose_subsets
 from beam_jobs.corpus.probe import read_with
 from beam_jobs.errors import UserError
+from beam_jobs.paths import check_file
 
 SPEAKER_LIST = "SPEAKERS.TXT"
 LAYOUT = "<subset>/<speaker>/<chapter>/<speaker>-<chapter>-<utterance>.flac"
@@ -61,6 +62,7 @@ def read_speaker_list(path: Path) -> dict[str, str]:
 
     """
     try:
+        check_file(path)
         content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; expected LibriSpeech's speaker list, one line a speaker: {FIELDS}") from None

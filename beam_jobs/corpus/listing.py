@@ -52,7 +52,7 @@ class Reader:
 
     def looks_like(self, root: Path) -> bool:
         """Whether `root` has this layout."""
-        return (root / self.marker).is_file()
+        return (root / self.marker).exists()
 
     @property
     def looks_for(self) -> str:

@@ -1,13 +1,13 @@
 """Two self-contained HTML pages about a corpus: one to hear and see some utterances, one with its figures."""
 
 import random
-from pathlib import Path
 from typing import Any
 
-from beam_jobs.audio import AudioError, read_audio
+from beam_jobs.audio import AudioError
 from beam_jobs.corpus.index import Speaker, SpeakerIndex, Utterance
 from beam_jobs.corpus.summary import by_subset_and_label, speaker_minutes, utterance_seconds
 from beam_jobs.listening import player_source, render_page, waveform_and_mel_spectrogram
+from beam_jobs.rendering import read_utterance
 
 MAX_SHOWN_S = 60
 """What is heard of a longer utterance: an hour's recording would make a page that no browser opens."""
@@ -17,11 +17,11 @@ def listening_page(index: SpeakerIndex, num_utterances: int, seed: int) -> str:
     """A page with `num_utterances` utterances drawn at random; a file that cannot be decoded says why."""
     spoken = [(speaker, utterance) for speaker in index.speakers for utterance in speaker.utterances]
     drawn = random.Random(f"listen/{seed}").sample(spoken, min(num_utterances, len(spoken)))  # noqa: S311 (not for secrets)
-    cards = [_card(Path(index.root), speaker, utterance) for speaker, utterance in drawn]
+    cards = [_card(index.root, speaker, utterance) for speaker, utterance in drawn]
     return render_page("listen.html", root=index.root, seed=seed, total=len(spoken), cards=cards)
 
 
-def _card(root: Path, speaker: Speaker, utterance: Utterance) -> dict[str, Any]:
+def _card(root: str, speaker: Speaker, utterance: Utterance) -> dict[str, Any]:
     shown_s = min(utterance.duration_s, MAX_SHOWN_S)
     card: dict[str, Any] = {
         "id": utterance.id,
@@ -34,8 +34,8 @@ def _card(root: Path, speaker: Speaker, utterance: Utterance) -> dict[str, Any]:
         "problem": "",
     }
     try:
-        samples, rate_hz = read_audio(
-            str(root / utterance.path), 0, min(utterance.num_samples, round(shown_s * utterance.sample_rate_hz))
+        samples, rate_hz = read_utterance(
+            root, utterance.path, 0, min(utterance.num_samples, round(shown_s * utterance.sample_rate_hz))
         )
     except AudioError as error:
         return {**card, "problem": str(error)}

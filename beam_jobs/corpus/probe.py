@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -16,6 +18,7 @@ from beam_jobs.audio import AudioError, measure_audio
 from beam_jobs.corpus.index import Rejected, Speaker, SpeakerIndex, Utterance
 from beam_jobs.corpus.listing import ListedFile, Listing, Reader
 from beam_jobs.errors import UserError
+from beam_jobs.visible import visible
 
 BATCH = 64  # files; a task for each would cost as much as reading a header
 
@@ -63,21 +66,22 @@ def read_with(
     files = sorted((file for file in listing.files if file.speaker in labels), key=lambda file: file.path)
     unlabelled = {file.speaker for file in listing.files} - labels.keys()
 
-    rejected = [Rejected(_printable(item.path), item.reason) for item in listing.rejected]
+    rejected = [Rejected(visible(item.path), item.reason) for item in listing.rejected]
     first_paths: dict[str, str] = {}
     subset_of: dict[str, str] = {}
     found: dict[str, list[Utterance]] = {}
-    for done, (file, length) in enumerate(_lengths(root, files, cache), start=1):
-        if isinstance(length, str):
-            rejected.append(Rejected(_printable(file.path), length))
-        elif (first := first_paths.setdefault(file.id, file.path)) != file.path:
-            rejected.append(Rejected(file.path, f"the same utterance id as {first}"))
-        else:
-            utterance = Utterance(file.id, file.path, length.num_samples, length.sample_rate_hz)
-            found.setdefault(file.speaker, []).append(utterance)
-            subset_of.setdefault(file.speaker, file.subset)
-        if progress:
-            progress(done, len(files))
+    with closing(_lengths(root, files, cache)) as lengths:
+        for done, (file, length) in enumerate(lengths, start=1):
+            if isinstance(length, str):
+                rejected.append(Rejected(visible(file.path), length))
+            elif (first := first_paths.setdefault(file.id, file.path)) != file.path:
+                rejected.append(Rejected(file.path, f"the same utterance id as {first}"))
+            else:
+                utterance = Utterance(file.id, file.path, length.num_samples, length.sample_rate_hz)
+                found.setdefault(file.speaker, []).append(utterance)
+                subset_of.setdefault(file.speaker, file.subset)
+            if progress:
+                progress(done, len(files))
 
     rejected.sort(key=lambda item: item.path)
     if not found:
@@ -86,29 +90,36 @@ def read_with(
         Speaker(id, labels[id], subset_of[id], tuple(sorted(items, key=lambda item: item.id)), listing.voices[id].split)
         for id, items in sorted(found.items())
     )
-    unlisted = tuple(map(_printable, listing.unlisted))
+    unlisted = tuple(map(visible, listing.unlisted))
     return SpeakerIndex(str(root.absolute()), tuple(speakers), unlisted, tuple(rejected), tuple(sorted(unlabelled)))
 
 
-def _lengths(root: Path, files: Sequence[ListedFile], cache: Path | None) -> Iterator[tuple[ListedFile, Length | str]]:
+def _lengths(root: Path, files: Sequence[ListedFile], cache: Path | None) -> Generator[tuple[ListedFile, Length | str]]:
     """Each file with its length, or why it cannot be used, in the order of `files`."""
     store = cache / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}.json" if cache else None
     known = _load(store) if store else {}
     fresh: dict[str, Length] = {}
     batches = (files[start : start + BATCH] for start in range(0, len(files), BATCH))
+    stopped = threading.Event()
     with ThreadPoolExecutor() as pool:
-        measured = chain.from_iterable(pool.map(partial(_measure, root, known), batches))
-        for file, length in zip(files, measured, strict=True):
-            # What cannot be used is looked at again: it may be mended, or ffmpeg installed.
-            if isinstance(length, Length) and known.get(file.path) != length:
-                fresh[file.path] = length
-            yield file, length
+        try:
+            measured = chain.from_iterable(pool.map(partial(_measure, root, known, stopped), batches))
+            for file, length in zip(files, measured, strict=True):
+                # What cannot be used is looked at again: it may be mended, or ffmpeg installed.
+                if isinstance(length, Length) and known.get(file.path) != length:
+                    fresh[file.path] = length
+                yield file, length
+        finally:
+            stopped.set()  # Ctrl-C must not wait for what the threads still have to do
+            pool.shutdown(cancel_futures=True)
     if store and fresh:
         _save(store, {**known, **fresh})
 
 
-def _measure(root: Path, known: Mapping[str, Length], files: Sequence[ListedFile]) -> list[Length | str]:
-    return [_measure_one(root, known.get(file.path), file.path) for file in files]
+def _measure(
+    root: Path, known: Mapping[str, Length], stopped: threading.Event, files: Sequence[ListedFile]
+) -> list[Length | str]:
+    return [_measure_one(root, known.get(file.path), file.path) for file in files if not stopped.is_set()]
 
 
 def _measure_one(root: Path, known: Length | None, path: str) -> Length | str:
@@ -147,11 +158,6 @@ def _save(store: Path, lengths: Mapping[str, Length]) -> None:
         raise UserError(f"{store}: cannot be written ({error.strerror}); make room there") from None
 
 
-def _printable(path: str) -> str:
-    """A file name on one line and in UTF-8, which it need not be."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in path)
-
-
 def _no_audio(
     reader: Reader,
     root: Path,
@@ -166,6 +172,6 @@ def _no_audio(
     if unlabelled:
         return f"{where}: none of its {len(unlabelled)} speakers ({unlabelled[0]!r}, …) has a usable label in {reader.marker}"
     if listing.unlisted:
-        first = _printable(listing.unlisted[0])
+        first = visible(listing.unlisted[0])
         return f"{where}: none of its {len(listing.unlisted)} speaker folders ({first}, …) is listed in {reader.marker}"
     return f"{where}; expected {reader.layout}"

@@ -1,17 +1,20 @@
 """Reads a corpus of whatever layout it has: the one place that knows all readers."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from beam_jobs.command_line import command
 from beam_jobs.console import progress as progress_bar
 from beam_jobs.corpus import common_voice, librispeech, plain_csv, voxceleb
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.listing import Reader
 from beam_jobs.corpus.probe import read_with
 from beam_jobs.errors import UserError
-from beam_jobs.files import STORAGE_ERRORS, cause, read_text
+from beam_jobs.files import cause, read_text, storage_errors
 from beam_jobs.object_store import check_reachable
+from beam_jobs.paths import is_uri
 
 INDEX_FILE = "speaker_index.json"
 
@@ -27,7 +30,7 @@ def recognise(root: str | Path) -> Reader:
     """
     root = Path(root)
     looked_for = ", ".join(reader.looks_for for reader in READERS)
-    if not root.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112 (Path.is_dir raises where a path is too long)
         raise UserError(f"{root}: no such folder; name a corpus folder that holds {looked_for}")
     found = [reader for reader in READERS if reader.looks_like(root)]
     if not found:
@@ -36,6 +39,18 @@ def recognise(root: str | Path) -> Reader:
         both = " and ".join(reader.looks_for for reader in found)
         raise UserError(f"{root}: holds {both}, and only one of them can be meant; move the others away")
     return found[0]
+
+
+def kind_of(root: str | Path) -> tuple[str, str]:
+    """In words, which layout a corpus has, and where its list of speakers is.
+
+    Raises:
+        UserError: as `recognise`.
+    """
+    if is_uri(root):
+        return f"a corpus that is no local folder, by its {INDEX_FILE}", INDEX_FILE
+    reader = recognise(root)
+    return f"{reader.name} ({reader.marker} and {reader.layout})", reader.marker
 
 
 def read_corpus(
@@ -48,7 +63,7 @@ def read_corpus(
 
     One that is no local folder, such as `s3://…`, is not looked through: it holds its index as `speaker_index.json`.
     """
-    if "://" in str(root):
+    if is_uri(root):
         return _read_stored(str(root).rstrip("/"), subsets)
     return read_with(recognise(root), root, subsets, progress, cache)
 
@@ -72,10 +87,10 @@ def _read_stored(root: str, subsets: Sequence[str] | None) -> SpeakerIndex:
     check_reachable(root)
     try:
         index = SpeakerIndex.from_json(read_text(path), path)
-    except STORAGE_ERRORS as error:
+    except storage_errors() as error:
         raise UserError(
             f"{path}: {cause(error)}; a corpus that is no local folder needs its index there: "
-            f"`audio-gender corpus info ROOT --json {INDEX_FILE}`"
+            f"`{command('corpus', 'info', 'ROOT', '--json', INDEX_FILE)}`"
         ) from None
     there = {speaker.subset for speaker in index.speakers}
     for subset in subsets or ():

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from beam_jobs.errors import UserError
+from beam_jobs.paths import check_file
 
 SHOWN = 120  # characters of a line that an error quotes
 
@@ -51,6 +52,7 @@ def read_table(
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     try:
+        check_file(path)
         with path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
                 where = f"{path}:{number}"

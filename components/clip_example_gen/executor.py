@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils
@@ -17,8 +17,10 @@ from beam_jobs.config import SPLITS
 from beam_jobs.dataset import DatasetInfo, ShardInfo, fingerprint, read_dataset_info
 from beam_jobs.errors import UserError, one_line_errors
 from beam_jobs.examples import RecordError, decode_clip, read_records
-from beam_jobs.files import create, set_filesystem_options
+from beam_jobs.files import cause, create, open_file
+from beam_jobs.filesystems import set_filesystem_options
 from beam_jobs.object_store import check_reachable
+from beam_jobs.planning import rare_class
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 
 AGAIN = "generate the dataset again: remove its folder, then give the same command"
@@ -82,14 +84,12 @@ def _check_speakers(dataset: str, info: DatasetInfo) -> None:
 
 def _check_balance(dataset: str, info: DatasetInfo, min_class_share: float) -> None:
     for split in SPLITS:
-        counts = info.counts.get(split, {})
-        total = sum(counts.values())
-        for name in info.classes:
-            if counts.get(name, 0) < max(1, min_class_share * total):
-                raise UserError(
-                    f"{dataset}: {counts.get(name, 0)} of the {total} clips of split {split} are {name}, "
-                    f"less than data.min_class_share {min_class_share:g}; generate more clips or lower the share"
-                )
+        counts = dict.fromkeys(info.classes, 0) | info.counts.get(split, {})
+        if name := rare_class(counts, min_class_share):
+            raise UserError(
+                f"{dataset}: {counts[name]} of the {sum(counts.values())} clips of split {split} are {name}, "
+                f"less than data.min_class_share {min_class_share:g}; generate more clips or lower the share"
+            )
 
 
 class PublishShard(beam.DoFn):
@@ -107,10 +107,10 @@ class PublishShard(beam.DoFn):
         """Yields the number of clips by `split/class`."""
         path = FileSystems.join(self._dataset, *shard.file.split("/"))
         try:
-            with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            with open_file(path) as file:
                 content: bytes = file.read()
-        except (OSError, BeamIOError):
-            raise UserError(f"{path}: named in dataset_info.json and not there; {AGAIN}") from None
+        except (OSError, BeamIOError) as error:
+            raise UserError(f"{path}: named in dataset_info.json, and cannot be read ({cause(error)}); {AGAIN}") from None
         if len(content) != shard.num_bytes:
             raise UserError(f"{path}: {len(content)} bytes where dataset_info.json says {shard.num_bytes}; {AGAIN}")
         if hashlib.sha256(content).hexdigest() != shard.sha256:

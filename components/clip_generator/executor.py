@@ -10,7 +10,7 @@ from beam_jobs.config import SPLITS, ClipsConfig
 from beam_jobs.console import say
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import fingerprint
-from beam_jobs.files import set_filesystem_options
+from beam_jobs.filesystems import set_filesystem_options
 from beam_jobs.generate_clips import generate_clips
 from beam_jobs.object_store import check_reachable
 

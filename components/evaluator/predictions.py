@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from apache_beam.io.filesystems import FileSystems
+
+from beam_jobs.files import create, join, read_text
 
 PREDICTIONS_FILE = "predictions.json"
 CANDIDATE, BASELINE = "candidate", "baseline"
@@ -61,7 +62,7 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], has_baseline: bool, uri
         "rms_dbfs": column("rms_dbfs"),
         "speech_ratio": column("speech_ratio"),
     }
-    with FileSystems.create(FileSystems.join(uri, PREDICTIONS_FILE)) as file:
+    with create(join(uri, PREDICTIONS_FILE)) as file:
         file.write(json.dumps(content).encode())
 
 
@@ -71,8 +72,7 @@ def _one_order(names: list[list[str]]) -> list[str] | None:
 
 def read_predictions(uri: str) -> Predictions:
     """Reads the predictions file from the folder of a ModelEvaluation artifact."""
-    with FileSystems.open(FileSystems.join(uri, PREDICTIONS_FILE)) as file:
-        content = json.loads(file.read())
+    content = json.loads(read_text(join(uri, PREDICTIONS_FILE)))
     for name in ("labels", "num_speakers"):
         content[name] = np.array(content[name], np.int64)
     for name in ("candidate", "baseline", "rms_dbfs", "speech_ratio"):

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from apache_beam.io.filesystems import FileSystems
 from pydantic import AliasChoices, BaseModel, Field
+
+from beam_jobs.files import join, read_text
 
 RESULT_FILE = "gate.json"
 
@@ -82,5 +83,4 @@ class GateResult(BaseModel):
 
 def read_result(uri: str) -> GateResult:
     """Reads the result from the folder of a ModelBlessing artifact."""
-    with FileSystems.open(FileSystems.join(uri, RESULT_FILE)) as file:
-        return GateResult.model_validate_json(file.read())
+    return GateResult.model_validate_json(read_text(join(uri, RESULT_FILE)))

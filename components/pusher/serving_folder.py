@@ -102,7 +102,7 @@ def roll_back(serving: Path, version: int | None, by: str, login: str, note: str
     there = versions(serving)
     listed = ", ".join(map(str, there)) or "none"
     if not there:
-        raise UserError(f"{serving}: no version is in serving; push a model first with `audio-gender run`")
+        raise UserError(f"{serving}: no version is in serving; push a model first")
     newest = there[-1]
     if version is None:
         # The present version may itself be a rollback: then the one before the model that it brought back.

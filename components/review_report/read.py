@@ -5,14 +5,12 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 from pydantic import ValidationError
 
 from beam_jobs.dataset import read_dataset_info
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, RecordError, decode_clip, read_records
-from beam_jobs.files import read_text
+from beam_jobs.files import join, list_files, open_file, read_text
 from components.evaluator.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from components.gate.result import RESULT_FILE, GateResult
 from components.review_report.inputs import ReportInputs, mistakes
@@ -59,7 +57,7 @@ def predictions_of(evaluation_uri: str) -> Predictions:
     """
     try:
         return read_predictions(evaluation_uri)
-    except (OSError, BeamIOError):
+    except OSError:
         raise UserError(f"{evaluation_uri}: no {PREDICTIONS_FILE}, an older version evaluated this model; {AGAIN}") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{evaluation_uri}/{PREDICTIONS_FILE}: damaged; {AGAIN}") from None
@@ -72,8 +70,8 @@ def gate_result_of(blessing_uri: str) -> GateResult:
         UserError: it is not there or damaged.
     """
     try:
-        return GateResult.model_validate_json(read_text(FileSystems.join(blessing_uri, RESULT_FILE)))
-    except (OSError, BeamIOError):
+        return GateResult.model_validate_json(read_text(join(blessing_uri, RESULT_FILE)))
+    except OSError:
         raise UserError(f"{blessing_uri}: no {RESULT_FILE}, an older version decided on this model; {AGAIN}") from None
     except ValidationError:
         raise UserError(f"{blessing_uri}/{RESULT_FILE}: damaged; {AGAIN}") from None
@@ -86,23 +84,22 @@ def clips_of(test_uri: str, ids: Collection[str]) -> dict[str, Clip]:
         UserError: a file is damaged.
     """
     found: dict[str, Clip] = {}
-    for match in FileSystems.match([FileSystems.join(test_uri, "*")]):
-        for file in sorted(match.metadata_list, key=lambda metadata: metadata.path):
-            if len(found) == len(ids):
-                return found
-            try:
-                with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as records:
-                    found |= {clip.id: clip for clip in map(decode_clip, read_records(records)) if clip.id in ids}
-            except RecordError as error:
-                raise UserError(f"{file.path}: {error}; {AGAIN}") from None
+    for file in list_files(test_uri):
+        if len(found) == len(ids):
+            return found
+        try:
+            with open_file(file.path) as records:
+                found |= {clip.id: clip for clip in map(decode_clip, read_records(records)) if clip.id in ids}
+        except RecordError as error:
+            raise UserError(f"{file.path}: {error}; {AGAIN}") from None
     return found
 
 
 def history_of(model_run_uri: str) -> list[dict[str, float]]:
     """The Trainer's table, one row an epoch from 1; empty where it left none. Cells that hold no number are left out."""
     try:
-        lines = read_text(FileSystems.join(model_run_uri, TRAINING_FILE)).splitlines()
-    except (OSError, BeamIOError):
+        lines = read_text(join(model_run_uri, TRAINING_FILE)).splitlines()
+    except OSError:
         return []
     rows = ({name: _number(text) for name, text in row.items() if name} for row in csv.DictReader(lines))
     # A training that was resumed may have written an epoch twice.

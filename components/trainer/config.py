@@ -26,8 +26,8 @@ class ModelConfig(Strict):
     mel_f_min_hz: Annotated[float, Field(ge=0)] = 50.0
     mel_f_max_hz: Annotated[float, Field(gt=0)] = 4000.0
     # The blocks pool 16 steps of a frame into one.
-    frame_length: Annotated[int, Field(ge=16, multiple_of=16)] = 32
-    filters: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=4, max_length=4)] = [16, 32, 48, 64]
+    frame_length: Annotated[int, Field(ge=16, le=4096, multiple_of=16)] = 32
+    filters: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=4, max_length=4)] = [16, 32, 48, 64]
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     augment: AugmentConfig = AugmentConfig()
 
@@ -53,7 +53,8 @@ class TrainConfig(Strict):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
     early_stopping_patience: Annotated[int, Field(ge=1)] = 8
-    seed: Annotated[int, Field(ge=0)] = 0
+    # NumPy takes 32 bits, and what is derived from it, such as a worker's seed, must fit as well.
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
     num_workers: Annotated[int, Field(ge=1, le=64)] = 2
     """Of `multi_worker`, where nothing that started the Trainer has set TF_CONFIG."""
@@ -64,6 +65,31 @@ class TrainConfig(Strict):
     deterministic: bool = True
     monitor_every: Annotated[int, Field(ge=1)] = 5
     """Epochs between two classification reports and confusion matrices."""
-    monitor_clips: Annotated[int, Field(ge=1)] = 64
+    monitor_clips: Annotated[int, Field(ge=1, le=4096)] = 64
     """Clips of each of train and eval that they are drawn from."""
     wandb_project: str | None = None
+
+
+def input_problem(model: ModelConfig, num_samples: int, sample_rate_hz: int, what: str = "a clip") -> str | None:
+    """Why the front end cannot hear `what`, of `num_samples` at `sample_rate_hz`; None where it can."""
+    # kapre's Delta mirrors two frames at either end.
+    needed = model.n_fft + model.hop_length
+    if num_samples < needed:
+        return (
+            f"{what} holds {num_samples} samples, and two STFT frames take model.n_fft + model.hop_length = {needed}; "
+            "make it longer, or n_fft or hop_length smaller"
+        )
+    if model.mel_f_max_hz > sample_rate_hz / 2:
+        return f"model.mel_f_max_hz {model.mel_f_max_hz:g} is above half of clips.sample_rate_hz {sample_rate_hz}"
+    return None
+
+
+def training_problem(model: ModelConfig, train: TrainConfig, num_samples: int, sample_rate_hz: int) -> str | None:
+    """Why `model` cannot be trained as `train` says on clips of `num_samples` at `sample_rate_hz`; None where it can."""
+    crop_samples = round(train.crop_s * sample_rate_hz)
+    if crop_samples > num_samples:
+        return (
+            f"train.crop_s {train.crop_s:g} is longer than a clip of {num_samples / sample_rate_hz:g} s; "
+            "make crop_s smaller or the clips longer"
+        )
+    return input_problem(model, crop_samples, sample_rate_hz, f"train.crop_s {train.crop_s:g}")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
+from beam_jobs import yaml_text
 
 
 def with_values(sections: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,4 +28,4 @@ def encode(value: Any) -> int | float | str:
 
 def decode(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values as KerasTuner holds them -> as the configuration does."""
-    return {key: yaml.safe_load(value) if isinstance(value, str) else value for key, value in values.items()}
+    return {key: yaml_text.parse(value) if isinstance(value, str) else value for key, value in values.items()}

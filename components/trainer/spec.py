@@ -6,7 +6,6 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from beam_jobs.config import Strict, validate
-from beam_jobs.errors import UserError
 from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.hyperparameters import with_hyperparameters, with_values
 
@@ -46,15 +45,5 @@ class TrainingSpec(Strict):
 
     @property
     def crop_samples(self) -> int:
-        """Samples in a crop.
-
-        Raises:
-            UserError: the clips are shorter.
-        """
-        crop_samples = round(self.train.crop_s * self.sample_rate_hz)
-        if crop_samples > self.num_samples:
-            raise UserError(
-                f"train.crop_s is {self.train.crop_s:g} s, and the clips are {self.num_samples / self.sample_rate_hz:g} s long; "
-                "make crop_s smaller or the clips longer"
-            )
-        return crop_samples
+        """Samples in a crop."""
+        return round(self.train.crop_s * self.sample_rate_hz)

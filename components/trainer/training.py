@@ -13,7 +13,7 @@ from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from beam_jobs.examples import decode_clip
 from components.trainer.checkpoints import Backup, EarlyStopping, finished_epochs
-from components.trainer.config import TrainConfig
+from components.trainer.config import TrainConfig, training_problem
 from components.trainer.divergence import StopOnDivergence
 from components.trainer.input.batches import RAW_FEATURES, count_clips, evaluation_dataset, record_cache, training_dataset
 from components.trainer.input.clip_ids import ClipIds
@@ -93,6 +93,8 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
     Raises:
         UserError: as `run_fn`.
     """
+    if problem := training_problem(spec.model, spec.train, spec.num_samples, spec.sample_rate_hz):
+        raise UserError(problem)
     train, checkpoints, crop_samples = spec.train, spec.checkpoints, spec.crop_samples
     strategy = make_strategy(train)
     chief = is_chief(strategy)

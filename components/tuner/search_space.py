@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from beam_jobs.config import Strict
-from components.trainer.config import ModelConfig, TrainConfig
+from components.trainer.config import ModelConfig, TrainConfig, training_problem
 from components.trainer.hyperparameters import decode, with_values
 from components.trainer.spec import TrainingSpec
 
@@ -34,8 +34,11 @@ HOW_NOT_WHAT = {
 }
 """Settings of how a training runs, not of what comes out of it; of a trial, `tune.epochs` decides its length."""
 
-RELATED = ("model.n_fft", "model.hop_length", "model.mel_f_min_hz", "model.mel_f_max_hz", "train.crop_s")
-"""Settings whose values are possible only together; every other is judged alone."""
+RELATED = (("model.n_fft", "model.hop_length", "train.crop_s"), ("model.mel_f_min_hz", "model.mel_f_max_hz"))
+"""Groups of settings whose values are possible only together; every other is judged alone."""
+
+MAX_VALUES = 20
+"""In a list; three related lists make 8,000 combinations, which are all looked at."""
 
 
 class SearchRange(Strict):
@@ -75,7 +78,7 @@ class TuneConfig(Strict):
         return self
 
     def check(self, sections: Mapping[str, Any], num_samples: int, sample_rate_hz: int) -> None:
-        """Holds every value of the space against the rest of the configuration.
+        """Holds every value of the space against the rest of the configuration, which is possible without the space.
 
         Args:
             sections: `model` and `train`, as mappings.
@@ -85,15 +88,14 @@ class TuneConfig(Strict):
         Raises:
             ValueError: no combination with some value makes a network; names the value and why.
         """
-        related = {key: _listed(values) for key, values in self.space.items() if key in RELATED}
         reasons: dict[tuple[str, Any], str | None] = {}
-        for combination in itertools.product(*related.values()):
-            values = dict(zip(related, combination, strict=True))
-            reason = impossible(with_values(sections, values), num_samples, sample_rate_hz)
-            if reason and not values:
-                raise ValueError(f"nothing to tune: {reason}")
-            for value in values.items():
-                reasons[value] = reason and reasons.get(value, reason)
+        for group in RELATED:
+            related = {key: _listed(self.space[key]) for key in group if key in self.space}
+            for combination in itertools.product(*related.values()):
+                values = dict(zip(related, combination, strict=True))
+                reason = impossible(with_values(sections, values), num_samples, sample_rate_hz)
+                for value in values.items():
+                    reasons[value] = reason and reasons.get(value, reason)
         for (key, value), reason in reasons.items():
             if reason:
                 raise ValueError(f"tune.space: {key} {value:g} makes no network: {reason}")
@@ -111,15 +113,7 @@ def impossible(sections: Mapping[str, Any], num_samples: int, sample_rate_hz: in
         model, train = ModelConfig.model_validate(sections["model"]), TrainConfig.model_validate(sections["train"])
     except ValidationError as error:
         return _first_problem(error)
-    crop_samples, needed = round(train.crop_s * sample_rate_hz), model.n_fft + model.hop_length
-    if crop_samples > num_samples:
-        return f"train.crop_s {train.crop_s:g} is longer than a clip of {num_samples / sample_rate_hz:g} s"
-    # kapre's Delta mirrors two frames at either end.
-    if crop_samples < needed:
-        return f"n_fft + hop_length = {needed} samples are more than train.crop_s {train.crop_s:g} holds ({crop_samples})"
-    if model.mel_f_max_hz > sample_rate_hz / 2:
-        return f"mel_f_max_hz {model.mel_f_max_hz:g} is above half of clips.sample_rate_hz {sample_rate_hz}"
-    return None
+    return training_problem(model, train, num_samples, sample_rate_hz)
 
 
 def read_best(folder: str) -> dict[str, Any]:
@@ -138,7 +132,10 @@ def _candidates(key: str, values: Any) -> list[Any] | SearchRange:
     if field is None or key in HOW_NOT_WHAT:
         raise ValueError(f"{key} is not a setting to tune; those are {', '.join(_tunable())}")
     annotation: Any = Annotated[field.annotation, field]
-    allowed: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Strict):
+        allowed: TypeAdapter[Any] = TypeAdapter(annotation)
+    else:
+        allowed = TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
     if isinstance(values, Mapping | SearchRange):
         search = _valid(TypeAdapter(SearchRange), key, values)
         if field.annotation is not float:
@@ -148,6 +145,8 @@ def _candidates(key: str, values: Any) -> list[Any] | SearchRange:
         return search
     if not isinstance(values, list) or not values:
         raise ValueError(f"{key} is {values!r}: expected a list of values, or for a real number {{min, max, log}}")
+    if len(values) > MAX_VALUES:
+        raise ValueError(f"{key} has {len(values)} values to choose from; at most {MAX_VALUES}")
     return [_valid(allowed, key, value) for value in values]
 
 
@@ -162,9 +161,11 @@ def _listed(values: list[Any] | SearchRange) -> list[Any]:
 
 def _valid(allowed: TypeAdapter, key: str, value: Any) -> Any:
     try:
-        return allowed.validate_python(value)
+        valid = allowed.validate_python(value)
     except ValidationError as error:
         raise ValueError(f"{key} is {value!r}: {_first_problem(error)}") from None
+    # KerasTuner keeps values as JSON.
+    return valid.model_dump() if isinstance(valid, Strict) and not isinstance(valid, SearchRange) else valid
 
 
 def _first_problem(error: ValidationError) -> str:

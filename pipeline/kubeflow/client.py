@@ -14,6 +14,7 @@ import urllib3
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
 from beam_jobs.errors import UserError
+from beam_jobs.paths import check_file
 
 _WHO = "give a token or cookies of a user who may, and the --namespace of that user's profile"
 _FORWARD = "is `kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80` running?"
@@ -53,6 +54,7 @@ def connect(host: str, namespace: str = "kubeflow", token_file: Path | None = No
     address = host.rstrip("/") if host.startswith(("http://", "https://")) else f"https://{host.rstrip('/')}"
     if token_file:
         try:
+            check_file(token_file)
             token_file.read_bytes()
         except OSError as error:
             raise UserError(f"--token-file {token_file}: {error.strerror}; give the file of a service account's token") from None

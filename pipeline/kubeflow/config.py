@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from beam_jobs.config import Strict
+from pipeline.nodes import NODES
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 """Of a Kubernetes object."""
@@ -23,7 +24,7 @@ class SecretKey(Strict):
     """One value of a Secret."""
 
     secret: Name
-    key: str
+    key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
 
 
 class VolumeConfig(Strict):
@@ -46,7 +47,7 @@ class Toleration(Strict):
 class Accelerator(Strict):
     """GPUs or TPUs of one pod, such as `nvidia.com/gpu` or `google.com/tpu`."""
 
-    type: str
+    type: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+/[a-zA-Z0-9._-]+$")]
     count: Annotated[int, Field(ge=1)] = 1
 
 
@@ -68,7 +69,7 @@ class KubernetesConfig(Strict):
     pipeline_root: str = "minio://mlpipeline/audio-gender"
     """Where Kubeflow keeps the artifacts."""
     corpus_uri: str = ""
-    dataset_uri: str = "s3://audio-gender/clips"
+    dataset_uri: Annotated[str, StringConstraints(min_length=1)] = "s3://audio-gender/clips"
     serving_uri: str = "/serving/audio-gender"
     shared_folder: MountPath | None = "/training"
     """On a volume of the Trainer and of its workers: checkpoints, and what workers on other machines read."""
@@ -93,12 +94,19 @@ class KubernetesConfig(Strict):
                 self._check_mounted("serving_uri", self.serving_uri, node)
         if self.shared_folder:
             self._check_mounted("shared_folder", self.shared_folder, "Trainer")
+        for node in (*self.steps, *(node for volume in self.volumes for node in volume.nodes)):
+            if node not in NODES:
+                raise ValueError(f"no node {node} in this pipeline; there are {', '.join(NODES)}")
+        for node in NODES:
+            paths = [volume.path for volume in self.volumes if node in volume.nodes]
+            if len(set(paths)) < len(paths):
+                raise ValueError(f"volumes: two are mounted at {max(paths, key=paths.count)} of {node}")
         both = sorted(self.env.keys() & self.secret_env.keys())
         if both:
             raise ValueError(f"env and secret_env both set {both[0]}")
         for name in (*self.env, *self.secret_env):
             if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
-                raise ValueError(f"{name!r} is no name of an environment variable")
+                raise ValueError(f"{name!r} is not a name for an environment variable")
         return self
 
     def _check_mounted(self, key: str, path: str, node: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
+from beam_jobs.ending import USER_ERROR_STATUS, one_line_ending
 from components.process_arguments import hidden_arguments
 from components.review_report import artifact as report_artifact
 from pipeline.kubeflow.executor_input import localise
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
             leave_for_kubernetes(f"{type(error).__name__}: {error}")
             raise
         report(line)
-        return 2
+        return USER_ERROR_STATUS
     return 0
 
 
@@ -59,4 +60,5 @@ def _run(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with one_line_ending():
+        sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.markup import escape
 
-from beam_jobs.console import console, say
+from beam_jobs.command_line import command
+from beam_jobs.console import console, say, tell
 from beam_jobs.errors import UserError
 from pipeline.kubeflow.client import Kubeflow, user_errors
 from pipeline.kubeflow.platform import NODE_LABEL
@@ -41,9 +42,9 @@ def follow(kubeflow: Kubeflow, run_id: str, poll_s: float = 5.0) -> bool:
         UserError: there is no such run, or Kubeflow stopped answering; the run goes on.
         KeyboardInterrupt: the user stopped to watch; the run goes on.
     """
-    again = f"`.venv/bin/audio-gender submit --run {run_id} --host {kubeflow.host}`"
+    again = f"`{command('submit', '--run', run_id, '--host', kubeflow.host)}`"
     _get(kubeflow, run_id)
-    say(f"run {run_id}: {kubeflow.host}/#/runs/details/{run_id}")
+    tell(f"run {run_id}: {kubeflow.host}/#/runs/details/{run_id}")
     try:
         run = _until_the_end(kubeflow, run_id, poll_s)
     except KeyboardInterrupt:
@@ -103,7 +104,7 @@ def _node(name: str, task: Any, note: str) -> Node:
 
 def _verdict(kubeflow: Kubeflow, run: Any) -> bool:
     seconds = (run.finished_at - run.created_at).total_seconds()
-    say(f"{run.state.capitalize()}: run {run.run_id}, after {seconds:.0f} s")
+    tell(f"{run.state.capitalize()}: run {run.run_id}, after {seconds:.0f} s")
     if run.state == SUCCEEDED:
         say(f"next: see what it made, the review report among it: {kubeflow.host}/#/runs/details/{run.run_id}")
         return True

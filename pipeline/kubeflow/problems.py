@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from beam_jobs.errors import UserError
+from beam_jobs.visible import visible
 from pipeline.kubeflow.uris import container_path
 
 TERMINATION_LOG = "/dev/termination-log"
@@ -35,7 +36,7 @@ def one_line(error: BaseException) -> str | None:
 
 def report(line: str) -> None:
     """Writes a step's last words to its log and to Kubernetes."""
-    print(line, file=sys.stderr, flush=True)
+    print(visible(line), file=sys.stderr, flush=True)
     leave_for_kubernetes(line)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from kfp_server_api import (
     V2beta1Experiment,
     V2beta1Pipeline,
@@ -16,8 +15,11 @@ from kfp_server_api import (
     V2beta1RuntimeConfig,
 )
 
+from beam_jobs import yaml_text
+from beam_jobs.command_line import command
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
+from beam_jobs.paths import check_file
 from pipeline.kubeflow.client import Kubeflow, user_errors
 
 _NUMBERS = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
@@ -70,16 +72,19 @@ def submit(
 
 def _read(package: Path) -> dict[str, Any]:
     try:
+        check_file(package)
         # Two documents: pipeline spec and platform spec.
-        documents = list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UserError(f"{package}: cannot be read ({error.strerror}); `audio-gender compile` writes it") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+        documents = yaml_text.parse_all(yaml_text.read_file(package, f"`{_compile(package)}` writes it"))
+    except yaml_text.YamlError:
         documents = []
     for document in documents:
         if isinstance(document, dict) and "pipelineInfo" in document and "root" in document:
             return document
-    raise UserError(f"{package}: is no compiled pipeline; `audio-gender compile` writes one")
+    raise UserError(f"{package}: is no compiled pipeline; `{_compile(package)}` writes one")
+
+
+def _compile(package: Path) -> str:
+    return command("compile", "--config", "FILE", "--image", "NAME@DIGEST", "-o", package)
 
 
 def _values(spec: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:

@@ -456,7 +456,7 @@ def test_words_of_the_command(archive, mirror, tmp_path, capsys, monkeypatch):
     assert not stopped.value.code
     assert capsys.readouterr().err.splitlines() == [
         f"dev-clean-2: 18 utterances in {tmp_path}/LibriSpeech/dev-clean-2",
-        f"next: .venv/bin/audio-gender corpus info {tmp_path}/LibriSpeech",
+        f"next: `audio-gender corpus info {tmp_path}/LibriSpeech`",
     ]
 
 

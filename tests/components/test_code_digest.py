@@ -64,7 +64,7 @@ def test_every_node_has_a_digest_and_the_place_of_the_checkout_is_no_part_of_it(
         ("components/review_report/charts.py", {"ReviewReport"}),
         ("components/review_report/templates/report.html", {"ReviewReport"}),
         ("components/pusher/serving_folder.py", {"Pusher"}),
-        ("beam_jobs/planning.py", {"ClipGenerator"}),
+        ("beam_jobs/planning.py", {"ClipGenerator", "ClipExampleGen"}),
         # What reads settings, tells people, carries work, and starts the nodes.
         ("beam_jobs/config.py", set()),
         ("components/trainer/monitoring/logs.py", set()),
@@ -102,8 +102,10 @@ def test_what_python_itself_imports_is_needed(module):
     """The referee is Python's own modulefinder, which follows byte code."""
     from modulefinder import ModuleFinder
 
-    finder = ModuleFinder([str(ROOT)], excludes=[name for name in sys.modules if name.split(".")[0] not in PACKAGES])
+    libraries = [name for name in sys.modules if name.split(".")[0] not in PACKAGES]
+    finder = ModuleFinder([str(ROOT)], excludes=[*libraries, *WITHOUT_EFFECT])
     finder.run_script(str(Project().modules[module]))
     found = {name for name in finder.modules if name.split(".")[0] in PACKAGES}
 
-    assert found - set(WITHOUT_EFFECT) <= Project().needs(module) | {"components", "beam_jobs"}
+    assert len(found) > 1
+    assert found <= Project().needs(module) | {"components", "beam_jobs"}

@@ -148,7 +148,7 @@ def test_the_same_configuration_compiles_to_the_same_bytes():
         ("kubernetes.shared_folder=/scratch", "shared_folder '/scratch' lies on no volume of Trainer"),
         ("kubernetes.pipeline_root=/minio/b", "must begin with minio://"),
         ("kubernetes.step={memory: 4 GB}", "kubernetes.step.memory"),
-        ("kubernetes.env={A-B: x}", "'A-B' is no name of an environment variable"),
+        ("kubernetes.env={A-B: x}", "'A-B' is not a name for an environment variable"),
         ("kubernetes.steps={Trainr: {}}", "no node Trainr in this pipeline; there are"),
     ],
 )
@@ -201,4 +201,4 @@ def test_the_command_writes_the_package_and_says_what_next(tmp_path, monkeypatch
     output = tmp_path / "pipeline.yaml"
     assert run_command(monkeypatch, "--image", "audio-gender:dev", "--allow-tag", "--output", str(output)) == 0
     assert len(list(yaml.safe_load_all(output.read_text()))) == 2
-    assert f"next: .venv/bin/audio-gender submit {output}" in capfd.readouterr().err.replace("\n", "")
+    assert f"next: `audio-gender submit {output}" in capfd.readouterr().err.replace("\n", "")

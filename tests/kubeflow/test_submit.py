@@ -156,7 +156,7 @@ def test_a_file_that_is_no_package_is_refused(kubeflow: Kubeflow, tmp_path: Path
 
 
 def test_a_missing_package_is_named(kubeflow: Kubeflow, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none\.yaml: cannot be read"):
+    with pytest.raises(UserError, match=r"none\.yaml: No such file or directory; `audio-gender compile` writes it"):
         submit(tmp_path / "none.yaml", kubeflow)
 
 
@@ -270,13 +270,16 @@ def test_a_run_is_followed_with_one_line_a_node(
 
     assert follow(kubeflow, run_id, poll_s=0.01)
 
-    assert capsys.readouterr().err.splitlines() == [
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
         f"run {run_id}: {server.host}/#/runs/details/{run_id}",
+        f"Succeeded: run {run_id}, after 300 s",
+    ]
+    assert err.splitlines() == [
         "ClipExampleGen           42.0 s",
         "StatisticsGen             1.0 s  cached",
         "ClipExampleValidator     25.0 s",
         "Trainer                 120.0 s",
-        f"Succeeded: run {run_id}, after 300 s",
         f"next: see what it made, the review report among it: {server.host}/#/runs/details/{run_id}",
     ]
 
@@ -290,10 +293,9 @@ def test_a_run_that_is_not_followed_says_how_to_follow_it(
 
     assert not end.value.code
     (run,) = server.runs
-    last = " ".join(capsys.readouterr().err.split())
-    assert last.endswith(
-        f"next: follow run {run.run_id} with `.venv/bin/audio-gender submit --run {run.run_id} --host {server.host}`"
-    )
+    out, err = capsys.readouterr()
+    assert out == f"{run.run_id}\n"
+    assert err.splitlines()[-1] == f"next: follow it with `audio-gender submit --run {run.run_id} --host {server.host}`"
 
 
 def test_a_failed_run_names_the_node_and_its_log(
@@ -306,12 +308,14 @@ def test_a_failed_run_names_the_node_and_its_log(
 
     assert not follow(kubeflow, run_id, poll_s=0.01)
 
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[2:4] == ["Trainer                 120.0 s  failed", f"Failed: run {run_id}, after 300 s"]
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == f"Failed: run {run_id}, after 300 s"
+    lines = err.splitlines()
+    assert lines[1] == "Trainer                 120.0 s  failed"
     pods = f"-n kubeflow -l pipeline/runid={run_id},app.kubernetes.io/component=trainer"
-    assert lines[4] == f"Trainer failed; its log: `kubectl logs {pods} -c main --tail=-1 --prefix`"
-    assert lines[5] == f"  what became of its pod: `kubectl describe pods {pods}`"
-    assert lines[6:] == [f"see {server.host}/#/runs/details/{run_id}"]
+    assert lines[2] == f"Trainer failed; its log: `kubectl logs {pods} -c main --tail=-1 --prefix`"
+    assert lines[3] == f"  what became of its pod: `kubectl describe pods {pods}`"
+    assert lines[4:] == [f"see {server.host}/#/runs/details/{run_id}"]
 
 
 def test_a_node_whose_driver_failed_is_named(
@@ -333,10 +337,9 @@ def test_a_run_that_ended_without_a_failed_node_points_to_its_pods(
 
     assert not follow(kubeflow, run_id, poll_s=0.01)
 
-    assert f"Canceled: run {run_id}" in (shown := capsys.readouterr().err)
-    assert (
-        f"no node failed; what became of the run's pods: `kubectl describe pods -n kubeflow -l pipeline/runid={run_id}`" in shown
-    )
+    out, err = capsys.readouterr()
+    assert f"Canceled: run {run_id}" in out
+    assert f"no node failed; what became of the run's pods: `kubectl describe pods -n kubeflow -l pipeline/runid={run_id}`" in err
 
 
 def test_an_unknown_run(kubeflow: Kubeflow) -> None:
@@ -352,7 +355,7 @@ def test_a_lost_connection_says_how_to_follow_again(server: KubeflowApi, kubeflo
     with pytest.raises(UserError) as caught:
         follow(kubeflow, run_id, poll_s=0.01)
 
-    again = f"`.venv/bin/audio-gender submit --run {run_id} --host {server.host}`"
+    again = f"`audio-gender submit --run {run_id} --host {server.host}`"
     assert str(caught.value) == f"run {run_id}: Kubeflow says 503: no healthy upstream; the run goes on, follow it again: {again}"
 
 
@@ -366,7 +369,7 @@ def test_control_c_leaves_the_run_going(
         follow(kubeflow, run_id, poll_s=0.2)
 
     assert server.runs[0].state == "RUNNING"
-    assert f"the run goes on; follow it again: `.venv/bin/audio-gender submit --run {run_id}" in capsys.readouterr().err
+    assert f"the run goes on; follow it again: `audio-gender submit --run {run_id}" in capsys.readouterr().err
 
 
 def _interrupt() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from small_demo import ANY_MODEL, PERFECT_MODEL, SMALL
+from terminals import in_pty
 
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).parent / "audio-gender"
@@ -20,9 +21,7 @@ COMMAND = Path(sys.executable).parent / "audio-gender"
 
 def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Runs `audio-gender` in a process of its own."""
-    # A wide terminal keeps tables whole.
-    environment = {**os.environ, "COLUMNS": "200"}
-    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=900)
+    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=900)
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -93,6 +92,8 @@ class Demo:
     refused: DemoRun
     damaged_shard: Path
     damaged: DemoRun
+    waiting_status: int
+    waiting_terminal: str
     listed: subprocess.CompletedProcess[str]
     listed_json: list[dict[str, Any]]
 
@@ -107,9 +108,9 @@ class Demo:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """The demo pipeline, made small: pushed, repeated, refused, and stopped by a damaged dataset."""
+    """The demo pipeline, made small: pushed, repeated, refused, stopped by a damaged dataset, and, in a terminal, waiting."""
     folder = tmp_path_factory.mktemp("demo")
-    workdir = folder / "work"
+    workdir = folder / "my work"
 
     def run(*settings: str) -> DemoRun:
         json_file = folder / "result.json"
@@ -130,6 +131,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     damaged = run(*ANY_MODEL)
     shard.write_bytes(whole)
     os.utime(shard, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    options = [argument for setting in (*SMALL, *ANY_MODEL, "push.mode=review") for argument in ("--set", setting)]
+    # By its name and from another folder, as the package is used where there is no checkout.
+    waiting = in_pty(80, COMMAND, "run", "--config", "demo", "--workdir", workdir, *options, cwd=folder)
     listed = call("runs", "--workdir", workdir, "--json", folder / "runs.json")
     listed_json = json.loads((folder / "runs.json").read_text())
-    return Demo(workdir, first, repeated, refused, shard, damaged, listed, listed_json)
+    return Demo(workdir, first, repeated, refused, shard, damaged, *waiting, listed, listed_json)

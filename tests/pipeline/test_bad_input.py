@@ -134,8 +134,12 @@ def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
         ("model.architecture=foo", "model.architecture is 'foo': input should be 'conv3d', 'cnn2d', 'crnn' or 'prototype'"),
         ("model.hop_length=900", "n_fft 1024"),
         ("model.mel_f_max_hz=5000", "model.mel_f_max_hz 5000 is above half of clips.sample_rate_hz 8000"),
-        ("train.crop_s=2", "train.crop_s 2 is longer than clips.duration_s 1"),
-        ("train.batch_size=yes", "train.batch_size is True: input should be a valid integer"),
+        ("train.crop_s=2", "train.crop_s 2 is longer than a clip of 1 s"),
+        (
+            "train.crop_s=0.05",
+            "train.crop_s 0.05 holds 400 samples, and two STFT frames take model.n_fft + model.hop_length = 1536",
+        ),
+        ("train.batch_size=yes", "train.batch_size is 'yes': input should be a valid integer"),
         ("tune.trials=2", "tune.space is missing"),
         ("tune={space: {}}", "tune.space: Dictionary should have at least 1 item"),
         (
@@ -155,7 +159,7 @@ def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
         ("tune.space={model.hop_length: [512, 2048]}", "hop_length 2048 makes no network: hop_length 2048 is longer than n_fft"),
         (
             "tune.space={model.n_fft: [1024, 7600]}",
-            "n_fft 7600 makes no network: n_fft + hop_length = 8112 samples are more than",
+            "n_fft 7600 makes no network: train.crop_s 1 holds 8000 samples, and two STFT frames take",
         ),
         ("tune.space={train.crop_s: [1, 2]}", "crop_s 2 makes no network: train.crop_s 2 is longer than a clip of 1 s"),
         ("tune.space={model.mel_f_max_hz: [4000, 5000]}", "mel_f_max_hz 5000 is above half of clips.sample_rate_hz 8000"),
@@ -172,7 +176,7 @@ def test_an_impossible_setting_is_named_with_key_value_and_what_is_allowed(
     if setting == "model.hop_length=900":  # a clip of 800 samples: the hop is longer
         config.write_text(CONFIG.replace("duration_s: 1\n", "duration_s: 0.1\n").replace("crop_s: 1", "crop_s: 0.1"))
         config.write_text(config.read_text().replace("  max_utter", "  min_speech_s: 0.05\n  max_utter"))
-        expected = "model.hop_length 900 is longer than a clip of 800 samples"
+        expected = "train.crop_s 0.1 holds 800 samples, and two STFT frames take model.n_fft + model.hop_length = 1924"
     line = refused("run", "--config", config, "--corpus", make_corpus(), "--workdir", tmp_path / "work", "--set", setting)
     assert expected in line
     assert not (tmp_path / "work").exists()
@@ -263,7 +267,9 @@ def test_two_runs_at_once_in_one_work_folder(config, make_corpus, tmp_path, audi
 
 def test_no_runs_to_list(refused, tmp_path):
     line = refused("runs", "--workdir", tmp_path)
-    assert line.startswith(f"{tmp_path}: no run was made here; make one with `audio-gender run --workdir {tmp_path}`")
+    assert line.startswith(
+        f"{tmp_path}: no run was made here; make one with `audio-gender run --config demo --workdir {tmp_path}`"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

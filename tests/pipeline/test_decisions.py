@@ -89,13 +89,14 @@ def make_run(workdir, model) -> Callable[..., str]:
 
 @pytest.fixture
 def command(capsys, monkeypatch, workdir) -> Callable[..., tuple[int, str]]:
-    """A function that runs the console command in this process: its status, and what it said."""
+    """A function that runs the console command in this process: its status, and its messages and result."""
 
     def run(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["audio-gender", *arguments, "--workdir", str(workdir.root)])
         with pytest.raises(SystemExit) as stopped:
             cli.main()
-        return int(stopped.value.code or 0), capsys.readouterr().err
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), err + out
 
     return run
 
@@ -147,9 +148,9 @@ def test_an_unknown_run_and_one_that_did_not_finish(refused, make_run, workdir, 
 
 
 @pytest.mark.parametrize("verb", ["approve", "reject"])
-def test_a_run_that_was_pushed(refused, make_run, verb):
+def test_a_run_that_was_pushed(refused, make_run, workdir, verb):
     make_run("pushed")
-    expected = f"run {RUN} was pushed as version 1795000000; go back with `audio-gender rollback`"
+    expected = f"run {RUN} was pushed as version 1795000000; go back with `audio-gender rollback --workdir {workdir.root}`"
     assert refused(verb, RUN, "--by", "Ada", "--note", "x") == expected
 
 
@@ -320,7 +321,7 @@ def test_the_list_says_who_decided_and_what_is_in_serving(command, make_run, mod
         ("pushed", "Ada [QA]", True),
         ("waiting", None, False),
     ]
-    assert re.search(r"20261123-000001 .* pushed +│ 9 +│ Ada \[QA\] \(override\) ", said)
+    assert re.search(r"20261123-000001 .* pushed +9 +Ada \[QA\] \(override\) ", said)
     assert said.splitlines()[-1] == "in serving: no version"
 
 

@@ -145,13 +145,13 @@ def runs(tmp_path_factory, index, make_config, capfd_session) -> Runs:
 
 @pytest.fixture(scope="module")
 def capfd_session():
-    """Runs a function and returns what it returned and what the terminal showed meanwhile."""
-    from beam_jobs.console import console
+    """Runs a function and returns what it returned, and the result and the messages that it printed meanwhile."""
+    from beam_jobs.console import console, results
 
     def run(function):
-        with console.capture() as captured:
+        with results.capture() as result, console.capture() as messages:
             returned = function()
-        return returned, captured.get()
+        return returned, result.get() + messages.get()
 
     return run
 
@@ -232,7 +232,7 @@ def test_the_command(audio_gender, runs, tmp_path):
         "review", "20260101-000001", "--workdir", runs.workdir.root, "--html", tmp_path / "page.html", "--no-open"
     )
     assert done.returncode == 0, done.stderr
-    assert "Blessed" in done.stderr and (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert "Blessed" in done.stdout and (tmp_path / "page.html").read_text().startswith("<!doctype html>")
     refused = audio_gender("review", "--workdir", runs.workdir.root, "--html", tmp_path / "page.html" / "no.html")
     assert refused.returncode == 2 and "--html" in refused.stderr and "Traceback" not in refused.stderr
 

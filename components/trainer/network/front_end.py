@@ -8,7 +8,7 @@ from kapre import Delta
 from kapre.composed import get_melspectrogram_layer
 
 from beam_jobs.errors import UserError
-from components.trainer.config import ModelConfig
+from components.trainer.config import ModelConfig, input_problem
 from components.trainer.network.augmentation import RandomEqualizer, RandomNoise
 
 DYNAMIC_RANGE_DB = 40.0
@@ -70,21 +70,8 @@ def mel_and_delta(model: ModelConfig, waveform: Any, sample_rate_hz: int) -> tup
 
 def check_input(model: ModelConfig, num_samples: int, sample_rate_hz: int) -> None:
     """Raises UserError where an input of `num_samples` is shorter than two STFT frames or the bands pass Nyquist."""
-    if num_samples < model.n_fft:
-        raise UserError(
-            f"a clip or crop of {num_samples} samples is shorter than one STFT frame: model.n_fft is {model.n_fft}; "
-            "make the clips longer or n_fft smaller"
-        )
-    # kapre's Delta mirrors two frames at either end.
-    if num_samples < model.n_fft + model.hop_length:
-        raise UserError(
-            f"a clip or crop of {num_samples} samples holds one STFT frame, and a delta needs two: at least n_fft + "
-            f"hop_length = {model.n_fft + model.hop_length} samples; make the clips longer or n_fft smaller"
-        )
-    if model.mel_f_max_hz > sample_rate_hz / 2:
-        raise UserError(
-            f"model.mel_f_max_hz is {model.mel_f_max_hz:g}, and audio at {sample_rate_hz} Hz ends at {sample_rate_hz / 2:g} Hz"
-        )
+    if problem := input_problem(model, num_samples, sample_rate_hz):
+        raise UserError(problem)
 
 
 def _mel_decibels(model: ModelConfig, sample_rate_hz: int) -> Any:

@@ -132,7 +132,8 @@ def test_the_executor_notes_on_the_artifact_where_it_came_from(whole, tmp_path):
 
 def test_a_folder_without_description_is_no_dataset(dataset):
     (dataset / INFO_FILE).unlink()
-    message = f"{dataset}: not a dataset, {INFO_FILE} is not there; make one with `audio-gender clips generate`"
+    make = f"audio-gender clips generate --config FILE --corpus ROOT --output {dataset}"
+    message = f"{dataset}: not a dataset, {INFO_FILE} is not there; make one with `{make}`"
     assert error_of(dataset) == message
     assert not (dataset.parent / "examples").exists()
 
@@ -167,7 +168,7 @@ def test_a_flipped_bit(dataset, place):
 def test_a_shard_that_is_not_there(dataset):
     shard = first_shard(dataset)
     shard.unlink()
-    assert error_of(dataset).startswith(f"{shard}: named in {INFO_FILE} and not there; generate")
+    assert error_of(dataset).startswith(f"{shard}: named in {INFO_FILE} and cannot be read (No such file or directory); generate")
 
 
 @pytest.mark.parametrize(

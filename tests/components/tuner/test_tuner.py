@@ -140,7 +140,7 @@ def test_the_trainer_puts_what_was_chosen_before_its_configuration(make_fn_args,
     fn_args = make_fn_args(tmp_path)
     fn_args.hyperparameters = {"space": [], "values": {"train.crop_s": 6.0}}
 
-    with pytest.raises(UserError, match=r"train.crop_s is 6 s, and the clips are 1.5 s long"):
+    with pytest.raises(UserError, match=r"train.crop_s 6 is longer than a clip of 1.5 s"):
         run_fn(fn_args)
 
 

@@ -118,7 +118,7 @@ def test_what_a_worker_says_reaches_the_user_and_nothing_is_tried_again(server, 
     monkeypatch.setenv("PIPELINE_RUN_ID", RUN_ID)
     settings = {"epochs": 1, "crop_s": 99.0, "strategy": "multi_worker", "num_workers": 2}
 
-    with pytest.raises(UserError, match=r"^train.crop_s is 99 s, and the clips are 1.5 s long; make crop_s smaller"):
+    with pytest.raises(UserError, match=r"^train.crop_s 99 is longer than a clip of 1.5 s; make crop_s smaller"):
         train(server, make_fn_args(tmp_path, train=settings, shared_folder=str(tmp_path / "training")))
 
     assert nothing_is_left(server)

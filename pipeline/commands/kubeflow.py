@@ -1,18 +1,24 @@
-"""The commands of `audio-gender` for Kubeflow Pipelines."""
+"""`audio-gender compile` and `submit`: Kubeflow Pipelines."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from beam_jobs.console import noise_to, progress, say
+from beam_jobs.command_line import command
+from beam_jobs.console import noise_to, progress, say, tell
 from beam_jobs.errors import UserError
+from beam_jobs.paths import local_path
 
 
 def compile_(
-    config: Annotated[Path, typer.Option(help="YAML file, such as k8s/overlays/local/config.yaml.")],
+    config: Annotated[
+        Path, typer.Option(parser=local_path, metavar="FILE", help="YAML file, such as k8s/overlays/local/config.yaml.")
+    ],
     image: Annotated[str, typer.Option(metavar="NAME@DIGEST", help="Image of every step, from `make image`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Package to write.")] = Path("pipeline.yaml"),
+    output: Annotated[Path, typer.Option("--output", "-o", parser=local_path, metavar="FILE", help="Package to write.")] = Path(
+        "pipeline.yaml"
+    ),
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key of the YAML file.")
     ] = None,
@@ -35,11 +41,13 @@ def compile_(
 
         write_package((compile_decision if decision else compile_pipeline)(resolved, image), output)
     say(f"compiled: {output}")
-    say(f"next: .venv/bin/audio-gender submit {output} --host URL, the address of Kubeflow Pipelines")
+    say(f"next: `{command('submit', output, '--host', 'URL')}` with the address of Kubeflow Pipelines")
 
 
 def submit(
-    package: Annotated[Path, typer.Argument(metavar="PACKAGE", help="From `audio-gender compile`.")] = Path("pipeline.yaml"),
+    package: Annotated[Path, typer.Argument(parser=local_path, metavar="PACKAGE", help="From `audio-gender compile`.")] = Path(
+        "pipeline.yaml"
+    ),
     host: Annotated[str, typer.Option(metavar="URL", help="Address of Kubeflow Pipelines.")] = "http://localhost:8080",
     parameters: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Runtime parameter, such as epochs=10.")
@@ -49,7 +57,10 @@ def submit(
     namespace: Annotated[str, typer.Option(help="Of the runs: with Kubeflow profiles, that of the user.")] = "kubeflow",
     service_account: Annotated[str | None, typer.Option(help="Of the steps; else Kubeflow's own.")] = None,
     token_file: Annotated[
-        Path | None, typer.Option(envvar="KF_PIPELINES_SA_TOKEN_PATH", help="File with a bearer token for Kubeflow.")
+        Path | None,
+        typer.Option(
+            parser=local_path, metavar="FILE", envvar="KF_PIPELINES_SA_TOKEN_PATH", help="File with a bearer token for Kubeflow."
+        ),
     ] = None,
     # In the environment alone, so that it is in no shell's history.
     cookies: Annotated[str | None, typer.Option(envvar="KF_PIPELINES_COOKIES", hidden=True)] = None,
@@ -66,7 +77,8 @@ def submit(
         kubeflow = connect(host, namespace, token_file, cookies)
     run_id = run or start(package, kubeflow, name=name, experiment=experiment, service_account=service_account, parameters=values)
     if detach:
-        say(f"next: follow run {run_id} with `.venv/bin/audio-gender submit --run {run_id} --host {host}`")
+        tell(run_id)
+        say(f"next: follow it with `{command('submit', '--run', run_id, '--host', host)}`")
     elif not follow(kubeflow, run_id):
         raise typer.Exit(1)
 

@@ -1,0 +1,76 @@
+"""How a program of this project ends: by itself, by a UserError, or by a signal, and always with one line and a status."""
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
+
+from beam_jobs.console import console
+from beam_jobs.errors import UserError
+from beam_jobs.visible import visible
+
+USER_ERROR_STATUS = 2
+SIGNALS = {
+    signal.SIGINT: "Ctrl-C (SIGINT)",
+    signal.SIGTERM: "SIGTERM",
+    signal.SIGHUP: "SIGHUP: its terminal was closed",
+}
+
+NO_TEMPORARY_FOLDER = "No usable temporary directory found"
+"""What `tempfile` says, which tries TMPDIR, /tmp, /var/tmp and the current folder."""
+
+
+@contextmanager
+def one_line_ending() -> Iterator[None]:
+    """Runs a program's body, and ends the process where the body is ended early.
+
+    A UserError is one line and exit status 2. Of `SIGNALS` each interrupts the body as Ctrl-C does, so that whatever cleans up
+    after the one cleans up after all, and then is one line and exit status 128 + its number. One that this process was
+    started to ignore, by `nohup` or in the background of a script, stays ignored.
+    """
+    caught: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        threading.excepthook = lambda arguments: None  # Beam's threads complain of the workers that end too
+        raise KeyboardInterrupt
+
+    before = {one: signal.getsignal(one) for one in SIGNALS}
+    for one, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(one, interrupt)
+    try:
+        yield
+    except BaseException as error:
+        # Whatever the interrupt became on its way: typer, for one, makes an exit of it.
+        if caught:
+            _last_line(f"stopped by {SIGNALS[signal.Signals(caught[0])]}")
+            _leave(128 + caught[0])
+        if isinstance(error, FileNotFoundError) and NO_TEMPORARY_FOLDER in str(error):
+            error = UserError("no folder for temporary files can be written; set TMPDIR to one that can be and has room")
+        if not isinstance(error, UserError):
+            raise
+        _last_line(f"error: {error}")
+        sys.exit(USER_ERROR_STATUS)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends the process without waiting for its threads: Python would abort while one is amid C++ code (python/cpython#87135)."""
+    atexit._run_exitfuncs()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+def _last_line(text: str) -> None:
+    with suppress(OSError):  # nobody is there to read it
+        console.print(visible(text), markup=False, style="red")

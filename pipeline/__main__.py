@@ -1,0 +1,5 @@
+"""`python -m pipeline`: the same as `audio-gender`."""
+
+from pipeline.cli import main
+
+main()

@@ -1,0 +1,128 @@
+"""`audio-gender corpus`: speech corpora."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from beam_jobs.command_line import command
+from beam_jobs.console import progress, say, tell
+from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.summary import by_subset_and_label
+from beam_jobs.paths import local_path
+from pipeline.commands.options import CorpusRoot, JsonFile, write, write_json
+from pipeline.table import print_table
+
+app = typer.Typer(no_args_is_help=True, help="Speech corpora.")
+
+
+@app.command("synth")
+def corpus_synth(
+    folder: Annotated[Path, typer.Argument(parser=local_path, metavar="DIR", help="Folder to make.")],
+    speakers: Annotated[int, typer.Option(min=40, help="Number of speakers, half of them female variants.")] = 40,
+    utterances: Annotated[int, typer.Option(min=1, help="Utterances of each speaker.")] = 4,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Speak a corpus with espeak-ng, in LibriSpeech's layout: for smoke tests, not evidence of quality."""
+    from beam_jobs.corpus.synthetic import synthesise_corpus
+
+    with progress("speaking", speakers * utterances, "utterances") as advance:
+        synthesise_corpus(folder, speakers, utterances, seed, lambda done, total: advance())
+    say(f"{speakers} speakers, {speakers * utterances} utterances: {folder}")
+    say(f"next: `{command('corpus', 'info', folder)}`")
+
+
+@app.command("fetch")
+def corpus_fetch(
+    subsets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SUBSET",
+            help="dev-clean, dev-other, test-clean, test-other, train-clean-100, train-clean-360 or train-other-500; "
+            "of Mini LibriSpeech dev-clean-2 or train-clean-5.",
+        ),
+    ],
+    dest: Annotated[
+        Path, typer.Option(parser=local_path, metavar="DIR", help="Folder to download into; the corpus is DIR/LibriSpeech.")
+    ],
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Mirror that holds URL/12/dev-clean.tar.gz; else OpenSLR.")
+    ] = None,
+) -> None:
+    """Download subsets of LibriSpeech; give the same command again to go on where it stopped."""
+    from beam_jobs.corpus.fetch import BASE_URL, fetch_subsets
+
+    root = fetch_subsets(subsets, dest, base_url or BASE_URL)
+    say(f"next: `{command('corpus', 'info', root)}`")
+
+
+@app.command("info")
+def corpus_info(
+    root: CorpusRoot,
+    json_file: JsonFile = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(parser=local_path, metavar="FILE", help="Write a page with the figures and histograms to this file."),
+    ] = None,
+) -> None:
+    """Say which layout a corpus has; print speakers, utterances and minutes by label and subset.
+
+    With --json the speaker index.
+    """
+    from beam_jobs.corpus.readers import kind_of, read_corpus_with_bar
+
+    kind, marker = kind_of(root)
+    index = read_corpus_with_bar(root)
+    if write_json(json_file, index.to_json()):
+        _show(root, kind, marker, index)
+    if html:
+        from beam_jobs.corpus.pages import figures_page
+
+        write(html, figures_page(index, kind), "--html")
+        say(f"next: open {html} in a browser")
+
+
+def _show(root: str, kind: str, marker: str, index: SpeakerIndex) -> None:
+    tell(f"recognised as {kind}")
+    print_table(
+        f"Corpus {root}",
+        ("subset", "label", "speakers", "utterances", "minutes"),
+        [
+            (group.subset, group.label, str(group.speakers), str(group.utterances), f"{group.minutes:.1f}")
+            for group in by_subset_and_label(index)
+        ],
+        left=2,
+    )
+    if index.unlabelled:
+        tell(f"speakers without a usable label, left out ({len(index.unlabelled)}): {_some(index.unlabelled)}")
+    if index.unlisted:
+        tell(f"folders of speakers not in {marker}, left out ({len(index.unlisted)}): {_some(index.unlisted)}")
+    for item in index.rejected[:10]:
+        tell(f"unusable, left out: {item.path}: {item.reason}")
+    if len(index.rejected) > 10:
+        tell(f"… and {len(index.rejected) - 10} more unusable files (all are in the index: --json FILE)")
+
+
+def _some(names: Sequence[str]) -> str:
+    # Common Voice's ids have 128 digits.
+    shown = ", ".join(name if len(name) <= 40 else f"{name[:16]}…" for name in names[:10])
+    return shown + (", …" if len(names) > 10 else "")
+
+
+@app.command("listen")
+def corpus_listen(
+    root: CorpusRoot,
+    number: Annotated[int, typer.Option("-n", min=1, help="Utterances on the page.")] = 10,
+    html: Annotated[Path, typer.Option(parser=local_path, metavar="FILE", help="Page to write.")] = Path("corpus.html"),
+    seed: Annotated[int, typer.Option(min=0, help="Which utterances are drawn.")] = 0,
+) -> None:
+    """Write a page with some utterances to hear and to see: waveform and mel spectrogram."""
+    from beam_jobs.corpus.readers import read_corpus_with_bar
+
+    index = read_corpus_with_bar(root)
+    with progress("drawing the page", 1):
+        from beam_jobs.corpus.pages import listening_page
+
+        write(html, listening_page(index, number, seed), "--html")
+    say(f"next: open {html} in a browser to hear and see {number} utterances")

@@ -1,0 +1,53 @@
+"""`audio-gender approve`, `reject` and `rollback`: what people decide about models."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from beam_jobs.command_line import command
+from beam_jobs.console import say, tell
+from pipeline.commands.options import By, Note, RunId, WorkFolder
+from pipeline.commands.runs import in_serving
+
+
+def approve(
+    run_id: RunId,
+    by: By = "",
+    note: Note = "",
+    override: Annotated[bool, typer.Option("--override", help="Push against the gate; needs a --note.")] = False,
+    workdir: WorkFolder = Path("work"),
+) -> None:
+    """Push the model of a run that waits for approval."""
+    from pipeline.decisions import approve as approve_run
+    from pipeline.workdir import WorkDir
+
+    result = approve_run(WorkDir(workdir.absolute()), run_id, by, note, override)
+    against = ", against the gate" if override else ""
+    tell(f"pushed: run {run_id} is in serving as version {result.serving_version}, approved by {by}{against}")
+    back = command("rollback", "--workdir", workdir)
+    say(f"next: serve {result.folders['serving']} (docs/serving.md); the way back: `{back}`")
+
+
+def reject(run_id: RunId, by: By = "", note: Note = "", workdir: WorkFolder = Path("work")) -> None:
+    """Record that the model of a run does not go into serving, and why."""
+    from pipeline.decisions import reject as reject_run
+    from pipeline.workdir import WorkDir
+
+    result = reject_run(WorkDir(workdir.absolute()), run_id, by, note)
+    tell(f"rejected: run {run_id}, by {by}; in serving is still {in_serving(result.folders['serving'])}")
+
+
+def rollback(
+    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="Without it the one before.")] = None,
+    by: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides; else the user of this session.")] = None,
+    note: Note = "",
+    workdir: WorkFolder = Path("work"),
+) -> None:
+    """Put an earlier version back into serving, as a new version that is a copy of it."""
+    from pipeline.decisions import rollback as roll_back
+    from pipeline.workdir import WorkDir
+
+    folder = WorkDir(workdir.absolute())
+    decision = roll_back(folder, version, by, note)
+    tell(f"rolled back to version {decision.rolled_back_to}, by {decision.by}; now in serving: {in_serving(str(folder.serving))}")

@@ -1,0 +1,89 @@
+"""Options and files that several commands share."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from beam_jobs.errors import UserError
+from beam_jobs.paths import local_path
+
+if TYPE_CHECKING:
+    from pipeline.config import PipelineConfig
+
+CorpusRoot = Annotated[str, typer.Argument(help="Corpus folder: LibriSpeech, Common Voice, VoxCeleb or utterances.csv.")]
+Config = Annotated[
+    Path,
+    typer.Option(
+        parser=local_path, metavar="FILE", help="YAML file, or one of our own by name: demo, librispeech-mini, librispeech."
+    ),
+]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key of the YAML file.")]
+WorkFolder = Annotated[
+    Path, typer.Option("--workdir", parser=local_path, metavar="DIR", help="Folder for everything that runs make.")
+]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, as `audio-gender runs` lists it.")]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        parser=local_path,
+        metavar="FILE",
+        help="Write the result to this file too, for scripts; - is stdout, which then holds nothing else.",
+    ),
+]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")]
+Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why; kept in the metadata store.")]
+
+
+STDOUT = Path("-")
+
+
+def check_beam(config: "PipelineConfig") -> None:
+    """Holds the section `beam` against Beam itself.
+
+    Raises:
+        UserError: Beam refuses an option.
+    """
+    from beam_jobs.generate_clips import check_beam_options
+
+    for options in (config.beam.clips, config.beam.pipeline):
+        check_beam_options(options)
+
+
+def check_writable(path: Path) -> None:
+    """Says so at once where the file of `--json` cannot be written.
+
+    Raises:
+        UserError: it cannot.
+    """
+    # A run takes minutes to hours: its result must not be lost to a mistyped path at its end.
+    if path != STDOUT and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
+        raise UserError(f"{path}: cannot be written; give another file to --json")
+
+
+def write(path: Path, text: str, option: str = "--json") -> None:
+    """Writes what an option asks for to its file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give another file to {option}") from None
+
+
+def write_json(path: Path | None, text: str) -> bool:
+    """Writes what `--json` asks for, if it was given. Returns whether stdout is free for tables.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    if path == STDOUT:
+        sys.stdout.write(text + "\n")
+    elif path is not None:
+        write(path, text)
+    return path != STDOUT

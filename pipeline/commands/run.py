@@ -1,0 +1,52 @@
+"""`audio-gender run`: the whole pipeline."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from beam_jobs.console import say
+from pipeline.commands.options import Config, JsonFile, Settings, WorkFolder, check_beam, check_writable, write_json
+
+REFUSED = 3
+"""Exit status of a run whose model the gate refused: it did what it was asked to, but there is nothing new to serve."""
+
+
+def run(
+    config: Config,
+    corpus: Annotated[str | None, typer.Option(help="Corpus root; without it the configuration's synthetic corpus.")] = None,
+    workdir: WorkFolder = Path("work"),
+    json_file: JsonFile = None,
+    settings: Settings = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a training that was killed, after its last finished epoch.")
+    ] = False,
+    dry: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say what would run, what it takes of disk and time, and whether there is room."),
+    ] = False,
+) -> None:
+    """Run the whole pipeline: corpus, clips, training, evaluation, push.
+
+    Exit status: 0 the model was pushed or waits for approval, 3 the gate refused it, 2 a mistake that you can correct.
+    """
+    from pipeline.config import load_config
+
+    resolved = load_config(config, settings or ())
+    check_beam(resolved)
+    if dry:
+        from pipeline.dry_run import dry_run
+
+        dry_run(resolved, corpus, workdir)
+        return
+    if json_file:
+        check_writable(json_file)
+    from pipeline.run import run as run_pipeline
+    from pipeline.run_summary import next_step, show
+
+    result = run_pipeline(resolved, corpus, workdir, resume)
+    if write_json(json_file, result.model_dump_json(indent=1)):
+        show(result)
+    say(f"next: {next_step(result)}")
+    if result.verdict == "refused":
+        raise typer.Exit(REFUSED)

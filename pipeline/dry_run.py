@@ -1,0 +1,81 @@
+"""`audio-gender run --dry-run`: what a run would do and take. Nothing is written."""
+
+from pathlib import Path
+
+from beam_jobs.console import tell
+from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.readers import read_corpus_with_bar
+from beam_jobs.dataset import INFO_FILE, read_dataset_info
+from beam_jobs.errors import UserError
+from pipeline.config import PipelineConfig
+from pipeline.estimate import MEASURED_ON, SYNTH_BYTES, estimate, free_bytes, in_words, refuse_if_short
+from pipeline.nodes import NODES
+from pipeline.run import hashed
+from pipeline.workdir import WorkDir
+
+
+def dry_run(config: PipelineConfig, corpus: str | None, root: Path) -> None:
+    """Prints corpus, clips, nodes, bytes and minutes to stdout.
+
+    Raises:
+        UserError: no corpus, one that cannot be read, or too little room for the run.
+    """
+    workdir = WorkDir(root.absolute())
+    index, spoken, corpus_bytes = _corpus(config, corpus, workdir)
+    clips, counts = config.clips, config.clips.num_clips
+    there = index is not None and _dataset_is_there(config, index, workdir)
+    taken = estimate(config, there)
+    needed = taken.total_bytes + corpus_bytes
+    tell(f"corpus   {spoken}")
+    tell(
+        f"clips    {counts.train} train + {counts.eval} eval + {counts.test} test of {clips.duration_s:g} s at "
+        f"{clips.sample_rate_hz} Hz" + (", made by an earlier run" if there else "")
+    )
+    tell(f"nodes    {', '.join(_nodes(config))}")
+    tell("         which of them come from the cache shows when they run")
+    parts = [
+        (corpus_bytes, "corpus"),
+        (taken.clips, "clips"),
+        (taken.copy, "their copy among TFX's examples"),
+        (taken.cache, "cache of the training"),
+        (taken.other, "model, statistics and reports"),
+    ]
+    free = free_bytes(workdir.root)
+    tell(
+        f"needed   {'up to ' if there else ''}{in_words(needed)}: "
+        + ", ".join(f"{in_words(size)} {what}" for size, what in parts if size)
+    )
+    tell(f"free     {in_words(free)} in {workdir.root}" + (", which may be too little" if needed > free else ""))
+    minutes = taken.seconds / 60
+    time = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+    tell(f"time     roughly {time} on {MEASURED_ON}, if training does not stop early")
+    if not there:  # else the copy may be there as well, in the cache
+        refuse_if_short(needed, workdir.root)
+
+
+def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> tuple[SpeakerIndex | None, str, int]:
+    synth = config.corpus.synth
+    if corpus is None and synth is None:
+        raise UserError("no corpus: give --corpus ROOT, the folder that holds SPEAKERS.TXT")
+    root = Path(corpus).absolute() if corpus else workdir.corpus / f"synth-{hashed(config.corpus.model_dump_json())}"
+    if corpus is None and synth is not None and not root.exists():
+        utterances = synth.num_speakers * synth.utterances_per_speaker
+        return (
+            None,
+            f"{synth.num_speakers} speakers, {utterances} utterances, to be spoken by espeak-ng",
+            utterances * SYNTH_BYTES,
+        )
+    # Without a cache, which would be written.
+    index = read_corpus_with_bar(root, config.corpus.subsets)
+    minutes = sum(speaker.duration_s for speaker in index.speakers) / 60
+    return index, f"{len(index.speakers)} speakers, {minutes:.0f} min of speech in {root}", 0
+
+
+def _dataset_is_there(config: PipelineConfig, index: SpeakerIndex, workdir: WorkDir) -> bool:
+    infos = [read_dataset_info(str(file.parent)) for file in workdir.clips.glob(f"*/{INFO_FILE}")]
+    return any(info.clips == config.clips and info.corpus_fingerprint == index.fingerprint() for info in infos)
+
+
+def _nodes(config: PipelineConfig) -> list[str]:
+    left_out = {"ClipGenerator"} | (set() if config.tune else {"Tuner"})
+    return [node for node in NODES if node not in left_out]

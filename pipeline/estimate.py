@@ -1,0 +1,129 @@
+"""What a run will take, reckoned before it begins: bytes from the layout of its files, minutes from what was measured."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from beam_jobs.config import ClipsConfig
+from beam_jobs.dataset import INFO_FILE
+from beam_jobs.errors import UserError
+from components.trainer.config import ModelConfig
+from pipeline.config import PipelineConfig
+
+RECORD_BYTES = 480
+"""Of a clip besides its samples: the other features, the framing, and its line in clips.csv."""
+OTHER_BYTES = 10_000_000
+"""Statistics, graphs, metadata store, reports and logs: 7 MB of the demo made small, whose network is next to nothing."""
+MODEL_COPIES = 10
+"""Of the weights: exported and pushed, checkpoints with AdamW's moments, and while one is replaced by the next."""
+SYNTH_BYTES = 140_000
+"""Of a spoken utterance as FLAC."""
+
+MEASURED_ON = "2 shared virtual AMD EPYC cores (benchmarks/README.md)"
+CLIP_S_PER_SAMPLE = 0.027 / 1_323_000
+"""docs/scaling.md: a clip of 60 s at 22,050 Hz."""
+TRAIN_S_PER_CELL = 0.117 / 16 / (258 * 96)
+"""A step takes 117 ms for 16 crops of 258 STFT frames and 96 mel bands, with the default network."""
+FORWARD_SHARE = 1 / 3
+"""Of a training step, for a clip that is only listened to; not measured, but usual."""
+FIXED_S = 180
+"""Loading libraries, and the nodes that hardly depend on the clips: nearly all of the demo's four minutes."""
+SCORED_TIMES = 4
+"""The test clips: by the candidate, by the model in serving, and by the serving check."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Bytes that a run adds to the work folder, and seconds that it takes on the machine that the figures come from."""
+
+    clips: int
+    copy: int
+    cache: int
+    other: int
+    seconds: float
+
+    @property
+    def total_bytes(self) -> int:
+        """All of them together."""
+        return self.clips + self.copy + self.cache + self.other
+
+
+def estimate(config: PipelineConfig, dataset_is_there: bool = False) -> Estimate:
+    """What a first run of `config` takes; less where a repetition finds results in the cache."""
+    counts = config.clips.num_clips
+    dataset = dataset_bytes(config.clips)
+    train = counts.train * (2 * config.clips.num_samples + RECORD_BYTES)
+    return Estimate(
+        clips=0 if dataset_is_there else dataset,
+        copy=dataset,
+        cache=train if config.train.cache == "file" else 0,
+        other=OTHER_BYTES + MODEL_COPIES * _weights(config.model) * 4,
+        seconds=FIXED_S + (0 if dataset_is_there else _mixing_s(config.clips)) + _training_s(config),
+    )
+
+
+def dataset_bytes(clips: ClipsConfig) -> int:
+    """Of a dataset folder, and of its copy among TFX's examples."""
+    return _total(clips) * (2 * clips.num_samples + RECORD_BYTES)
+
+
+def free_bytes(folder: Path) -> int:
+    """On the file system on which `folder` is, or will be made."""
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+
+
+def check_space(config: PipelineConfig, dataset: Path) -> None:
+    """Looks for room for the clips that are not made yet, and for their copy.
+
+    Raises:
+        UserError: there is less free than they take; the rest of a run is small beside them.
+    """
+    made = sum(file.stat().st_size for file in dataset.rglob("*.tfrecord")) if dataset.exists() else 0
+    if not (dataset / INFO_FILE).exists():
+        refuse_if_short(2 * dataset_bytes(config.clips) - made, dataset)
+
+
+def refuse_if_short(needed: int, folder: Path) -> None:
+    """Compares what is needed with what is free.
+
+    Raises:
+        UserError: too little is free.
+    """
+    free = free_bytes(folder)
+    if needed > free:
+        raise UserError(
+            f"{folder}: {in_words(needed)} are needed and {in_words(free)} are free; make room, give another --workdir, "
+            "or fewer or shorter clips (clips.num_clips, clips.duration_s)"
+        )
+
+
+def in_words(number: float) -> str:
+    """Bytes as people read them: `2.6 GB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"
+
+
+def _total(clips: ClipsConfig) -> int:
+    return clips.num_clips.train + clips.num_clips.eval + clips.num_clips.test
+
+
+def _weights(model: ModelConfig) -> int:
+    first, second, third, fourth = model.filters
+    return 9 * 2 * first + 27 * (first * second + second * third + third * fourth)
+
+
+def _mixing_s(clips: ClipsConfig) -> float:
+    return _total(clips) * clips.num_samples * CLIP_S_PER_SAMPLE
+
+
+def _training_s(config: PipelineConfig) -> float:
+    clips, train = config.clips, config.train
+    cell_s = TRAIN_S_PER_CELL * config.model.n_mels / config.model.hop_length
+    epoch_s = cell_s * (
+        clips.num_clips.train * train.crop_s * clips.sample_rate_hz + FORWARD_SHARE * clips.num_clips.eval * clips.num_samples
+    )
+    epochs = train.epochs + (config.tune.trials * config.tune.epochs if config.tune else 0)
+    return epochs * epoch_s + SCORED_TIMES * FORWARD_SHARE * cell_s * clips.num_clips.test * clips.num_samples

@@ -1,0 +1,20 @@
+"""The DAG's nodes by name, for what must know them without loading TFX."""
+
+NODES = (
+    "ClipGenerator",
+    "ClipExampleGen",
+    "StatisticsGen",
+    "ImportSchemaGen",
+    "ClipExampleValidator",
+    "DataGate",
+    "Transform",
+    "Tuner",
+    "Trainer",
+    "ServingBaseline",
+    "Evaluator",
+    "ServingCheck",
+    "Gate",
+    "ReviewReport",
+    "Pusher",
+)
+"""`ClipGenerator` is on Kubernetes alone, `Tuner` where the configuration has the section `tune`."""
