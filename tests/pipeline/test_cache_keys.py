@@ -38,7 +38,7 @@ def run(checkout: Path, *arguments: str | Path) -> dict:
         text=True,
         timeout=1500,
     )
-    assert done.returncode in (0, 1), done.stderr
+    assert result.exists(), done.stderr  # a refused model has an exit status of its own
     return json.loads(result.read_text())
 
 
