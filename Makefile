@@ -1,46 +1,58 @@
 # make run: the demo, from nothing to a pushed or refused model. make test: all tests that this machine can run.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-flink test-kubeflow test-kubernetes check format lock image
+.PHONY: help setup setup-dev run test test-fresh test-package test-flink test-kubeflow test-kubernetes test-image check format lock dist image
 
 # Byte code makes every start of TensorFlow three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv/bin
 
 help: ## show this
-	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## make .venv ready (run, test and check do this by themselves)
-	@bash tools/setup.sh
+setup: ## make .venv ready, as every target does by itself; EXTRAS="s3 wandb" adds these
+	@bash tools/setup.sh synth $(EXTRAS)
+
+setup-dev:
+	@bash tools/setup.sh synth s3 wandb dev
 
 run: setup ## demo corpus -> clips -> training -> evaluation -> pushed or refused model, in ./work
 	@$(VENV)/audio-gender run --config demo --workdir work || [ $$? -eq 3 ] # 3: refused, which is a result too
 
-test: setup ## all tests that this machine can run; real speech with LIBRISPEECH_ROOT=…
+test: setup-dev ## all tests that this machine can run; real speech with LIBRISPEECH_ROOT=…
 	@$(VENV)/python -m pytest
 
-test-flink: setup ## the clip generator on a real Flink cluster and a real S3 server (Java 17, Maven, Go)
+test-fresh: setup ## the two commands above on bare Debian 12 and 13 (root, mmdebstrap; two hours)
+	@bash tests/fresh/fresh.sh
+
+test-package: setup-dev ## installs the package elsewhere with pip and with uv, and runs the demo (15 minutes)
+	@RUN_PACKAGE=1 $(VENV)/python -m pytest tests/package -v
+
+test-flink: setup-dev ## the clip generator on a real Flink cluster and a real S3 server (Java 17, Maven, Go)
 	@RUN_FLINK=1 $(VENV)/python -m pytest tests/flink -v
 
-test-kubeflow: setup ## Kubeflow's own compiler on compiled pipelines, and every step as Kubeflow runs it (Go; 10 minutes)
+test-kubeflow: setup-dev ## Kubeflow's own compiler on compiled pipelines, and every step as Kubeflow runs it (Go; 10 minutes)
 	@RUN_KUBEFLOW=1 $(VENV)/python -m pytest tests/kubeflow -v
 
-test-kubernetes: setup ## manifests and training workers on a real Kubernetes control plane, without containers (Go, Maven)
+test-kubernetes: setup-dev ## manifests and training workers on a real Kubernetes control plane, without containers (Go, Maven)
 	@RUN_KUBERNETES=1 $(VENV)/python -m pytest tests/kubernetes tests/components/trainer/workers/kubernetes -v
+
+test-image: setup-dev ## the image, built without its registry and run as Kubernetes runs it (root; buildah, runc, mmdebstrap)
+	@RUN_IMAGE=1 $(VENV)/python -m pytest tests/image -v
+
+dist: setup ## the wheel and the locks that belong to it, in dist/, for machines without this checkout
+	@bash tools/dist.sh
 
 image: ## the image of every pipeline step, as audio-gender:local (docker or podman)
 	@bash tools/image.sh
 
-check: setup ## ruff (lint and format) and mypy
+check: setup-dev ## ruff (lint and format) and mypy
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
 
-format: setup ## let ruff mend what it can
+format: setup-dev ## let ruff fix what it can
 	@$(VENV)/ruff check --fix .
 	@$(VENV)/ruff format .
 
-lock: setup ## resolve the dependencies anew into requirements.lock and tools/bootstrap.lock
-	@$(VENV)/../bootstrap/bin/uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --upgrade --quiet \
-		--no-header --python-platform x86_64-manylinux_2_39 --python-version 3.11 --output-file requirements.lock
-	@$(VENV)/../bootstrap/bin/uv pip compile tools/bootstrap.in --generate-hashes --upgrade --quiet \
-		--no-header --python-platform x86_64-manylinux_2_39 --python-version 3.11 --output-file tools/bootstrap.lock
+lock: setup ## resolve the dependencies anew into requirements.lock, locks/ and tools/bootstrap.lock
+	@bash tools/lock.sh --upgrade

@@ -83,7 +83,8 @@ def read_dataset_info(folder: str) -> DatasetInfo:
 def fingerprint(folder: str) -> str:
     """SHA-256 over what identifies a dataset's state: its description, and size and modification time of each shard.
 
-    A dataset that is generated anew, edited or damaged gets another one, which is what keeps a cache from serving it.
+    A dataset that is generated anew, edited or damaged gets another one, which is what keeps a cache from serving it. Where the
+    folder lies makes no difference.
 
     Raises:
         UserError: as `read_dataset_info`.
@@ -92,5 +93,7 @@ def fingerprint(folder: str) -> str:
     info = read_dataset_info(folder)
     state = [read_text(join(folder, INFO_FILE))]
     for split in sorted({shard.split for shard in info.shards}):
-        state += sorted(f"{file.path} {file.num_bytes} {file.modified_s}" for file in list_files(join(folder, split)))
+        # The names alone: a folder that was moved holds the same dataset.
+        files = ((file.path.rsplit("/", 1)[1], file) for file in list_files(join(folder, split)))
+        state += sorted(f"{split}/{name} {file.num_bytes} {file.modified_s}" for name, file in files)
     return hashlib.sha256("\n".join(state).encode()).hexdigest()

@@ -53,6 +53,11 @@ def open_file(path: str) -> IO[bytes]:
     return file
 
 
+def absolute(path: str) -> str:
+    """A local path from the root on, so that an error that names it can be read anywhere; another filesystem's as it is."""
+    return path if "://" in path else str(Path(path).absolute())
+
+
 def read_text(path: str) -> str:
     """Reads a whole text file. Raises OSError where there is none."""
     with open_file(path) as file:

@@ -113,13 +113,15 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
     """Makes `output` this job's, or joins what an earlier run of the same job left there."""
     if set(output) & set("*?["):
         raise UserError(f"{output}: Beam takes `*`, `?` and `[` in a folder's name for a pattern; give a folder without them")
-    plan = json.dumps({"clips": clips.model_dump(exclude={"max_rejected_share"}), "index": json.loads(index.to_json())}, indent=1)
+    plan = _plan(clips, index)
     path = FileSystems.join(output, UNFINISHED, PLAN_FILE)
     try:
         found = FileSystems.exists(path)
         if not found and _holds_anything(output):
             raise UserError(f"{output}: not empty; give a new folder or remove this one")
-        if found and read_text(path) != plan:
+        before = read_text(path) if found else ""
+        # Where the corpus lies makes no difference: it may have been moved, with the work folder or alone.
+        if found and before != _plan(clips, replace(index, root=_root_of(before))):
             raise UserError(
                 f"{output}: holds an unfinished dataset of other settings or another corpus; remove it or give a new folder"
             )
@@ -127,7 +129,7 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
             # Object stores have no folders, and a resumed job finds its own.
             if not FileSystems.exists(FileSystems.join(output, folder)):
                 FileSystems.mkdirs(FileSystems.join(output, folder))
-        if not found:
+        if before != plan:
             write_whole(path, plan.encode())
     except storage_errors() as error:
         raise UserError(f"{output}: cannot be written ({cause(error)}); give a folder that you may write to") from None
@@ -137,6 +139,17 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
         of = -(-getattr(clips.num_clips, split) // clips.clips_per_shard)
         shards += [Shard(output, job, split, number, of) for number in range(of)]
     return shards
+
+
+def _plan(clips: ClipsConfig, index: SpeakerIndex) -> str:
+    return json.dumps({"clips": clips.model_dump(exclude={"max_rejected_share"}), "index": json.loads(index.to_json())}, indent=1)
+
+
+def _root_of(plan: str) -> str:
+    try:
+        return str(json.loads(plan)["index"]["root"])
+    except (ValueError, KeyError, TypeError):  # damaged, so that it is no plan of ours
+        return ""
 
 
 def _holds_anything(output: str) -> bool:

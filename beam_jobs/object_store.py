@@ -40,8 +40,9 @@ def check_reachable(uri: str) -> None:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:
-        raise UserError(f"{uri}: s3:// needs the package boto3; install this project with its extra `s3`") from None
-
+        raise UserError(
+            f"{uri}: s3:// needs the package boto3; `make setup EXTRAS=s3` installs it, or s3.lock beside the wheel"
+        ) from None
     options = filesystem_options().view_as(S3Options)
     try:
         client = boto3.Session().client(

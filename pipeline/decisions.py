@@ -8,7 +8,6 @@ import datetime
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from beam_jobs.console import noise_to, progress
 from beam_jobs.errors import UserError
@@ -77,8 +76,14 @@ def rollback(workdir: WorkDir, version: int | None = None, by: str | None = None
     stored = roll_back(workdir.serving, version, who, login(), note)
     decision = _decision("rolled back", who, note, stored.run_id)
     decision.version, decision.rolled_back_to = str(stored.version), str(stored.rolled_back_to)
-    with _loaded(), _recorded(workdir, decision):
-        pass
+    try:
+        with _loaded(), _recorded(workdir, decision):
+            pass
+    except UserError as error:
+        raise UserError(
+            f"rolled back to version {stored.rolled_back_to}, in serving as version {stored.version}; "
+            f"only the record of it could not be made: {error}"
+        ) from None
     return decision
 
 
@@ -134,6 +139,10 @@ def _undecided(workdir: WorkDir, run_id: str) -> RunResult:
 
     require_run(workdir, run_id)
     if not (workdir.reports / run_id / RESULT_FILE).exists():
+        from pipeline.finish import complete_results
+
+        complete_results(workdir)
+    if not (workdir.reports / run_id / RESULT_FILE).exists():
         raise UserError(f"run {run_id} did not finish, so there is nothing to decide; make a new run")
     result = read_result(workdir, run_id)
     for decision in list_decisions(workdir):
@@ -158,7 +167,7 @@ def _require_approvable(workdir: WorkDir, result: RunResult, override: bool) -> 
     if not check["blessed"].int_value:
         reasons = "; ".join(json.loads(check["reasons"].string_value))
         raise UserError(f"run {run_id}: its model failed the serving check and is never pushed ({reasons}); make a new run")
-    model = Path(candidate_of_run(workdir, run_id).uri)
+    model = workdir.path(candidate_of_run(workdir, run_id).uri)
     if not model.exists():
         raise UserError(f"run {run_id}: its model is gone ({model}); make a new run")
     if not override and not artifact_of_run(workdir, run_id, "ModelBlessing").custom_properties["blessed"].int_value:
@@ -192,10 +201,10 @@ def _push(workdir: WorkDir, result: RunResult, decision: Decision) -> str:
         from pipeline.local_runner import run_pipeline
 
         locations = Locations(
-            dataset_uri=result.folders["dataset"],
+            dataset_uri=workdir.relative(result.folders["dataset"]),
             dataset_fingerprint=result.dataset_fingerprint,
-            pipeline_root=str(workdir.tfx),
-            serving_uri=str(workdir.serving),
+            pipeline_root=workdir.relative(workdir.tfx),
+            serving_uri=workdir.relative(workdir.serving),
             baseline_version=result.baseline_version or "",
         )
         approval = Approval(
@@ -208,6 +217,7 @@ def _push(workdir: WorkDir, result: RunResult, decision: Decision) -> str:
         )
         config = load_config(workdir.reports / result.run_id / CONFIG_FILE)
         pipeline = create_pipeline(config, locations, workdir.connection(), approval)
-        run_pipeline(pipeline, child, lambda *_: None, only="Pusher", base_run_id=result.run_id)
+        with workdir.entered():
+            run_pipeline(pipeline, child, lambda *_: None, lambda *_: None, only="Pusher", base_run_id=result.run_id)
         pushed = artifact_of_run(workdir, child, "PushedModel")
     return str(pushed.custom_properties["pushed_version"].string_value)

@@ -20,7 +20,7 @@ def dry_run(config: PipelineConfig, corpus: str | None, root: Path) -> None:
     Raises:
         UserError: no corpus, one that cannot be read, or too little room for the run.
     """
-    workdir = WorkDir(root.absolute())
+    workdir = WorkDir.at(root)
     index, spoken, corpus_bytes = _corpus(config, corpus, workdir)
     clips, counts = config.clips, config.clips.num_clips
     there = index is not None and _dataset_is_there(config, index, workdir)

@@ -1,7 +1,6 @@
-"""Reading MLMD: which runs there were, and what came out of them."""
+"""Reading MLMD: what came out of which run, and what was decided about it."""
 
-import dataclasses
-import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ml_metadata import MetadataStore
@@ -9,40 +8,20 @@ from ml_metadata.proto import metadata_store_pb2
 
 from beam_jobs.errors import UserError
 from pipeline.result import APPROVAL_RUN, Decision
+from pipeline.store import check_store, open_store
 from pipeline.workdir import WorkDir
 
 RUN_CONTEXT = "pipeline_run"
 DECISION = "Decision"
-FAILED = metadata_store_pb2.Execution.FAILED
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """One run, or one rollback, as MLMD has it.
-
-    `verdict`: pushed, refused, waiting (for approval), rejected, stopped (a node failed, or the run was interrupted), or
-    rolled back. `decided_by` is `gate`, or the person; None where nobody has decided.
-    """
-
-    run_id: str
-    started_ms: int
-    verdict: str
-    note: str
-    pushed_version: str | None
-    decided_by: str | None = None
-    decision_note: str = ""
-    override: bool = False
-
-
-def _open(workdir: WorkDir) -> MetadataStore:
-    if not workdir.metadata.exists():
-        raise UserError(f"{workdir.root}: no run was made here; make one with `{workdir.command('run', '--config', 'demo')}`")
-    return MetadataStore(workdir.connection())
+PRUNED = "pruned"
+"""Custom property of the context of a run that `audio-gender prune` removed."""
+WHOLE = (metadata_store_pb2.Artifact.UNKNOWN, metadata_store_pb2.Artifact.LIVE)
+"""States of an artifact that its node completed and nothing removed."""
 
 
 def artifact_of_run(workdir: WorkDir, run_id: str, type_name: str) -> metadata_store_pb2.Artifact:
     """The one artifact of a type that a run made or took from the cache."""
-    store = _open(workdir)
+    store = open_store(workdir)
     context = store.get_context_by_type_and_name(RUN_CONTEXT, run_id)
     if context is None:
         raise UserError(f"{workdir.root}: no run {run_id}; list the runs with `{workdir.command('runs')}`")
@@ -52,13 +31,14 @@ def artifact_of_run(workdir: WorkDir, run_id: str, type_name: str) -> metadata_s
 
 def require_run(workdir: WorkDir, run_id: str) -> None:
     """Raises UserError where there is no such run."""
-    if APPROVAL_RUN in run_id or _open(workdir).get_context_by_type_and_name(RUN_CONTEXT, run_id) is None:
+    recorded = (workdir.reports / run_id).is_dir() and APPROVAL_RUN not in run_id
+    if not recorded and (APPROVAL_RUN in run_id or open_store(workdir).get_context_by_type_and_name(RUN_CONTEXT, run_id) is None):
         raise UserError(f"{workdir.root}: no run {run_id}; list the runs with `{workdir.command('runs')}`")
 
 
 def candidate_of_run(workdir: WorkDir, run_id: str) -> metadata_store_pb2.Artifact:
     """The Model that a run trained or took from the cache; its other Model is the one in serving, with its version."""
-    store = _open(workdir)
+    store = open_store(workdir)
     context = store.get_context_by_type_and_name(RUN_CONTEXT, run_id)
     models = _artifacts(store, context.id, "Model")
     (candidate,) = [model for model in models if "serving_version" not in model.custom_properties]
@@ -77,7 +57,7 @@ def record_decision(workdir: WorkDir, decision: Decision, state: str, execution_
     Returns:
         The execution's id.
     """
-    store = MetadataStore(workdir.connection())
+    store = check_store(workdir) or MetadataStore(workdir.connection())
     kind = metadata_store_pb2.ExecutionType(name=DECISION)
     values = decision.model_dump(exclude_none=True)
     for name, field in Decision.model_fields.items():
@@ -100,7 +80,8 @@ def record_decision(workdir: WorkDir, decision: Decision, state: str, execution_
 
 def list_decisions(workdir: WorkDir) -> list[Decision]:
     """The complete decisions, oldest first."""
-    executions = _open(workdir).get_executions_by_type(DECISION)
+    store = check_store(workdir)
+    executions = store.get_executions_by_type(DECISION) if store else []
     complete = [execution for execution in executions if execution.last_known_state == metadata_store_pb2.Execution.COMPLETE]
     decisions = [
         Decision.model_validate(
@@ -116,56 +97,38 @@ def list_decisions(workdir: WorkDir) -> list[Decision]:
 
 def _artifacts(store: MetadataStore, context_id: int, type_name: str) -> list[metadata_store_pb2.Artifact]:
     type_id = store.get_artifact_type(type_name).id
-    return [artifact for artifact in store.get_artifacts_by_context(context_id) if artifact.type_id == type_id]
+    return [item for item in store.get_artifacts_by_context(context_id) if item.type_id == type_id and item.state in WHOLE]
 
 
-def list_runs(workdir: WorkDir) -> list[RunSummary]:
-    """All runs and rollbacks, oldest first.
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What MLMD has about one run: None in `pushed` where its Pusher did not come to its end."""
 
-    Raises:
-        UserError: no run was made here.
-    """
-    store = _open(workdir)
-    decisions = list_decisions(workdir)
-    by_run = {decision.run_id: decision for decision in decisions if decision.kind != "rolled back"}
-    summaries = [_rollback(decision) for decision in decisions if decision.kind == "rolled back"]
-    for context in sorted(store.get_contexts_by_type(RUN_CONTEXT), key=lambda context: context.create_time_since_epoch):
-        if APPROVAL_RUN in context.name:
+    run_id: str
+    started_ms: int
+    failed_node: str
+    pushed: Mapping[str, metadata_store_pb2.Value] | None
+
+
+def recorded_runs(workdir: WorkDir) -> dict[str, Recorded]:
+    """All runs that came to the pipeline, by id; without the partial runs that push what was approved, and pruned runs."""
+    store = check_store(workdir)
+    if store is None:
+        return {}
+    types = {kind.id: kind.name for kind in store.get_execution_types()}
+    pushed_type = {kind.id for kind in store.get_artifact_types() if kind.name == "PushedModel"}
+    found = {}
+    for context in store.get_contexts_by_type(RUN_CONTEXT):
+        if APPROVAL_RUN in context.name or PRUNED in context.custom_properties:
             continue
-        executions = store.get_executions_by_context(context.id)
-        decision_type = {kind.id for kind in store.get_execution_types() if kind.name == DECISION}
-        failed = [item for item in executions if item.last_known_state == FAILED and item.type_id not in decision_type]
-        types = {artifact_type.id: artifact_type.name for artifact_type in store.get_artifact_types()}
-        pushed = [a for a in store.get_artifacts_by_context(context.id) if types[a.type_id] == "PushedModel"]
-        version = pushed[0].custom_properties["pushed_version"].string_value if pushed else ""
-        decided_by: str | None = None
-        if failed:
-            verdict, note = "stopped", f"{store.get_execution_types_by_id([failed[0].type_id])[0].name.rsplit('.', 1)[-1]} failed"
-        elif not pushed:
-            verdict, note = "stopped", "interrupted"
-        elif pushed[0].custom_properties["waiting"].int_value:
-            verdict, note = "waiting", ""
-        else:
-            verdict, note, decided_by = ("pushed" if version else "refused"), "", "gate"
-        summary = RunSummary(context.name, context.create_time_since_epoch, verdict, note, version or None, decided_by)
-        summaries.append(_decided(summary, by_run.get(context.name)))
-    return sorted(summaries, key=lambda summary: summary.started_ms)
-
-
-def _decided(run: RunSummary, decision: Decision | None) -> RunSummary:
-    if decision is None:
-        return run
-    return dataclasses.replace(
-        run,
-        verdict="pushed" if decision.kind == "approved" else decision.kind,
-        pushed_version=decision.version,
-        decided_by=decision.by,
-        decision_note=decision.note,
-        override=decision.override,
-    )
-
-
-def _rollback(decision: Decision) -> RunSummary:
-    when_ms = round(datetime.datetime.fromisoformat(decision.when).timestamp() * 1000)
-    note = f"to {decision.rolled_back_to}"
-    return RunSummary(decision.run_id, when_ms, decision.kind, note, decision.version, decision.by, decision.note)
+        failed = [
+            types[item.type_id].rsplit(".", 1)[-1]
+            for item in store.get_executions_by_context(context.id)
+            if item.last_known_state == metadata_store_pb2.Execution.FAILED and types[item.type_id] != DECISION
+        ]
+        artifacts = store.get_artifacts_by_context(context.id)
+        pushed = [item.custom_properties for item in artifacts if item.type_id in pushed_type and item.state in WHOLE]
+        found[context.name] = Recorded(
+            context.name, context.create_time_since_epoch, failed[0] if failed else "", pushed[0] if pushed else None
+        )
+    return found

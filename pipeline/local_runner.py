@@ -14,11 +14,15 @@ from tfx.proto.orchestration import pipeline_pb2
 from beam_jobs.errors import UserError
 from components.process_arguments import hidden_arguments
 
-Report = Callable[[str, float, bool], None]
+Before = Callable[[str], None]
+"""Called with a node's name before it begins."""
+After = Callable[[str, float, bool], None]
 """Called after each node with its name, its seconds, and whether it came from the cache."""
 
 
-def run_pipeline(pipeline: Pipeline, run_id: str, after: Report, only: str | None = None, base_run_id: str | None = None) -> None:
+def run_pipeline(
+    pipeline: Pipeline, run_id: str, before: Before, after: After, only: str | None = None, base_run_id: str | None = None
+) -> None:
     """Runs `pipeline` as TFX's LocalDagRunner does, which has no place to report progress or to choose the run's id.
 
     With `only`, that node alone is run, on what the nodes before it made in the run `base_run_id`: TFX's partial run.
@@ -47,6 +51,7 @@ def run_pipeline(pipeline: Pipeline, run_id: str, after: Report, only: str | Non
         if node.pipeline_node.execution_options.HasField("skip"):
             continue
         name = node.pipeline_node.node_info.id
+        before(name)
         started = time.monotonic()
         node_launcher = launcher.Launcher(
             pipeline_node=node.pipeline_node,

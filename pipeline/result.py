@@ -1,13 +1,15 @@
 """A run's result, as data."""
 
-import json
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from beam_jobs import yaml_text
+from beam_jobs.console import say
+from beam_jobs.errors import UserError
 from components.gate.result import GateResult, Slice
+from pipeline.outcome import NodeTime, replace
 from pipeline.workdir import WorkDir
 
 RESULT_FILE = "run.json"
@@ -15,14 +17,6 @@ CONFIG_FILE = "config.yaml"
 REPORT_FILE = "report.html"
 APPROVAL_RUN = "-approved-"
 """In the name of the partial run that pushes an approved model: `<run>-approved-<time>`."""
-
-
-class NodeTime(BaseModel):
-    """How long a node took."""
-
-    node: str
-    seconds: float
-    cached: bool
 
 
 Kind = Literal["approved", "rejected", "rolled back"]
@@ -100,22 +94,46 @@ def folders(workdir: WorkDir, run_id: str, corpus: str, dataset: str) -> dict[st
 
 
 def write_result(workdir: WorkDir, result: RunResult) -> None:
-    """Stores the result with the run; the file appears whole or not at all."""
-    path = workdir.reports / result.run_id / RESULT_FILE
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(result.model_dump_json(indent=1))
-    temporary.replace(path)
+    """Stores the result with the run, its folders relative to the work folder; the file appears whole or not at all."""
+    stored = {name: workdir.relative(path) for name, path in result.folders.items()}
+    text = result.model_copy(update={"folders": stored}).model_dump_json(indent=1)
+    replace(workdir.reports / result.run_id / RESULT_FILE, text)
 
 
 def read_results(workdir: WorkDir) -> list[RunResult]:
-    """Results of all finished runs, oldest first."""
-    paths = sorted(workdir.reports.glob(f"*/{RESULT_FILE}"))
-    return [RunResult.model_validate(json.loads(path.read_text())) for path in paths]
+    """Results of all finished runs, oldest first; a file that is damaged is named on the terminal and left out."""
+    found = []
+    for path in sorted(workdir.reports.glob(f"*/{RESULT_FILE}")):
+        try:
+            found.append(read_result(workdir, path.parent.name))
+        except UserError as error:
+            say(f"left out: {error}")
+    return found
 
 
 def read_result(workdir: WorkDir, run_id: str) -> RunResult:
-    """Result of a finished run."""
-    return RunResult.model_validate_json((workdir.reports / run_id / RESULT_FILE).read_text())
+    """Result of a finished run.
+
+    Raises:
+        UserError: its file is damaged.
+    """
+    path = workdir.reports / run_id / RESULT_FILE
+    try:
+        result = RunResult.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not a run's result"
+        raise UserError(
+            f"{path}: damaged ({why}); restore it from a copy, or remove it and the run is listed without it"
+        ) from None
+    return result.model_copy(update={"folders": {name: workdir.place(path) for name, path in result.folders.items()}})
+
+
+def find_result(workdir: WorkDir, run_id: str) -> RunResult | None:
+    """Result of a run; None where it has none, or a damaged one."""
+    try:
+        return read_result(workdir, run_id)
+    except UserError:
+        return None
 
 
 def run_of_version(results: Iterable[RunResult], version: str | None) -> RunResult | None:
@@ -125,8 +143,8 @@ def run_of_version(results: Iterable[RunResult], version: str | None) -> RunResu
 
 
 def read_config(workdir: WorkDir, run_id: str) -> dict[str, Any]:
-    """A run's resolved configuration, as it was then; empty where its file is gone."""
+    """A run's resolved configuration, as it was then; empty where its file is gone or damaged."""
     try:
         return dict(yaml_text.parse((workdir.reports / run_id / CONFIG_FILE).read_bytes()) or {})
-    except OSError:
+    except (OSError, ValueError, TypeError):
         return {}

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from ml_metadata.errors import NotFoundError
-from ml_metadata.proto.metadata_store_pb2 import Artifact
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_whole
@@ -21,6 +20,7 @@ from components.review_report.formatting import accuracy_of, compared_with
 from components.review_report.inputs import ReportInputs
 from components.review_report.page import render_report
 from components.review_report.read import read_inputs
+from pipeline.finish import complete_results
 from pipeline.lineage import artifact_of_run
 from pipeline.result import RunResult, read_config, read_results, run_of_version
 from pipeline.review_summary import show
@@ -44,6 +44,7 @@ def review(workdir: WorkDir, run_id: str | None = None, against: str | None = No
     Raises:
         UserError: there is no such run, or it left nothing to review.
     """
+    complete_results(workdir)
     results = {result.run_id: result for result in read_results(workdir)}
     if run_id is None and not results:
         raise UserError(
@@ -94,10 +95,10 @@ def inputs_of(workdir: WorkDir, results: dict[str, RunResult], result: RunResult
         facts["run of the serving model"] = baseline_run.run_id
     inputs = read_inputs(
         title=f"Run {run_id}",
-        evaluation_uri=_artifact(workdir, run_id, "ModelEvaluation").uri,
-        blessing_uri=_artifact(workdir, run_id, "ModelBlessing").uri,
-        test_uri=f"{_artifact(workdir, run_id, 'Examples').uri}/Split-test",
-        model_run_uri=_artifact(workdir, run_id, "ModelRun").uri,
+        evaluation_uri=_folder(workdir, run_id, "ModelEvaluation"),
+        blessing_uri=_folder(workdir, run_id, "ModelBlessing"),
+        test_uri=f"{_folder(workdir, run_id, 'Examples')}/Split-test",
+        model_run_uri=_folder(workdir, run_id, "ModelRun"),
         dataset_uri=result.folders["dataset"],
         config=read_config(workdir, run_id),
         baseline_config=read_config(workdir, baseline_run.run_id) if baseline_run else None,
@@ -124,11 +125,14 @@ def _decision_facts(result: RunResult) -> dict[str, str]:
     return found
 
 
-def _artifact(workdir: WorkDir, run_id: str, type_name: str) -> Artifact:
+def _folder(workdir: WorkDir, run_id: str, type_name: str) -> str:
     try:
-        return artifact_of_run(workdir, run_id, type_name)
+        folder = workdir.path(artifact_of_run(workdir, run_id, type_name).uri)
     except (ValueError, NotFoundError):  # none of that type, or no such type in the whole store
         raise UserError(f"run {run_id} has no {type_name} to review; make a new run") from None
+    if not folder.exists():
+        raise UserError(f"run {run_id}: its {type_name} is gone ({folder}); make a new run")
+    return str(folder)
 
 
 def _push_facts(workdir: WorkDir, run_id: str) -> dict[str, str]:

@@ -1,23 +1,53 @@
 """The work folder: where everything that a run makes lies, and who may write there."""
 
+import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from ml_metadata.proto import metadata_store_pb2
 
 from beam_jobs.command_line import command
 from beam_jobs.errors import UserError
+from beam_jobs.paths import is_uri
 from components.pusher.serving_folder import versions
 
 
 @dataclass(frozen=True, slots=True)
 class WorkDir:
-    """The folders under a work folder."""
+    """The folders under a work folder.
+
+    What is stored in it names its files relative to it, so that it can be moved, copied and renamed.
+    """
 
     root: Path
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """The work folder at a path as people give it: relative, with `..`, through links."""
+        return cls(Path(os.path.realpath(path)))
+
+    def path(self, stored: str) -> Path:
+        """Where a file of this folder is now that was stored relative to it; an absolute path stays as it is."""
+        return self.root / stored
+
+    def place(self, stored: str) -> str:
+        """The same as text, for what may lie on an object store."""
+        return stored if is_uri(stored) else str(self.path(stored))
+
+    def relative(self, path: str | Path) -> str:
+        """How the path of a file is stored: relative to this folder where it lies in it, else as it is."""
+        return str(Path(path).relative_to(self.root)) if Path(path).is_relative_to(self.root) else str(path)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Makes this the current folder, so that TFX records where its artifacts are relative to it."""
+        with contextlib.chdir(self.root):
+            yield
 
     @property
     def corpus(self) -> Path:
@@ -65,6 +95,17 @@ class WorkDir:
             filename_uri=str(self.metadata), connection_mode=metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
         )
         return metadata_store_pb2.ConnectionConfig(sqlite=sqlite)
+
+    def at_work(self) -> bool:
+        """Whether a run is at work here."""
+        try:
+            with (self.root / ".lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # no run was ever made here
+            return False
+        return False
 
     def command(self, *arguments: str) -> str:
         """The command line of `audio-gender` with these arguments in this work folder, to be printed."""

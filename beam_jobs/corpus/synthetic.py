@@ -163,7 +163,8 @@ def _espeak() -> Iterator[Say]:
         import espeakng_loader
     except ImportError:
         raise UserError(
-            "a demo corpus is spoken by espeak-ng, which is not installed; pip install 'audio-gender[synth]'"
+            "a demo corpus is spoken by espeak-ng, which is not installed; "
+            "`make setup` installs it, or synth.lock beside the wheel"
         ) from None
 
     with tempfile.TemporaryDirectory() as temp:

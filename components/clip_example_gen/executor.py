@@ -17,7 +17,7 @@ from beam_jobs.config import SPLITS
 from beam_jobs.dataset import DatasetInfo, ShardInfo, fingerprint, read_dataset_info
 from beam_jobs.errors import UserError, one_line_errors
 from beam_jobs.examples import RecordError, decode_clip, read_records
-from beam_jobs.files import cause, create, open_file
+from beam_jobs.files import absolute, cause, create, open_file
 from beam_jobs.filesystems import set_filesystem_options
 from beam_jobs.object_store import check_reachable
 from beam_jobs.planning import rare_class
@@ -38,13 +38,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             UserError: the object store refuses, the folder is no dataset, or what lies in it is not what its description says.
         """
         examples = artifact_utils.get_single_instance(output_dict["examples"])
-        dataset = exec_properties["dataset_uri"]
+        dataset = absolute(exec_properties["dataset_uri"])
         set_filesystem_options([str(argument) for argument in self._beam_pipeline_args])
         check_reachable(dataset)
         publish(dataset, examples.uri, exec_properties["min_class_share"], self._make_beam_pipeline())
         info = read_dataset_info(dataset)
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
-        examples.set_string_custom_property("dataset_uri", dataset)
+        examples.set_string_custom_property("dataset_uri", exec_properties["dataset_uri"])
         examples.set_string_custom_property(DATASET_FINGERPRINT, fingerprint(dataset))
         examples.set_string_custom_property("corpus_fingerprint", info.corpus_fingerprint)
         examples.set_string_custom_property("counts", json.dumps(info.counts))

@@ -9,6 +9,7 @@ from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
 from beam_jobs.errors import UserError
+from beam_jobs.files import absolute
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 from components.pusher.pending import Candidate, keep_pending
 from components.pusher.provenance import Approval, Provenance, code_revision, login
@@ -39,7 +40,7 @@ class Executor(base_executor.BaseExecutor):
             raise UserError(
                 f"run {approval.run_id}: its model is {'not blessed' if servable else 'not servable'}; nothing was pushed"
             )
-        serving = exec_properties["serving_uri"]
+        serving = absolute(exec_properties["serving_uri"])
         waiting_for = None
         if blessed and servable and not approval:
             waiting_for = "push.mode is review" if exec_properties["mode"] == "review" else _newcomer(serving, input_dict)
@@ -67,7 +68,7 @@ class Executor(base_executor.BaseExecutor):
         else:
             there = None if approval else _in_serving_already(model, Path(serving))
             stored = there or push(model, Path(serving), asked, keep)
-        record(pushed, serving, stored)
+        record(pushed, exec_properties["serving_uri"], stored)
 
 
 def _is_blessed(artifacts: list[Artifact]) -> bool:

@@ -133,6 +133,16 @@ def read_provenance(serving: Path, version: int) -> Provenance | None:
         return None
 
 
+def versions_by_run(serving: Path) -> dict[str, str]:
+    """The version that each run pushed itself, without a person's approval, of those that are there."""
+    found = {}
+    for version in versions(serving):
+        provenance = read_provenance(serving, version)
+        if provenance and provenance.action == "pushed":
+            found[provenance.run_id] = str(version)
+    return found
+
+
 def model_digest(folder: Path) -> str:
     """SHA-256 over names and contents of a SavedModel's files, without its provenance."""
     digest = hashlib.sha256()

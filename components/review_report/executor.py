@@ -7,6 +7,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import Artifact, artifact_utils
 
 from beam_jobs.dataset import read_dataset_info
+from beam_jobs.files import absolute
 from components.pusher.provenance import code_revision
 from components.review_report.artifact import write_report
 from components.review_report.page import render_report
@@ -25,7 +26,10 @@ class Executor(base_executor.BaseExecutor):
         Raises:
             UserError: a file of the evaluation, the gate or the dataset is missing or damaged.
         """
-        model_run_uri, dataset_uri = artifact_utils.get_single_uri(input_dict["model_run"]), exec_properties["dataset_uri"]
+        model_run_uri, dataset_uri = (
+            artifact_utils.get_single_uri(input_dict["model_run"]),
+            absolute(exec_properties["dataset_uri"]),
+        )
         config = json.loads(exec_properties["config"])
         # A run of a compiled pipeline may have other values than those it was compiled with.
         config["train"]["epochs"] = load_spec(model_run_uri).train.epochs

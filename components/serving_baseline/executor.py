@@ -12,6 +12,7 @@ from tfx.types import Artifact, artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from beam_jobs.errors import UserError
+from beam_jobs.files import absolute
 from components.evaluator.signatures import CLASSES, check_signature
 from components.serving_baseline.artifact import NO_MODEL_FILE, VERSION_PROPERTY
 
@@ -31,7 +32,7 @@ class Executor(base_executor.BaseExecutor):
         Raises:
             UserError: what lies under that version is no model of this pipeline.
         """
-        serving_uri, version = exec_properties["serving_uri"], exec_properties["version"]
+        serving_uri, version = absolute(exec_properties["serving_uri"]), exec_properties["version"]
         if version == NEWEST:
             version = newest_version(serving_uri) or ""
         model = artifact_utils.get_single_instance(output_dict["model"])

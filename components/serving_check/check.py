@@ -69,7 +69,7 @@ class _Watched:
 
 def _watch(model: str, records: Sequence[bytes], folder: Path, budget: ServingCheckConfig) -> _Watched:
     request = {
-        "model": model,
+        "model": str(Path(model).absolute()),  # the process is in a folder of its own
         "records": str(folder / "records.tfrecord"),
         "predictions": str(folder / "predictions.json"),
         "site_packages": _site_packages(),

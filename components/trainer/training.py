@@ -12,6 +12,7 @@ import tf_keras as keras
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from beam_jobs.examples import decode_clip
+from beam_jobs.files import absolute
 from components.trainer.checkpoints import Backup, EarlyStopping, finished_epochs
 from components.trainer.config import TrainConfig, training_problem
 from components.trainer.divergence import StopOnDivergence
@@ -105,7 +106,7 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
 
     done = finished_epochs(checkpoints) if checkpoints else 0
     if done and chief:
-        say(f"training goes on from epoch {done + 1} of {train.epochs}: {checkpoints}")
+        say(f"training goes on from epoch {done + 1} of {train.epochs}: {absolute(str(checkpoints))}")
     # What is left of a training that goes on must not be a repetition of its beginning.
     seed = train.seed + done
     keras.utils.set_random_seed(seed)

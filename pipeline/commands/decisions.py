@@ -22,7 +22,7 @@ def approve(
     from pipeline.decisions import approve as approve_run
     from pipeline.workdir import WorkDir
 
-    result = approve_run(WorkDir(workdir.absolute()), run_id, by, note, override)
+    result = approve_run(WorkDir.at(workdir), run_id, by, note, override)
     against = ", against the gate" if override else ""
     tell(f"pushed: run {run_id} is in serving as version {result.serving_version}, approved by {by}{against}")
     back = command("rollback", "--workdir", workdir)
@@ -34,7 +34,7 @@ def reject(run_id: RunId, by: By = "", note: Note = "", workdir: WorkFolder = Pa
     from pipeline.decisions import reject as reject_run
     from pipeline.workdir import WorkDir
 
-    result = reject_run(WorkDir(workdir.absolute()), run_id, by, note)
+    result = reject_run(WorkDir.at(workdir), run_id, by, note)
     tell(f"rejected: run {run_id}, by {by}; in serving is still {in_serving(result.folders['serving'])}")
 
 
@@ -48,6 +48,6 @@ def rollback(
     from pipeline.decisions import rollback as roll_back
     from pipeline.workdir import WorkDir
 
-    folder = WorkDir(workdir.absolute())
+    folder = WorkDir.at(workdir)
     decision = roll_back(folder, version, by, note)
     tell(f"rolled back to version {decision.rolled_back_to}, by {decision.by}; now in serving: {in_serving(str(folder.serving))}")

@@ -21,6 +21,8 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a training that was killed, after its last finished epoch.")
     ] = False,
+    name: Annotated[str, typer.Option(help="What to call the run in the list of runs.")] = "",
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="Word to find the run by; can be given several times.")] = None,
     dry: Annotated[
         bool,
         typer.Option("--dry-run", help="Only say what would run, what it takes of disk and time, and whether there is room."),
@@ -44,7 +46,7 @@ def run(
     from pipeline.run import run as run_pipeline
     from pipeline.run_summary import next_step, show
 
-    result = run_pipeline(resolved, corpus, workdir, resume)
+    result = run_pipeline(resolved, corpus, workdir, resume, name, tags or ())
     if write_json(json_file, result.model_dump_json(indent=1)):
         show(result)
     say(f"next: {next_step(result)}")

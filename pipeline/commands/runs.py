@@ -1,11 +1,11 @@
 """`audio-gender runs` and `review`: what runs came to."""
 
 import dataclasses
-import datetime
 import json
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,36 +14,83 @@ from beam_jobs.paths import local_path
 from pipeline.commands.options import JsonFile, WorkFolder, write_json
 from pipeline.table import print_table
 
+if TYPE_CHECKING:
+    from pipeline.runs import RunSummary
 
-def runs(workdir: WorkFolder = Path("work"), json_file: JsonFile = None) -> None:
-    """List all runs with their verdicts, from the metadata store."""
-    from pipeline.lineage import list_runs
-    from pipeline.result import read_results
+
+SHOWN_CHANGES = 6
+
+app = typer.Typer(help="List all runs, or put two side by side.")
+
+
+@app.callback(invoke_without_command=True)
+def runs(
+    context: typer.Context,
+    workdir: WorkFolder = Path("work"),
+    name: Annotated[str, typer.Option(help="Only runs that were called so by `run --name`.")] = "",
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="Only runs with this tag; can be given several times.")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """List all runs with their verdicts, oldest first, and in what each differs from the one before."""
+    if context.invoked_subcommand:
+        return
+    from pipeline.runs import list_runs
     from pipeline.workdir import WorkDir
 
-    folder = WorkDir(workdir.absolute())
-    found = list_runs(folder)
-    accuracy = {result.run_id: result.metrics["all"]["accuracy"] for result in read_results(folder)}
-    rows = [{**dataclasses.asdict(item), "accuracy": accuracy.get(item.run_id)} for item in found]
-    if not write_json(json_file, json.dumps(rows, indent=1)):
+    folder = WorkDir.at(workdir)
+    found = list_runs(folder, name, tags or ())
+    if not write_json(json_file, json.dumps([dataclasses.asdict(item) for item in found], indent=1)):
         return
     print_table(
         f"Runs in {folder.root}",
-        ("run", "started", "verdict", "version", "decided by", "accuracy"),
+        ("run", "verdict", "accuracy", "what"),
         [
             (
                 item.run_id or "-",
-                datetime.datetime.fromtimestamp(item.started_ms / 1000).strftime("%Y-%m-%d %H:%M"),
-                f"{item.verdict} ({item.note})" if item.note else item.verdict,
-                item.pushed_version or "-",
-                f"{item.decided_by or '-'}{' (override)' if item.override else ''}",
-                f"{accuracy[item.run_id]:.4f}" if accuracy.get(item.run_id) is not None else "-",
+                item.verdict,
+                f"{item.accuracy:.4f}" if item.accuracy is not None else "-",
+                "; ".join(_about(item)),
             )
             for item in found
         ],
-        left=5,
+        left=4,
     )
     tell(f"in serving: {in_serving(str(folder.serving))}")
+
+
+def _about(run: "RunSummary") -> Iterator[str]:
+    called = " ".join(filter(None, [run.name, *(f"#{tag}" for tag in run.tags)]))
+    if called:
+        yield called
+    decided = f"by {run.decided_by}{' (override)' if run.override else ''}" if run.decided_by else ""
+    if version := f"version {run.pushed_version}" if run.pushed_version else "":
+        yield f"{version}, {decided}" if decided else version
+    elif decided:
+        yield decided
+    yield from filter(None, [run.note, run.decision_note])
+    yield from run.changed[:SHOWN_CHANGES]
+    if len(run.changed) > SHOWN_CHANGES:
+        yield f"and {len(run.changed) - SHOWN_CHANGES} more changes (`runs compare` has all)"
+
+
+@app.command("compare")
+def compare(
+    context: typer.Context,
+    first: Annotated[str, typer.Argument(metavar="A", help="A run's id, as `audio-gender runs` lists it.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another run's.")],
+    workdir: Annotated[Path | None, typer.Option(help="Folder for everything that runs make; else `work`.")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Put two runs side by side: verdicts, settings and data that differ, and metrics by slice (B minus A)."""
+    from pipeline.compare import compare as compare_runs
+    from pipeline.compare import show
+    from pipeline.workdir import WorkDir
+
+    # `runs --workdir DIR compare A B` means the same.
+    folder = workdir or (context.parent.params["workdir"] if context.parent else Path("work"))
+    found = compare_runs(WorkDir.at(folder), first, second)
+    if write_json(json_file, json.dumps(dataclasses.asdict(found), indent=1)):
+        show(found)
 
 
 def in_serving(serving: str) -> str:
@@ -79,6 +126,6 @@ def review(
     with progress("drawing the page", 1):
         from pipeline.review import review as write_review
 
-        path = write_review(WorkDir(workdir.absolute()), run, against, html)
+        path = write_review(WorkDir.at(workdir), run, against, html)
     if browser and console.is_terminal:
         webbrowser.open(path.as_uri())

@@ -234,12 +234,15 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(
         before, finished = finished, {path: path.stat().st_mtime_ns for path in output.rglob("*.tfrecord")}
         assert before.items() <= finished.items()
     assert "unfinished dataset of other settings" in error_of(make_config(), index, output)
-    generate_clips(clips, index, str(output))
+    # Neither the output nor the corpus has to stay where it was.
+    moved = output.rename(tmp_path / "moved")
+    shutil.copytree(corpus, tmp_path / "corpus elsewhere")
+    generate_clips(clips, replace(index, root=str(tmp_path / "corpus elsewhere")), str(moved))
 
     assert finished
-    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert {path: (moved / path.relative_to(output)).stat().st_mtime_ns for path in finished} == finished
     generate_clips(clips, index, str(tmp_path / "undisturbed"))
-    assert checksums(output) == checksums(tmp_path / "undisturbed")
+    assert checksums(moved) == checksums(tmp_path / "undisturbed")
 
 
 def test_a_job_killed_before_its_plan_was_whole(
@@ -495,7 +498,7 @@ def test_too_much_bad_audio_fails_the_job_and_says_so(
 
 def test_without_bad_audio_the_list_is_empty(dataset: Path) -> None:
     assert read_dataset_info(str(dataset)).rejected == 0
-    assert (dataset / "rejected.csv").read_text() == "path,reason\n"
+    assert (dataset / "rejected.csv").read_text() == '"path","reason"\n'
 
 
 def test_a_ready_index_stands_in_for_a_corpus_that_lies_elsewhere(

@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 from overlays import ROOT
@@ -35,14 +34,11 @@ def test_the_image_runs_as_nobody_in_particular() -> None:
     assert "--uid 1000" in last
 
 
-def test_what_only_development_needs_stays_out() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    kept = {"psutil"}  # other packages of the lock need it
-    unwanted = [*project["dependency-groups"]["dev"], *project["project"]["optional-dependencies"]["synth"]]
-    removed = re.search(r"uv pip uninstall \\\n(.*)\n", TEXT)
+def test_what_only_development_needs_and_espeak_stay_out() -> None:
+    installed = re.search(r"uv pip sync .*?\n(?=\S)", TEXT, re.DOTALL)
 
-    assert removed
-    assert set(removed[1].split()) == {re.split("[<>=]", name.lower())[0] for name in unwanted} - kept
+    assert installed
+    assert set(re.findall(r"\S+\.lock", installed[0])) == {"requirements.lock", "locks/s3.lock", "locks/wandb.lock"}
 
 
 def test_the_build_context_holds_what_is_copied_and_no_more() -> None:

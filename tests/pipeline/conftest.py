@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,8 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2
 from small_demo import ANY_MODEL, PERFECT_MODEL, SMALL
 from terminals import in_pty
+
+from pipeline import cli
+from pipeline.result import RunResult, folders, write_result
+from pipeline.workdir import WorkDir
 
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).parent / "audio-gender"
@@ -137,3 +144,83 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     listed = call("runs", "--workdir", workdir, "--json", folder / "runs.json")
     listed_json = json.loads((folder / "runs.json").read_text())
     return Demo(workdir, first, repeated, refused, shard, damaged, *waiting, listed, listed_json)
+
+
+# A few records in a real metadata store, for what needs runs and no models.
+
+
+@pytest.fixture
+def workdir(tmp_path) -> WorkDir:
+    return WorkDir(tmp_path / "work")
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_text("model")
+    return folder
+
+
+@pytest.fixture
+def make_run(workdir, model) -> Callable[..., str]:
+    """A function that records a finished run."""
+
+    def make(verdict: str, baseline: str | None = None, servable: bool = True, run_id: str = "20261123-000000") -> str:
+        shutil.copytree(model, workdir.tfx / "Trainer/model/7", dirs_exist_ok=True)
+        store = MetadataStore(workdir.connection())
+        pushed = {"pushed": int(verdict == "pushed"), "waiting": int(verdict == "waiting")}
+        if verdict == "pushed":
+            pushed["pushed_version"] = "1795000000"
+        checked = {"blessed": int(servable), "reasons": json.dumps([] if servable else ["signature wav is missing"])}
+        artifacts = {
+            "Model": ("tfx/Trainer/model/7", {}),
+            "ModelBlessing": ("blessing", {"blessed": int(verdict != "refused")}),
+            "InfraBlessing": ("check", checked),
+            "PushedModel": ("pushed", pushed),
+        }
+        context = metadata_store_pb2.Context(
+            type_id=store.put_context_type(metadata_store_pb2.ContextType(name="pipeline_run")), name=run_id
+        )
+        kind = store.put_execution_type(metadata_store_pb2.ExecutionType(name="tfx.Pusher"))
+        events = []
+        for name, (uri, properties) in artifacts.items():
+            type_id = store.put_artifact_type(metadata_store_pb2.ArtifactType(name=name))
+            artifact = metadata_store_pb2.Artifact(type_id=type_id, uri=uri)
+            for key, value in properties.items():
+                setattr(artifact.custom_properties[key], "int_value" if isinstance(value, int) else "string_value", value)
+            events.append((artifact, metadata_store_pb2.Event(type=metadata_store_pb2.Event.OUTPUT)))
+        execution = metadata_store_pb2.Execution(type_id=kind, last_known_state=metadata_store_pb2.Execution.COMPLETE)
+        store.put_execution(execution, events, [context])
+        (workdir.reports / run_id).mkdir(parents=True)
+        result = RunResult(
+            run_id=run_id,
+            verdict=verdict,
+            reason="accuracy on label=female is 0.5000, below 0.85" if verdict == "refused" else "all is well",
+            metrics={"all": {"accuracy": 0.5}},
+            classes=["male", "female"],
+            serving_version="1795000000" if verdict == "pushed" else None,
+            baseline_version=baseline,
+            inputs_digest="",
+            folders=folders(workdir, run_id, "corpus", "dataset"),
+            nodes=[],
+            seconds=1.0,
+        )
+        write_result(workdir, result)
+        return run_id
+
+    return make
+
+
+@pytest.fixture
+def command(capsys, monkeypatch, workdir) -> Callable[..., tuple[int, str]]:
+    """A function that runs the console command in this process: its status, and its messages and result."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["audio-gender", *arguments, "--workdir", str(workdir.root)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), err + out
+
+    return run

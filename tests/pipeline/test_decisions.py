@@ -3,102 +3,22 @@
 The runs here are a few records in a real metadata store; `test_review_session.py` decides about real ones.
 """
 
-import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ml_metadata import MetadataStore
-from ml_metadata.proto import metadata_store_pb2
 
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push, read_provenance, versions
-from pipeline import cli
-from pipeline.lineage import list_decisions, list_runs, record_decision
-from pipeline.result import Decision, RunResult, folders, read_result, write_result
+from pipeline.lineage import list_decisions, record_decision
+from pipeline.result import Decision, read_result, read_results
 from pipeline.run import _lost_versions
+from pipeline.runs import list_runs
 from pipeline.workdir import WorkDir
 
 RUN = "20261123-000000"
-STRING, INT = metadata_store_pb2.STRING, metadata_store_pb2.INT
-
-
-@pytest.fixture
-def workdir(tmp_path) -> WorkDir:
-    return WorkDir(tmp_path / "work")
-
-
-@pytest.fixture
-def model(tmp_path) -> Path:
-    folder = tmp_path / "work/tfx/Trainer/model/7"
-    folder.mkdir(parents=True)
-    (folder / "saved_model.pb").write_text("model")
-    return folder
-
-
-@pytest.fixture
-def make_run(workdir, model) -> Callable[..., str]:
-    """A function that records a finished run."""
-
-    def make(verdict: str, baseline: str | None = None, servable: bool = True, run_id: str = RUN) -> str:
-        store = MetadataStore(workdir.connection())
-        pushed = {"pushed": int(verdict == "pushed"), "waiting": int(verdict == "waiting")}
-        if verdict == "pushed":
-            pushed["pushed_version"] = "1795000000"
-        checked = {"blessed": int(servable), "reasons": json.dumps([] if servable else ["signature wav is missing"])}
-        artifacts = {
-            "Model": (str(model), {}),
-            "ModelBlessing": ("blessing", {"blessed": int(verdict != "refused")}),
-            "InfraBlessing": ("check", checked),
-            "PushedModel": ("pushed", pushed),
-        }
-        context = metadata_store_pb2.Context(
-            type_id=store.put_context_type(metadata_store_pb2.ContextType(name="pipeline_run")), name=run_id
-        )
-        kind = store.put_execution_type(metadata_store_pb2.ExecutionType(name="tfx.Pusher"))
-        events = []
-        for name, (uri, properties) in artifacts.items():
-            type_id = store.put_artifact_type(metadata_store_pb2.ArtifactType(name=name))
-            artifact = metadata_store_pb2.Artifact(type_id=type_id, uri=uri)
-            for key, value in properties.items():
-                setattr(artifact.custom_properties[key], "int_value" if isinstance(value, int) else "string_value", value)
-            events.append((artifact, metadata_store_pb2.Event(type=metadata_store_pb2.Event.OUTPUT)))
-        execution = metadata_store_pb2.Execution(type_id=kind, last_known_state=metadata_store_pb2.Execution.COMPLETE)
-        store.put_execution(execution, events, [context])
-        (workdir.reports / run_id).mkdir(parents=True)
-        result = RunResult(
-            run_id=run_id,
-            verdict=verdict,
-            reason="accuracy on label=female is 0.5000, below 0.85" if verdict == "refused" else "all is well",
-            metrics={"all": {"accuracy": 0.5}},
-            classes=["male", "female"],
-            serving_version="1795000000" if verdict == "pushed" else None,
-            baseline_version=baseline,
-            inputs_digest="",
-            folders=folders(workdir, run_id, "corpus", "dataset"),
-            nodes=[],
-            seconds=1.0,
-        )
-        write_result(workdir, result)
-        return run_id
-
-    return make
-
-
-@pytest.fixture
-def command(capsys, monkeypatch, workdir) -> Callable[..., tuple[int, str]]:
-    """A function that runs the console command in this process: its status, and its messages and result."""
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["audio-gender", *arguments, "--workdir", str(workdir.root)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(stopped.value.code or 0), err + out
-
-    return run
 
 
 @pytest.fixture
@@ -171,8 +91,9 @@ def test_what_cannot_be_served_is_never_pushed(refused, make_run, override):
     )
 
 
-def test_a_model_that_is_gone(refused, make_run, model):
+def test_a_model_that_is_gone(refused, make_run, workdir):
     make_run("waiting")
+    model = workdir.tfx / "Trainer/model/7"
     (model / "saved_model.pb").unlink()
     model.rmdir()
     assert refused("approve", RUN, "--by", "Ada") == f"run {RUN}: its model is gone ({model}); make a new run"
@@ -245,14 +166,14 @@ def test_a_rejection_is_recorded_with_its_reason_and_final(command, refused, mak
     assert refused("reject", RUN, "--by", "Eve", "--note", "x") == again
 
 
-def test_the_decision_is_linked_to_the_run_and_its_model(command, make_run, model, workdir):
+def test_the_decision_is_linked_to_the_run_and_its_model(command, make_run, workdir):
     make_run("waiting")
     command("reject", RUN, "--by", "Ada", "--note", "x")
 
     store = MetadataStore(workdir.connection())
     (execution,) = store.get_executions_by_type("Decision")
     (event,) = store.get_events_by_execution_ids([execution.id])
-    assert [artifact.uri for artifact in store.get_artifacts_by_id([event.artifact_id])] == [str(model)]
+    assert [artifact.uri for artifact in store.get_artifacts_by_id([event.artifact_id])] == ["tfx/Trainer/model/7"]
     assert [context.name for context in store.get_contexts_by_execution(execution.id)] == [RUN]
 
 
@@ -321,13 +242,14 @@ def test_the_list_says_who_decided_and_what_is_in_serving(command, make_run, mod
         ("pushed", "Ada [QA]", True),
         ("waiting", None, False),
     ]
-    assert re.search(r"20261123-000001 .* pushed +9 +Ada \[QA\] \(override\) ", said)
+    assert re.search(r"20261123-000001 +pushed .* version 9, by Ada \[QA\] \(override\)", said)
     assert said.splitlines()[-1] == "in serving: no version"
 
 
 def test_a_version_that_was_removed_by_hand_counts_as_lost(make_run, workdir):
     make_run("pushed")  # as version 1795000000
-    assert _lost_versions(workdir, "") == "1795000000"
-    assert _lost_versions(workdir, "other inputs") == ""
+    results = read_results(workdir)
+    assert _lost_versions(workdir, results, "") == "1795000000"
+    assert _lost_versions(workdir, results, "other inputs") == ""
     (workdir.serving / "1795000000").mkdir(parents=True)
-    assert _lost_versions(workdir, "") == ""
+    assert _lost_versions(workdir, results, "") == ""

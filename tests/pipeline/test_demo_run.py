@@ -9,7 +9,8 @@ import yaml
 
 from beam_jobs.examples import Clip, decode_clip, read_records
 from pipeline.config import load_config
-from pipeline.lineage import artifact_of_run, list_runs
+from pipeline.lineage import artifact_of_run
+from pipeline.runs import list_runs
 from pipeline.workdir import WorkDir
 
 NODES = [
@@ -161,8 +162,9 @@ def test_the_lineage_leads_from_the_pushed_model_to_the_dataset(demo):
     pushed = artifact_of_run(workdir, run_id, "PushedModel").custom_properties
     examples = artifact_of_run(workdir, run_id, "Examples").custom_properties
 
-    assert pushed["pushed_destination"].string_value == str(demo.served_model)
-    assert examples["dataset_uri"].string_value == str(demo.dataset)
+    # Relative to the work folder, which may be moved.
+    assert workdir.path(pushed["pushed_destination"].string_value) == demo.served_model
+    assert workdir.path(examples["dataset_uri"].string_value) == demo.dataset
 
 
 def test_the_serving_folder_holds_exactly_that_version(demo):
@@ -284,12 +286,13 @@ def test_runs_lists_all_with_their_verdicts(demo):
     version = demo.first.result["serving_version"]
     accuracy = demo.first.result["metrics"]["all"]["accuracy"]
 
+    reasons = demo.refused.result["reason"].split("; ")
     verdicts = [(row["verdict"], row["note"], row["pushed_version"], row["accuracy"]) for row in demo.listed_json]
     assert verdicts == [
         ("pushed", "", version, accuracy),
         ("pushed", "", version, accuracy),
-        ("refused", "", None, accuracy),
-        ("stopped", "ClipExampleGen failed", None, None),
+        ("refused", f"{reasons[0]} (and {len(reasons) - 1} more)", None, accuracy),
+        ("stopped", f"ClipExampleGen: {demo.damaged.terminal.splitlines()[-1].removeprefix('error: ')}", None, None),
         ("waiting", "", None, accuracy),
     ]
     assert [row["run_id"] for row in demo.listed_json[:3]] == [

@@ -18,7 +18,8 @@ from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_clips
 from components.gate.result import GateResult
 from pipeline.lineage import RUN_CONTEXT
-from pipeline.result import CONFIG_FILE, NodeTime, RunResult, folders, write_result
+from pipeline.outcome import NodeTime
+from pipeline.result import CONFIG_FILE, RunResult, folders, write_result
 from pipeline.review import review
 from pipeline.workdir import WorkDir
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from components.pusher.serving_folder import model_digest, read_provenance, versions
-from pipeline.lineage import list_decisions, list_runs
+from pipeline.lineage import list_decisions
+from pipeline.runs import list_runs
 from pipeline.workdir import WorkDir
 
 NO_CHANGE = "max_accuracy_loss: null, max_auc_loss: null, max_recall_loss: null, max_ece_rise: null"
@@ -95,7 +96,7 @@ def test_the_equal_model_waits(session):
     assert (equal["verdict"], equal["baseline_version"]) == ("waiting", session.runs["better"]["serving_version"])
     assert session.versions["equal"] == session.versions["better"]
     assert f"approve {equal['run_id']} " in session.said["equal"].stderr
-    assert re.search(rf"{equal['run_id']} .* waiting +- +- ", session.said["waiting"].stdout)
+    assert re.search(rf"^{equal['run_id']} +waiting +\d\.\d{{4}} ", session.said["waiting"].stdout, re.MULTILINE)
 
 
 def test_the_approved_model_is_pushed_by_a_partial_run_that_trains_nothing(session):

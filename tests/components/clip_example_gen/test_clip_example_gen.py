@@ -168,7 +168,9 @@ def test_a_flipped_bit(dataset, place):
 def test_a_shard_that_is_not_there(dataset):
     shard = first_shard(dataset)
     shard.unlink()
-    assert error_of(dataset).startswith(f"{shard}: named in {INFO_FILE} and cannot be read (No such file or directory); generate")
+    assert error_of(dataset).startswith(
+        f"{shard}: named in {INFO_FILE}, and cannot be read (No such file or directory); generate"
+    )
 
 
 @pytest.mark.parametrize(
@@ -245,3 +247,10 @@ def test_the_fingerprint_follows_every_change(dataset):
     edit(dataset, lambda info: info.update(redraws=info["redraws"] + 1))
 
     assert len({before, touched, fingerprint(str(dataset))}) == 3
+
+
+def test_the_fingerprint_is_the_same_where_the_dataset_was_moved(dataset, tmp_path):
+    before = fingerprint(str(dataset))
+    copied = shutil.copytree(dataset, tmp_path / "copied")  # keeps modification times, as `cp -a` does
+    moved = dataset.rename(tmp_path / "moved")
+    assert fingerprint(str(copied)) == fingerprint(str(moved)) == before

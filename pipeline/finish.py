@@ -1,0 +1,101 @@
+"""What a finished run came to, put together from its artifacts and kept in its reports folder."""
+
+import shutil
+
+from beam_jobs.console import say
+from beam_jobs.errors import UserError
+from components.gate.result import read_result as read_gate
+from components.tuner.search_space import read_best
+from pipeline.config import PipelineConfig, load_config
+from pipeline.lineage import artifact_of_run, recorded_runs
+from pipeline.outcome import Outcome, read_outcomes
+from pipeline.result import CONFIG_FILE, REPORT_FILE, RESULT_FILE, RunResult, folders, metrics_by_slice, write_result
+from pipeline.workdir import WorkDir
+
+REPORT = "system.HTML"
+"""`components.review_report.artifact.Report.TYPE_NAME`, whose module loads TFX."""
+
+
+def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> RunResult:
+    """What a run came to whose last node is through."""
+    run_id = outcome.run_id
+    gate = read_gate(str(workdir.path(artifact_of_run(workdir, run_id, "ModelBlessing").uri)))
+    pushed = artifact_of_run(workdir, run_id, "PushedModel").custom_properties
+    version = pushed["pushed_version"].string_value or None
+    waiting = bool(pushed["waiting"].int_value)
+    if gate.blessed != bool(version or waiting):
+        raise RuntimeError(f"the gate ({'blessed' if gate.blessed else gate.reasons}) and the push ({version}) disagree")
+    tuned = None
+    if config.tune is not None:
+        tuned = read_best(str(workdir.path(artifact_of_run(workdir, run_id, "HyperParameters").uri)))
+    reason = "; ".join(gate.reasons) or _why_pushed(config, version, outcome.baseline_version)
+    if waiting:
+        reason = f"waits for approval ({pushed['waiting_for'].string_value}); {reason}"
+    return RunResult(
+        run_id=run_id,
+        verdict="pushed" if version else "waiting" if waiting else "refused",
+        reason=reason,
+        metrics=metrics_by_slice(gate),
+        classes=gate.classes,
+        tuned=tuned,
+        serving_version=version or workdir.serving_version(),
+        baseline_version=gate.baseline_version,
+        inputs_digest=outcome.inputs_digest,
+        folders=folders(workdir, run_id, workdir.place(outcome.corpus), str(workdir.path(outcome.dataset))),
+        nodes=outcome.nodes,
+        seconds=outcome.seconds,
+        dataset_fingerprint=outcome.dataset_fingerprint,
+        code_revision=outcome.code_revision,
+    )
+
+
+def keep_result(workdir: WorkDir, result: RunResult) -> None:
+    """Writes a run's report and its result into its reports folder.
+
+    The model may be in serving already, so a full disk is said here and is no failure of the run.
+    """
+    report = workdir.path(artifact_of_run(workdir, result.run_id, REPORT).uri)
+    try:
+        write_result(workdir, result)
+        shutil.copyfile(report, workdir.reports / result.run_id / REPORT_FILE)
+    except OSError as error:
+        (workdir.reports / result.run_id / REPORT_FILE).unlink(missing_ok=True)
+        say(
+            f"warning: the run came to its end, and its report could not be written to {workdir.reports / result.run_id} "
+            f"({error.strerror}); make room, then write it with `{workdir.command('review', result.run_id)}`"
+        )
+
+
+def complete_results(workdir: WorkDir) -> None:
+    """Writes the results that runs came to and could not write: the disk was full, or the process was killed just then."""
+    without = {
+        run_id: outcome
+        for run_id, outcome in read_outcomes(workdir).items()
+        if not (workdir.reports / run_id / RESULT_FILE).exists()
+    }
+    recorded = recorded_runs(workdir) if without else {}
+    for run_id, outcome in without.items():
+        report = workdir.reports / run_id
+        if run_id not in recorded or recorded[run_id].pushed is None:
+            continue
+        try:
+            result = result_of(workdir, load_config(report / CONFIG_FILE), outcome)
+        except (OSError, UserError):  # its artifacts or its configuration are gone
+            continue
+        keep_result(workdir, result)
+
+
+def _why_pushed(config: PipelineConfig, version: str | None, baseline: str | None) -> str:
+    overall, slices = config.gate.overall, config.gate.slices
+    compared = f"no worse than version {baseline}" if baseline else "no model was in serving before"
+    model = f"version {version}" if version else "the candidate"
+    held = [
+        f"{name} at least {bound:g}{where}"
+        for name, bound, where in (
+            ("accuracy", overall.min_accuracy, ""),
+            ("accuracy", slices.min_accuracy, " on every slice"),
+            ("AUC", overall.min_auc, ""),
+        )
+        if bound is not None
+    ]
+    return f"{model}: {', '.join(held) or 'no least accuracy is asked for'}; {compared}"

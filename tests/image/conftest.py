@@ -1,0 +1,107 @@
+"""The image, built once from `k8s/image/Dockerfile`, and containers of it under what `k8s/base` says."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stand_in
+from engine import REVISION, Engine, missing
+from oci import BASE, OVERLAY, ROOT, Container, Image, container_of
+from processes import CACHE
+
+TAG = "audio-gender:test"
+FIGURES = pytest.StashKey[str]()
+
+
+@pytest.fixture(scope="session")
+def image(request: pytest.FixtureRequest) -> Iterator[Image]:
+    """Built anew in each session; ends the session where this machine cannot."""
+    if lacking := missing():
+        pytest.exit(f"make test-image needs {lacking}", returncode=2)
+    folder = CACHE / "image"
+    engine = Engine(folder)
+    try:
+        start = time.monotonic()
+        engine.base(stand_in.make_root(folder / "base"), "stand-in:test", stand_in.ENVIRONMENT)
+        base_done = time.monotonic()
+        log = CACHE / "image-build.log"
+        engine.build(ROOT / "k8s/image/Dockerfile", _context(folder / "context"), TAG, "stand-in:test", REVISION, log)
+        built = Image(engine.mount(TAG), engine.inspect(TAG))
+        request.config.stash[FIGURES] = (
+            f"image: {engine.size(TAG)}; built in {(time.monotonic() - base_done) / 60:.1f} minutes, "
+            f"its stand-in base in {(base_done - start) / 60:.1f}"
+        )
+        yield built
+    finally:
+        engine.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Size and minutes."""
+    if FIGURES in config.stash:
+        terminalreporter.write_line(config.stash[FIGURES])
+
+
+def _context(folder: Path) -> Path:
+    """What git knows of the checkout: a build from a clean clone."""
+    folder.mkdir()
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, timeout=60).stdout
+    archive = subprocess.run(
+        ["tar", "-c", "--null", "-T", "-"], cwd=ROOT, input=files, capture_output=True, check=True, timeout=60
+    )
+    subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True, timeout=60)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus, made outside: the image has no espeak-ng."""
+    folder = tmp_path_factory.mktemp("speech") / "corpus"
+    command = [Path(sys.executable).with_name("audio-gender"), "corpus", "synth", folder, "--speakers=40", "--utterances=2"]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return folder
+
+
+@pytest.fixture
+def container(image: Image, tmp_path: Path) -> Callable[..., Container]:
+    """`container(name, args=[…], …)`: the container of this name in `k8s/base`, not started; more arguments go to it."""
+
+    def make(name: str, args: list[str] | None = None, **changes: Any) -> Container:
+        pod, specification = container_of(BASE, name)
+        specification = {**specification, "args": [*specification.get("args", []), *(args or [])]}
+        volumes: Mapping[str, Path] = {"config": OVERLAY, **changes.pop("volumes", {})}
+        return Container(image, pod, specification, tmp_path / "containers", volumes=volumes, **changes)
+
+    return make
+
+
+@pytest.fixture
+def run(image: Image, tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """`run(command, …)`: exit status and output of a command under the clips job's rights; without one the image's own."""
+
+    def call(*command: str, memory: str = "2Gi", timeout_s: float = 600, **options: Any) -> tuple[int, str]:
+        pod, specification = container_of(BASE, "clips")
+        specification = {**specification, "command": list(command), "args": []}
+        specification["resources"] = {"limits": {"memory": memory}}
+        options.setdefault("volumes", {"config": OVERLAY})
+        with Container(image, pod, specification, tmp_path / "containers", **options) as started:
+            return started.wait(timeout_s)
+
+    return call
+
+
+@pytest.fixture
+def writable(tmp_path: Path) -> Callable[[str], Path]:
+    """`writable(name)`: a new folder that user 1000 may write to."""
+
+    def make(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        folder.chmod(0o777)
+        return folder
+
+    return make
