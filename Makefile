@@ -34,7 +34,7 @@ test-kubeflow: setup-dev ## Kubeflow's own compiler on compiled pipelines, and e
 	@RUN_KUBEFLOW=1 $(VENV)/python -m pytest tests/kubeflow -v
 
 test-kubernetes: setup-dev ## manifests and training workers on a real Kubernetes control plane, without containers (Go, Maven)
-	@RUN_KUBERNETES=1 $(VENV)/python -m pytest tests/kubernetes tests/components/test_kubernetes_training.py -v
+	@RUN_KUBERNETES=1 $(VENV)/python -m pytest tests/kubernetes tests/components/trainer/workers/kubernetes -v
 
 test-image: setup-dev ## the image, built without its registry and run as Kubernetes runs it (root; buildah, runc, mmdebstrap)
 	@RUN_IMAGE=1 $(VENV)/python -m pytest tests/image -v

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from beam_jobs.silence import LEVEL_FLOOR_DBFS
+
 Samples = NDArray[np.float32]
 
 PEAK_LIMIT = np.float32(32766 / 32768)
-SILENCE_DBFS = -120.0
 DOT_BLOCK = 8192
 
 
@@ -41,10 +42,10 @@ def to_pcm16(samples: Samples) -> NDArray[np.int16]:
 def rms_dbfs(pcm16: NDArray[np.int16]) -> float:
     """Root mean square level in dB relative to full scale (1.0), at least -120 dB."""
     if not len(pcm16):
-        return SILENCE_DBFS
+        return LEVEL_FLOOR_DBFS
     # Squares of int16 and the sum of up to 2**23 of them are whole numbers below 2**53: exact, so the same on every machine.
     # In blocks that OpenBLAS leaves to one thread (it takes several from 10,000 values on): its threads spin on after the
     # product and take the core from decoding, or from the next worker.
     blocks = (pcm16[start : start + DOT_BLOCK].astype(np.float64) for start in range(0, len(pcm16), DOT_BLOCK))
     power = sum(float(np.dot(block, block)) for block in blocks) / len(pcm16) / 32768**2
-    return max(SILENCE_DBFS, 10 * float(np.log10(power))) if power > 0 else SILENCE_DBFS
+    return max(LEVEL_FLOOR_DBFS, 10 * float(np.log10(power))) if power > 0 else LEVEL_FLOOR_DBFS

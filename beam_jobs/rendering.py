@@ -12,9 +12,7 @@ from beam_jobs.files import open_file
 from beam_jobs.filesystems import FileSystems, LocalFileSystem
 from beam_jobs.mixing import Samples, db_to_amplitude, mix, rms_dbfs, to_pcm16
 from beam_jobs.planning import ClipPlan, Placement
-
-SILENCE_PEAK = 2e-3
-"""An utterance that never leaves ±0.2 % of full scale (-54 dBFS) holds no speech."""
+from beam_jobs.silence import SPEECHLESS_PEAK
 
 
 class UnusableUtteranceError(Exception):
@@ -83,7 +81,7 @@ def _read_speech(placement: Placement, corpus_root: str) -> tuple[Samples, int]:
 
 
 def _is_silent(samples: Samples) -> bool:
-    return bool(max(samples.max(), -samples.min()) < SILENCE_PEAK)
+    return bool(max(samples.max(), -samples.min()) < SPEECHLESS_PEAK)
 
 
 def read_utterance(corpus_root: str, utterance: str, offset: int = 0, num_samples: int = -1) -> tuple[Samples, int]:

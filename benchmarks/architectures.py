@@ -11,9 +11,9 @@ from statistics import median
 import tensorflow as tf
 import tf_keras as keras
 
-from components.trainer.architectures import ARCHITECTURES
 from components.trainer.config import ModelConfig, TrainConfig
-from components.trainer.model import build_model
+from components.trainer.network.architectures import ARCHITECTURES
+from components.trainer.network.model import build_model
 
 SAMPLE_RATE_HZ = 22_050
 LONG_S = 60

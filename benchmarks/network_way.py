@@ -14,9 +14,10 @@ import tensorflow_transform as tft
 from beam_jobs.dataset import read_dataset_info
 from benchmarks.scores import length_name, scores_of
 from benchmarks.transform_graph import analyse
-from components.trainer.data import evaluation_dataset
-from components.trainer.run_fn import train_network
+from components.trainer.input.batches import evaluation_dataset
+from components.trainer.training import train_network
 from pipeline.config import load_config
+from pipeline.dag import training_spec
 
 TEST_BATCH = 4
 
@@ -38,15 +39,9 @@ def main() -> None:
             eval_files=[f"{args.train}/eval/*"],
             transform_graph_path=analyse(shards, num_samples, folder),
         )
-        training = {
-            "clips": {"num_samples": num_samples, "sample_rate_hz": config.clips.sample_rate_hz},
-            "classes": list(config.clips.classes),
-            "model": config.model.model_dump(mode="json"),
-            "train": config.train.model_dump(mode="json"),
-            "seed": config.train.seed,
-        }
+        spec = training_spec(config).model_copy(update={"num_samples": num_samples})
         started, cpu = time.monotonic(), time.process_time()
-        network, _, history = train_network(fn_args, training, str(folder / "logs"))
+        network, _, history = train_network(fn_args, spec, str(folder / "logs"))
         figures: dict[str, Any] = {
             "parameters": network.count_params(),
             "minutes": (time.monotonic() - started) / 60,

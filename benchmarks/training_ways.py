@@ -28,10 +28,9 @@ from beam_jobs.examples import decode_clip, read_records
 from benchmarks import article_model
 from benchmarks.transform_graph import analyse
 from components.trainer.config import ModelConfig, TrainConfig
-from components.trainer.data import record_cache, training_dataset
-from components.trainer.model import build_model
-from components.trainer.run_fn import SPEECH_BLOCKS_PER_S
-from components.trainer.strategy import precision
+from components.trainer.input.batches import record_cache, training_dataset
+from components.trainer.network.model import build_model, precision
+from components.trainer.training import SPEECH_BLOCKS_PER_S
 
 SAMPLE_RATE_HZ = 22050
 WARMUP_STEPS = 3

@@ -8,7 +8,7 @@ import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from beam_jobs import examples
-from components.trainer.data import LABELLED_FEATURES
+from components.trainer.input.batches import LABELLED_FEATURES
 from components.transform.preprocessing import preprocessing_fn
 
 

@@ -14,11 +14,11 @@ from beam_jobs import yaml_text
 from beam_jobs.config import SPLITS, ClipsConfig, Share, Strict, override, read_yaml, validate
 from beam_jobs.errors import UserError
 from beam_jobs.planning import count_classes, rare_class
-from components.evaluator.config import GateConfig
+from components.gate.config import GateConfig
 from components.pusher.config import PushConfig
 from components.serving_check.config import ServingCheckConfig
 from components.trainer.config import ModelConfig, TrainConfig, training_problem
-from components.trainer.tuning import TuneConfig
+from components.tuner.search_space import TuneConfig
 from pipeline.kubeflow.config import KubernetesConfig
 
 CONFIGS = Path(__file__).parent / "configs"

@@ -10,7 +10,6 @@ from typing import Any, Self
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
 from tfx.components import StatisticsGen, Transform, Tuner
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
@@ -19,22 +18,23 @@ from tfx.proto import trainer_pb2, transform_pb2
 from beam_jobs.examples import METADATA
 from components.clip_example_gen.component import ClipExampleGen
 from components.clip_generator.component import ClipGenerator
+from components.code_digest import Project, add_code_digests
 from components.data_gate.component import DataGate
 from components.evaluator.component import Evaluator
 from components.example_validator.component import ClipExampleValidator
 from components.gate.component import Gate
+from components.import_schema_gen.component import ImportSchemaGen
 from components.pusher.component import Pusher
-from components.pusher.provenance import Approval, code_revision
+from components.pusher.provenance import Approval
 from components.review_report.component import ReviewReport
 from components.serving_baseline.component import ServingBaseline
 from components.serving_check.component import ServingCheck
 from components.trainer.component import Trainer
+from components.trainer.spec import TrainingSpec
+from components.tuner.search_space import TuningSpec
 from pipeline.config import PipelineConfig
 
 NAME = "audio-gender"
-COMPONENTS = Path(__file__).parent.parent / "components"
-USER_CODE = ("transform", "trainer")
-"""Packages under components/ whose code decides what a trained model is."""
 SCHEMA = Path(__file__).parent / "schema" / "schema.pbtxt"
 
 
@@ -45,7 +45,7 @@ class Locations:
     With a `corpus_uri`, even an empty one, the DAG begins with ClipGenerator, which makes the dataset and says its
     fingerprint; else `dataset_fingerprint` is it. `shared_folder` is one that training workers on other machines see too; None
     where they are processes of this one. With `hold_waiting` a model that waits for a person is kept in the serving folder, for
-    whoever decides where there is no work folder. `schema_file` is where the nodes find the schema.
+    whoever decides where there is no work folder.
 
     `baseline_version` is that of ServingBaseline: empty where none is in serving. `baseline_config` is the configuration of the
     run that made it, None where it is not known. `lost_versions` are those that runs of the same inputs pushed and that are gone.
@@ -60,7 +60,6 @@ class Locations:
     lost_versions: str = ""
     corpus_uri: str | RuntimeParameter | None = None
     shared_folder: str | None = None
-    schema_file: str = str(SCHEMA)
     hold_waiting: bool = False
 
 
@@ -92,28 +91,33 @@ def create_pipeline(
     clips = config.clips
     changeable = changeable or Changeable.of(config)
     where = {"shared_folder": at.shared_folder} if at.shared_folder else {"checkpoints": checkpoint_folder(config, at)}
-    training = {**_training(config), **where}
+    training = training_spec(config).model_copy(update=where)
     nodes: list[BaseNode] = []
     fingerprint: Any = at.dataset_fingerprint
     if at.corpus_uri is not None:
         clip_generator = ClipGenerator(
-            at.corpus_uri, config.corpus.subsets, at.dataset_uri, clips, changeable.num_clips, config.beam.clips
+            corpus_uri=at.corpus_uri,
+            subsets=config.corpus.subsets,
+            dataset_uri=at.dataset_uri,
+            clips=clips,
+            num_clips=changeable.num_clips,
+            beam_options=config.beam.clips,
         )
         nodes.append(clip_generator)
         fingerprint = clip_generator.outputs["fingerprint"].future()[0].value
-    example_gen = ClipExampleGen(at.dataset_uri, fingerprint, config.data.min_class_share)
+    example_gen = ClipExampleGen(dataset_uri=at.dataset_uri, fingerprint=fingerprint, min_class_share=config.data.min_class_share)
     examples = example_gen.outputs["examples"]
-    statistics_gen = StatisticsGen(examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
-    schema_gen = ImportSchemaGen(schema_file=at.schema_file)
+    statistics_gen = StatisticsGen(examples=examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
+    schema_gen = ImportSchemaGen(schema_text=SCHEMA.read_text())
     schema = schema_gen.outputs["schema"]
-    example_validator = ClipExampleValidator(statistics_gen.outputs["statistics"], schema)
-    data_gate = DataGate(example_validator.outputs["anomalies"])
+    example_validator = ClipExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema)
+    data_gate = DataGate(anomalies=example_validator.outputs["anomalies"])
     transform = Transform(
-        examples,
-        schema,
+        examples=examples,
+        schema=schema,
         preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=[]),
-        custom_config={"num_samples": clips.num_samples, "code": code_digest("transform")},
+        custom_config={"num_samples": clips.num_samples},
         materialize=False,
         disable_statistics=True,
     )
@@ -122,87 +126,106 @@ def create_pipeline(
     hyperparameters = None
     if config.tune is not None:
         tuner = Tuner(
-            tuner_fn="components.trainer.tuner_fn.tuner_fn",
+            tuner_fn="components.tuner.tuner_fn.tuner_fn",
             examples=examples,
             transform_graph=transform.outputs["transform_graph"],
             schema=schema,
             train_args=trainer_pb2.TrainArgs(splits=["train"]),
             eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
-            custom_config={**training, "tune": config.tune.model_dump(mode="json")},
+            custom_config=TuningSpec(**dict(training), tune=config.tune).model_dump(mode="json"),
         )
         hyperparameters = tuner.outputs["best_hyperparameters"]
         nodes.append(tuner)
     trainer = Trainer(
-        examples, transform.outputs["transform_graph"], schema, hyperparameters, changeable.epochs, custom_config=training
+        examples=examples,
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        hyperparameters=hyperparameters,
+        epochs=changeable.epochs,
+        spec=training,
     )
     model = trainer.outputs["model"]
     nodes.append(trainer)
     # It waits for nothing: a model in serving that cannot be compared with stops the run before the training.
-    serving_baseline = ServingBaseline(at.serving_uri, at.baseline_version, clips.classes)
+    serving_baseline = ServingBaseline(serving_uri=at.serving_uri, version=at.baseline_version, classes=clips.classes)
     baseline = serving_baseline.outputs["model"]
-    evaluator = Evaluator(examples, model, baseline, clips.classes)
+    evaluator = Evaluator(examples=examples, model=model, baseline_model=baseline, classes=clips.classes)
     evaluation = evaluator.outputs["evaluation"]
-    serving_check = ServingCheck(model, examples, trainer.outputs["model_run"], clips.classes, config.serving_check)
+    serving_check = ServingCheck(
+        model=model,
+        examples=examples,
+        model_run=trainer.outputs["model_run"],
+        classes=clips.classes,
+        config=config.serving_check,
+    )
     servable = serving_check.outputs["blessing"]
-    gate = Gate(evaluation, model, baseline, config.gate, clips.classes, servable)
+    gate = Gate(
+        evaluation=evaluation,
+        model=model,
+        baseline_model=baseline,
+        serving_check=servable,
+        config=config.gate,
+        classes=clips.classes,
+    )
     report = ReviewReport(
-        evaluation,
-        gate.outputs["blessing"],
-        examples,
-        trainer.outputs["model_run"],
-        at.dataset_uri,
-        config.model_dump(mode="json"),
-        at.baseline_config,
-        {"code revision": code_revision()},
+        evaluation=evaluation,
+        blessing=gate.outputs["blessing"],
+        examples=examples,
+        model_run=trainer.outputs["model_run"],
+        dataset_uri=at.dataset_uri,
+        config=config.model_dump(mode="json"),
+        baseline_config=at.baseline_config,
     )
     pusher = Pusher(
-        model,
-        gate.outputs["blessing"],
-        servable,
-        baseline,
-        at.serving_uri,
-        config.push,
-        changeable.push_mode,
-        config.digest(),
-        approval,
-        at.lost_versions,
-        at.hold_waiting,
+        model=model,
+        model_blessing=gate.outputs["blessing"],
+        infra_blessing=servable,
+        baseline_model=baseline,
+        serving_uri=at.serving_uri,
+        config=config.push,
+        mode=changeable.push_mode,
+        config_digest=config.digest(),
+        approval=approval,
+        lost_versions=at.lost_versions,
+        keep_pending=at.hold_waiting,
     )
     # Whoever asks how a model came into serving finds its report.
     pusher.add_upstream_node(report)
+    nodes += [serving_baseline, evaluator, serving_check, gate, report, pusher]
+    add_code_digests(nodes)
     return Pipeline(
         pipeline_name=NAME,
         pipeline_root=at.pipeline_root,
-        components=[*nodes, serving_baseline, evaluator, serving_check, gate, report, pusher],
+        components=nodes,
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=list(config.beam.pipeline),
     )
 
 
-def _training(config: PipelineConfig) -> dict[str, Any]:
+def training_spec(config: PipelineConfig) -> TrainingSpec:
+    """What the Trainer is told, but for where it keeps its checkpoints."""
     clips = config.clips
-    return {
-        "clips": {"num_samples": clips.num_samples, "sample_rate_hz": clips.sample_rate_hz},
-        "classes": list(clips.classes),
-        "model": config.model.model_dump(mode="json"),
-        "train": config.train.model_dump(mode="json"),
-        "seed": config.train.seed,
-        # TFX's cache does not look into user code: without its digest a changed model would be served from the cache.
-        "code": code_digest(*USER_CODE),
-    }
+    return TrainingSpec(
+        model=config.model,
+        train=config.train,
+        num_samples=clips.num_samples,
+        sample_rate_hz=clips.sample_rate_hz,
+        classes=list(clips.classes),
+    )
 
 
 def checkpoint_folder(config: PipelineConfig, at: Locations) -> str:
     """Where a training keeps its checkpoints: one folder for all attempts at the same clips with the same settings and code."""
-    inputs = json.dumps([_training(config), at.dataset_fingerprint], sort_keys=True)
+    inputs = json.dumps([training_spec(config).model_dump(mode="json"), at.dataset_fingerprint, training_code()])
     return f"{at.pipeline_root}/checkpoints/{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 
 
-def code_digest(*packages: str) -> str:
-    """SHA-256 over the Python sources of packages under components/."""
-    digest = hashlib.sha256()
-    for package in packages:
-        for path in sorted((COMPONENTS / package).rglob("*.py")):
-            digest.update(f"{path.relative_to(COMPONENTS)}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
+def training_code() -> str:
+    """The digest of the code that decides what a trained model is."""
+    return Project().digest(
+        "components.transform.preprocessing",
+        "components.tuner.tuner_fn",
+        "components.trainer.executor",
+        "components.trainer.run_fn",
+    )

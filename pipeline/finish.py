@@ -5,7 +5,7 @@ import shutil
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from components.gate.result import read_result as read_gate
-from components.trainer.tuning import read_best
+from components.tuner.search_space import read_best
 from pipeline.config import PipelineConfig, load_config
 from pipeline.lineage import artifact_of_run, recorded_runs
 from pipeline.outcome import Outcome, read_outcomes

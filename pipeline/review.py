@@ -9,17 +9,17 @@ from ml_metadata.errors import NotFoundError
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_whole
-from components.evaluator.config import GateConfig
-from components.evaluator.figures import Key, estimates
+from components.evaluator.clip_metrics import Key, estimates
 from components.evaluator.predictions import Predictions
 from components.evaluator.slices import slices_of
+from components.gate.config import GateConfig
 from components.gate.decide import compare
 from components.gate.result import GateResult, Slice
 from components.review_report.curves import Scores
+from components.review_report.formatting import accuracy_of, compared_with
 from components.review_report.inputs import ReportInputs
 from components.review_report.page import render_report
 from components.review_report.read import read_inputs
-from components.review_report.words import accuracy_of, compared_with
 from pipeline.finish import complete_results
 from pipeline.lineage import artifact_of_run
 from pipeline.result import RunResult, read_config, read_results, run_of_version
@@ -171,14 +171,12 @@ def beside(ours: ReportInputs, theirs: ReportInputs, run_id: str, against: str) 
         return dataclasses.replace(
             common,
             gate=side_by_side(ours.gate, theirs.gate),
-            predictions=dataclasses.replace(ours.predictions, baseline=None, baseline_classes=None),
+            predictions=dataclasses.replace(ours.predictions, baseline=None),
             other=Scores(name, theirs.predictions.labels, theirs.predictions.candidate),
             warning=f"The two runs were tested on different clips ({clips[0]} and {clips[1]}). What looks like a difference "
             "between the models may come from the clips.",
         )
-    predictions = dataclasses.replace(
-        ours.predictions, baseline=theirs.predictions.candidate, baseline_classes=theirs.predictions.candidate_classes
-    )
+    predictions = dataclasses.replace(ours.predictions, baseline=theirs.predictions.candidate)
     gate = ours.gate
     config = GateConfig(confidence=gate.confidence, bootstrap_samples=gate.bootstrap_samples)
     slices = compare(

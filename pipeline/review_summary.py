@@ -5,9 +5,9 @@ from pathlib import Path
 from rich.markup import escape
 
 from beam_jobs.console import results, say, tell
-from components.gate.result import Figure, Slice
+from components.gate.result import Estimate, Slice
+from components.review_report.formatting import decimal, direction, interval, metric_name, signed, signed_interval, verdict
 from components.review_report.inputs import ReportInputs
-from components.review_report.words import direction, figure, interval, metric_name, signed, signed_interval, verdict
 from pipeline.table import print_table
 
 MAX_FAILURES = 10
@@ -25,7 +25,7 @@ def show(inputs: ReportInputs, path: Path, next_step: str) -> None:
     failing = [check for check in decided.checks if check.decides and not check.ok]
     for check in failing[:MAX_FAILURES]:
         change, bound = (", change" if check.kind == "change" else ""), ("at most" if check.metric == "ece" else "at least")
-        tell(f"  fails: {metric_name(check)}{change} on {check.slice}: {check.value:.4f}, {bound} {check.bound:g} is wanted")
+        tell(f"  fails: {metric_name(check)}{change} on {check.slice}: {check.value:.4f}, {bound} {check.threshold:g} is wanted")
     if len(failing) > MAX_FAILURES:
         tell(f"  … and {len(failing) - MAX_FAILURES} more (all are in the report)")
     tell(f"report: {path}")
@@ -49,5 +49,5 @@ def _print_figures(inputs: ReportInputs, overall: Slice) -> None:
     print_table(title, [*columns, *(["difference", ""] if paired else [])], rows)
 
 
-def _with_interval(found: Figure | None) -> str:
-    return f"{figure(found.value if found else None)} {interval(found)}".rstrip()
+def _with_interval(found: Estimate | None) -> str:
+    return f"{decimal(found.value if found else None)} {interval(found)}".rstrip()

@@ -138,13 +138,13 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, outcome: Outcome, begin:
         # 10 s and more, so not before the configuration and the corpus have been found good.
         from components.serving_baseline.executor import newest_version
         from components.trainer.checkpoints import finished_epochs
-        from pipeline.dag import USER_CODE, Locations, checkpoint_folder, code_digest, create_pipeline
+        from pipeline.dag import Locations, checkpoint_folder, create_pipeline, training_code
         from pipeline.finish import complete_results
         from pipeline.local_runner import run_pipeline
 
     complete_results(workdir)
     outcome.dataset_fingerprint = fingerprint(str(workdir.path(outcome.dataset)))
-    outcome.inputs_digest = hashed(config.digest() + outcome.dataset_fingerprint + code_digest(*USER_CODE))
+    outcome.inputs_digest = hashed(config.digest() + outcome.dataset_fingerprint + training_code())
     results = read_results(workdir)
     outcome.baseline_version = _baseline_version(results, newest_version(str(workdir.serving)), outcome.inputs_digest)
     locations = Locations(

@@ -2,7 +2,7 @@
 
 from beam_jobs.command_line import command
 from beam_jobs.console import results, tell
-from components.trainer.tuning import in_words
+from components.tuner.search_space import format_settings
 from pipeline.result import REPORT_FILE, RunResult
 from pipeline.table import MAY_BREAK, print_table
 
@@ -25,7 +25,7 @@ def show(result: RunResult) -> None:
         ],
     )
     if result.tuned:
-        tell(f"tuned: {in_words(result.tuned)}")
+        tell(f"tuned: {format_settings(result.tuned)}")
     color = {"pushed": "green", "waiting": "yellow"}.get(result.verdict, "red")
     results.print(f"[bold {color}]{result.verdict}[/]")
     for line in result.reason.split("; "):

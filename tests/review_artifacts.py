@@ -7,10 +7,10 @@ import numpy as np
 
 from beam_jobs.dataset import read_dataset_info
 from beam_jobs.examples import Clip, decode_clip, read_records
-from components.evaluator.config import GateConfig
-from components.evaluator.figures import estimates
+from components.evaluator.clip_metrics import estimates
 from components.evaluator.predictions import Predictions, read_predictions, write_predictions
 from components.evaluator.slices import slices_of
+from components.gate.config import GateConfig
 from components.gate.decide import decide
 from components.gate.result import RESULT_FILE, GateResult
 

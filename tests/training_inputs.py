@@ -55,7 +55,7 @@ def transform_graph(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory)
     import tensorflow_transform.beam as tft_beam
     from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
-    from components.trainer.data import LABELLED_FEATURES
+    from components.trainer.input.batches import LABELLED_FEATURES
     from components.transform.preprocessing import preprocessing_fn
 
     folder = tmp_path_factory.mktemp("transform")
@@ -88,15 +88,16 @@ def model_section() -> dict:
 
 @pytest.fixture(scope="session")
 def make_fn_args(shards: Path, transform_graph: Path, model_section: dict):
-    """A function that makes what TFX hands to `run_fn`, with sections of the configuration replaced."""
+    """A function that makes what TFX hands to `run_fn`, with parts of its TrainingSpec replaced."""
 
     def make(folder: Path, **sections) -> SimpleNamespace:
+        train = sections.pop("train", {"epochs": 6, "batch_size": 8, "crop_s": 1.0, "learning_rate": 1e-2})
         config = {
             "model": model_section,
-            "train": {"epochs": 6, "batch_size": 8, "crop_s": 1.0, "learning_rate": 1e-2},
-            "clips": {"num_samples": NUM_SAMPLES, "sample_rate_hz": SAMPLE_RATE_HZ},
+            "train": {"seed": 7, **train},
+            "num_samples": NUM_SAMPLES,
+            "sample_rate_hz": SAMPLE_RATE_HZ,
             "classes": CLASSES,
-            "seed": 7,
         }
         return SimpleNamespace(
             custom_config=config | sections,

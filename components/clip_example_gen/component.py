@@ -36,7 +36,7 @@ class ClipExampleGen(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = ClipExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, dataset_uri: str | RuntimeParameter, fingerprint: str | Placeholder, min_class_share: float) -> None:
+    def __init__(self, *, dataset_uri: str | RuntimeParameter, fingerprint: str | Placeholder, min_class_share: float) -> None:
         examples = channel_utils.as_channel([standard_artifacts.Examples()])
         super().__init__(
             ClipExampleGenSpec(

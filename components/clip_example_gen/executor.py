@@ -21,9 +21,8 @@ from beam_jobs.files import absolute, cause, create, open_file
 from beam_jobs.filesystems import set_filesystem_options
 from beam_jobs.object_store import check_reachable
 from beam_jobs.planning import rare_class
+from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 
-DATASET_FINGERPRINT = "dataset_fingerprint"
-"""Custom property of Examples, and of the Model that was trained on them."""
 AGAIN = "generate the dataset again: remove its folder, then give the same command"
 
 

@@ -49,6 +49,7 @@ class ClipGenerator(base_component.BaseComponent):
 
     def __init__(
         self,
+        *,
         corpus_uri: str | RuntimeParameter,
         subsets: Sequence[str] | None,
         dataset_uri: str | RuntimeParameter,

@@ -25,5 +25,5 @@ class DataGate(base_component.BaseComponent):
     SPEC_CLASS = DataGateSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, anomalies: BaseChannel) -> None:
+    def __init__(self, *, anomalies: BaseChannel) -> None:
         super().__init__(DataGateSpec(anomalies=anomalies))

@@ -47,6 +47,7 @@ class Decision(base_component.BaseComponent):
 
     def __init__(
         self,
+        *,
         serving_uri: str,
         keep: int,
         action: str | RuntimeParameter,

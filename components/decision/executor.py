@@ -10,9 +10,9 @@ from tfx.types import Artifact, artifact_utils
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from components.pusher.executor import record
+from components.pusher.pending import drop_pending, pending_candidate
 from components.pusher.provenance import Provenance, login
 from components.pusher.serving_folder import push, read_provenance, roll_back, versions
-from components.pusher.waiting import candidate_of, drop
 from components.run_id import run_id as id_of_this_run
 
 
@@ -50,7 +50,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 def _approve(serving: Path, run_id: str, who: dict[str, str], override: bool, keep: int) -> Provenance:
-    model, candidate = candidate_of(serving, run_id)
+    model, candidate = pending_candidate(serving, run_id)
     if override and not who["note"]:
         raise UserError("note is empty: an override needs a reason")
     there = versions(serving)
@@ -65,13 +65,13 @@ def _approve(serving: Path, run_id: str, who: dict[str, str], override: bool, ke
         update = {**who, "action": "approved", "override": override}
         done = push(model, serving, candidate.provenance.model_copy(update=update), keep)
     # Else an approval was cut off here.
-    drop(serving, run_id)
+    drop_pending(serving, run_id)
     return done
 
 
 def _reject(serving: Path, run_id: str, who: dict[str, str]) -> None:
-    candidate_of(serving, run_id)
+    pending_candidate(serving, run_id)
     if not who["note"]:
         raise UserError("note is empty: say why the model is rejected")
-    drop(serving, run_id)
+    drop_pending(serving, run_id)
     say(f"run {run_id} is rejected by {who['by']}: {who['note']}")

@@ -40,7 +40,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, examples: BaseChannel, model: BaseChannel, baseline_model: BaseChannel, classes: Sequence[str]) -> None:
+    def __init__(self, *, examples: BaseChannel, model: BaseChannel, baseline_model: BaseChannel, classes: Sequence[str]) -> None:
         evaluation = channel_utils.as_channel([standard_artifacts.ModelEvaluation()])
         super().__init__(
             EvaluatorSpec(

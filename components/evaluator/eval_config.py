@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from tensorflow_model_analysis.proto import config_pb2
 
 from beam_jobs.examples import LABEL
+from components.evaluator.predictions import BASELINE, CANDIDATE
+from components.evaluator.signatures import PROBABILITIES, SIGNATURE
 from components.evaluator.slices import FEATURES
-
-CANDIDATE, BASELINE = "candidate", "baseline"
-SIGNATURE, PROBABILITIES, CLASSES = "serving_default", "probabilities", "classes"
 
 
 def eval_config(classes: Sequence[str], has_baseline: bool) -> config_pb2.EvalConfig:

@@ -18,11 +18,11 @@ from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
 
 from beam_jobs import examples as names
 from beam_jobs.errors import UserError
-from components.evaluator.eval_config import BASELINE, CANDIDATE, CLASSES, PROBABILITIES, eval_config
-from components.evaluator.predictions import write_predictions
-from components.evaluator.signatures import check_signature
+from components.evaluator.eval_config import eval_config
+from components.evaluator.predictions import BASELINE, CANDIDATE, write_predictions
+from components.evaluator.signatures import CLASSES, PROBABILITIES, check_signature
 from components.evaluator.slices import LOUDNESS, SPEECH, loudness, speech
-from components.serving_baseline.executor import baseline_path
+from components.serving_baseline.artifact import baseline_path
 
 SPLIT = "test"
 RAW_PREDICTIONS = "raw_predictions"

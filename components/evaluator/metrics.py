@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_util
 
-from components.evaluator.figures import estimates
+from components.evaluator.clip_metrics import estimates
 
 CLIPS = "clips"
 Accumulator = list[tuple[int, np.ndarray]]

@@ -10,6 +10,7 @@ import numpy as np
 from beam_jobs.files import create, join, read_text
 
 PREDICTIONS_FILE = "predictions.json"
+CANDIDATE, BASELINE = "candidate", "baseline"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,7 +27,6 @@ class Predictions:
     candidate: np.ndarray
     baseline: np.ndarray | None
     candidate_classes: list[str] | None
-    baseline_classes: list[str] | None
     speaker_ids: list[tuple[str, ...]]
     utterance_ids: list[tuple[str, ...]]
     modes: list[str]
@@ -55,7 +55,6 @@ def write_predictions(rows: Iterable[Mapping[str, Any]], has_baseline: bool, uri
         "candidate": column("candidate"),
         "baseline": column("baseline") if has_baseline else None,
         "candidate_classes": _one_order(column("candidate_classes")),
-        "baseline_classes": _one_order(column("baseline_classes")) if has_baseline else None,
         "speaker_ids": column("speaker_ids"),
         "utterance_ids": column("utterance_ids"),
         "modes": column("mode"),

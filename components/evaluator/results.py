@@ -1,4 +1,4 @@
-"""Reading TFMA's figures."""
+"""Reading TFMA's metrics."""
 
 import math
 from collections.abc import Sequence
@@ -7,24 +7,24 @@ from typing import Any
 import tensorflow_model_analysis as tfma
 
 from beam_jobs.examples import LABEL
-from components.evaluator.eval_config import CANDIDATE
-from components.evaluator.figures import Key
+from components.evaluator.clip_metrics import Key
 from components.evaluator.metrics import CLIPS
+from components.evaluator.predictions import CANDIDATE
 from components.evaluator.slices import ALL, FEATURES
 
 
-def figures_by_slice(evaluation_uri: str, classes: Sequence[str], model: str = CANDIDATE) -> dict[str, dict[Key, float | None]]:
-    """A model's figures by slice (`all`, `label=female`, …), keyed as in `components.evaluator.figures`.
+def read_metrics(evaluation_uri: str, classes: Sequence[str], model: str = CANDIDATE) -> dict[str, dict[Key, float | None]]:
+    """A model's metrics by slice (`all`, `label=female`, …), keyed as in `components.evaluator.clip_metrics`.
 
     `clips` is among them. A figure that is not defined on a slice (AUC where only one class is) or is no number is None.
     """
     slices = tfma.load_eval_result(evaluation_uri, model_name=model).slicing_metrics
     if not slices and model == CANDIDATE:  # TFMA drops the name of a model that is the only one
         slices = tfma.load_eval_result(evaluation_uri).slicing_metrics
-    return {slice_name(key, classes): _figures(outputs[""], len(classes)) for key, outputs in slices}
+    return {slice_name(key, classes): _metrics(outputs[""], len(classes)) for key, outputs in slices}
 
 
-def _figures(by_class: Any, num_classes: int) -> dict[Key, float | None]:
+def _metrics(by_class: Any, num_classes: int) -> dict[Key, float | None]:
     found: dict[Key, float | None] = {(name, None): _number(by_class[""][name]) for name in (CLIPS, "accuracy", "ece")}
     for number in range(num_classes):
         for name in ("auc", "recall"):

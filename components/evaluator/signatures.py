@@ -5,7 +5,8 @@ from typing import Any
 import tensorflow as tf
 
 from beam_jobs.errors import UserError
-from components.evaluator.eval_config import PROBABILITIES, SIGNATURE
+
+SIGNATURE, PROBABILITIES, CLASSES = "serving_default", "probabilities", "classes"
 
 
 def check_signature(folder: str, num_classes: int) -> dict[str, Any]:

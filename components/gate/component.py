@@ -7,7 +7,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import BaseChannel, ComponentSpec, channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from components.evaluator.config import GateConfig
+from components.gate.config import GateConfig
 from components.gate.executor import Executor
 
 
@@ -46,6 +46,7 @@ class Gate(base_component.BaseComponent):
 
     def __init__(
         self,
+        *,
         evaluation: BaseChannel,
         model: BaseChannel,
         baseline_model: BaseChannel,

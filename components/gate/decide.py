@@ -1,4 +1,4 @@
-"""The verdict: figures of both models by slice, thresholds, reasons in words."""
+"""The verdict: metrics of both models by slice, thresholds, reasons in words."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -6,15 +6,15 @@ from typing import Literal
 import numpy as np
 
 from beam_jobs.errors import UserError
-from components.evaluator.config import Bounds, GateConfig
-from components.evaluator.figures import Key, confusion_matrix
+from components.evaluator.clip_metrics import Key, confusion_matrix
 from components.evaluator.predictions import Predictions
 from components.evaluator.slices import ALL, slices_of
-from components.gate.intervals import SpeakerDraws, figure, sample
-from components.gate.result import Check, Compared, Figure, GateResult, Slice
+from components.gate.config import GateConfig, Thresholds
+from components.gate.intervals import SpeakerDraws, estimate_of, sample
+from components.gate.result import Check, Compared, Estimate, GateResult, Slice
 
-Figures = Mapping[str, Mapping[Key, float | None]]
-"""Figures of a model by slice, as `components.evaluator.results.figures_by_slice` reads them."""
+MetricsBySlice = Mapping[str, Mapping[Key, float | None]]
+"""Metrics of a model by slice, as `components.evaluator.results.read_metrics` reads them."""
 
 ROUNDING = 1e-6
 """An equal model passes a threshold of 0 on its loss: sums of the same numbers in another order differ in the last digits."""
@@ -26,8 +26,8 @@ def decide(
     config: GateConfig,
     classes: Sequence[str],
     predictions: Predictions,
-    candidate: Figures,
-    baseline: Figures | None,
+    candidate: MetricsBySlice,
+    baseline: MetricsBySlice | None,
     baseline_version: str | None,
     serving_failures: Sequence[str] = (),
 ) -> GateResult:
@@ -37,7 +37,7 @@ def decide(
         config: the thresholds.
         classes: names by label.
         predictions: of both models.
-        candidate: figures by slice.
+        candidate: metrics by slice.
         baseline: those of the model in serving, None where there is none.
         baseline_version: its version.
         serving_failures: why the exported model must not be served, in words.
@@ -106,9 +106,13 @@ def _structural(classes: Sequence[str], predictions: Predictions) -> list[str]:
 
 
 def compare(
-    config: GateConfig, classes: Sequence[str], predictions: Predictions, candidate: Figures, baseline: Figures | None
+    config: GateConfig,
+    classes: Sequence[str],
+    predictions: Predictions,
+    candidate: MetricsBySlice,
+    baseline: MetricsBySlice | None,
 ) -> list[Slice]:
-    """Every slice with the figures of both models, their differences, and the intervals of all."""
+    """Every slice with the metrics of both models, their differences, and the intervals of all."""
     draws = SpeakerDraws(predictions.speaker_ids, config.bootstrap_samples)
     keys: list[Key] = [("accuracy", None), ("ece", None)]
     keys += [(metric, number) for metric in ("auc", "recall") for number in range(len(classes))]
@@ -125,13 +129,13 @@ def compare(
             compared = Compared(
                 metric=key[0],
                 class_name=None if key[1] is None else classes[key[1]],
-                candidate=figure(value, of_candidate, key, config.confidence),
+                candidate=estimate_of(value, of_candidate, key, config.confidence),
             )
             if of_baseline and baseline is not None:
                 other = baseline[name][key]
                 change = None if value is None or other is None else value - other
-                compared.baseline = figure(other, of_baseline, key, config.confidence)
-                compared.difference = figure(change, of_candidate, key, config.confidence, minus=of_baseline)
+                compared.baseline = estimate_of(other, of_baseline, key, config.confidence)
+                compared.difference = estimate_of(change, of_candidate, key, config.confidence, minus=of_baseline)
             metrics.append(compared)
         feature, _, text = name.partition("=")
         scores, others = predictions.candidate[inside], predictions.baseline
@@ -151,7 +155,7 @@ def compare(
 
 
 def _checks(config: GateConfig, classes: Sequence[str], item: Slice) -> list[Check]:
-    bounds: Bounds = config.overall if item.name == ALL else config.slices
+    thresholds: Thresholds = config.overall if item.name == ALL else config.slices
     with_label = dict(zip(classes, map(sum, item.confusion_matrix), strict=True))
     found = []
     for compared in item.metrics:
@@ -159,18 +163,18 @@ def _checks(config: GateConfig, classes: Sequence[str], item: Slice) -> list[Che
         if item.feature == "label" and metric in ("recall", "auc"):
             continue  # there recall is accuracy, and AUC is not defined
         clips = with_label[str(compared.class_name)] if metric == "recall" else item.clips
-        least = bounds.max_ece if lower else getattr(bounds, f"min_{metric}")
-        allowed = bounds.max_ece_rise if lower else getattr(bounds, f"max_{metric}_loss")
+        least = thresholds.max_ece if lower else getattr(thresholds, f"min_{metric}")
+        allowed = thresholds.max_ece_rise if lower else getattr(thresholds, f"max_{metric}_loss")
         change = allowed if lower or allowed is None else -allowed
-        kinds: tuple[tuple[Literal["value", "change"], Figure | None, float | None], ...] = (
+        kinds: tuple[tuple[Literal["value", "change"], Estimate | None, float | None], ...] = (
             ("value", compared.candidate, least),
             ("change", compared.difference, change),
         )
-        for kind, figure_, bound in kinds:
-            if figure_ is None or bound is None:
+        for kind, estimate, threshold in kinds:
+            if estimate is None or threshold is None:
                 continue
-            value = _judged(figure_, lower, config)
-            margin = None if value is None else bound - value if lower else value - bound
+            value = _judged(estimate, lower, config)
+            margin = None if value is None else threshold - value if lower else value - threshold
             check = Check(
                 kind=kind,
                 metric=metric,
@@ -178,7 +182,7 @@ def _checks(config: GateConfig, classes: Sequence[str], item: Slice) -> list[Che
                 slice=item.name,
                 clips=clips,
                 value=value,
-                bound=bound,
+                threshold=threshold,
                 margin=margin,
                 # Without a value a class or the scores are missing: on the whole `_structural` has the reason.
                 decides=margin is not None and (item.name == ALL or clips >= config.min_slice_clips),
@@ -188,18 +192,18 @@ def _checks(config: GateConfig, classes: Sequence[str], item: Slice) -> list[Che
     return found
 
 
-def _judged(figure_: Figure, lower: bool, config: GateConfig) -> float | None:
-    pessimistic = figure_.high if lower else figure_.low
-    return figure_.value if config.decide_on == "estimate" or pessimistic is None else pessimistic
+def _judged(estimate: Estimate, lower: bool, config: GateConfig) -> float | None:
+    pessimistic = estimate.high if lower else estimate.low
+    return estimate.value if config.decide_on == "estimate" or pessimistic is None else pessimistic
 
 
 def _reason(check: Check, config: GateConfig) -> str:
     """A failed check as a clause: `accuracy on label=female is 0.9412, below 0.95`."""
     of_class = f" of {check.class_name}" if check.class_name else ""
     lower = check.metric == LOWER_IS_BETTER
-    bound_name = f"the {'upper' if lower else 'lower'} bound of " if config.decide_on == "lower_bound" else ""
-    what = f"{bound_name}{check.metric}{of_class} on {check.slice}"
-    value, bound = check.value or 0.0, abs(check.bound)
+    end = f"the {'upper' if lower else 'lower'} bound of " if config.decide_on == "lower_bound" else ""
+    what = f"{end}{check.metric}{of_class} on {check.slice}"
+    value, threshold = check.value or 0.0, abs(check.threshold)
     if check.kind == "value":
-        return f"{what} is {value:.4f}, {'above' if lower else 'below'} {bound:g}"
-    return f"{what} is {abs(value):.4f} {'above' if lower else 'below'} the model now in serving, more than {bound:g} allowed"
+        return f"{what} is {value:.4f}, {'above' if lower else 'below'} {threshold:g}"
+    return f"{what} is {abs(value):.4f} {'above' if lower else 'below'} the model now in serving, more than {threshold:g} allowed"

@@ -8,13 +8,12 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import io_utils
 
-from components.evaluator.config import GateConfig
-from components.evaluator.eval_config import BASELINE
-from components.evaluator.predictions import read_predictions
-from components.evaluator.results import figures_by_slice
+from components.evaluator.predictions import BASELINE, read_predictions
+from components.evaluator.results import read_metrics
+from components.gate.config import GateConfig
 from components.gate.decide import decide
 from components.gate.result import RESULT_FILE, GateResult
-from components.serving_baseline.executor import serving_version
+from components.serving_baseline.artifact import serving_version
 
 REASONS_PROPERTY = "reasons"
 
@@ -38,8 +37,8 @@ class Executor(base_executor.BaseExecutor):
             GateConfig.model_validate_json(exec_properties["config"]),
             classes,
             predictions,
-            figures_by_slice(evaluation, classes),
-            None if predictions.baseline is None else figures_by_slice(evaluation, classes, BASELINE),
+            read_metrics(evaluation, classes),
+            None if predictions.baseline is None else read_metrics(evaluation, classes, BASELINE),
             serving_version(baseline),
             [text for artifact in input_dict.get("serving_check", []) for text in serving_failures(artifact)],
         )

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluator.figures import Key, weigher
-from components.gate.result import Figure
+from components.evaluator.clip_metrics import Key, weigher
+from components.gate.result import Estimate
 
 MIN_SPEAKERS = 2
 MIN_DEFINED_SHARE = 0.5
@@ -75,15 +75,17 @@ def sample(draws: SpeakerDraws, labels: np.ndarray, probabilities: np.ndarray, i
     return SliceSamples(values, factor, draws.speakers(inside))
 
 
-def figure(value: float | None, samples: SliceSamples, key: Key, confidence: float, minus: SliceSamples | None = None) -> Figure:
+def estimate_of(
+    value: float | None, samples: SliceSamples, key: Key, confidence: float, minus: SliceSamples | None = None
+) -> Estimate:
     """An estimate with its interval: percentiles of the draws. `minus` is the model whose metric is subtracted."""
     drawn = samples.values[key] - minus.values[key] if minus else samples.values[key]
     drawn = drawn[np.isfinite(drawn)]
     if value is None or samples.speakers < MIN_SPEAKERS or len(drawn) < MIN_DEFINED_SHARE * len(samples.values[key]):
-        return Figure(value=value)
+        return Estimate(value=value)
     tail = (1 - confidence) / 2
     ends = value + samples.factor * (np.quantile(drawn, [tail, 1 - tail]) - value)
     # ECE is an absolute value, whose draws lie above it: an interval must hold its estimate all the same.
     least, most = RANGES["difference" if minus else "value"]
     low, high = np.clip([min(ends[0], value), max(ends[1], value)], least, most)
-    return Figure(value=value, low=float(low), high=float(high))
+    return Estimate(value=value, low=float(low), high=float(high))

@@ -1,17 +1,15 @@
 """What the gate found, as data: written by the Gate component, read by the report, the terminal and the metadata store."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel, Field
 
 from beam_jobs.files import join, read_text
 
 RESULT_FILE = "gate.json"
-METRICS = ("accuracy", "auc", "recall", "ece")
-"""`auc` and `recall` are given by class, the others for all classes together. `ece` is better the lower it is."""
 
 
-class Figure(BaseModel):
+class Estimate(BaseModel):
     """A metric with the confidence interval of a bootstrap over speakers.
 
     `value` is None where it is not defined (AUC of a slice with one class) or is no number; `low` and `high` are None where no
@@ -28,13 +26,13 @@ class Compared(BaseModel):
 
     metric: str
     class_name: str | None = None
-    candidate: Figure
-    baseline: Figure | None = None
-    difference: Figure | None = None
+    candidate: Estimate
+    baseline: Estimate | None = None
+    difference: Estimate | None = None
 
 
 class Slice(BaseModel):
-    """The figures on one slice. `name` is `all`, `label=female`, `mode=sequential`, …; `feature` is the part before `=`.
+    """The metrics on one slice. `name` is `all`, `label=female`, `mode=sequential`, …; `feature` is the part before `=`.
 
     `confusion_matrix` has a row for each label and a column for each prediction.
     """
@@ -50,7 +48,7 @@ class Slice(BaseModel):
 
 
 class Check(BaseModel):
-    """One threshold on one slice. `bound` is what `value` is held against: at least, or for `ece` at most.
+    """One threshold on one slice. `threshold` is what `value` is held against: at least, or for `ece` at most.
 
     `margin` is how far `value` is on the right side (negative: on the wrong one). A check that does not `decide` (too few
     clips) is reported and never refuses a model.
@@ -62,7 +60,8 @@ class Check(BaseModel):
     slice: str
     clips: int
     value: float | None
-    bound: float
+    threshold: Annotated[float, Field(validation_alias=AliasChoices("threshold", "bound"))]
+    """Older files call it `bound`."""
     margin: float | None
     decides: bool
     ok: bool

@@ -20,7 +20,7 @@ class PusherSpec(ComponentSpec):
         "config_digest": ExecutionParameter(type=str),
         "approval": ExecutionParameter(type=str),
         "lost_versions": ExecutionParameter(type=str),
-        "hold": ExecutionParameter(type=int),
+        "keep_pending": ExecutionParameter(type=int),
     }
     INPUTS = {
         "model": ChannelParameter(type=standard_artifacts.Model),
@@ -49,7 +49,7 @@ class Pusher(base_component.BaseComponent):
         approval: who approved the model; None in a run.
         lost_versions: versions that the same run pushed before and that were removed by hand. Nothing reads it: it keeps TFX's
             cache from saying that they are in serving.
-        hold: keep a model that waits in the serving folder, for a Decision.
+        keep_pending: keep a pending model in the serving folder, for a Decision.
 
     Outputs:
         pushed_model: PushedModel with `pushed` (0 or 1), `waiting` (1 where it waits for approval; `waiting_for` says why), and
@@ -61,6 +61,7 @@ class Pusher(base_component.BaseComponent):
 
     def __init__(
         self,
+        *,
         model: BaseChannel,
         model_blessing: BaseChannel,
         infra_blessing: BaseChannel,
@@ -71,7 +72,7 @@ class Pusher(base_component.BaseComponent):
         config_digest: str,
         approval: Approval | None = None,
         lost_versions: str = "",
-        hold: bool = False,
+        keep_pending: bool = False,
     ) -> None:
         spec = PusherSpec(
             model=model,
@@ -84,7 +85,7 @@ class Pusher(base_component.BaseComponent):
             config_digest=config_digest,
             approval=approval.model_dump_json() if approval else "",
             lost_versions=lost_versions,
-            hold=int(hold),
+            keep_pending=int(keep_pending),
             pushed_model=channel_utils.as_channel([standard_artifacts.PushedModel()]),
         )
         super().__init__(spec)

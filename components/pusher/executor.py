@@ -10,11 +10,11 @@ from tfx.utils import path_utils
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import absolute
-from components.clip_example_gen.executor import DATASET_FINGERPRINT
+from components.clip_example_gen.artifact import DATASET_FINGERPRINT
+from components.pusher.pending import Candidate, keep_pending
 from components.pusher.provenance import Approval, Provenance, code_revision, login
 from components.pusher.remote_folder import push_remote, versions_remote
 from components.pusher.serving_folder import model_digest, push, read_provenance, versions
-from components.pusher.waiting import Candidate, hold
 from components.run_id import run_id
 
 GATE = "gate"
@@ -55,9 +55,9 @@ class Executor(base_executor.BaseExecutor):
         else:
             run = run_id(self._context)
             asked = Provenance(by=GATE, login=login(), blessed=blessed, run_id=run, code_revision=code_revision(), **known)
-        if waiting_for and exec_properties["hold"]:
+        if waiting_for and exec_properties["keep_pending"]:
             compared = _property(input_dict.get("baseline_model"), "serving_version")
-            hold(model, Path(serving), Candidate(provenance=asked, compared_with=compared, waiting_for=waiting_for))
+            keep_pending(model, Path(serving), Candidate(provenance=asked, compared_with=compared, waiting_for=waiting_for))
         if waiting_for or not servable or not (blessed or approval):
             pushed.set_int_custom_property("pushed", 0)
             pushed.set_string_custom_property("waiting_for", waiting_for or "")

@@ -11,7 +11,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from components.review_report.curves import Bin, Curve
+from components.review_report.curves import Curve, ReliabilityBin
 
 WIDTH, HEIGHT = 330, 230
 COLORS = ("var(--candidate)", "var(--baseline)")
@@ -97,7 +97,7 @@ def _diagonal() -> alt.Chart:
     return alt.Chart(ends).mark_line(clip=True, color="var(--axis)", strokeWidth=1, strokeDash=[2, 3]).encode(x="x:Q", y="y:Q")
 
 
-def reliability(bins: Sequence[Bin], models: Sequence[str], lowest: float) -> str:
+def reliability(bins: Sequence[ReliabilityBin], models: Sequence[str], lowest: float) -> str:
     """Accuracy over confidence, which is never below `lowest`; on the diagonal a model is as sure as it is right.
 
     The area of a dot is its number of clips.

@@ -20,7 +20,6 @@ class ReviewReportSpec(ComponentSpec):
         "dataset_uri": ExecutionParameter(type=str),
         "config": ExecutionParameter(type=str),
         "baseline_config": ExecutionParameter(type=str),
-        "facts": ExecutionParameter(type=str),
     }
     INPUTS = {
         "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
@@ -42,7 +41,6 @@ class ReviewReport(base_component.BaseComponent):
         dataset_uri: the dataset folder.
         config: the run's resolved configuration.
         baseline_config: that of the run whose model is in serving; None where it is not known.
-        facts: lines of lineage that only the caller knows, such as the code revision.
 
     Outputs:
         report: the page, an artifact of type `system.HTML`.
@@ -53,6 +51,7 @@ class ReviewReport(base_component.BaseComponent):
 
     def __init__(
         self,
+        *,
         evaluation: BaseChannel,
         blessing: BaseChannel,
         examples: BaseChannel,
@@ -60,7 +59,6 @@ class ReviewReport(base_component.BaseComponent):
         dataset_uri: str | RuntimeParameter,
         config: Mapping[str, Any],
         baseline_config: Mapping[str, Any] | None = None,
-        facts: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
             ReviewReportSpec(
@@ -71,7 +69,6 @@ class ReviewReport(base_component.BaseComponent):
                 dataset_uri=dataset_uri,
                 config=json.dumps(config),
                 baseline_config=json.dumps(baseline_config),
-                facts=json.dumps(facts or {}),
                 report=channel_utils.as_channel([Report()]),
             )
         )

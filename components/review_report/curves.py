@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from components.evaluator.figures import ECE_BINS, predicted_classes
+from components.evaluator.clip_metrics import ECE_BINS, predicted_classes
 
 MAX_POINTS = 300
 RECALLS = (0.9, 0.95, 0.99)
@@ -41,7 +41,7 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
+class ReliabilityBin:
     """Clips whose highest probability lies in one bin: how sure the model was of them, and how often it was right."""
 
     model: str
@@ -89,14 +89,14 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]]:
     return x[keep].round(5).tolist(), y[keep].round(5).tolist()
 
 
-def reliability(scores: Scores) -> list[Bin]:
+def reliability(scores: Scores) -> list[ReliabilityBin]:
     """The filled bins of a reliability diagram over the highest probability: those that the gate's calibration error is of."""
     predicted = predicted_classes(scores.probabilities)
     known = predicted >= 0
     confidence, right = scores.probabilities[known].max(axis=1, initial=0.0), (predicted == scores.labels)[known]
     number = np.clip(confidence * ECE_BINS, 0, ECE_BINS - 1).astype(int)
     return [
-        Bin(
+        ReliabilityBin(
             scores.model,
             k / ECE_BINS,
             (k + 1) / ECE_BINS,

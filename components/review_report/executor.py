@@ -8,10 +8,11 @@ from tfx.types import Artifact, artifact_utils
 
 from beam_jobs.dataset import read_dataset_info
 from beam_jobs.files import absolute
+from components.pusher.provenance import code_revision
 from components.review_report.artifact import write_report
 from components.review_report.page import render_report
 from components.review_report.read import read_inputs
-from components.trainer.run_folder import load_config
+from components.trainer.model_run import load_spec
 
 
 class Executor(base_executor.BaseExecutor):
@@ -31,7 +32,7 @@ class Executor(base_executor.BaseExecutor):
         )
         config = json.loads(exec_properties["config"])
         # A run of a compiled pipeline may have other values than those it was compiled with.
-        config["train"]["epochs"] = load_config(model_run_uri)[1].epochs
+        config["train"]["epochs"] = load_spec(model_run_uri).train.epochs
         config["clips"] = read_dataset_info(dataset_uri).clips.model_dump(mode="json")
         inputs = read_inputs(
             title="Review of the candidate",
@@ -42,6 +43,6 @@ class Executor(base_executor.BaseExecutor):
             dataset_uri=dataset_uri,
             config=config,
             baseline_config=json.loads(exec_properties["baseline_config"]),
-            facts=json.loads(exec_properties["facts"]),
+            facts={"code revision": code_revision()},
         )
         write_report(artifact_utils.get_single_instance(output_dict["report"]), render_report(inputs))

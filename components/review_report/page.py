@@ -12,14 +12,13 @@ import numpy as np
 from beam_jobs.examples import Clip
 from beam_jobs.listening import TEMPLATES as BASE_TEMPLATES
 from beam_jobs.listening import player_source, waveform_and_mel_spectrogram
-from components.evaluator.figures import predicted_classes
+from components.evaluator.clip_metrics import predicted_classes
 from components.gate.result import Check, Compared, GateResult, Slice
 from components.review_report import charts, curves
-from components.review_report.inputs import ReportInputs, config_diff, flat, mistakes
-from components.review_report.words import (
+from components.review_report.formatting import (
     LOWER_IS_BETTER,
+    decimal,
     direction,
-    figure,
     interval,
     metric_name,
     signed,
@@ -27,6 +26,7 @@ from components.review_report.words import (
     the,
     verdict,
 )
+from components.review_report.inputs import ReportInputs, config_diff, flat, mistakes
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_BYTES = 5_000_000
@@ -50,7 +50,12 @@ def render_report(inputs: ReportInputs) -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"figure": figure, "signed": signed, "interval": interval, "signed_interval": signed_interval}
+    environment.filters |= {
+        "decimal": decimal,
+        "signed": signed,
+        "interval": interval,
+        "signed_interval": signed_interval,
+    }
     gate, decided = inputs.gate, inputs.decided or inputs.gate
     status, sentence = verdict(decided)
     overall = gate.slices[0] if gate.slices else None
@@ -183,7 +188,8 @@ def _training_charts(history: Sequence[Mapping[str, float]]) -> list[dict[str, A
         ]
         if rows:
             table = [
-                (f"{row['epoch']:.0f}", *(figure(row.get(f"{split}_{metric}")) for split in ("train", "eval"))) for row in history
+                (f"{row['epoch']:.0f}", *(decimal(row.get(f"{split}_{metric}")) for split in ("train", "eval")))
+                for row in history
             ]
             note = "On the clips that it learns from, and on those of the eval speakers, whom it never hears in training."
             svg = charts.training(rows, metric.capitalize())

@@ -40,7 +40,7 @@ class ServingBaseline(base_component.BaseComponent):
     SPEC_CLASS = ServingBaselineSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, serving_uri: str, version: str, classes: Sequence[str]) -> None:
+    def __init__(self, *, serving_uri: str, version: str, classes: Sequence[str]) -> None:
         model = channel_utils.as_channel([standard_artifacts.Model()])
         super().__init__(
             ServingBaselineSpec(serving_uri=serving_uri, version=version, classes=json.dumps(list(classes)), model=model)

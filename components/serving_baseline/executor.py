@@ -13,12 +13,10 @@ from tfx.utils import io_utils, path_utils
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import absolute
-from components.evaluator.eval_config import CLASSES
-from components.evaluator.signatures import check_signature
+from components.evaluator.signatures import CLASSES, check_signature
+from components.serving_baseline.artifact import NO_MODEL_FILE, VERSION_PROPERTY
 
 NEWEST = "newest"
-VERSION_PROPERTY = "serving_version"
-NO_MODEL_FILE = "NO_MODEL_IN_SERVING"
 LIKE_A_VERSION = re.compile(r"v?\d")
 REMEDY = "remove it from the serving folder, or restore the model"
 
@@ -46,16 +44,6 @@ class Executor(base_executor.BaseExecutor):
         source = f"{serving_uri}/{version}"
         check_served_model(source, json.loads(exec_properties["classes"]))
         io_utils.copy_dir(source, path_utils.serving_model_dir(model.uri))
-
-
-def baseline_path(model: Artifact) -> str | None:
-    """The SavedModel's folder in a Model artifact of ServingBaseline, None where no model was in serving."""
-    return None if fileio.exists(f"{model.uri}/{NO_MODEL_FILE}") else str(path_utils.serving_model_path(model.uri))
-
-
-def serving_version(model: Artifact) -> str | None:
-    """The version that a Model artifact of ServingBaseline holds, None for the empty one."""
-    return model.get_string_custom_property(VERSION_PROPERTY) or None
 
 
 def newest_version(serving_uri: str) -> str | None:
@@ -92,19 +80,19 @@ def check_served_model(folder: str, classes: Sequence[str]) -> None:
         waveform = check_signature(folder, len(classes)).get("waveform")
         if waveform is None:
             raise UserError(f"{folder}: the model has no signature waveform")
-        answer = _answer(folder, waveform)
-        if CLASSES not in answer:
+        outputs = _predict(folder, waveform)
+        if CLASSES not in outputs:
             raise UserError(f"{folder}: the model does not name its classes")
-        found = [name.decode() for name in answer[CLASSES].numpy().ravel()]
+        found = [name.decode() for name in outputs[CLASSES].numpy().ravel()]
         if found != list(classes):
             raise UserError(f"{folder}: the model's classes are {', '.join(found)}, not {', '.join(classes)}")
     except UserError as error:
         raise UserError(f"the model in serving is not one of this pipeline: {error}; {REMEDY}") from None
 
 
-def _answer(folder: str, waveform: Any) -> dict[str, tf.Tensor]:
+def _predict(folder: str, waveform: Any) -> dict[str, tf.Tensor]:
     try:
-        answer: dict[str, tf.Tensor] = waveform(tf.zeros([1, 1]))
+        outputs: dict[str, tf.Tensor] = waveform(tf.zeros([1, 1]))
     except Exception as error:  # whatever a graph from elsewhere may do
         raise UserError(f"{folder}: the signature waveform does not answer ({str(error).splitlines()[0][:200]})") from None
-    return answer
+    return outputs

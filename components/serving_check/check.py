@@ -71,7 +71,7 @@ def _watch(model: str, records: Sequence[bytes], folder: Path, budget: ServingCh
     request = {
         "model": str(Path(model).absolute()),  # the process is in a folder of its own
         "records": str(folder / "records.tfrecord"),
-        "answers": str(folder / "answers.json"),
+        "predictions": str(folder / "predictions.json"),
         "site_packages": _site_packages(),
         "pcm16_feature": PCM16,
         "sample_rate_feature": SAMPLE_RATE,
@@ -105,9 +105,9 @@ def _watch(model: str, records: Sequence[bytes], folder: Path, budget: ServingCh
     stage = (stdout.read_text(errors="replace").splitlines() or ["starting Python"])[-1]
     if reasons:
         return _Watched([f"{reasons[0]} ({stage})"], None, seconds, peak_memory_mb)
-    if status or not Path(request["answers"]).exists():
+    if status or not Path(request["predictions"]).exists():
         return _Watched([f"its process died {stage} ({_death(status, stderr)})"], None, seconds, peak_memory_mb)
-    return _Watched([], json.loads(Path(request["answers"]).read_text()), seconds, peak_memory_mb)
+    return _Watched([], json.loads(Path(request["predictions"]).read_text()), seconds, peak_memory_mb)
 
 
 def _site_packages() -> str:
@@ -138,7 +138,7 @@ def _compare(found: dict[str, Any], expected: np.ndarray, classes: Sequence[str]
     reasons = []
     for name in SIGNATURES:
         reason = _compare_signature(
-            found["answers"].get(name), expected, classes, TOLERANCE if name == SIGNATURES[0] else SIGNATURE_TOLERANCE
+            found["predictions"].get(name), expected, classes, TOLERANCE if name == SIGNATURES[0] else SIGNATURE_TOLERANCE
         )
         if reason:
             reasons.append(f"signature {name} {reason}")
@@ -146,20 +146,20 @@ def _compare(found: dict[str, Any], expected: np.ndarray, classes: Sequence[str]
 
 
 def _compare_signature(
-    answered: dict[str, Any] | None, expected: np.ndarray, classes: Sequence[str], tolerance: float
+    predicted: dict[str, Any] | None, expected: np.ndarray, classes: Sequence[str], tolerance: float
 ) -> str | None:
-    if answered is None:
+    if predicted is None:
         return "is missing"
-    if "error" in answered:
-        return f"fails ({answered['error']})"
-    answer = answered["answer"]
-    missing = [key for key in ("probabilities", "classes") if key not in answer]
+    if "error" in predicted:
+        return f"fails ({predicted['error']})"
+    outputs = predicted["outputs"]
+    missing = [key for key in ("probabilities", "classes") if key not in outputs]
     if missing:
         return f"answers without {' and '.join(missing)}"
-    if answer["classes"] != [list(classes)] * len(expected):
-        said = answer["classes"][0] if answer["classes"] and isinstance(answer["classes"][0], list) else answer["classes"]
+    if outputs["classes"] != [list(classes)] * len(expected):
+        said = outputs["classes"][0] if outputs["classes"] and isinstance(outputs["classes"][0], list) else outputs["classes"]
         return f"names the classes {', '.join(map(str, said)) or 'not at all'}; expected {', '.join(classes)} for every clip"
-    probabilities = np.array(answer["probabilities"], np.float64)
+    probabilities = np.array(outputs["probabilities"], np.float64)
     if probabilities.shape != expected.shape:
         return f"answers with probabilities of shape {list(probabilities.shape)}; expected {list(expected.shape)}"
     broken = (~np.isfinite(probabilities)).any(axis=1).sum()
@@ -175,8 +175,8 @@ def _compare_signature(
 
 
 def _difference(found: dict[str, Any], expected: np.ndarray) -> float | None:
-    answer = found["answers"].get("serving_default", {}).get("answer", {}).get("probabilities")
-    if answer is None or np.shape(answer) != expected.shape:
+    probabilities = found["predictions"].get("serving_default", {}).get("outputs", {}).get("probabilities")
+    if probabilities is None or np.shape(probabilities) != expected.shape:
         return None
-    difference = float(np.abs(np.array(answer) - expected).max())
+    difference = float(np.abs(np.array(probabilities) - expected).max())
     return difference if np.isfinite(difference) else None

@@ -49,6 +49,7 @@ class ServingCheck(base_component.BaseComponent):
 
     def __init__(
         self,
+        *,
         model: BaseChannel,
         examples: BaseChannel,
         model_run: BaseChannel,

@@ -13,8 +13,8 @@ from tfx.utils import path_utils
 from beam_jobs.examples import decode_clip, read_records
 from components.serving_check.check import check_model
 from components.serving_check.config import ServingCheckConfig
-from components.serving_check.result import RESULT_FILE, ServingCheckResult
-from components.trainer.run_folder import load_answers
+from components.serving_check.result import RESULT_FILE
+from components.trainer.model_run import load_expected
 
 SPLIT = "eval"
 """The Trainer has seen no other but this and train."""
@@ -28,13 +28,13 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """Writes the result; a model that fails is a refused one, not an error."""
         model = path_utils.serving_model_path(artifact_utils.get_single_instance(input_dict["model"]).uri)
-        answers = load_answers(artifact_utils.get_single_uri(input_dict["model_run"]))
-        records = _records(input_dict["examples"], answers)
+        expected = load_expected(artifact_utils.get_single_uri(input_dict["model_run"]))
+        records = _records(input_dict["examples"], expected)
         budget = ServingCheckConfig(
             max_memory_mb=exec_properties["max_memory_mb"], max_seconds=float(exec_properties["max_seconds"])
         )
-        expected = np.stack([answers[clip_id] for clip_id in records])
-        result = check_model(model, list(records.values()), expected, json.loads(exec_properties["classes"]), budget)
+        probabilities = np.stack([expected[clip_id] for clip_id in records])
+        result = check_model(model, list(records.values()), probabilities, json.loads(exec_properties["classes"]), budget)
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         # As TFX's InfraValidator says it.
         blessing.set_int_custom_property("blessed", int(result.ok))
@@ -56,9 +56,3 @@ def _records(examples: list[Artifact], ids: Collection[str]) -> dict[str, bytes]
                     if len(found) == len(ids):
                         return found
     raise RuntimeError(f"{folder} lacks clips that the Trainer answered for: {sorted(set(ids) - set(found))}")
-
-
-def read_result(uri: str) -> ServingCheckResult:
-    """Reads the result from the folder of an InfraBlessing artifact that ServingCheck made."""
-    with fileio.open(f"{uri}/{RESULT_FILE}", "r") as file:
-        return ServingCheckResult.model_validate_json(file.read())

@@ -26,7 +26,7 @@ class RefuseProject(importlib.abc.MetaPathFinder):
 
 
 def main(request: dict[str, Any]) -> None:
-    """Loads the model, asks every signature, writes the answers."""
+    """Loads the model, asks every signature, writes what they give."""
     sys.path.append(request["site_packages"])
     sys.meta_path.insert(0, RefuseProject())
     print("starting TensorFlow", flush=True)
@@ -34,7 +34,7 @@ def main(request: dict[str, Any]) -> None:
     import tensorflow as tf
 
     print("loading the model", flush=True)
-    found: dict[str, Any] = {"load_error": None, "answers": {}}
+    found: dict[str, Any] = {"load_error": None, "predictions": {}}
     try:
         signatures = tf.saved_model.load(request["model"]).signatures
     except Exception as error:
@@ -59,11 +59,11 @@ def main(request: dict[str, Any]) -> None:
         print(f"asking signature {name}", flush=True)
         if name in signatures:
             try:
-                answer = {key: value.numpy().tolist() for key, value in signatures[name](**question).items()}
-                found["answers"][name] = {"answer": answer}
+                outputs = {key: value.numpy().tolist() for key, value in signatures[name](**question).items()}
+                found["predictions"][name] = {"outputs": outputs}
             except Exception as error:
-                found["answers"][name] = {"error": one_line(error)}
-    Path(request["answers"]).write_text(json.dumps(found, default=lambda value: value.decode(errors="replace")))
+                found["predictions"][name] = {"error": one_line(error)}
+    Path(request["predictions"]).write_text(json.dumps(found, default=lambda value: value.decode(errors="replace")))
 
 
 def one_line(error: Exception) -> str:

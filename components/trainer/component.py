@@ -1,16 +1,13 @@
 """Trainer: TFX's own, with what a run of a compiled pipeline may change of the training."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import trainer_pb2
 from tfx.types import BaseChannel, channel_utils, standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ExecutionParameter
-from tfx.utils import json_utils
 
 from components.trainer.executor import Executor
+from components.trainer.spec import TrainingSpec
 
 
 class TrainerSpec(standard_component_specs.TrainerSpec):
@@ -27,9 +24,8 @@ class Trainer(base_component.BaseComponent):
         transform_graph: TransformGraph of Transform.
         schema: Schema.
         hyperparameters: HyperParameters of a Tuner, if there is one.
-        epochs: goes before that of `custom_config`.
-        custom_config: as `run_fn` reads it, and `shared_folder`, where the training may keep checkpoints and workers on other
-            machines see it.
+        epochs: goes before that of `spec`.
+        spec: what is trained.
 
     Outputs:
         model: Model, the SavedModel.
@@ -41,12 +37,13 @@ class Trainer(base_component.BaseComponent):
 
     def __init__(
         self,
+        *,
         examples: BaseChannel,
         transform_graph: BaseChannel,
         schema: BaseChannel,
         hyperparameters: BaseChannel | None,
         epochs: int | RuntimeParameter,
-        custom_config: Mapping[str, Any],
+        spec: TrainingSpec,
     ) -> None:
         super().__init__(
             TrainerSpec(
@@ -58,7 +55,7 @@ class Trainer(base_component.BaseComponent):
                 train_args=trainer_pb2.TrainArgs(splits=["train"]),
                 eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
                 epochs=epochs,
-                custom_config=json_utils.dumps(dict(custom_config)),
+                custom_config=spec.model_dump_json(),
                 model=channel_utils.as_channel([standard_artifacts.Model()]),
                 model_run=channel_utils.as_channel([standard_artifacts.ModelRun()]),
             )

@@ -1,4 +1,4 @@
-"""The executor of Trainer: what this run says goes into `custom_config`, the rest is TFX's."""
+"""The executor of Trainer: what this run says goes into the TrainingSpec, the rest is TFX's."""
 
 from typing import Any
 
@@ -6,9 +6,11 @@ from tfx.components.trainer.executor import GenericExecutor
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import json_utils
 
-from components.clip_example_gen.executor import DATASET_FINGERPRINT
+from beam_jobs.config import validate
+from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 from components.run_id import run_id
-from components.trainer.shared_folder import CHECKPOINTS
+from components.trainer.spec import TrainingSpec
+from components.trainer.workers.protocol import CHECKPOINTS
 
 
 class Executor(GenericExecutor):
@@ -20,14 +22,14 @@ class Executor(GenericExecutor):
         """Trains and exports the network.
 
         Raises:
-            UserError: as `components.trainer.run_fn.run_fn`.
+            UserError: the spec is not valid, or as `components.trainer.run_fn.run_fn`.
         """
-        config = json_utils.loads(exec_properties["custom_config"])
-        config["train"]["epochs"] = exec_properties["epochs"]
-        if "shared_folder" in config:
-            # A step that is tried again in the same run goes on; another run begins anew.
-            config["checkpoints"] = f"{config['shared_folder']}/{run_id(self._context)}/{CHECKPOINTS}"
+        spec = validate(TrainingSpec, json_utils.loads(exec_properties["custom_config"]), "custom_config")
+        spec = spec.with_values({"train.epochs": exec_properties["epochs"]})
+        if spec.shared_folder:
+            # A step that is tried again in the same run resumes; another run begins anew.
+            spec = spec.model_copy(update={"checkpoints": f"{spec.shared_folder}/{run_id(self._context)}/{CHECKPOINTS}"})
         # For the Pusher: Kubeflow would download all examples for it, to say what they were made of.
         fingerprint = artifact_utils.get_single_instance(input_dict["examples"]).get_string_custom_property(DATASET_FINGERPRINT)
         artifact_utils.get_single_instance(output_dict["model"]).set_string_custom_property(DATASET_FINGERPRINT, fingerprint)
-        super().Do(input_dict, output_dict, {**exec_properties, "custom_config": json_utils.dumps(config)})
+        super().Do(input_dict, output_dict, {**exec_properties, "custom_config": spec.model_dump_json()})

@@ -7,12 +7,10 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from beam_jobs import examples
+from beam_jobs.silence import QUIETEST_CLIP_DBFS
 
 WAVEFORM = "waveform"
 LABEL = "label"
-
-SILENCE_DBFS = -90.0
-"""One step of 16 bits. A clip below it holds nothing to make louder."""
 
 
 def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +27,7 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
     """
     num_samples = int(custom_config["num_samples"])
     rms_dbfs = inputs[examples.RMS_DBFS]
-    gain_db = tf.where(rms_dbfs > SILENCE_DBFS, tft.mean(rms_dbfs) - rms_dbfs, tf.zeros_like(rms_dbfs))
+    gain_db = tf.where(rms_dbfs > QUIETEST_CLIP_DBFS, tft.mean(rms_dbfs) - rms_dbfs, tf.zeros_like(rms_dbfs))
     pcm16 = tf.io.decode_raw(inputs[examples.PCM16], tf.int16, fixed_length=2 * num_samples)
     # Full scale goes into the gain: one pass less over the samples, and the same result to the last bit.
     waveform = tf.cast(pcm16, tf.float32) * (tf.pow(10.0, gain_db / 20.0) / 32768.0)[:, tf.newaxis]

@@ -15,8 +15,6 @@ from pipeline.config import PipelineConfig
 from pipeline.dag import NAME, Changeable, Locations, create_pipeline
 from pipeline.kubeflow.package import Parameter, package
 
-SCHEMA_IN_IMAGE = "/app/pipeline/schema/schema.pbtxt"
-
 
 def compile_pipeline(config: PipelineConfig, image: str) -> str:
     """The training pipeline as a package.
@@ -49,7 +47,6 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
         baseline_version=NEWEST,
         corpus_uri=parameters["corpus_uri"].runtime(),
         shared_folder=kubernetes.shared_folder,
-        schema_file=SCHEMA_IN_IMAGE,
         hold_waiting="://" not in kubernetes.serving_uri,
     )
     changeable = Changeable(
@@ -83,7 +80,7 @@ def compile_decision(config: PipelineConfig, image: str) -> str:
         Parameter("override", "1: approve although another model came into serving since", 0, int),
     )
     given = {name: parameter.runtime() for name, parameter in parameters.items()}
-    decision = Decision(kubernetes.serving_uri, config.push.keep, **given)
+    decision = Decision(serving_uri=kubernetes.serving_uri, keep=config.push.keep, **given)
     pipeline = Pipeline(f"{NAME}-decision", kubernetes.pipeline_root, components=[decision])
     return package(pipeline, image, parameters, kubernetes, like={decision.id: "Pusher"})
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from beam_jobs.mixing import SILENCE_DBFS, db_to_amplitude, mix, rms_dbfs, to_pcm16
+from beam_jobs.mixing import db_to_amplitude, mix, rms_dbfs, to_pcm16
+from beam_jobs.silence import LEVEL_FLOOR_DBFS, LEVEL_FLOOR_POWER
 
 samples = hnp.arrays(np.float32, st.integers(0, 50), elements=st.floats(-1, 1, width=32))
 segments = st.lists(st.tuples(st.integers(0, 120), samples), max_size=6)
@@ -67,7 +68,7 @@ def test_levels_are_relative_to_full_scale() -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 1000])
 def test_silence_has_a_floor(length: int) -> None:
-    assert rms_dbfs(np.zeros(length, np.int16)) == SILENCE_DBFS
+    assert rms_dbfs(np.zeros(length, np.int16)) == LEVEL_FLOOR_DBFS == 10 * np.log10(LEVEL_FLOOR_POWER)
 
 
 @given(hnp.arrays(np.int16, st.integers(1, 100)), st.randoms(use_true_random=False))
@@ -76,4 +77,4 @@ def test_the_level_does_not_depend_on_the_order_of_summing(pcm16: np.ndarray, ra
     random.shuffle(shuffled)
 
     assert rms_dbfs(shuffled) == rms_dbfs(pcm16)
-    assert SILENCE_DBFS <= rms_dbfs(pcm16) <= 0
+    assert LEVEL_FLOOR_DBFS <= rms_dbfs(pcm16) <= 0

@@ -1,5 +1,6 @@
 """What `audio-gender compile` writes for Kubeflow Pipelines."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,14 @@ def test_what_may_change_under_the_same_uri_is_not_cached(demo):
     assert uncached == {"ClipGenerator", "ServingBaseline", "Pusher"}
     produced = tasks["ClipExampleGen"]["inputs"]["parameters"]["fingerprint"]["taskOutputParameter"]
     assert produced == {"producerTask": "ClipGenerator", "outputParameterKey": "fingerprint"}
+
+
+def test_the_code_of_every_node_and_the_schema_are_in_kubeflow_s_cache_key(demo):
+    for node, task in demo[0]["root"]["dag"]["tasks"].items():
+        code = task["inputs"]["parameters"]["code"]["runtimeValue"]["constant"]
+        assert re.fullmatch("[0-9a-f]{64}", code), node
+    schema = demo[0]["root"]["dag"]["tasks"]["ImportSchemaGen"]["inputs"]["parameters"]["schema_text"]
+    assert "clip/label" in schema["runtimeValue"]["constant"]
 
 
 def test_there_is_no_resolver_and_no_driver_hook(demo):

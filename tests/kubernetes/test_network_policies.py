@@ -9,7 +9,7 @@ from kustomize_tool import render
 from overlays import FOLDER, OVERLAYS
 from pod_templates import pods
 
-from components.trainer.kubernetes_objects import PORT, Step, training_job
+from components.trainer.workers.kubernetes.objects import PORT, StepPod, training_job
 from pipeline.kubeflow.config import KubernetesConfig
 from pipeline.kubeflow.platform import Step as PipelineStep
 from pipeline.kubeflow.platform import platform_spec
@@ -67,7 +67,7 @@ def worker_labels() -> dict[str, str]:
     """Of a training worker's pod, as the Trainer's step makes it."""
     container = {"name": "main", "image": "i", "volumeMounts": [{"name": "shared", "mountPath": "/training"}]}
     spec = {"containers": [container], "volumes": [{"name": "shared"}]}
-    step = Step({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": spec}, {}, 1000, 1000)
+    step = StepPod({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": spec}, {}, 1000, 1000)
     job = training_job(step, "training-run", 2, Path("/training/job.json"), 1, 2, 3)
     return dict(job["spec"]["template"]["metadata"]["labels"])
 

@@ -14,7 +14,7 @@ from overlays import FOLDER, OVERLAYS
 from pod_templates import pods
 
 from beam_jobs.config import validate
-from components.trainer import kubernetes_workers
+from components.trainer.workers.kubernetes import launch
 from pipeline.config import PipelineConfig, load_config
 from pipeline.kubeflow.config import KubernetesConfig
 
@@ -134,7 +134,7 @@ def test_roles_name_what_they_allow(objects: list[Manifest]) -> None:
 
 
 def test_the_trainer_may_do_what_its_launcher_asks_for_and_no_more(objects: list[Manifest]) -> None:
-    written = re.findall(r"apiGroups: (.*?) +resources: (.*?) +verbs: (.*)", str(kubernetes_workers.__doc__))
+    written = re.findall(r"apiGroups: (.*?) +resources: (.*?) +verbs: (.*)", str(launch.__doc__))
     rules = named(objects, "Role", "audio-gender-training")["rules"]
 
     assert len(written) > 3

@@ -18,9 +18,11 @@ from overlays import FOLDER
 from pod_network import PodNetwork
 
 from beam_jobs.errors import UserError
-from components.trainer import kubernetes_objects, kubernetes_workers
-from components.trainer.kubernetes_workers import KubernetesLaunch, Patience
-from components.trainer.workers import train_on_workers
+from components.trainer.spec import TrainingSpec
+from components.trainer.workers.kubernetes import launch as kubernetes_launch
+from components.trainer.workers.kubernetes import objects as kubernetes_objects
+from components.trainer.workers.kubernetes.launch import KubernetesLaunch, Timeouts
+from components.trainer.workers.launch import train_on_workers
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("RUN_KUBERNETES") != "1", reason="needs Go, Maven and some minutes: make test-kubernetes"
@@ -30,7 +32,7 @@ NAMESPACE, ROLE, CLAIM = "audio-gender", "audio-gender-training", "audio-gender-
 CORE, BATCH, RBAC = (
     f"/{root}/namespaces/{NAMESPACE}" for root in ("api/v1", "apis/batch/v1", "apis/rbac.authorization.k8s.io/v1")
 )
-QUICK = Patience(look_s=0.2, start_s=3, server_s=5, gone_s=20)
+QUICK = Timeouts(poll_s=0.2, start_s=3, server_s=5, gone_s=20)
 RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 # What the launcher says that it needs (its module's docstring).
 PERMISSIONS = [
@@ -93,7 +95,7 @@ class Run:
         self.job_path, self.service_path = f"{BATCH}/jobs/training-{self.run_id}", f"{CORE}/services/training-{self.run_id}"
         self.job_file = folder / "attempt" / "job.json"
         self.account = "default-editor"
-        self.patience = QUICK
+        self.timeouts = QUICK
         self.error: BaseException | None = None
         self._control_plane = control_plane
 
@@ -104,7 +106,7 @@ class Run:
         configuration.host, configuration.ssl_ca_cert = account.url, str(account.ca_file)
         configuration.api_key = {"authorization": f"Bearer {account.token}"}
         api = client.ApiClient(configuration)
-        KubernetesLaunch(api, NAMESPACE, self.step["metadata"]["name"], self.run_id, self.patience)(job or self.job_file, 2)
+        KubernetesLaunch(api, NAMESPACE, self.step["metadata"]["name"], self.run_id, self.timeouts)(job or self.job_file, 2)
 
     def pods(self) -> list[Manifest]:
         return self.admin.items(f"{CORE}/pods", labelSelector=f"batch.kubernetes.io/job-name=training-{self.run_id}")
@@ -212,7 +214,7 @@ def test_workers_start_again_that_ended_because_another_one_had(run, kubelet, tm
 
 def test_objects_of_an_earlier_attempt_go_first(run, kubelet, capfd):
     kubelet.command = shell("sleep 0.5")
-    step = kubernetes_objects.Step(run.step, {}, 1000, 1000)
+    step = kubernetes_objects.StepPod(run.step, {}, 1000, 1000)
     name = f"training-{run.run_id}"
     run.admin.create(kubernetes_objects.headless_service(step, name))
     run.admin.create(kubernetes_objects.training_job(step, name, 2, run.job_file, 3, 2, 3))
@@ -239,7 +241,7 @@ def test_workers_go_with_the_step_that_owns_them(run, kubelet, meanwhile):
 
 def test_a_living_step_moves_the_deadline_on(run, kubelet, monkeypatch):
     monkeypatch.setattr(kubernetes_objects, "LEASE_S", 4)
-    monkeypatch.setattr(kubernetes_workers, "LEASE_S", 4)
+    monkeypatch.setattr(kubernetes_launch, "LEASE_S", 4)
     kubelet.command = shell("sleep 10")
 
     run.launch()
@@ -249,7 +251,7 @@ def test_a_living_step_moves_the_deadline_on(run, kubelet, monkeypatch):
 
 def test_workers_end_by_themselves_when_the_step_lives_no_more(run, kubelet):
     kubelet.command = shell("sleep infinity")
-    step = kubernetes_objects.Step(run.step, {}, 1000, 1000)
+    step = kubernetes_objects.StepPod(run.step, {}, 1000, 1000)
     job = kubernetes_objects.training_job(step, f"training-{run.run_id}", 2, run.job_file, 3, 2, 3)
     job["spec"]["activeDeadlineSeconds"], job["spec"]["ttlSecondsAfterFinished"] = 2, 1
     run.admin.create(job)
@@ -290,7 +292,7 @@ def test_two_pods_train_and_go_on_after_one_ran_out_of_memory(
 
     meanwhile(kill)
     with PodNetwork(tmp_path) as kubelet.network:
-        train_on_workers(fn_args, 2, lambda job, num_workers: run.launch(job))
+        train_on_workers(fn_args, TrainingSpec.of(fn_args), lambda job, num_workers: run.launch(job))
 
     told = capfd.readouterr()
     assert "training worker 1 of 2 was ended by the kernel for want of memory" in " ".join(told.err.split())
@@ -325,7 +327,7 @@ def account_without(admin: Api, permission: str) -> str:
 
 @pytest.mark.parametrize("permission", PERMISSIONS)
 def test_a_missing_permission_is_named_in_one_line(run, kubelet, permission, monkeypatch, capfd):
-    monkeypatch.setattr(kubernetes_workers, "LEASE_S", 2)
+    monkeypatch.setattr(kubernetes_launch, "LEASE_S", 2)
     kubelet.command = shell("sleep 2")
     run.account = account_without(run.admin, permission)
     verb, resource = permission.split()

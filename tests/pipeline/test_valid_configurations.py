@@ -18,9 +18,10 @@ from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import check_beam_options
 from beam_jobs.planning import ClipPlanner, count_classes
 from components.trainer.config import ModelConfig, TrainConfig
-from components.trainer.model import build_model
-from components.trainer.tuner_fn import _hyperparameters
-from components.trainer.tuning import SearchRange, decode, encode, with_values
+from components.trainer.hyperparameters import decode, encode, with_values
+from components.trainer.network.model import build_model
+from components.tuner.search_space import SearchRange
+from components.tuner.tuner_fn import _hyperparameters
 from pipeline.config import PipelineConfig
 
 

@@ -1,0 +1,12 @@
+"""The floors of silence: what is too quiet for what."""
+
+LEVEL_FLOOR_DBFS = -120.0
+"""No level is reported below it: that of digital silence."""
+LEVEL_FLOOR_POWER = 1e-12
+"""The same, as a mean square of samples."""
+
+QUIETEST_CLIP_DBFS = -90.0
+"""One step of 16 bits. A clip whose level is not above it holds nothing to make louder."""
+
+SPEECHLESS_PEAK = 2e-3
+"""An utterance that never leaves 0.2 % of full scale (-54 dBFS) holds no speech."""

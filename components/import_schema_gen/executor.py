@@ -1,0 +1,31 @@
+"""The work of ImportSchemaGen: write the schema where TFX's nodes look for it."""
+
+from typing import Any
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx.components.schema_gen.executor import DEFAULT_FILE_NAME
+from tfx.dsl.components.base import base_executor
+from tfx.types import Artifact, artifact_utils
+from tfx.utils import io_utils
+
+from beam_jobs.errors import UserError
+
+
+class Executor(base_executor.BaseExecutor):
+    """Executor of ImportSchemaGen."""
+
+    def Do(  # noqa: N802 (TFX's name)
+        self, input_dict: dict[str, list[Artifact]], output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]
+    ) -> None:
+        """Writes the schema.
+
+        Raises:
+            UserError: it is not valid.
+        """
+        text = exec_properties["schema_text"]
+        try:
+            text_format.Parse(text, schema_pb2.Schema())
+        except text_format.ParseError as error:
+            raise UserError(f"pipeline/schema/schema.pbtxt:{error}") from None
+        io_utils.write_string_file(f"{artifact_utils.get_single_uri(output_dict['schema'])}/{DEFAULT_FILE_NAME}", text)

@@ -1,0 +1,67 @@
+"""Pending models, which wait for a person's decision, kept in the serving folder itself, where no model server looks.
+
+Where the pipeline runs on other machines, whoever decides has neither its artifacts nor its metadata store, only that folder.
+"""
+
+import shutil
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from beam_jobs.errors import UserError
+from components.pusher.provenance import Provenance
+
+FOLDER = ".waiting"
+"""As it has always been called: serving folders hold it."""
+MODEL = "model"
+CANDIDATE_FILE = "candidate.json"
+
+
+class Candidate(BaseModel):
+    """A pending model: what goes into its provenance, and the version it was compared with, empty for none."""
+
+    provenance: Provenance
+    compared_with: str
+    waiting_for: str
+
+
+def keep_pending(model: Path, serving: Path, candidate: Candidate) -> None:
+    """Keeps a copy of a model for a decision, whole or not at all, in place of an earlier one of the same run.
+
+    Raises:
+        UserError: the serving folder cannot be written.
+    """
+    folder = serving / FOLDER / candidate.provenance.run_id
+    coming = folder.with_name(f".coming-{folder.name}")
+    try:
+        for old in (coming, folder):
+            shutil.rmtree(old, ignore_errors=True)
+        shutil.copytree(model, coming / MODEL)
+        (coming / CANDIDATE_FILE).write_text(candidate.model_dump_json(indent=1) + "\n")
+        coming.rename(folder)
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: {error.strerror}; the model that waits was not kept") from None
+
+
+def pending_candidate(serving: Path, run_id: str) -> tuple[Path, Candidate]:
+    """The SavedModel's folder of a run whose model is pending, and what is known of it.
+
+    Raises:
+        UserError: no model of that run is pending.
+    """
+    folder = serving / FOLDER / run_id
+    there = pending_runs(serving)
+    if run_id not in there:
+        raise UserError(f"{serving}: no model of run {run_id or '(none given)'} waits; there are {', '.join(there) or 'none'}")
+    return folder / MODEL, Candidate.model_validate_json((folder / CANDIDATE_FILE).read_text())
+
+
+def pending_runs(serving: Path) -> list[str]:
+    """Ids of the runs whose models are pending."""
+    folder = serving / FOLDER
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+
+
+def drop_pending(serving: Path, run_id: str) -> None:
+    """Removes the copy of a model that was decided on."""
+    shutil.rmtree(serving / FOLDER / run_id, ignore_errors=True)

@@ -1,0 +1,82 @@
+"""The verdict and its grounds in words: the same in the page and in the terminal."""
+
+from components.gate.result import Check, Compared, Estimate, GateResult
+
+METRIC_NAMES = {"accuracy": "accuracy", "auc": "AUC", "recall": "recall", "ece": "calibration error"}
+LOWER_IS_BETTER = frozenset({"ece"})
+
+
+def metric_name(item: Compared | Check) -> str:
+    """`accuracy`, `recall of female`."""
+    name = METRIC_NAMES.get(item.metric, item.metric)
+    return f"{name} of {item.class_name}" if item.class_name else name
+
+
+def decimal(value: float | None) -> str:
+    """`0.912`; a dash for no value."""
+    return "\u2013" if value is None else f"{value:.3f}"
+
+
+def interval(found: Estimate | None) -> str:
+    """`0.901-0.923` with an en dash; empty where there is none."""
+    return "" if found is None or found.low is None or found.high is None else f"{found.low:.3f}\u2013{found.high:.3f}"
+
+
+def signed_interval(found: Estimate | None) -> str:
+    """The interval of a difference; empty where there is none."""
+    return "" if found is None or found.low is None or found.high is None else f"{signed(found.low)} to {signed(found.high)}"
+
+
+def signed(value: float | None) -> str:
+    """`+0.012`, `-0.012` with a true minus sign, `0.000`; a dash for no value."""
+    if value is None:
+        return "\u2013"
+    text = f"{value:+.3f}"
+    return "0.000" if float(text) == 0 else text.replace("-", "\u2212")
+
+
+def the(name: str) -> str:
+    """`the candidate`, but `run 20261123-045128`."""
+    return name if name.startswith("run ") else f"the {name}"
+
+
+def direction(item: Compared) -> str:
+    """`better`, `worse`, or `no clear difference` where the interval of the difference holds 0."""
+    found = item.difference
+    if found is None or found.value is None or found.low is None or found.high is None:
+        return "no clear difference"
+    sign = -1 if item.metric in LOWER_IS_BETTER else 1
+    if min(sign * found.low, sign * found.high) > 0:
+        return "better"
+    return "worse" if max(sign * found.low, sign * found.high) < 0 else "no clear difference"
+
+
+def accuracy_of(gate: GateResult) -> Compared | None:
+    """Accuracy on all test clips."""
+    return next((item for item in gate.slices[0].metrics if item.metric == "accuracy"), None) if gate.slices else None
+
+
+def verdict(gate: GateResult) -> tuple[str, str]:
+    """One word, and one sentence with the reason."""
+    if not gate.blessed:
+        more = len(gate.reasons) - 1
+        reason = gate.reasons[0] if gate.reasons else "no reason was recorded"
+        return "Refused", f"{reason}{f', and {more} more' if more > 0 else ''}."
+    deciding = [check for check in gate.checks if check.decides]
+    held = f"all {len(deciding)} thresholds hold" if len(deciding) != 1 else "the one threshold holds"
+    accuracy = accuracy_of(gate)
+    if accuracy is None or accuracy.candidate.value is None:
+        return "Blessed", f"{held}."
+    held += f", and accuracy is {decimal(accuracy.candidate.value)}"
+    if gate.baseline_version is None:
+        return "Blessed", f"{held}; no model was in serving before."
+    return "Blessed", f"{held}, {compared_with(accuracy, 'the serving model')}."
+
+
+def compared_with(item: Compared, name: str) -> str:
+    """`better than run 7 (+0.012, +0.001 to +0.020)`."""
+    if item.difference is None or item.difference.value is None:
+        return f"not compared with {name}"
+    words = {"better": "better than", "worse": "worse than"}.get(direction(item), "not clearly different from")
+    found = ", ".join(filter(None, (signed(item.difference.value), signed_interval(item.difference))))
+    return f"{words} {name} ({found})"

@@ -1,0 +1,49 @@
+"""What a training is told, as one validated object from the DAG to the last worker process."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import Field
+
+from beam_jobs.config import Strict, validate
+from components.trainer.config import ModelConfig, TrainConfig
+from components.trainer.hyperparameters import with_hyperparameters, with_values
+
+
+class TrainingSpec(Strict):
+    """The settings of a training, and what it must know of its clips. TFX carries it as `custom_config`."""
+
+    model: ModelConfig
+    train: TrainConfig
+    num_samples: Annotated[int, Field(ge=1)]
+    """Samples in a clip."""
+    sample_rate_hz: Annotated[int, Field(ge=1)]
+    classes: Annotated[list[str], Field(min_length=2)]
+    """Names by label."""
+    checkpoints: str | None = None
+    """The folder from which a killed training resumes; it is removed when training has succeeded."""
+    shared_folder: str | None = None
+    """A folder that workers on other machines see too. With it the workers of `multi_worker` are Pods of a Kubernetes cluster,
+    and the checkpoints lie there."""
+
+    @classmethod
+    def of(cls, fn_args: Any) -> Self:
+        """The spec in TFX's FnArgs, with what a Tuner chose (`hyperparameters`) in place of the configuration's values.
+
+        Raises:
+            UserError: one line that names the first key that is not valid.
+        """
+        return validate(cls, with_hyperparameters(fn_args.custom_config, fn_args.hyperparameters), "custom_config")
+
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """A copy in which each `section.name` of `values` has its value.
+
+        Raises:
+            UserError: a value is not valid.
+        """
+        return validate(type(self), with_values(self.model_dump(mode="json"), values), "custom_config")
+
+    @property
+    def crop_samples(self) -> int:
+        """Samples in a crop."""
+        return round(self.train.crop_s * self.sample_rate_hz)

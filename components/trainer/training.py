@@ -1,0 +1,230 @@
+"""One training in this process: build the network, fit it, export it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+import tf_keras as keras
+
+from beam_jobs.console import say
+from beam_jobs.errors import UserError
+from beam_jobs.examples import decode_clip
+from beam_jobs.files import absolute
+from components.trainer.checkpoints import Backup, EarlyStopping, finished_epochs
+from components.trainer.config import TrainConfig, training_problem
+from components.trainer.divergence import StopOnDivergence
+from components.trainer.input.batches import RAW_FEATURES, count_clips, evaluation_dataset, record_cache, training_dataset
+from components.trainer.input.clip_ids import ClipIds
+from components.trainer.model_run import save_expected, save_spec
+from components.trainer.monitoring.monitor import draw_crops, watched
+from components.trainer.network.model import build_model, precision
+from components.trainer.network.signatures import ServedModel
+from components.trainer.spec import TrainingSpec
+from components.trainer.workers.strategy import (
+    PeerLostError,
+    Schedule,
+    distribute,
+    is_chief,
+    make_strategy,
+    num_workers,
+    schedule,
+    wait_for_all,
+)
+from components.transform.preprocessing import WAVEFORM
+
+SPEECH_BLOCKS_PER_S = 10
+WARMUP_SHARE = 0.1
+PREDICTED_CLIPS = 8
+
+
+class Training(NamedTuple):
+    """A trained network, the preprocessing graph in front of it, and the figures of every epoch."""
+
+    network: keras.Model
+    transform: Any
+    history: keras.callbacks.History
+
+
+def train_and_export(fn_args: Any, spec: TrainingSpec) -> None:
+    """The work of `run_fn` in this process: all of it, or that of one worker. The chief alone leaves files behind.
+
+    Raises:
+        UserError: as `run_fn`.
+    """
+    try:
+        _train_and_export(fn_args, spec)
+    except tf.errors.OpError as error:
+        if "Collective ops is aborted" not in error.message:
+            raise
+        raise PeerLostError(
+            "another training worker is gone; start all workers again: with `checkpoints` they go on from the last finished epoch"
+        ) from error
+
+
+def _train_and_export(fn_args: Any, spec: TrainingSpec) -> None:
+    network, transform, _ = train_network(fn_args, spec, fn_args.model_run_dir)
+    strategy = network.distribute_strategy
+    # Some variables are a mean over the workers: all must read them, though only the chief has a use for them.
+    weights = network.get_weights()
+    if is_chief(strategy):
+        served = build_model(spec.model, spec.num_samples, spec.sample_rate_hz, len(spec.classes))
+        served.set_weights(weights)
+        save_spec(spec, fn_args.model_run_dir)
+        save_expected(_expected_predictions(served, transform, fn_args.eval_files), fn_args.model_run_dir)
+        ServedModel(served, transform, spec.num_samples, spec.sample_rate_hz, spec.classes).save(fn_args.serving_model_dir)
+        if spec.checkpoints and tf.io.gfile.exists(spec.checkpoints):
+            tf.io.gfile.rmtree(spec.checkpoints)
+    wait_for_all(strategy)
+
+
+def _expected_predictions(network: keras.Model, transform: Any, patterns: Sequence[str]) -> dict[str, np.ndarray]:
+    """Probabilities of some clips, by id, for the serving check: the exported model must give the same."""
+    records = list(tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(list(patterns)))).take(PREDICTED_CLIPS).as_numpy_iterator())
+    raw = tf.io.parse_example(records, RAW_FEATURES)
+    probabilities = network(transform(raw)[WAVEFORM], training=False).numpy()
+    return {decode_clip(record).id: row for record, row in zip(records, probabilities, strict=True)}
+
+
+def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
+    """Trains the network of `spec` on the examples of `fn_args`; what watches the training writes to `log_dir`.
+
+    Raises:
+        UserError: as `run_fn`.
+    """
+    if problem := training_problem(spec.model, spec.train, spec.num_samples, spec.sample_rate_hz):
+        raise UserError(problem)
+    train, checkpoints, crop_samples = spec.train, spec.checkpoints, spec.crop_samples
+    strategy = make_strategy(train)
+    chief = is_chief(strategy)
+    train_clips = _clips(fn_args.train_files, "train", num_workers(strategy))
+    eval_clips = _clips(fn_args.eval_files, "eval")
+    replicas, static_shapes = strategy.num_replicas_in_sync, train.strategy == "tpu"
+    plan = schedule(sum(train_clips.values()), sum(eval_clips.values()), train.batch_size, replicas, static_shapes)
+
+    done = finished_epochs(checkpoints) if checkpoints else 0
+    if done and chief:
+        say(f"training goes on from epoch {done + 1} of {train.epochs}: {absolute(str(checkpoints))}")
+    # What is left of a training that goes on must not be a repetition of its beginning.
+    seed = train.seed + done
+    keras.utils.set_random_seed(seed)
+    with strategy.scope(), precision(train.precision):
+        network = build_model(spec.model, crop_samples, spec.sample_rate_hz, len(spec.classes))
+    transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
+    block_samples = spec.sample_rate_hz // SPEECH_BLOCKS_PER_S
+    # The hosts of a TPU read each its own batches, and this process sees none of them go by.
+    clip_ids = ClipIds() if train.strategy != "tpu" else None
+    crops = {
+        split: draw_crops(list(clips), transform, train.monitor_clips, crop_samples, block_samples, train.seed)
+        for split, clips in (("train", train_clips), ("eval", eval_clips))
+        if chief
+    }
+    with record_cache(train.cache, log_dir) as cache, watched(log_dir, network, spec, crops, chief) as watchers:
+
+        def read_training(shard: tuple[int, int]) -> tf.data.Dataset:
+            return training_dataset(
+                list(train_clips),
+                transform,
+                train.batch_size,
+                crop_samples,
+                block_samples,
+                seed + shard[0],
+                cache,
+                train.deterministic,
+                shard=shard,
+                endless=True,
+                clip_ids=clip_ids,
+            )
+
+        train_data = distribute(strategy, read_training)
+        eval_data = distribute(strategy, lambda shard: evaluation_dataset(list(eval_clips), transform, plan.eval_batches, shard))
+        history = fit(network, train, train_data, eval_data, len(spec.classes), watchers, plan, checkpoints, clip_ids)
+    return Training(network, transform, history)
+
+
+def fit(
+    network: keras.Model,
+    train: TrainConfig,
+    train_data: tf.data.Dataset,
+    eval_data: tf.data.Dataset,
+    num_classes: int,
+    watchers: Sequence[keras.callbacks.Callback] = (),
+    plan: Schedule | None = None,
+    checkpoints: str | None = None,
+    clip_ids: ClipIds | None = None,
+) -> keras.callbacks.History:
+    """Trains `network`, looked at by `watchers`, and leaves it with the weights of its best epoch by eval loss.
+
+    Args:
+        network: the model, built under the scope of its strategy.
+        train: the settings.
+        train_data: batches of one replica; see `distribute`.
+        eval_data: likewise.
+        num_classes: of the labels.
+        watchers: callbacks that come behind all others.
+        plan: steps of an epoch; without it, whatever the data holds.
+        checkpoints: folder to go on from and to save each epoch in.
+        clip_ids: what watches `train_data`.
+
+    Raises:
+        UserError: the loss diverged.
+    """
+    strategy = network.distribute_strategy
+    replicas = strategy.num_replicas_in_sync
+    if train.scale_learning_rate:
+        train = train.model_copy(update={"learning_rate": train.learning_rate * replicas})
+    compile_model(network, train, num_classes)
+    stopping = EarlyStopping(train.early_stopping_patience)
+    callbacks = [
+        keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(train, epoch)),
+        stopping,
+        StopOnDivergence(clip_ids, replicas // num_workers(strategy)),
+        *([Backup(checkpoints, stopping)] if checkpoints else []),
+        *watchers,
+    ]
+    return network.fit(
+        train_data,
+        validation_data=eval_data,
+        epochs=train.epochs,
+        steps_per_epoch=plan and plan.train_steps,
+        validation_steps=plan and plan.eval_steps,
+        verbose=0,
+        callbacks=callbacks,
+    )
+
+
+def compile_model(network: keras.Model, train: TrainConfig, num_classes: int) -> None:
+    """Gives the network its optimizer, loss and metrics, under the scope of its strategy."""
+
+    def loss(label: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        one_hot = tf.one_hot(tf.cast(tf.reshape(label, [-1]), tf.int32), num_classes)
+        return keras.losses.categorical_crossentropy(one_hot, probabilities, label_smoothing=train.label_smoothing)
+
+    with network.distribute_strategy.scope():
+        network.compile(
+            keras.optimizers.AdamW(train.learning_rate, weight_decay=train.weight_decay),
+            loss,
+            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+            jit_compile=train.jit_compile,
+        )
+
+
+def learning_rate(train: TrainConfig, epoch: int) -> float:
+    """The learning rate of an epoch (from 0): a linear warm-up, then half a cosine towards 0."""
+    warmup = max(1, round(WARMUP_SHARE * train.epochs))
+    if epoch < warmup:
+        return train.learning_rate * (epoch + 1) / (warmup + 1)
+    done = (epoch - warmup) / max(1, train.epochs - warmup)
+    return train.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+
+
+def _clips(patterns: Sequence[str], split: str, workers: int = 1) -> dict[str, int]:
+    """Number of clips by file; at least one for each worker, as `training_dataset` deals them out."""
+    counts = {name: count for name, count in count_clips(patterns).items() if count}
+    if not counts:
+        raise UserError(f"the {split} split holds no clips; set clips.num_clips.{split} to at least 1")
+    if len(counts) < workers and max(counts.values()) < workers:
+        raise UserError(f"the {split} split has too few clips for {workers} workers; set train.num_workers lower")
+    return counts

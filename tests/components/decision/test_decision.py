@@ -1,0 +1,123 @@
+"""A person's decision where the pipeline runs on other machines: the serving folder is all that Pusher and Decision share."""
+
+from pathlib import Path
+
+import pytest
+from tfx.types import standard_artifacts
+
+from beam_jobs.errors import UserError
+from components.decision.executor import Executor
+from components.pusher.pending import Candidate, keep_pending, pending_runs
+from components.pusher.provenance import Provenance
+from components.pusher.serving_folder import model_digest, push, read_provenance, versions
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"graph")
+    (folder / "variables/variables.index").write_bytes(b"weights")
+    return folder
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Path:
+    folder = tmp_path / "serving"
+    folder.mkdir()
+    return folder
+
+
+def provenance(run_id: str) -> Provenance:
+    return Provenance(by="gate", login="pod", blessed=True, run_id=run_id, dataset_fingerprint="d1", config_digest="c1")
+
+
+def wait(model: Path, serving: Path, run_id: str = "r1", compared_with: str = "") -> None:
+    keep_pending(model, serving, Candidate(provenance=provenance(run_id), compared_with=compared_with, waiting_for="review"))
+
+
+def decide(serving: Path, action: str, run_id: str = "", by: str = "Ada", note: str = "", version: int = 0, override: int = 0):
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(serving.parent / "pushed")
+    given = {"action": action, "run_id": run_id, "by": by, "note": note, "version": version, "override": override}
+    Executor(Executor.Context(pipeline_run_id="d7")).Do(
+        {}, {"pushed_model": [pushed]}, {"serving_uri": str(serving), "keep": 5, **given}
+    )
+    return pushed
+
+
+def test_an_approved_model_is_served_with_its_own_provenance_and_waits_no_more(model, serving):
+    wait(model, serving)
+    assert versions(serving) == []
+    pushed = decide(serving, "approve", "r1", note="listened to all mistakes")
+    (version,) = versions(serving)
+    stored = read_provenance(serving, version)
+    assert (stored.action, stored.by, stored.note, stored.run_id) == ("approved", "Ada", "listened to all mistakes", "r1")
+    assert (stored.dataset_fingerprint, stored.config_digest, stored.blessed) == ("d1", "c1", True)
+    assert stored.login.startswith("run d7 by ")
+    assert stored.model_digest == model_digest(model)
+    assert pushed.get_string_custom_property("pushed_version") == str(version)
+    assert pending_runs(serving) == []
+
+
+def test_a_rejected_model_is_gone_and_serving_is_as_it_was(model, serving):
+    wait(model, serving)
+    with pytest.raises(UserError, match="say why"):
+        decide(serving, "reject", "r1")
+    assert pending_runs(serving) == ["r1"]
+    assert decide(serving, "reject", "r1", note="hums").get_int_custom_property("pushed") == 0
+    assert (pending_runs(serving), versions(serving)) == ([], [])
+
+
+def test_a_model_that_was_compared_with_another_one_needs_an_override_with_a_reason(model, serving):
+    wait(model, serving)
+    first = push(model, serving, provenance("r0"), keep=5).version
+    with pytest.raises(UserError, match=f"compared with version none, and version {first} is in serving now"):
+        decide(serving, "approve", "r1")
+    with pytest.raises(UserError, match="an override needs a reason"):
+        decide(serving, "approve", "r1", override=1)
+    decide(serving, "approve", "r1", override=1, note="r0 was a test")
+    assert read_provenance(serving, versions(serving)[-1]).override
+
+
+def test_an_approval_that_was_cut_off_after_its_push_is_not_pushed_again(model, serving):
+    wait(model, serving)
+    decide(serving, "approve", "r1")
+    wait(model, serving)
+    decide(serving, "approve", "r1")
+    assert len(versions(serving)) == 1
+    assert pending_runs(serving) == []
+
+
+def test_a_rollback_brings_the_version_before(model, serving):
+    first = push(model, serving, provenance("r0"), keep=5).version
+    push(model, serving, provenance("r1"), keep=5)
+    decide(serving, "rollback")
+    stored = read_provenance(serving, versions(serving)[-1])
+    assert (stored.rolled_back_to, stored.by) == (first, "Ada")
+
+
+def test_a_model_that_waits_again_takes_the_place_of_the_one_before(model, serving):
+    wait(model, serving)
+    (model / "saved_model.pb").write_bytes(b"another")
+    wait(model, serving)
+    decide(serving, "approve", "r1")
+    assert (serving / str(versions(serving)[-1]) / "saved_model.pb").read_bytes() == b"another"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"action": "approve", "run_id": "r2"}, "no model of run r2 waits; there are r1"),
+        ({"action": "approve", "run_id": "../r1"}, "no model of run ../r1 waits"),
+        ({"action": "approve"}, r"no model of run \(none given\) waits"),
+        ({"action": "approve", "run_id": "r1", "by": " "}, "by is empty"),
+        ({"action": "rollback"}, "no version is in serving"),
+        ({"action": "delete"}, "give approve, reject or rollback"),
+    ],
+)
+def test_a_decision_that_makes_no_sense_is_one_line_and_changes_nothing(given, said, model, serving):
+    wait(model, serving)
+    with pytest.raises(UserError, match=said):
+        decide(serving, **given)
+    assert (pending_runs(serving), versions(serving)) == (["r1"], [])

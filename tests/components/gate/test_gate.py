@@ -1,0 +1,300 @@
+"""The gate's verdict: thresholds on figures, and models, real exports, that must not get through."""
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+from beam_jobs.errors import UserError
+from beam_jobs.examples import encode_clip, frame_record
+from components.evaluator.clip_metrics import estimates
+from components.evaluator.predictions import Predictions, read_predictions
+from components.evaluator.results import read_metrics
+from components.evaluator.slices import slices_of
+from components.gate.config import GateConfig, Thresholds
+from components.gate.decide import decide
+from components.gate.result import Check, read_result
+
+CLASSES = ["male", "female"]
+NOTHING = dict.fromkeys(Thresholds.model_fields)
+"""No threshold at all."""
+
+
+def config(overall=None, slices=None, **changes) -> GateConfig:
+    """A gate with these thresholds alone."""
+    return GateConfig(overall=NOTHING | (overall or {}), slices=NOTHING | (slices or {}), bootstrap_samples=200, **changes)
+
+
+def judged(gate: GateConfig, evaluation: str):
+    """The verdict on an evaluation by TFMA, as the Gate component comes to it."""
+    predictions = read_predictions(evaluation)
+    baseline = None if predictions.baseline is None else read_metrics(evaluation, CLASSES, "baseline")
+    version = None if predictions.baseline is None else "7"
+    return decide(gate, CLASSES, predictions, read_metrics(evaluation, CLASSES), baseline, version)
+
+
+def scores_of(right) -> np.ndarray:
+    """Scores of models that are right about some of 80 clips, whose labels take turns."""
+    labels = np.arange(80) % 2
+    female = np.where(np.asarray(right) == (labels == 1), 0.9, 0.1) + np.arange(80) / 8000
+    return np.stack([1 - female, female], axis=1).astype(np.float32)
+
+
+def decided(gate: GateConfig, right, baseline_right=None, **changes):
+    """The verdict on 80 made-up clips of 20 speakers; `right` says about which the candidate is right."""
+    predictions = Predictions(
+        ids=[f"{number:02d}" for number in range(80)],
+        labels=np.arange(80) % 2,
+        candidate=scores_of(right),
+        baseline=None if baseline_right is None else scores_of(baseline_right),
+        candidate_classes=CLASSES,
+        speaker_ids=[(str(number % 20),) for number in range(80)],
+        utterance_ids=[(f"{number % 20}-1-0000",) for number in range(80)],
+        modes=["sequential" if number < 70 else "simultaneous" for number in range(80)],
+        num_speakers=np.ones(80, np.int64),
+        rms_dbfs=np.full(80, -27, np.float32),
+        speech_ratio=np.full(80, 0.9, np.float32),
+    )
+    predictions = dataclasses.replace(predictions, **changes)
+
+    def figures(scores):
+        found = {}
+        for name, inside in slices_of(predictions, CLASSES).items():
+            values = estimates(predictions.labels[inside], scores[inside])
+            found[name] = {key: None if np.isnan(value) else value for key, value in values.items()}
+        return found
+
+    other = None if predictions.baseline is None else figures(predictions.baseline)
+    return decide(gate, CLASSES, predictions, figures(predictions.candidate), other, other and "7")
+
+
+ALL_RIGHT = np.ones(80, bool)
+FOUR_WRONG = np.arange(80) >= 4
+LAST_WRONG = np.arange(80) < 74
+
+
+# Thresholds.
+
+
+def test_a_good_model_is_blessed_and_every_threshold_has_its_margin():
+    result = decided(GateConfig(bootstrap_samples=200), ALL_RIGHT, FOUR_WRONG)
+
+    assert (result.blessed, result.reasons, result.baseline_version) == (True, [], "7")
+    assert all(check.ok for check in result.checks)
+    accuracy = next(check for check in result.checks if (check.metric, check.slice, check.kind) == ("accuracy", "all", "value"))
+    assert (accuracy.value, accuracy.threshold, accuracy.margin) == (1.0, 0.95, pytest.approx(0.05))
+    change = next(check for check in result.checks if (check.metric, check.slice, check.kind) == ("accuracy", "all", "change"))
+    assert (change.value, change.threshold) == (pytest.approx(0.05), 0)
+
+
+def test_every_threshold_that_does_not_hold_is_told_by_metric_slice_value_and_bound():
+    gate = config({"min_accuracy": 0.96, "min_recall": 0.96, "max_ece": 0.01}, {"min_accuracy": 0.96})
+    result = decided(gate, FOUR_WRONG)
+    ece = next(item.candidate.value for item in result.slices[0].metrics if item.metric == "ece")
+    assert result.reasons == [
+        "accuracy on all is 0.9500, below 0.96",
+        f"ece on all is {ece:.4f}, above 0.01",
+        "recall of male on all is 0.9500, below 0.96",
+        "recall of female on all is 0.9500, below 0.96",
+        "accuracy on label=male is 0.9500, below 0.96",
+        "accuracy on label=female is 0.9500, below 0.96",
+        "accuracy on mode=sequential is 0.9429, below 0.96",
+        "accuracy on speakers=1 is 0.9500, below 0.96",
+        "accuracy on loudness=-30..-24 dBFS is 0.9500, below 0.96",
+        "accuracy on speech=80..100 % is 0.9500, below 0.96",
+    ]
+
+
+def test_a_slice_with_few_clips_is_reported_and_does_not_decide():
+    gate = config(slices={"min_accuracy": 0.8})
+    result = decided(gate, LAST_WRONG)
+
+    assert result.blessed
+    small = next(check for check in result.checks if check.slice == "mode=simultaneous")
+    assert (small.clips, small.ok, small.decides, small.value) == (10, False, False, pytest.approx(0.4))
+    assert decided(config(slices={"min_accuracy": 0.8}, min_slice_clips=10), LAST_WRONG).reasons == [
+        "accuracy on mode=simultaneous is 0.4000, below 0.8"
+    ]
+
+
+def test_recall_on_a_slice_rests_on_the_clips_of_its_label():
+    checks = decided(config(slices={"min_accuracy": 0.5, "min_recall": 0.5}, min_slice_clips=40), LAST_WRONG).checks
+    on_sequential = {(check.metric, check.clips, check.decides) for check in checks if check.slice == "mode=sequential"}
+    assert on_sequential == {("accuracy", 70, True), ("recall", 35, False)}
+
+
+@pytest.mark.parametrize(
+    ("right", "baseline", "allowed", "reasons"),
+    [
+        (FOUR_WRONG, ALL_RIGHT, 0.0, ["accuracy on all is 0.0500 below the model now in serving, more than 0 allowed"]),
+        (FOUR_WRONG, ALL_RIGHT, 0.05, []),
+        (FOUR_WRONG, FOUR_WRONG, 0.0, []),
+        (ALL_RIGHT, FOUR_WRONG, 0.0, []),
+    ],
+)
+def test_a_model_must_be_no_worse_than_the_one_in_serving(right, baseline, allowed, reasons):
+    assert decided(config({"max_accuracy_loss": allowed}), right, baseline).reasons == reasons
+
+
+def test_an_equal_model_passes_without_any_loss_on_any_metric_of_any_slice():
+    none = {name: 0 for name in Thresholds.model_fields if name.endswith(("_loss", "_rise"))}
+    assert decided(config(none, none, min_slice_clips=1), LAST_WRONG, LAST_WRONG).blessed
+
+
+def test_the_lower_bound_asks_for_more_than_the_estimate():
+    bound = {"min_accuracy": 0.93}
+    assert decided(config(bound), FOUR_WRONG).blessed
+    result = decided(config(bound, decide_on="lower_bound"), FOUR_WRONG)
+
+    (figure,) = [item.candidate for item in result.slices[0].metrics if item.metric == "accuracy"]
+    assert figure.low < 0.93 < figure.value < figure.high
+    assert result.reasons == [f"the lower bound of accuracy on all is {figure.low:.4f}, below 0.93"]
+    assert result.checks[0].value == figure.low
+
+
+def test_for_the_calibration_error_it_is_the_upper_bound():
+    result = decided(config({"max_ece": 0.0}, decide_on="lower_bound"), FOUR_WRONG)
+    (figure,) = [item.candidate for item in result.slices[0].metrics if item.metric == "ece"]
+    assert result.reasons == [f"the upper bound of ece on all is {figure.high:.4f}, above 0"]
+
+
+def test_every_slice_has_clips_speakers_and_matrices_of_both_models():
+    result = decided(config(), ALL_RIGHT, LAST_WRONG)
+    simultaneous = next(item for item in result.slices if item.name == "mode=simultaneous")
+
+    assert (simultaneous.feature, simultaneous.value) == ("mode", "simultaneous")
+    assert (simultaneous.clips, simultaneous.speakers) == (10, 10)
+    assert simultaneous.confusion_matrix == [[5, 0], [0, 5]]
+    assert simultaneous.baseline_confusion_matrix == [[2, 3], [3, 2]]
+
+
+# A gate that cannot be fooled, however low its thresholds are.
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("nan", r"^\d+ of 40 test clips get a score that is no number$"),
+        ("logits", r"^40 of 40 test clips get scores that are no probabilities"),
+        ("constant", r"^every test clip gets the same scores$"),
+        ("reordered", r"^the model's signature gives its classes as female, male and not as male, female$"),
+        ("no classes", r"^the model's signature does not name its classes in one order and not as male, female$"),
+    ],
+)
+def test_a_faulty_export_is_refused_with_no_threshold_set(evaluation, model, reason):
+    result = judged(config(), evaluation(model, None))
+    assert not result.blessed
+    assert len(result.reasons) == 1
+    assert re.search(reason, result.reasons[0])
+
+
+def test_a_model_with_swapped_labels_is_refused(evaluation):
+    reasons = judged(GateConfig(bootstrap_samples=200), evaluation("swapped", None)).reasons
+    assert reasons[0] == "accuracy on all is 0.0000, below 0.95"
+    assert "auc of female on all is 0.0000, below 0.95" in reasons
+
+
+def test_a_test_split_with_one_class_is_refused(evaluate_files, test_clips, tmp_path):
+    records = [part for clip in test_clips if clip.label == 0 for part in frame_record(encode_clip(clip))]
+    (tmp_path / "clips.tfrecord").write_bytes(b"".join(records))
+    result = judged(config(), evaluate_files(str(tmp_path / "*"), "right", None))
+
+    assert result.reasons == ["no clip of the test split is labelled female"]
+    assert {item.candidate.value for item in result.slices[0].metrics if item.metric == "auc"} == {None}
+
+
+def test_a_right_model_gets_through_and_a_worse_one_does_not(evaluation):
+    gate = GateConfig(bootstrap_samples=200, overall={"max_ece": 0.3}, slices={"max_ece": 0.4}, min_slice_clips=5)
+    assert judged(gate, evaluation("right", "mistaken")).reasons == []
+    reasons = judged(gate, evaluation("mistaken", "right")).reasons
+    assert any("below the model now in serving, more than 0 allowed" in reason for reason in reasons)
+
+
+def test_no_clips_stop_the_run():
+    lists = {name: [] for name in ("ids", "speaker_ids", "utterance_ids", "modes")}
+    arrays = {name: np.zeros(0, np.int64) for name in ("labels", "num_speakers", "rms_dbfs", "speech_ratio")}
+    with pytest.raises(UserError, match="the test split holds no clips"):
+        decided(config(), ALL_RIGHT, candidate=np.zeros((0, 2)), **lists, **arrays)
+
+
+def test_a_model_in_serving_that_scores_nan_stops_the_run():
+    baseline = scores_of(ALL_RIGHT)
+    baseline[3] = np.nan
+    with pytest.raises(UserError, match="version 7, cannot be compared with: 1 of 80 test clips get a score that is no number"):
+        decided(config(), ALL_RIGHT, ALL_RIGHT, baseline=baseline)
+
+
+# The component.
+
+
+@pytest.fixture
+def bless(evaluation, tmp_path):
+    """A function that runs the component on an evaluation of the right model; returns the blessing and the result in it."""
+    from tfx.types import standard_artifacts
+
+    from components.gate.executor import Executor
+
+    def artifact(kind, uri, **properties):
+        made = kind()
+        made.uri = str(uri)
+        for name, value in properties.items():
+            (made.set_int_custom_property if isinstance(value, int) else made.set_string_custom_property)(name, value)
+        return [made]
+
+    def run(**serving_check):
+        blessing = artifact(standard_artifacts.ModelBlessing, tmp_path / "blessing")
+        inputs = {
+            "evaluation": artifact(standard_artifacts.ModelEvaluation, evaluation("right", "mistaken")),
+            "model": artifact(standard_artifacts.Model, tmp_path / "model"),
+            "baseline_model": artifact(standard_artifacts.Model, tmp_path / "baseline", serving_version="7"),
+        }
+        if serving_check:
+            inputs["serving_check"] = artifact(standard_artifacts.InfraBlessing, tmp_path / "check", **serving_check)
+        parameters = {"config": config({"max_accuracy_loss": 0}).model_dump_json(), "classes": json.dumps(CLASSES)}
+        Executor().Do(inputs, {"blessing": blessing}, parameters)
+        return blessing[0], read_result(blessing[0].uri)
+
+    return run
+
+
+def test_the_component_blesses_and_leaves_its_result_beside_the_blessing(bless, tmp_path):
+    blessing, result = bless(blessed=1)
+
+    assert (result.blessed, result.baseline_version) == (True, "7")
+    assert blessing.get_int_custom_property("blessed") == 1
+    assert blessing.get_string_custom_property("current_model") == str(tmp_path / "model")
+    assert {path.name for path in (tmp_path / "blessing").iterdir()} == {"BLESSED", "gate.json"}
+
+
+@pytest.mark.parametrize(
+    ("serving_check", "reasons"),
+    [
+        ({"blessed": 0, "reasons": '["signature wav does not answer"]'}, ["serving check: signature wav does not answer"]),
+        ({"blessed": 0}, ["serving check: did not bless the model"]),
+    ],
+)
+def test_a_model_that_failed_its_serving_check_is_refused_with_the_reasons(bless, tmp_path, serving_check, reasons):
+    blessing, result = bless(**serving_check)
+
+    assert (result.blessed, result.reasons) == (False, reasons)
+    assert blessing.get_int_custom_property("blessed") == 0
+    assert {path.name for path in (tmp_path / "blessing").iterdir()} == {"NOT_BLESSED", "gate.json"}
+
+
+def test_results_of_older_versions_can_be_read():
+    check = {
+        "kind": "value",
+        "metric": "auc",
+        "slice": "all",
+        "clips": 1,
+        "value": 1.0,
+        "margin": 0.5,
+        "decides": True,
+        "ok": True,
+    }
+
+    old = Check.model_validate({**check, "bound": 0.5})
+
+    assert old == Check.model_validate_json(old.model_dump_json()) == Check.model_validate({**check, "threshold": 0.5})

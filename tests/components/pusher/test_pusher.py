@@ -1,0 +1,192 @@
+"""Pusher on real artifacts: what may be pushed, by whom, and what the metadata store is told; and a serving folder in a store
+without renames, for which TensorFlow's file system in memory stands."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from beam_jobs.errors import UserError
+from components.pusher.pending import pending_candidate, pending_runs
+from components.pusher.provenance import Approval, Provenance
+from components.pusher.serving_folder import model_digest, read_provenance, versions
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    folder = tmp_path / "model" / "Format-Serving"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "variables/variables.index").write_text("index")
+    (folder / "saved_model.pb").write_text("graph")
+    return folder
+
+
+@pytest.fixture
+def pusher(tmp_path, model) -> Callable[..., dict]:
+    """A function that runs the executor and returns the custom properties of its PushedModel."""
+    from tfx.types import standard_artifacts
+
+    from components.pusher.executor import Executor
+
+    def run(
+        blessed: bool = True,
+        servable: bool = True,
+        mode: str = "auto",
+        approval: Approval | None = None,
+        baseline: str | None = None,
+        keep_pending: bool = False,
+    ) -> dict:
+        candidate, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
+        candidate.uri, pushed.uri = str(tmp_path / "model"), str(tmp_path / "pushed")
+        blessing, check = standard_artifacts.ModelBlessing(), standard_artifacts.InfraBlessing()
+        blessing.set_int_custom_property("blessed", int(blessed))
+        check.set_int_custom_property("blessed", int(servable))
+        compared = standard_artifacts.Model()
+        compared.set_string_custom_property("serving_version", baseline or "")
+        candidate.set_string_custom_property("dataset_fingerprint", "d1")
+        Executor(Executor.Context(pipeline_run_id="20261123-000000")).Do(
+            {
+                "model": [candidate],
+                "model_blessing": [blessing],
+                "infra_blessing": [check],
+                "baseline_model": [compared],
+            },
+            {"pushed_model": [pushed]},
+            {
+                "serving_uri": str(tmp_path / "serving"),
+                "mode": mode,
+                "keep": 5,
+                "config_digest": "c1",
+                "approval": approval.model_dump_json() if approval else "",
+                "keep_pending": int(keep_pending),
+            },
+        )
+        properties = pushed.mlmd_artifact.custom_properties
+        return {name: value.string_value or value.int_value for name, value in properties.items()}
+
+    return run
+
+
+def ada(override: bool = False) -> Approval:
+    return Approval(run_id="r1", by="Ada", login="ada@host", note="fine", override=override, code_revision="git:1")
+
+
+def test_a_blessed_model_is_pushed_with_its_provenance_on_disk_and_in_the_metadata_store(pusher, tmp_path, model):
+    properties = pusher()
+
+    (version,) = versions(tmp_path / "serving")
+    assert properties["pushed"] == 1
+    assert properties["waiting"] == 0
+    assert properties["pushed_version"] == str(version)
+    assert properties["pushed_destination"] == f"{tmp_path}/serving/{version}"
+    stored = read_provenance(tmp_path / "serving", version)
+    assert (stored.by, stored.action, stored.run_id, stored.blessed) == ("gate", "pushed", "20261123-000000", True)
+    assert (stored.dataset_fingerprint, stored.config_digest) == ("d1", "c1")
+    assert stored.code_revision
+    for name in ("by", "login", "action", "run_id", "dataset_fingerprint", "config_digest", "code_revision", "pushed_at"):
+        assert properties[name] == getattr(stored, name)
+    assert properties["model_digest"] == model_digest(model)
+
+
+@pytest.mark.parametrize(
+    ("told", "waiting"),
+    [
+        ({"blessed": False}, 0),
+        ({"servable": False}, 0),
+        ({"blessed": False, "mode": "review"}, 0),
+        ({"servable": False, "mode": "review"}, 0),
+        ({"mode": "review"}, 1),
+    ],
+)
+def test_what_may_not_be_pushed_is_not(pusher, tmp_path, told, waiting):
+    expected = {"pushed": 0, "waiting": waiting, "waiting_for": "push.mode is review" if waiting else 0}
+    assert pusher(**told) == expected
+    assert not (tmp_path / "serving").exists()
+
+
+def test_a_model_out_of_a_cache_that_is_in_serving_is_not_pushed_again(pusher, tmp_path, model):
+    first = pusher()["pushed_version"]
+
+    again = pusher(baseline=first)
+
+    assert (again["pushed"], again["pushed_version"]) == (1, first)
+    (model / "saved_model.pb").write_bytes(b"another")
+    assert pusher(baseline=first)["pushed_version"] != first
+
+
+def test_a_model_that_was_compared_with_another_than_the_one_in_serving_waits(pusher, tmp_path, model):
+    first = pusher()["pushed_version"]
+    (model / "saved_model.pb").write_bytes(b"another")
+    second = pusher(baseline=first)["pushed_version"]
+
+    properties = pusher(baseline=first)  # as when `second` was put there while the candidate was trained
+
+    assert (properties["pushed"], properties["waiting"]) == (0, 1)
+    assert properties["waiting_for"] == f"version {second} is in serving since, and it was compared with {first}"
+    assert versions(tmp_path / "serving") == [int(first), int(second)]
+    assert pusher(baseline=first, approval=ada(override=True))["pushed"] == 1
+
+
+@pytest.mark.parametrize("blessed", [True, False])
+def test_an_approved_model_is_pushed_in_the_name_of_who_approved(pusher, tmp_path, blessed):
+    properties = pusher(blessed=blessed, mode="review", approval=ada(override=not blessed))
+
+    stored = read_provenance(tmp_path / "serving", int(properties["pushed_version"]))
+    assert (stored.action, stored.by, stored.login, stored.note) == ("approved", "Ada", "ada@host", "fine")
+    assert (stored.override, stored.blessed) == (not blessed, blessed)
+    assert (stored.run_id, stored.code_revision) == ("r1", "git:1")
+    assert properties["override"] == int(not blessed)
+
+
+@pytest.mark.parametrize(
+    ("told", "override", "problem"),
+    [
+        ({"blessed": False}, False, "not blessed"),
+        ({"servable": False}, True, "not servable"),
+        ({"servable": False}, False, "not servable"),
+    ],
+)
+def test_an_approval_does_not_make_everything_possible(pusher, tmp_path, told, override, problem):
+    with pytest.raises(UserError, match=f"run r1: its model is {problem}; nothing was pushed"):
+        pusher(**told, mode="review", approval=ada(override))
+    assert not (tmp_path / "serving").exists()
+
+
+def test_in_a_store_without_renames_the_file_that_makes_a_model_comes_last(model, monkeypatch):
+    import tensorflow as tf
+
+    from components.pusher.remote_folder import push_remote, versions_remote
+
+    written = []
+    copy = tf.io.gfile.copy
+    monkeypatch.setattr(
+        tf.io.gfile, "copy", lambda *arguments, **options: (written.append(arguments[1]), copy(*arguments, **options))
+    )
+    serving = "ram://serving/audio_gender"
+    asked = Provenance(by="gate", login="ada@host", blessed=True)
+    assert versions_remote(serving) == []
+
+    pushed = [push_remote(model, serving, asked, keep=1).version for _ in range(3)]
+
+    assert pushed == sorted(set(pushed))
+    assert versions_remote(serving) == pushed[1:]
+    assert [path.rpartition("/")[2] for path in written] == ["variables.index", "saved_model.pb"] * 3
+    newest = f"{serving}/{pushed[-1]}"
+    with tf.io.gfile.GFile(f"{newest}/saved_model.pb") as file:
+        assert file.read() == "graph"
+    with tf.io.gfile.GFile(f"{newest}/assets.extra/provenance.json") as file:
+        assert Provenance.model_validate_json(file.read()).version == pushed[-1]
+
+
+def test_a_model_that_waits_is_kept_where_a_decision_finds_it(pusher, tmp_path, model):
+    assert pusher(mode="review", keep_pending=True)["waiting"] == 1
+    assert versions(tmp_path / "serving") == []
+    kept, candidate = pending_candidate(tmp_path / "serving", "20261123-000000")
+    assert model_digest(kept) == model_digest(model)
+    assert (candidate.compared_with, candidate.waiting_for) == ("", "push.mode is review")
+    assert candidate.provenance.dataset_fingerprint == "d1"
+
+
+def test_a_refused_model_does_not_wait(pusher, tmp_path):
+    assert pusher(blessed=False, mode="review", keep_pending=True)["waiting"] == 0
+    assert pending_runs(tmp_path / "serving") == []

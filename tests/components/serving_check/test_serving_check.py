@@ -1,0 +1,197 @@
+"""The serving check on real SavedModels, good and broken, each in a process of its own."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+import numpy as np
+import pytest
+
+from beam_jobs.examples import encode_clip
+from components.serving_check.check import _compare, check_model
+from components.serving_check.config import ServingCheckConfig
+from components.serving_check.result import ServingCheckResult
+
+CLASSES = ["male", "female"]
+BUDGET = ServingCheckConfig()
+
+
+@pytest.fixture(scope="session")
+def records(clips) -> list[bytes]:
+    return [encode_clip(clip) for clip in clips[:4]]
+
+
+@pytest.fixture(scope="session")
+def half_half() -> np.ndarray:
+    return np.full([4, 2], 0.5, np.float32)
+
+
+@pytest.fixture
+def check(tmp_path, records, half_half) -> Callable[..., ServingCheckResult]:
+    """A function that saves a model whose three signatures do as told, and checks it."""
+    import tensorflow as tf
+
+    def answer(size, probabilities=(0.5, 0.5), classes=CLASSES):
+        return {"probabilities": tf.tile([probabilities], [size, 1]), "classes": tf.tile([classes], [size, 1])}
+
+    def run(budget: ServingCheckConfig = BUDGET, **behaviour) -> ServingCheckResult:
+        kinds = {"serving_default": ([None], tf.string, "examples"), "wav": ([None], tf.string, "wav")}
+        kinds["waveform"] = ([None, None], tf.float32, "waveform")
+        model = tf.Module()
+        signatures = {}
+        for name, (shape, dtype, argument) in kinds.items():
+            told = behaviour.get(name, lambda size: {})
+            changed = told if callable(told) else lambda size, told=told: told
+
+            def serve(value, changed=changed):
+                size = tf.shape(value)[0]
+                return answer(size, **changed(size))
+
+            function = tf.function(serve, input_signature=[tf.TensorSpec(shape, dtype, name=argument)])
+            signatures[name] = function.get_concrete_function()
+        tf.saved_model.save(model, str(tmp_path / "model"), signatures)
+        return check_model(str(tmp_path / "model"), records, half_half, CLASSES, budget)
+
+    return run
+
+
+def test_every_signature_is_asked_and_each_that_is_wrong_is_named(check):
+    import tensorflow as tf
+
+    def call_python(size):  # which is not in a SavedModel
+        return {"probabilities": tf.ensure_shape(tf.numpy_function(lambda: np.float32([0.5, 0.5]), [], tf.float32), [2])}
+
+    nan = float("nan")
+    result = check(serving_default={"probabilities": (nan, nan)}, wav={"classes": ["female", "male"]}, waveform=call_python)
+
+    assert not result.ok
+    assert result.reasons[:2] == [
+        "signature serving_default answers with NaN or infinity for 4 of 4 clips",
+        "signature wav names the classes female, male; expected male, female for every clip",
+    ]
+    assert result.reasons[2].startswith("signature waveform fails (")
+
+
+def test_a_model_that_hangs_is_refused_when_its_time_is_over(check):
+    import tensorflow as tf
+
+    started = time.monotonic()
+    result = check(
+        ServingCheckConfig(max_seconds=12),
+        serving_default=lambda size: {
+            "probabilities": tf.while_loop(lambda p: tf.reduce_sum(p) > 0, lambda p: (tf.abs(p),), [tf.constant([0.5, 0.5])])[0]
+        },
+    )
+
+    assert result.reasons[0].startswith("did not answer within serving_check.max_seconds 12 (")
+    assert len(result.reasons) == 1
+    assert time.monotonic() - started < 45
+
+
+def test_a_model_that_needs_too_much_memory_is_refused(check):
+    import tensorflow as tf
+
+    def fill_memory(size):
+        # As much as asked for, in a way that the graph optimiser cannot foresee.
+        floats = tf.random.uniform([tf.shape(tf.tile([size], [400_000_000]))[0]])
+        return {"probabilities": tf.stack([tf.reduce_min(floats), tf.reduce_max(floats)])}
+
+    result = check(ServingCheckConfig(max_memory_mb=1200), serving_default=fill_memory)
+
+    assert result.reasons == ["needs more memory than serving_check.max_memory_mb 1200 (asking signature serving_default)"]
+    assert 1200 < result.peak_memory_mb < 4000
+
+
+def test_a_model_whose_process_dies_is_refused(check):
+    import tensorflow as tf
+
+    def die(size):
+        with tf.control_dependencies([tf.raw_ops.Abort(error_msg="the end")]):
+            return {"probabilities": tf.identity([0.5, 0.5])}
+
+    assert check(wav=die).reasons == ["its process died asking signature wav (signal SIGABRT)"]
+
+
+def test_a_damaged_model_is_refused(tmp_path, records, half_half):
+    (tmp_path / "saved_model.pb").write_bytes(b"no protocol buffer")
+    (reason,) = check_model(str(tmp_path), records, half_half, CLASSES, BUDGET).reasons
+    assert reason.startswith("cannot be loaded without this project's code (")
+
+
+# The comparison alone.
+
+
+def answers(probabilities=((0.9, 0.1), (0.2, 0.8)), classes=(CLASSES, CLASSES)) -> dict:
+    answer = {"probabilities": [list(row) for row in probabilities], "classes": [list(row) for row in classes]}
+    return {"load_error": None, "predictions": {name: {"outputs": answer} for name in ("serving_default", "wav", "waveform")}}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "reason"),
+    [
+        (answers(), [[0.9, 0.1], [0.2, 0.8]], None),
+        (
+            answers(),
+            [[0.90002, 0.09998], [0.2, 0.8]],
+            "signature serving_default differs from what the pipeline computed by 2e-05",
+        ),
+        (
+            answers(),
+            [[0.9, 0.1], [float("nan"), 0.8]],
+            "signature serving_default differs from what the pipeline computed by nan",
+        ),
+        (answers(classes=(CLASSES, CLASSES[::-1])), [[0.9, 0.1], [0.2, 0.8]], "signature serving_default names the classes"),
+        (answers(probabilities=((0.9, 0.1),)), [[0.9, 0.1], [0.2, 0.8]], "answers with probabilities of shape [1, 2]"),
+        (answers(probabilities=((2.0, -1.0), (0.2, 0.8))), [[2.0, -1.0], [0.2, 0.8]], "answers with what are no probabilities"),
+        (answers(probabilities=((float("inf"), 0.1), (0.2, 0.8))), [[0.9, 0.1], [0.2, 0.8]], "NaN or infinity for 1 of 2 clips"),
+    ],
+)
+def test_the_answers_are_held_against_what_the_pipeline_computed(found, expected, reason):
+    reasons = _compare(found, np.array(expected, np.float32), CLASSES)
+    assert reasons == [] if reason is None else reason in reasons[0]
+
+
+def test_an_answer_without_classes_and_a_missing_signature():
+    found = answers()
+    found["predictions"]["wav"] = {"outputs": {"probabilities": [[0.9, 0.1], [0.2, 0.8]]}}
+    del found["predictions"]["waveform"]
+    assert _compare(found, np.array([[0.9, 0.1], [0.2, 0.8]]), CLASSES) == [
+        "signature wav answers without classes",
+        "signature waveform is missing",
+    ]
+
+
+def test_a_trained_model_passes_and_the_executor_writes_the_result_beside_its_blessing(trained, shards, tmp_path):
+    from tfx.types import standard_artifacts
+    from tfx.types.artifact_utils import encode_split_names
+
+    from components.serving_check.executor import Executor
+    from components.serving_check.result import ServingCheckResult
+
+    model, examples, blessing = standard_artifacts.Model(), standard_artifacts.Examples(), standard_artifacts.InfraBlessing()
+    model_run = standard_artifacts.ModelRun()
+    model_run.uri = trained.model_run_dir
+    model.uri, examples.uri, blessing.uri = str(tmp_path / "model"), str(tmp_path / "examples"), str(tmp_path / "blessing")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/Format-Serving").symlink_to(trained.serving_model_dir)
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples/Split-eval").symlink_to(Path(shards) / "eval")
+    examples.split_names = encode_split_names(["eval"])
+
+    Executor().Do(
+        {"model": [model], "examples": [examples], "model_run": [model_run]},
+        {"blessing": [blessing]},
+        {"classes": '["male", "female"]', "max_memory_mb": 4096, "max_seconds": 300.0},
+    )
+
+    result = ServingCheckResult.model_validate_json(Path(blessing.uri, "serving_check.json").read_text())
+    assert result.ok, result.reasons
+    assert result.max_difference < 1e-6
+    assert result.clips == 8
+    assert 200 < result.peak_memory_mb < 4096
+    assert 0 < result.seconds < 300
+    assert blessing.get_int_custom_property("blessed") == 1
+    assert blessing.get_string_custom_property("reasons") == "[]"

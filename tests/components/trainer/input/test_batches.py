@@ -1,0 +1,82 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from components.trainer.input.batches import record_cache, training_dataset
+
+CROP = 4000
+
+
+@pytest.fixture(scope="module")
+def transform(transform_graph):
+    return tft.TFTransformOutput(str(transform_graph)).transform_features_layer()
+
+
+@pytest.fixture
+def train_files(shards, tmp_path) -> Path:
+    """A copy of the training shards that a test may remove."""
+    return Path(shutil.copytree(shards / "train", tmp_path / "train"))
+
+
+def epochs(dataset: tf.data.Dataset, number: int = 1) -> list[np.ndarray]:
+    return [np.concatenate([crops for crops, _ in dataset.as_numpy_iterator()]) for _ in range(number)]
+
+
+def test_the_same_seed_gives_the_same_batches(train_files, transform):
+    first, again, other = (training_dataset([f"{train_files}/*"], transform, 8, CROP, 800, seed) for seed in (1, 1, 2))
+
+    (first_1, first_2), (again_1, again_2), (other_1, _) = (epochs(dataset, 2) for dataset in (first, again, other))
+
+    assert first_1.shape == (32, CROP)
+    assert np.array_equal(first_1, again_1) and np.array_equal(first_2, again_2)
+    assert not np.array_equal(first_1, first_2)
+    assert not np.array_equal(first_1, other_1)
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_cached_epochs_read_no_shard_and_draw_other_crops(kind, train_files, transform, tmp_path):
+    with record_cache(kind, str(tmp_path / "run")) as cache:
+        dataset = training_dataset([f"{train_files}/*"], transform, 8, CROP, 800, 1, cache)
+        first = epochs(dataset)[0]
+        assert any((tmp_path / "run").rglob("cache*")) == (kind == "file")
+        for shard in train_files.iterdir():
+            shard.write_bytes(b"")
+
+        second, third = epochs(dataset, 2)
+
+    assert first.shape == second.shape == third.shape == (32, CROP)
+    # Some crops of the same clip begin at its first sample in both epochs.
+    repeated = sum(any(np.array_equal(one, other) for other in third) for one in second)
+    assert repeated < 16
+
+
+def test_an_uncached_epoch_reads_the_shards_again(train_files, transform, tmp_path):
+    with record_cache("none", str(tmp_path / "run")) as cache:
+        dataset = training_dataset([f"{train_files}/*"], transform, 8, CROP, 800, 1, cache)
+        epochs(dataset)
+        for shard in train_files.iterdir():
+            shard.write_bytes(b"")
+
+        with pytest.raises(ValueError, match="at least one array"):
+            epochs(dataset)
+
+
+def test_a_file_cache_leaves_nothing_behind_after_a_failure(train_files, transform, tmp_path):
+    with pytest.raises(KeyboardInterrupt), record_cache("file", str(tmp_path / "run")) as cache:
+        next(iter(training_dataset([f"{train_files}/*"], transform, 8, CROP, 800, 1, cache)))
+        assert any((tmp_path / "run").rglob("cache*"))
+        raise KeyboardInterrupt
+
+    assert not list((tmp_path / "run").iterdir())
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_the_order_is_free_only_where_asked(deterministic, train_files, transform):
+    dataset = training_dataset([f"{train_files}/*"], transform, 8, CROP, 800, 1, deterministic=deterministic)
+
+    assert dataset.options().deterministic is deterministic
+    assert len(epochs(dataset)[0]) == 32

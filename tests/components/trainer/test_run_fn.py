@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from beam_jobs.errors import UserError
+from beam_jobs.examples import encode_clip
+from components.trainer.config import TrainConfig
+from components.trainer.run_fn import run_fn
+from components.trainer.training import learning_rate
+
+
+def test_training_learns_the_pitch(trained, clips):
+    served = tf.saved_model.load(trained.serving_model_dir).signatures["serving_default"]
+
+    answers = served(tf.constant([encode_clip(clip) for clip in clips[32:]]))["probabilities"].numpy()
+
+    assert np.mean(answers.argmax(axis=1) == [clip.label for clip in clips[32:]]) >= 0.9
+
+
+def test_training_leaves_tensorboard_logs(trained):
+    events = list(Path(trained.model_run_dir).rglob("events.out.tfevents.*"))
+
+    assert {path.parent.name for path in events} == {"train", "eval"}
+
+
+def test_a_crop_longer_than_the_clips_is_refused(make_fn_args, tmp_path):
+    with pytest.raises(UserError, match=r"crop_s 6 is longer than a clip of 1.5 s"):
+        run_fn(make_fn_args(tmp_path, train={"crop_s": 6.0}))
+
+
+def test_a_crop_shorter_than_a_frame_is_refused(make_fn_args, tmp_path):
+    with pytest.raises(UserError, match="two STFT frames take"):
+        run_fn(make_fn_args(tmp_path, train={"crop_s": 0.01}))
+
+
+def test_an_empty_split_is_refused(make_fn_args, tmp_path):
+    fn_args = make_fn_args(tmp_path)
+    fn_args.eval_files = [str(tmp_path / "nothing" / "*")]
+
+    with pytest.raises(UserError, match="the eval split holds no clips"):
+        run_fn(fn_args)
+
+
+def test_divergence_stops_with_a_word_to_the_user(make_fn_args, tmp_path):
+    fn_args = make_fn_args(tmp_path, train={"epochs": 2, "batch_size": 8, "crop_s": 1.0, "learning_rate": 1e30})
+
+    with pytest.raises(UserError, match=r"training diverged.*lower train.learning_rate"):
+        run_fn(fn_args)
+
+    assert not Path(fn_args.serving_model_dir).exists()
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    train = TrainConfig(epochs=20, learning_rate=1.0)
+
+    rates = [learning_rate(train, epoch) for epoch in range(20)]
+
+    assert rates[0] < rates[2] == max(rates) == 1.0
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert 0 < rates[-1] < 0.05

@@ -1,0 +1,74 @@
+"""The cache of whole runs: a gate that checks nothing, in another checkout, and the real gate behind it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ("beam_jobs", "components", "pipeline")
+CONFIG = """\
+clips:
+  duration_s: 1
+  sample_rate_hz: 8000
+  num_clips: {train: 16, eval: 8, test: 8}
+  clips_per_shard: 8
+  max_utterances: 2
+  pause_s: {min: 0, max: 0}
+data: {min_class_share: 0.1}
+model: {n_fft: 512, hop_length: 128, n_mels: 16, mel_f_max_hz: 3000, frame_length: 16, filters: [2, 2, 2, 2]}
+train: {epochs: 1, batch_size: 8, crop_s: 0.5}
+gate:
+  overall: {min_accuracy: 1, min_auc: 1, max_ece: 0}
+"""
+"""Noise in place of voices, and one epoch: no model of it is right about every clip and sure of it besides."""
+
+
+def run(checkout: Path, *arguments: str | Path) -> dict:
+    """A run by the sources of `checkout`; its result."""
+    result = checkout.parent / "result.json"
+    done = subprocess.run(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", "run", *map(str, arguments), "--json", str(result)],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+        capture_output=True,
+        text=True,
+        timeout=1500,
+    )
+    assert result.exists(), done.stderr  # a refused model has an exit status of its own
+    return json.loads(result.read_text())
+
+
+@pytest.fixture
+def checkouts(root: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Two checkouts at different places; the gate of the first checks nothing."""
+    places = tmp_path / "one" / "checkout", tmp_path / "two" / "checkout"
+    for place in places:
+        for package in PACKAGES:
+            shutil.copytree(root / package, place / package, ignore=shutil.ignore_patterns("__pycache__"))
+    decide = places[0] / "components/gate/decide.py"
+    text = decide.read_text()
+    edits = (("blessed=not reasons,", "blessed=True,"), ("        reasons=reasons,", "        reasons=[],"))
+    for checks, checks_nothing in edits:
+        assert text.count(checks) == 1
+        text = text.replace(checks, checks_nothing)
+    decide.write_text(text)
+    return places
+
+
+def test_a_repaired_gate_judges_anew_and_nothing_else_runs_again(checkouts, make_corpus, tmp_path):
+    broken, whole = checkouts
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG)
+    arguments = ["--config", config, "--corpus", make_corpus(), "--workdir", tmp_path / "work"]
+
+    first = run(broken, *arguments)
+    second = run(whole, *arguments)
+
+    assert first["verdict"] == "pushed"
+    assert not any(node["cached"] for node in first["nodes"])
+    assert second["verdict"] == "refused" and "accuracy" in second["reason"]
+    assert [node["node"] for node in second["nodes"] if not node["cached"]] == ["Gate", "ReviewReport", "Pusher"]
