@@ -174,10 +174,10 @@ def _require_approvable(workdir: WorkDir, result: RunResult, override: bool) -> 
     if not model.exists():
         raise UserError(f"run {run_id}: its model is gone ({model}); make a new run")
     if not override and not artifact_of_run(workdir, run_id, "ModelBlessing").custom_properties["blessed"].int_value:
-        reasons = result.reason.split("; ")
-        shown = "; ".join(reasons[:MAX_REASONS])
-        if len(reasons) > MAX_REASONS:
-            shown += f"; and {len(reasons) - MAX_REASONS} more"
+        refusals = result.reason.split("; ")
+        shown = "; ".join(refusals[:MAX_REASONS])
+        if len(refusals) > MAX_REASONS:
+            shown += f"; and {len(refusals) - MAX_REASONS} more"
         raise UserError(f"run {run_id} was refused by the gate ({shown}); to push it anyway, give --override with --note REASON")
     serving = workdir.serving_version()
     if not override and serving != result.baseline_version and _pushed_before(workdir, run_id) is None:
