@@ -20,12 +20,12 @@ setup-dev:
 run: setup ## demo corpus -> clips -> training -> evaluation -> pushed or refused model, in ./work
 	@$(VENV)/audio-gender run --config demo --workdir work || [ $$? -eq 3 ] # 3: refused, which is a result too
 
-test: setup-dev ## before each commit: all but the slow tests (QQ minutes); real speech with LIBRISPEECH_ROOT=…
-	@echo "test: about QQ minutes on two quiet cores; make test-all adds the slow tests"
+test: setup-dev ## before each commit: all but the slow tests (5 minutes); real speech with LIBRISPEECH_ROOT=…
+	@echo "test: about 5 minutes on two quiet cores; make test-all adds the slow tests"
 	@$(PYTEST) -m "not slow"
 
-test-all: setup-dev ## all tests that this machine can run (AA minutes), and what is skipped and why
-	@echo "test-all: about AA minutes on two quiet cores"
+test-all: setup-dev ## all tests that this machine can run (11 minutes), and what is skipped and why
+	@echo "test-all: about 11 minutes on two quiet cores"
 	@$(PYTEST)
 
 test-fresh: setup ## the two commands above on bare Debian 12 and 13 (root, mmdebstrap; two hours)
