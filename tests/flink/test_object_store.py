@@ -84,7 +84,7 @@ def stored(s3: S3Server, speech: SpeakerIndex) -> str:
 @pytest.fixture(scope="module")
 def config(few_clips: ClipsConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "config.json"
-    path.write_text(json.dumps({"clips": few_clips.model_dump(mode="json")}))
+    path.write_text(json.dumps({"clips": few_clips.model_dump(mode="json"), "data": {"min_class_share": 0.1}}))
     return path
 
 
