@@ -173,6 +173,23 @@ def test_any_run_of_clips_is_balanced(seed: int, first: int, number: int, mixed_
         assert abs(counts[label] - share * number) <= 4
 
 
+FIBONACCI = pytest.mark.xfail(strict=True, reason="issue 17: clip k lies in shard k mod n, and labels follow the golden ratio")
+
+
+@pytest.mark.parametrize("num_shards", [1, 2, 10, 60, pytest.param(55, marks=FIBONACCI)])
+def test_every_shard_is_balanced(num_shards: int) -> None:
+    """With as many shards as the configurations that come with the project have."""
+    clips_per_shard = 64
+    split = planner(max_utterances=2, length_share=Range(min=1.0, max=1.0))
+
+    female = [
+        sum(split.plan(k).label for k in range(shard, num_shards * clips_per_shard, num_shards)) / clips_per_shard
+        for shard in range(num_shards)
+    ]
+
+    assert 0.4 <= min(female) <= max(female) <= 0.6
+
+
 def test_both_modes_come_in_their_shares() -> None:
     modes = Counter(planner(simultaneous_share=0.25).plan(k).mode for k in range(400))
 
