@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,7 @@ def cast(duration_s: float = 4.0) -> tuple[Speaker, ...]:
 LABEL_OF = {speaker.id: speaker.label for speaker in cast()}
 
 
-def planner(split: str = "train", **settings: object) -> ClipPlanner:
+def planner(split: str = "train", **settings: Any) -> ClipPlanner:
     return ClipPlanner(ClipsConfig(**{"num_clips": NUM_CLIPS, "duration_s": 10.0, **settings}), split, cast())
 
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
-from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import Artifact, artifact_utils
 
@@ -192,7 +192,7 @@ def _run(pipeline: Pipeline, run_id: str, workdir: WorkDir) -> tuple[dict[str, S
     return {type(node).__module__: _step(store, node) for node in ours.values()}, ran
 
 
-def _step(store: MetadataStore, node: BaseNode) -> Step:
+def _step(store: MetadataStore, node: BaseComponent) -> Step:
     """The newest execution of a node, out of the metadata store."""
     execution = max(store.get_executions_by_type(node.type), key=lambda execution: execution.id)
     artifacts: dict[int, Artifacts] = {metadata_store_pb2.Event.INPUT: {}, metadata_store_pb2.Event.OUTPUT: {}}
@@ -205,7 +205,7 @@ def _step(store: MetadataStore, node: BaseNode) -> Step:
     properties = {
         name: getattr(stored[name], stored[name].WhichOneof("value")) for name in node.exec_properties if name in stored
     }
-    executor = node.executor_spec.executor_class
+    executor = type(node).EXECUTOR_SPEC.executor_class
     inputs, outputs = (artifacts[kind] for kind in (metadata_store_pb2.Event.INPUT, metadata_store_pb2.Event.OUTPUT))
     module = type(node).__module__
     path = f"{executor.__module__}.{executor.__qualname__}"

@@ -193,9 +193,12 @@ def test_in_a_store_without_renames_the_file_that_makes_a_model_comes_last(model
 
     written = []
     copy = tf.io.gfile.copy
-    monkeypatch.setattr(
-        tf.io.gfile, "copy", lambda *arguments, **options: (written.append(arguments[1]), copy(*arguments, **options))
-    )
+
+    def watched(source: str, target: str, **options: bool) -> None:
+        written.append(target)
+        copy(source, target, **options)
+
+    monkeypatch.setattr(tf.io.gfile, "copy", watched)
     serving = "ram://serving/audio_gender"
     asked = Provenance(by="gate", login="ada@host", blessed=True)
     assert versions_remote(serving) == []
