@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from component_contract import MODULES
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
@@ -20,7 +21,6 @@ from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import Artifact, artifact_utils
 
-from components.code_digest import ROOT
 from components.decision.component import Decision
 from components.serving_baseline.component import ServingBaseline
 from pipeline.config import PipelineConfig, load_config
@@ -30,8 +30,6 @@ from pipeline.workdir import WorkDir
 
 RUN_ID = "20261126-000000"
 BEAM = ["--direct_running_mode=in_memory"]
-MODULES = sorted(f"components.{path.parent.name}.component" for path in ROOT.glob("components/*/component.py"))
-"""Of every component of this project."""
 WRITES = {
     "components.clip_generator.component": "dataset_uri",
     "components.decision.component": "serving_uri",
