@@ -347,18 +347,6 @@ def test_an_unknown_run(kubeflow: Kubeflow) -> None:
         follow(kubeflow, "nope")
 
 
-def test_a_lost_connection_says_how_to_follow_again(server: KubeflowApi, kubeflow: Kubeflow, package: Path) -> None:
-    run_id = submit(package, kubeflow)
-    # The server falls silent after the first look at the run.
-    server.history = [becomes("RUNNING"), lambda run: server.refuse.update({"": grpc_error(503, "no healthy upstream")})]
-
-    with pytest.raises(UserError) as caught:
-        follow(kubeflow, run_id, poll_s=0.01)
-
-    again = f"`audio-gender submit --run {run_id} --host {server.host}`"
-    assert str(caught.value) == f"run {run_id}: Kubeflow says 503: no healthy upstream; the run goes on, follow it again: {again}"
-
-
 @pytest.mark.parametrize("refused", [grpc_error(401, "token expired"), grpc_error(404, "Run not found")])
 def test_an_error_in_the_middle_of_following_keeps_what_was_shown_and_is_one_line(
     server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], refused: Refused
@@ -384,6 +372,18 @@ def test_an_error_in_the_middle_of_following_keeps_what_was_shown_and_is_one_lin
     server.history = [becomes("SUCCEEDED", GEN, VALIDATOR), becomes("SUCCEEDED", GEN, VALIDATOR)]
     assert follow(kubeflow, run_id, poll_s=0.01)
     assert [line.split()[0] for line in capsys.readouterr().err.splitlines()[:2]] == ["ClipExampleGen", "ClipExampleValidator"]
+
+
+def test_a_lost_connection_says_how_to_follow_again(server: KubeflowApi, kubeflow: Kubeflow, package: Path) -> None:
+    run_id = submit(package, kubeflow)
+    # The server falls silent after the first look at the run.
+    server.history = [becomes("RUNNING"), lambda run: server.refuse.update({"": grpc_error(503, "no healthy upstream")})]
+
+    with pytest.raises(UserError) as caught:
+        follow(kubeflow, run_id, poll_s=0.01)
+
+    again = f"`audio-gender submit --run {run_id} --host {server.host}`"
+    assert str(caught.value) == f"run {run_id}: Kubeflow says 503: no healthy upstream; the run goes on, follow it again: {again}"
 
 
 def test_control_c_leaves_the_run_going(
