@@ -40,7 +40,7 @@ def main() -> int:
     arguments = parser.parse_args()
     figures, runs = {}, {}
     for name in ARCHITECTURES:
-        network = build_model(ModelConfig(architecture=name), SAMPLE_RATE_HZ, SAMPLE_RATE_HZ, 2)
+        network = build_model(ModelConfig.model_validate({"architecture": name}), SAMPLE_RATE_HZ, SAMPLE_RATE_HZ, 2)
         figures[name] = {"parameters": network.count_params()}
         for kind, way in ways(network).items():
             runs[name, kind] = way

@@ -55,7 +55,7 @@ class Way:
         line = self._process.stdout.readline()
         if not line:
             self._log.seek(0)
-            raise RuntimeError(f"{self._process.args} failed:\n{self._log.read()[-2000:]}")
+            raise RuntimeError(f"{self._process.args!r} failed:\n{self._log.read()[-2000:]}")
         return line
 
 

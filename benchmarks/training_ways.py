@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
@@ -92,7 +92,7 @@ def read_article(setting: Setting) -> Step:
     return partial(next, setting.article_batches())
 
 
-def read_ours(setting: Setting, cache: str = "none") -> Step:
+def read_ours(setting: Setting, cache: Literal["none", "memory", "file"] = "none") -> Step:
     """Ours."""
     with record_cache(cache, str(setting.folder / "cache")) as name:
         return partial(next, setting.our_batches(setting.crop_s, name))

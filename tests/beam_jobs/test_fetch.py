@@ -288,7 +288,7 @@ def test_server_that_says_when_to_come_back(archive, mirror, run):
 
 
 def test_failures_double_the_wait(archive, mirror, run, monkeypatch):
-    waits = []
+    waits: list[float] = []
     monkeypatch.setattr(fetch.time, "sleep", waits.append)
     mirror.script = [Answer(status=503)] * 7
     run(patience=Patience())

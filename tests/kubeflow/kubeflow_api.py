@@ -134,7 +134,7 @@ class KubeflowApi:
 
             def _send(self, status: int, answer: dict[str, Any] | str) -> None:
                 html = isinstance(answer, str)
-                data = (answer if html else json.dumps(answer)).encode()
+                data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "text/html" if html else "application/json")
                 self.send_header("Content-Length", str(len(data)))

@@ -347,6 +347,33 @@ def test_an_unknown_run(kubeflow: Kubeflow) -> None:
         follow(kubeflow, "nope")
 
 
+@pytest.mark.parametrize("refused", [grpc_error(401, "token expired"), grpc_error(404, "Run not found")])
+def test_an_error_in_the_middle_of_following_keeps_what_was_shown_and_is_one_line(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], refused: Refused
+) -> None:
+    run_id = submit(package, kubeflow)
+    server.history = [
+        becomes("RUNNING"),
+        becomes("RUNNING", GEN),
+        lambda run: server.refuse.update({f"/runs/{run_id}": refused}),
+    ]
+    capsys.readouterr()
+
+    with pytest.raises(UserError) as caught:
+        follow(kubeflow, run_id, poll_s=0.01)
+
+    (line,) = str(caught.value).splitlines()
+    assert str(refused.status) in line
+    assert line.endswith(f"; the run goes on, follow it again: `audio-gender submit --run {run_id} --host {server.host}`")
+    shown = capsys.readouterr().err
+    assert shown == "ClipExampleGen           42.0 s\n"
+    # And it can be followed again, from the beginning.
+    server.refuse.clear()
+    server.history = [becomes("SUCCEEDED", GEN, VALIDATOR), becomes("SUCCEEDED", GEN, VALIDATOR)]
+    assert follow(kubeflow, run_id, poll_s=0.01)
+    assert [line.split()[0] for line in capsys.readouterr().err.splitlines()[:2]] == ["ClipExampleGen", "ClipExampleValidator"]
+
+
 def test_a_lost_connection_says_how_to_follow_again(server: KubeflowApi, kubeflow: Kubeflow, package: Path) -> None:
     run_id = submit(package, kubeflow)
     # The server falls silent after the first look at the run.
