@@ -335,6 +335,23 @@ def test_file_that_changed_between_two_pieces(archive, mirror, run):
     assert mirror.asked == [None, "bytes=5000-", None]
 
 
+def test_a_wrong_archive_over_a_flaky_line_is_downloaded_twice_at_most(archive, mirror, run, tmp_path):
+    mirror.files[f"/31/{FIRST}.tar.gz"] = b"x" * len(archive)
+    mirror.script = [answer for _ in range(20) for answer in (Answer(cut=len(archive) // 2), Answer())]
+    with pytest.raises(UserError, match=r"MD5 [0-9a-f]{32}, where [0-9a-f]{32} is published; the download was deleted"):
+        run()
+    assert mirror.sent == 2 * len(archive)
+    assert files(tmp_path / "data") == {"LibriSpeech"}
+
+
+def test_a_mirror_without_ranges_that_always_breaks_off_is_given_up(archive, mirror, run, monkeypatch):
+    monkeypatch.setattr(fetch, "PROGRESS_BYTES", 1000)
+    mirror.script = [Answer(ranges=False, cut=len(archive) - 1000 * k) for k in range(60, 0, -1)]
+    with pytest.raises(UserError, match=r"bytes received, 4 times the archive's size; try a mirror by --base-url"):
+        run()
+    assert mirror.sent < 5 * len(archive)
+
+
 @pytest.mark.parametrize("answer", [Answer(), Answer(length=False)])
 def test_file_of_another_size(archive, mirror, run, answer, tmp_path):
     mirror.script = [replace(answer, body=archive + b"x")]
