@@ -47,10 +47,9 @@ def open_file(path: str) -> IO[bytes]:
     if not is_uri(path):
         check_file(path)
         return Path(path).open("rb")
-    from beam_jobs.filesystems import AS_IT_IS
+    from beam_jobs.filesystems import open_for_reading
 
-    file: IO[bytes] = _beam().open(path, compression_type=AS_IT_IS)
-    return file
+    return open_for_reading(path)
 
 
 def absolute(path: str) -> str:

@@ -1,6 +1,5 @@
 """Where libraries' noise goes."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from beam_jobs.console import noise_to
 
 
 def open_descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
 def test_noise_goes_to_the_log_and_the_terminal_comes_back(tmp_path: Path) -> None:

@@ -24,6 +24,17 @@ def test_what_is_no_local_file_settles_itself():
     settle(io.BytesIO(b"an object store's stream has no file number either"))
 
 
+def test_no_other_library_is_changed() -> None:
+    code = """
+import botocore.session
+before = botocore.session.create_loader
+import beam_jobs.filesystems
+assert botocore.session.create_loader is before
+"""
+    pytest.importorskip("boto3", reason="needs boto3, the extra `s3`")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_new_process_asks_the_store_that_beams_options_name(make_config: Callable, tmp_path: Path) -> None:
     pytest.importorskip("boto3", reason="needs boto3, the extra `s3`")
     config = tmp_path / "config.json"
