@@ -8,7 +8,7 @@ from beam_jobs.config import SPLITS, ClipsConfig
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.dataset import CLIPS_FILE, FORMAT_VERSION, INFO_FILE, REJECTED_FILE, DatasetInfo, ShardInfo
 from beam_jobs.errors import UserError
-from beam_jobs.files import create, move, read_text, remove, remove_folder, write_whole
+from beam_jobs.files import create, move, read_text, remove, remove_folder, write_atomically
 from beam_jobs.filesystems import FileSystems
 from beam_jobs.make_shard import UNFINISHED, Shard
 from beam_jobs.spreadsheet import csv_rows
@@ -51,7 +51,9 @@ def describe_dataset(
                 file.write(csv_rows(CLIPS_COLUMNS, note["rows"]))
         check_rejected(len(rejected), min(rejected.items(), default=None), clips, index)
         rejected_rows = [{"path": path, "reason": rejected[path]} for path in sorted(rejected)]
-        write_whole(FileSystems.join(output, REJECTED_FILE), csv_rows(["path", "reason"], rejected_rows, header=True), unfinished)
+        write_atomically(
+            FileSystems.join(output, REJECTED_FILE), csv_rows(["path", "reason"], rejected_rows, header=True), unfinished
+        )
         move(temporary, FileSystems.join(output, CLIPS_FILE))
     except BaseException:
         remove(temporary)
@@ -67,7 +69,7 @@ def describe_dataset(
         rejected=len(rejected),
         shards=infos,
     )
-    write_whole(FileSystems.join(output, INFO_FILE), info.model_dump_json(indent=1).encode(), unfinished)
+    write_atomically(FileSystems.join(output, INFO_FILE), info.model_dump_json(indent=1).encode(), unfinished)
     remove_folder(unfinished)
     return info
 

@@ -17,7 +17,7 @@ from beam_jobs.corpus.splits import split_speakers
 from beam_jobs.dataset import INFO_FILE, ShardInfo, shard_name
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, encode_clip, frame_record
-from beam_jobs.files import cause, create, move, read_text, remove, settle, storage_errors, write_whole
+from beam_jobs.files import cause, create, fsync, move, read_text, remove, storage_errors, write_atomically
 from beam_jobs.filesystems import FileSystems
 from beam_jobs.planning import ClipPlan, ClipPlanner
 from beam_jobs.rendering import UnusableUtteranceError, render
@@ -105,14 +105,14 @@ class MakeShard(beam.DoFn):
                         num_bytes += len(part)
                     rows.append(_row(clip, shard, clips.classes))
                     redraws += plan.draws - 1
-                settle(file)
+                fsync(file)
             info = ShardInfo(
                 split=shard.split, file=shard.file, num_records=len(rows), num_bytes=num_bytes, sha256=digest.hexdigest()
             )
             rejected = [{"path": error.path, "reason": error.reason} for error in unusable.values()]
             note = {"shard": info.model_dump(), "rows": rows, "redraws": redraws, "rejected": rejected}
             # The note first: a shard under its final name is finished and never made again.
-            write_whole(shard.note, json.dumps(note).encode())
+            write_atomically(shard.note, json.dumps(note).encode())
             move(temporary, shard.target)
         except BaseException:
             remove(temporary)

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ValidationError
 from beam_jobs import yaml_text
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
+from beam_jobs.files import write_atomically
 from components.gate.result import GateResult, Slice
-from pipeline.outcome import NodeTime, replace
+from pipeline.outcome import NodeTime
 from pipeline.workdir import WorkDir
 
 RESULT_FILE = "run.json"
@@ -97,7 +98,7 @@ def write_result(workdir: WorkDir, result: RunResult) -> None:
     """Stores the result with the run, its folders relative to the work folder; the file appears whole or not at all."""
     stored = {name: workdir.relative(path) for name, path in result.folders.items()}
     text = result.model_copy(update={"folders": stored}).model_dump_json(indent=1)
-    replace(workdir.reports / result.run_id / RESULT_FILE, text)
+    write_atomically(str(workdir.reports / result.run_id / RESULT_FILE), text.encode())
 
 
 def read_results(workdir: WorkDir) -> list[RunResult]:

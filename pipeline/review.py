@@ -8,7 +8,7 @@ import numpy as np
 from ml_metadata.errors import NotFoundError
 
 from beam_jobs.errors import UserError
-from beam_jobs.files import write_whole
+from beam_jobs.files import write_atomically
 from components.evaluator.clip_metrics import Key, estimates
 from components.evaluator.predictions import Predictions
 from components.evaluator.slices import slices_of
@@ -57,7 +57,7 @@ def review(workdir: WorkDir, run_id: str | None = None, against: str | None = No
     name = f"review-against-{against}.html" if against else "review.html"
     path = (html or workdir.reports / result.run_id / name).absolute()
     try:
-        write_whole(str(path), render_report(inputs).encode())
+        write_atomically(str(path), render_report(inputs).encode())
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another file to --html") from None
     show(inputs, path, _next(workdir, result, path))

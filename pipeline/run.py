@@ -17,7 +17,7 @@ from beam_jobs.corpus.readers import read_corpus_with_bar
 from beam_jobs.corpus.synthetic import synthesise_corpus
 from beam_jobs.dataset import INFO_FILE, fingerprint
 from beam_jobs.errors import UserError
-from beam_jobs.files import write_whole
+from beam_jobs.files import write_atomically
 from beam_jobs.filesystems import set_filesystem_options
 from beam_jobs.generate_clips import generate_clips
 from beam_jobs.paths import is_uri
@@ -114,7 +114,7 @@ def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> Spe
             )
     set_filesystem_options(config.beam.clips)
     index = read_corpus_with_bar(root, config.corpus.subsets, workdir.root / "index_cache")
-    write_whole(str(workdir.index), index.to_json().encode())
+    write_atomically(str(workdir.index), index.to_json().encode())
     minutes = sum(speaker.duration_s for speaker in index.speakers) / 60
     _line("Corpus", time.monotonic() - started, f"{len(index.speakers)} speakers, {minutes:.0f} min of speech in {root}")
     return index

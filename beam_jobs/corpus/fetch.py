@@ -6,13 +6,11 @@ DIR/LibriSpeech/.<subset>.unpacking/  being unpacked
 DIR/LibriSpeech/<subset>/             whole: renamed into place with its marker `.completed`
 """
 
-import contextlib
-import fcntl
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from beam_jobs.console import progress, say
@@ -20,6 +18,7 @@ from beam_jobs.corpus.archives import unpack
 from beam_jobs.corpus.download import Archive, RetryPolicy, download, num_bytes_of
 from beam_jobs.corpus.librispeech import SPEAKER_LIST, read_speaker_list
 from beam_jobs.errors import UserError
+from beam_jobs.locks import lock
 from beam_jobs.paths import check_file
 
 BASE_URL = "https://www.openslr.org/resources"
@@ -99,18 +98,12 @@ def fetch_subsets(subsets: Sequence[str], dest: Path, base_url: str = BASE_URL, 
     return root
 
 
-@contextlib.contextmanager
-def _alone_in(dest: Path) -> Iterator[None]:
-    # Two processes that write to one file would both fail its checksum. The system drops the lock when its holder dies.
-    folder = os.open(dest, os.O_RDONLY)
+def _alone_in(dest: Path) -> ExitStack:
+    # Two processes that write to one file would both fail its checksum.
     try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{dest}: another `corpus fetch` is at work here; wait for it or name another folder") from None
-        yield
-    finally:
-        os.close(folder)
+        return lock(dest, wait=False)
+    except BlockingIOError:
+        raise UserError(f"{dest}: another `corpus fetch` is at work here; wait for it or name another folder") from None
 
 
 def _check_room(dest: Path, archives: Sequence[Archive]) -> None:

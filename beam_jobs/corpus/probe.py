@@ -18,6 +18,7 @@ from beam_jobs.audio import AudioError, measure_audio
 from beam_jobs.corpus.index import Rejected, Speaker, SpeakerIndex, Utterance
 from beam_jobs.corpus.listing import ListedFile, Listing, Reader
 from beam_jobs.errors import UserError
+from beam_jobs.files import write_atomically
 from beam_jobs.visible import visible
 
 BATCH = 64  # files; a task for each would cost as much as reading a header
@@ -149,11 +150,9 @@ def _load(store: Path) -> dict[str, Length]:
 
 
 def _save(store: Path, lengths: Mapping[str, Length]) -> None:
-    temporary = store.with_suffix(f".{os.getpid()}.tmp")
+    text = json.dumps({"version": CACHE_VERSION, "lengths": lengths}, ensure_ascii=False)
     try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({"version": CACHE_VERSION, "lengths": lengths}, ensure_ascii=False), encoding="utf-8")
-        temporary.replace(store)
+        write_atomically(str(store), text.encode())
     except OSError as error:
         raise UserError(f"{store}: cannot be written ({error.strerror}); make room there") from None
 

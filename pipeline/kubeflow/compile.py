@@ -7,7 +7,7 @@ from tfx.orchestration.pipeline import Pipeline
 
 from beam_jobs.config import SPLITS
 from beam_jobs.errors import UserError
-from beam_jobs.files import write_whole
+from beam_jobs.files import write_atomically
 from components.decision.component import Decision
 from components.pusher.config import PushConfig
 from components.serving_baseline.executor import NEWEST
@@ -92,7 +92,7 @@ def write_package(text: str, path: Path) -> None:
         UserError: the file cannot be written.
     """
     try:
-        write_whole(str(path.absolute()), text.encode())
+        write_atomically(str(path.absolute()), text.encode())
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another --output") from None
 
