@@ -11,7 +11,7 @@ from beam_jobs.corpus.listing import (
     ListedFile,
     Listing,
     Reader,
-    Voice,
+    ListedSpeaker,
     choose_subsets,
     path_below_root,
     speaker_id,
@@ -45,8 +45,8 @@ def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
         named = genders.setdefault(speaker, set())
         if row["gender"]:
             named.add(LABELS.get(row["gender"]))
-    voices = {speaker: Voice(next(iter(named)) if len(named) == 1 else None) for speaker, named in genders.items()}
-    return Listing(voices, list(files.values()))
+    speakers = {speaker: ListedSpeaker(next(iter(named)) if len(named) == 1 else None) for speaker, named in genders.items()}
+    return Listing(speakers, list(files.values()))
 
 
 READER = Reader("Common Voice", SPEAKER_LIST, "clips/<clip>.mp3", list_files)

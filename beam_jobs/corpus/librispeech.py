@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from beam_jobs.corpus.index import Rejected, SpeakerIndex
-from beam_jobs.corpus.listing import ListedFile, Listing, Reader, Voice, choose_subsets
+from beam_jobs.corpus.listing import ListedFile, Listing, Reader, ListedSpeaker, choose_subsets
 from beam_jobs.corpus.probe import read_with
 from beam_jobs.errors import UserError
 from beam_jobs.paths import check_file
@@ -51,7 +51,7 @@ def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
                 rejected.append(Rejected(path, f"the name does not start with {speaker}-{chapter}-, as its folders say"))
             else:
                 files.append(ListedFile(path, name.removesuffix(".flac"), speaker, subset))
-    return Listing({speaker: Voice(label) for speaker, label in labels.items()}, files, sorted(unlisted), rejected)
+    return Listing({speaker: ListedSpeaker(label) for speaker, label in labels.items()}, files, sorted(unlisted), rejected)
 
 
 def read_speaker_list(path: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from beam_jobs.corpus.listing import (
     ListedFile,
     Listing,
     Reader,
-    Voice,
+    ListedSpeaker,
     choose_subsets,
     path_below_root,
     speaker_id,
@@ -45,11 +45,11 @@ def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
         _agree(where, speaker, "labelled", LABELS.get(label, label), labels)
         _agree(where, speaker, "in split", row["split"], splits)
     known = set(LABELS.values())
-    voices = {}
+    speakers = {}
     for speaker in {file.speaker for file in files.values()}:
         label, split = labels.get(speaker, ("", ""))[0], splits.get(speaker, ("", ""))[0]
-        voices[speaker] = Voice(label if label in known else None, split or None)
-    return Listing(voices, list(files.values()))
+        speakers[speaker] = ListedSpeaker(label if label in known else None, split or None)
+    return Listing(speakers, list(files.values()))
 
 
 def _agree(where: str, speaker: str, what: str, value: str, seen: dict[str, tuple[str, str]]) -> None:

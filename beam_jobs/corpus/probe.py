@@ -63,7 +63,7 @@ def read_with(
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; name a corpus folder that holds {reader.marker} and {reader.layout}")
     listing = reader.list_files(root, subsets)
-    labels = {id: voice.label for id, voice in listing.voices.items() if voice.label}
+    labels = {id: listed.label for id, listed in listing.speakers.items() if listed.label}
     files = sorted((file for file in listing.files if file.speaker in labels), key=lambda file: file.path)
     unlabelled = {file.speaker for file in listing.files} - labels.keys()
 
@@ -88,7 +88,7 @@ def read_with(
     if not found:
         raise UserError(_no_audio(reader, root, subsets, listing, sorted(unlabelled), rejected))
     speakers = (
-        Speaker(id, labels[id], subset_of[id], tuple(sorted(items, key=lambda item: item.id)), listing.voices[id].split)
+        Speaker(id, labels[id], subset_of[id], tuple(sorted(items, key=lambda item: item.id)), listing.speakers[id].split)
         for id, items in sorted(found.items())
     )
     unlisted = tuple(map(visible, listing.unlisted))
