@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from beam_jobs.corpus.index import Rejected, SpeakerIndex
-from beam_jobs.corpus.listing import ListedFile, Listing, Reader, ListedSpeaker, choose_subsets
+from beam_jobs.corpus.listing import ListedFile, ListedSpeaker, Listing, Reader, choose_subsets
 from beam_jobs.corpus.probe import read_with
 from beam_jobs.errors import UserError
 from beam_jobs.paths import check_file
@@ -17,7 +17,7 @@ from beam_jobs.paths import check_file
 SPEAKER_LIST = "SPEAKERS.TXT"
 LAYOUT = "<subset>/<speaker>/<chapter>/<speaker>-<chapter>-<utterance>.flac"
 FIELDS = "ID | SEX | SUBSET | MINUTES | NAME"
-LABELS = {"F": "female", "M": "male"}
+LABEL_OF_SEX = {"F": "female", "M": "male"}
 
 
 def read_librispeech(
@@ -80,11 +80,11 @@ def read_speaker_list(path: Path) -> dict[str, str]:
         if len(fields) < 5 or not fields[0]:
             raise UserError(f"{where}: expected {FIELDS!r} and found {line!r}; mend or delete the line")
         speaker, sex = fields[:2]
-        if sex not in LABELS:
+        if sex not in LABEL_OF_SEX:
             raise UserError(f"{where}: speaker {speaker} is annotated {sex!r}; expected F or M")
         if speaker in labels:
             raise UserError(f"{where}: speaker {speaker} is listed a second time; delete one of the two lines")
-        labels[speaker] = LABELS[sex]
+        labels[speaker] = LABEL_OF_SEX[sex]
     return labels
 
 

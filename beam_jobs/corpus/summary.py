@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
+from beam_jobs.labels import LABELS
 
-LABELS = ("female", "male")
 MAX_BINS = 12
 
 

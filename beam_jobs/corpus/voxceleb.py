@@ -7,13 +7,13 @@ ROOT/wav/<speaker>/<video>/<number>.wav
 from collections.abc import Sequence
 from pathlib import Path
 
-from beam_jobs.corpus.listing import ListedFile, Listing, Reader, ListedSpeaker, choose_subsets, speaker_id, utterance_id
+from beam_jobs.corpus.listing import ListedFile, ListedSpeaker, Listing, Reader, choose_subsets, speaker_id, utterance_id
 from beam_jobs.corpus.tables import read_table
 from beam_jobs.errors import UserError
 
 SPEAKER_LIST = "vox1_meta.csv"
 LAYOUT = "wav/<speaker>/<video>/<number>.wav"
-LABELS = {"f": "female", "m": "male"}
+LABEL_OF_GENDER = {"f": "female", "m": "male"}
 
 
 def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
@@ -29,7 +29,7 @@ def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
         speaker = speaker_id(where, row["VoxCeleb1 ID"])
         if speaker in speakers:
             raise UserError(f"{where}: speaker {speaker!r} is listed a second time; delete one of the two lines")
-        speakers[speaker] = ListedSpeaker(LABELS.get(row["Gender"]))
+        speakers[speaker] = ListedSpeaker(LABEL_OF_GENDER.get(row["Gender"]))
         subset_of[speaker] = row["Set"]
     wanted = choose_subsets(root, sorted(set(subset_of.values())), subsets)
     files = []

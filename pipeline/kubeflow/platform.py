@@ -9,7 +9,7 @@ from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConf
 from components.run_id import VARIABLE as RUN_ID
 from pipeline.kubeflow.config import KubernetesConfig, StepConfig
 
-LABELS = {"app.kubernetes.io/part-of": "audio-gender"}
+POD_LABELS = {"app.kubernetes.io/part-of": "audio-gender"}
 """What NetworkPolicies know the steps by."""
 NODE_LABEL = "app.kubernetes.io/component"
 RUN_ID_FIELD = "metadata.labels['pipeline/runid']"
@@ -46,7 +46,7 @@ def _executor_config(kubernetes: KubernetesConfig, node: str, configured_as: str
     config = KubernetesExecutorConfig()
     # With it Pod Security `restricted` admits the step; what else that asks for, Kubeflow sets.
     config.security_context.run_as_non_root = True
-    config.pod_metadata.labels.update({**LABELS, NODE_LABEL: node.lower()})
+    config.pod_metadata.labels.update({**POD_LABELS, NODE_LABEL: node.lower()})
     config.field_path_as_env.add(name=RUN_ID, field_path=RUN_ID_FIELD)
     config.node_selector.labels.update(step.node_selector)
     for toleration in step.tolerations:

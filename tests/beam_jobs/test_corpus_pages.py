@@ -8,7 +8,7 @@ import soundfile
 from test_inspection import PROBE, browse
 
 from beam_jobs.corpus.index import Speaker, SpeakerIndex, Utterance
-from beam_jobs.corpus.pages import statistics_page, player_page
+from beam_jobs.corpus.pages import player_page, statistics_page
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.corpus.summary import MAX_BINS, by_subset_and_label, histogram
 
