@@ -196,11 +196,11 @@ def _push(workdir: WorkDir, result: RunResult, decision: Decision) -> str:
     child = f"{result.run_id}{APPROVAL_RUN}{datetime.datetime.now():%Y%m%d-%H%M%S}"
     with progress("pushing (TFX partial run)", 1), noise_to(workdir.logs / f"{child}.log"):
         from pipeline.config import load_config
-        from pipeline.dag import Locations, create_pipeline
+        from pipeline.dag import RunContext, create_pipeline
         from pipeline.lineage import artifact_of_run
         from pipeline.local_runner import run_pipeline
 
-        locations = Locations(
+        context = RunContext(
             dataset_uri=workdir.relative(result.folders["dataset"]),
             dataset_fingerprint=result.dataset_fingerprint,
             pipeline_root=workdir.relative(workdir.tfx),
@@ -216,7 +216,7 @@ def _push(workdir: WorkDir, result: RunResult, decision: Decision) -> str:
             code_revision=result.code_revision,
         )
         config = load_config(workdir.reports / result.run_id / CONFIG_FILE)
-        pipeline = create_pipeline(config, locations, workdir.connection(), approval)
+        pipeline = create_pipeline(config, context, workdir.connection(), approval)
         with workdir.entered():
             run_pipeline(pipeline, child, lambda *_: None, lambda *_: None, only="Pusher", base_run_id=result.run_id)
         pushed = artifact_of_run(workdir, child, "PushedModel")

@@ -8,7 +8,7 @@ from beam_jobs.corpus.readers import read_corpus_with_bar
 from beam_jobs.dataset import INFO_FILE, read_dataset_info
 from beam_jobs.errors import UserError
 from pipeline.config import PipelineConfig
-from pipeline.estimate import MEASURED_ON, SYNTH_BYTES, estimate, free_bytes, format_bytes, refuse_if_short
+from pipeline.estimate import MEASURED_ON, SYNTH_BYTES, estimate, format_bytes, free_bytes, refuse_if_short
 from pipeline.nodes import NODES
 from pipeline.run import hashed
 from pipeline.workdir import WorkDir

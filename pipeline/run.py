@@ -138,7 +138,7 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, outcome: Outcome, begin:
         # 10 s and more, so not before the configuration and the corpus have been found good.
         from components.serving_baseline.executor import newest_version
         from components.trainer.checkpoints import finished_epochs
-        from pipeline.dag import Locations, checkpoint_folder, create_pipeline, training_code
+        from pipeline.dag import RunContext, checkpoint_folder, create_pipeline, training_code
         from pipeline.finish import complete_results
         from pipeline.local_runner import run_pipeline
 
@@ -147,7 +147,7 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, outcome: Outcome, begin:
     outcome.inputs_digest = hashed(config.digest() + outcome.dataset_fingerprint + training_code())
     results = read_results(workdir)
     outcome.baseline_version = _baseline_version(results, newest_version(str(workdir.serving)), outcome.inputs_digest)
-    locations = Locations(
+    context = RunContext(
         dataset_uri=outcome.dataset,
         dataset_fingerprint=outcome.dataset_fingerprint,
         pipeline_root=workdir.relative(workdir.tfx),
@@ -156,7 +156,7 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, outcome: Outcome, begin:
         baseline_config=_config_of(workdir, results, outcome.baseline_version),
         lost_versions=_lost_versions(workdir, results, outcome.inputs_digest),
     )
-    checkpoints = str(workdir.path(checkpoint_folder(config, locations)))
+    checkpoints = str(workdir.path(checkpoint_folder(config, context)))
     if not resume:
         shutil.rmtree(checkpoints, ignore_errors=True)
     elif not finished_epochs(checkpoints):
@@ -167,7 +167,7 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, outcome: Outcome, begin:
         _line(node, seconds, "cached" if cached else "")
 
     with workdir.entered():
-        run_pipeline(create_pipeline(config, locations, workdir.connection()), outcome.run_id, begin, after)
+        run_pipeline(create_pipeline(config, context, workdir.connection()), outcome.run_id, begin, after)
 
 
 def _baseline_version(results: Sequence[RunResult], version: str | None, inputs_digest: str) -> str | None:
