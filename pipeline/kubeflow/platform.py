@@ -27,17 +27,17 @@ def resources(step: StepConfig) -> dict[str, Any]:
     return result
 
 
-class Step(NamedTuple):
-    """A node, the node whose configuration it has, and the name of its executor in the pipeline spec."""
+class CompiledNode(NamedTuple):
+    """A node of the compiled pipeline, the node whose configuration it has, and the name of its executor in the pipeline spec."""
 
-    node: str
+    name: str
     configured_as: str
     executor: str
 
 
-def platform_spec(kubernetes: KubernetesConfig, steps: Sequence[Step]) -> dict[str, Any]:
+def platform_spec(kubernetes: KubernetesConfig, nodes: Sequence[CompiledNode]) -> dict[str, Any]:
     """The second document of a compiled pipeline."""
-    specs = {step.executor: _executor_config(kubernetes, step.node, step.configured_as) for step in steps}
+    specs = {node.executor: _executor_config(kubernetes, node.name, node.configured_as) for node in nodes}
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": specs}}}}
 
 
