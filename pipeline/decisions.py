@@ -13,7 +13,7 @@ from beam_jobs.console import noise_to, progress
 from beam_jobs.errors import UserError
 from components.pusher.provenance import Approval, code_revision, login
 from components.pusher.serving_folder import now, read_provenance, roll_back, versions
-from pipeline.result import APPROVAL_RUN, CONFIG_FILE, RESULT_FILE, Decision, Kind, RunResult, read_result, write_result
+from pipeline.result import APPROVAL_RUN, CONFIG_FILE, RESULT_FILE, Kind, ReviewDecision, RunResult, read_result, write_result
 from pipeline.workdir import WorkDir
 
 
@@ -53,7 +53,7 @@ def reject(workdir: WorkDir, run_id: str, by: str, note: str) -> RunResult:
         return _decided(workdir, result, decision)
 
 
-def rollback(workdir: WorkDir, version: int | None = None, by: str | None = None, note: str = "") -> Decision:
+def rollback(workdir: WorkDir, version: int | None = None, by: str | None = None, note: str = "") -> ReviewDecision:
     """Puts an earlier version back into serving as a new one.
 
     It does not wait for a run that is at work, and serving comes first, the record after: serving may be on fire.
@@ -99,8 +99,8 @@ def _loaded() -> Iterator[None]:
     yield
 
 
-def _decision(kind: Kind, by: str, note: str, run_id: str, override: bool = False) -> Decision:
-    return Decision(
+def _decision(kind: Kind, by: str, note: str, run_id: str, override: bool = False) -> ReviewDecision:
+    return ReviewDecision(
         kind=kind,
         by=by.strip(),
         note=note.strip(),
@@ -113,7 +113,7 @@ def _decision(kind: Kind, by: str, note: str, run_id: str, override: bool = Fals
 
 
 @contextmanager
-def _recorded(workdir: WorkDir, decision: Decision) -> Iterator[None]:
+def _recorded(workdir: WorkDir, decision: ReviewDecision) -> Iterator[None]:
     """Records a decision as begun, then as complete, or as failed where the body fails."""
     from pipeline.lineage import record_decision
 
@@ -126,7 +126,7 @@ def _recorded(workdir: WorkDir, decision: Decision) -> Iterator[None]:
     record_decision(workdir, decision, "COMPLETE", execution)
 
 
-def _decided(workdir: WorkDir, result: RunResult, decision: Decision) -> RunResult:
+def _decided(workdir: WorkDir, result: RunResult, decision: ReviewDecision) -> RunResult:
     approved = {"verdict": "pushed", "serving_version": decision.version}
     update = {**(approved if decision.kind == "approved" else {"verdict": "rejected"}), "decision": decision}
     done = result.model_copy(update=update)
@@ -192,7 +192,7 @@ def _pushed_before(workdir: WorkDir, run_id: str) -> str | None:
     return None
 
 
-def _push(workdir: WorkDir, result: RunResult, decision: Decision) -> str:
+def _push(workdir: WorkDir, result: RunResult, decision: ReviewDecision) -> str:
     child = f"{result.run_id}{APPROVAL_RUN}{datetime.datetime.now():%Y%m%d-%H%M%S}"
     with progress("pushing (TFX partial run)", 1), noise_to(workdir.logs / f"{child}.log"):
         from pipeline.config import load_config

@@ -23,7 +23,7 @@ APPROVAL_RUN = "-approved-"
 Kind = Literal["approved", "rejected", "rolled back"]
 
 
-class Decision(BaseModel):
+class ReviewDecision(BaseModel):
     """What a person decided about a model: MLMD has it as an execution of type `Decision`, with these as its properties.
 
     `run_id` is the run that trained the model. `version` is the version that the decision put into serving, if it did.
@@ -62,7 +62,7 @@ class RunResult(BaseModel):
     seconds: float
     dataset_fingerprint: str = ""
     code_revision: str = ""
-    decision: Decision | None = None
+    decision: ReviewDecision | None = None
 
 
 def metrics_by_slice(gate: GateResult) -> dict[str, dict[str, Any]]:
