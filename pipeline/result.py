@@ -143,7 +143,7 @@ def run_of_version(results: Iterable[RunResult], version: str | None) -> RunResu
     return made[-1] if made else None
 
 
-def read_config(workdir: WorkDir, run_id: str) -> dict[str, Any]:
+def read_run_config(workdir: WorkDir, run_id: str) -> dict[str, Any]:
     """A run's resolved configuration, as it was then; empty where its file is gone or damaged."""
     try:
         return dict(yaml_text.parse((workdir.reports / run_id / CONFIG_FILE).read_bytes()) or {})

@@ -22,7 +22,7 @@ from components.review_report.page import render_report
 from components.review_report.read import read_inputs
 from pipeline.finish import complete_results
 from pipeline.lineage import artifact_of_run
-from pipeline.result import RunResult, read_config, read_results, run_of_version
+from pipeline.result import RunResult, read_results, read_run_config, run_of_version
 from pipeline.review_summary import show
 from pipeline.workdir import WorkDir
 
@@ -100,8 +100,8 @@ def inputs_of(workdir: WorkDir, results: dict[str, RunResult], result: RunResult
         test_uri=f"{_folder(workdir, run_id, 'Examples')}/Split-test",
         model_run_uri=_folder(workdir, run_id, "ModelRun"),
         dataset_uri=result.folders["dataset"],
-        config=read_config(workdir, run_id),
-        baseline_config=read_config(workdir, baseline_run.run_id) if baseline_run else None,
+        config=read_run_config(workdir, run_id),
+        baseline_config=read_run_config(workdir, baseline_run.run_id) if baseline_run else None,
         facts=facts | _push_facts(workdir, run_id) | _decision_facts(result),
     )
     return dataclasses.replace(

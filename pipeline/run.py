@@ -27,7 +27,7 @@ from components.pusher.serving_folder import versions, versions_by_run
 from pipeline.config import PipelineConfig
 from pipeline.estimate import check_space
 from pipeline.outcome import NodeTime, Outcome, now, recorded
-from pipeline.result import CONFIG_FILE, RunResult, read_config, read_results, run_of_version
+from pipeline.result import CONFIG_FILE, RunResult, read_results, read_run_config, run_of_version
 from pipeline.store import check_store
 from pipeline.workdir import WorkDir
 
@@ -185,7 +185,7 @@ def _baseline_version(results: Sequence[RunResult], version: str | None, inputs_
 
 def _config_of(workdir: WorkDir, results: Sequence[RunResult], version: str | None) -> dict[str, Any] | None:
     made_by = run_of_version(results, version)
-    return read_config(workdir, made_by.run_id) if made_by else None
+    return read_run_config(workdir, made_by.run_id) if made_by else None
 
 
 def _lost_versions(workdir: WorkDir, results: Sequence[RunResult], inputs_digest: str) -> str:
