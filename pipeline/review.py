@@ -183,8 +183,8 @@ def beside(ours: ReportInputs, theirs: ReportInputs, run_id: str, against: str) 
         config,
         gate.classes,
         predictions,
-        _figures(predictions, predictions.candidate, gate.classes),
-        _figures(predictions, theirs.predictions.candidate, gate.classes),
+        _metrics(predictions, predictions.candidate, gate.classes),
+        _metrics(predictions, theirs.predictions.candidate, gate.classes),
     )
     gate = gate.model_copy(update={"slices": slices, "baseline_version": name})
     accuracy = accuracy_of(gate)
@@ -196,7 +196,7 @@ def _test_shards(inputs: ReportInputs) -> list[str]:
     return [shard.sha256 for shard in inputs.dataset.shards if shard.split == "test"]
 
 
-def _figures(predictions: Predictions, probabilities: np.ndarray, classes: list[str]) -> dict[str, dict[Key, float | None]]:
+def _metrics(predictions: Predictions, probabilities: np.ndarray, classes: list[str]) -> dict[str, dict[Key, float | None]]:
     return {
         name: {
             key: value if math.isfinite(value) else None
@@ -212,9 +212,9 @@ def side_by_side(ours: GateResult, theirs: GateResult) -> GateResult:
 
     def of_slice(item: Slice) -> Slice:
         other = their_slices.get(item.name)
-        figures = {(metric.metric, metric.class_name): metric.candidate for metric in other.metrics} if other else {}
+        candidates = {(metric.metric, metric.class_name): metric.candidate for metric in other.metrics} if other else {}
         metrics = [
-            metric.model_copy(update={"baseline": figures.get((metric.metric, metric.class_name)), "difference": None})
+            metric.model_copy(update={"baseline": candidates.get((metric.metric, metric.class_name)), "difference": None})
             for metric in item.metrics
         ]
         matrix = other.confusion_matrix if other else None

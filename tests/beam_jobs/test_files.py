@@ -13,14 +13,14 @@ from processes import free_port
 from beam_jobs.files import create, fsync
 
 
-def test_a_settled_file_can_be_read_by_others_before_it_is_closed(tmp_path):
+def test_a_synced_file_can_be_read_by_others_before_it_is_closed(tmp_path):
     with create(str(tmp_path / "a")) as file:
         file.write(b"whole")
         fsync(file)
         assert (tmp_path / "a").read_bytes() == b"whole"
 
 
-def test_what_is_no_local_file_settles_itself():
+def test_what_is_no_local_file_syncs_itself():
     fsync(io.BytesIO(b"an object store's stream has no file number either"))
 
 
