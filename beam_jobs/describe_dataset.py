@@ -1,4 +1,4 @@
-"""Describing a generated dataset: from the finished shards' notes to its CSV files and `dataset_info.json`."""
+"""Describing a generated dataset: from the finished shards' manifests to its CSV files and `dataset_info.json`."""
 
 import json
 import uuid
@@ -38,17 +38,17 @@ def describe_dataset(
     redraws = 0
     temporary = FileSystems.join(unfinished, f"{CLIPS_FILE}.{uuid.uuid4().hex}.tmp")
     try:
-        # Note by note: a million clips must not need more memory than a hundred.
+        # Manifest by manifest: a million clips must not need more memory than a hundred.
         with create(temporary) as file:
             file.write(csv_rows(CLIPS_COLUMNS, header=True))
             for shard in shards:
-                note = json.loads(read_text(shard.note))
-                infos.append(ShardInfo(**note["shard"]))
-                redraws += note["redraws"]
-                rejected |= {item["path"]: item["reason"] for item in note["rejected"]}
-                for row in note["rows"]:
+                manifest = json.loads(read_text(shard.manifest))
+                infos.append(ShardInfo(**manifest["shard"]))
+                redraws += manifest["redraws"]
+                rejected |= {item["path"]: item["reason"] for item in manifest["rejected"]}
+                for row in manifest["rows"]:
                     counts[row["split"]][row["label"]] += 1
-                file.write(csv_rows(CLIPS_COLUMNS, note["rows"]))
+                file.write(csv_rows(CLIPS_COLUMNS, manifest["rows"]))
         check_rejected(len(rejected), min(rejected.items(), default=None), clips, index)
         rejected_rows = [{"path": path, "reason": rejected[path]} for path in sorted(rejected)]
         write_atomically(
