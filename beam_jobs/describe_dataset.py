@@ -84,5 +84,5 @@ def check_rejected(number: int, example: tuple[str, str] | None, clips: ClipsCon
     if example and number > clips.max_rejected_share * num_files:
         raise UserError(
             f"{index.root}: {number} of {num_files} files are unusable (such as {example[0]}: {example[1]}), more than "
-            f"clips.max_rejected_share {clips.max_rejected_share:g} allows; mend the corpus or raise the share"
+            f"clips.max_rejected_share {clips.max_rejected_share:g} allows; fix the corpus or raise the share"
         )

@@ -46,7 +46,7 @@ def run(
         tags: words to find it by there.
 
     Raises:
-        UserError: whatever a user can cause and mend, on the way.
+        UserError: whatever a user can cause and fix, on the way.
     """
     workdir = WorkDir.at(root)
     with workdir.locked():

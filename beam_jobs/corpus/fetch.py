@@ -93,7 +93,7 @@ def fetch_subsets(subsets: Sequence[str], dest: Path, base_url: str = BASE_URL, 
     except OSError as error:
         where = error.filename or dest
         raise UserError(
-            f"{where}: cannot be used ({error.strerror or error}); mend that and give the same command again"
+            f"{where}: cannot be used ({error.strerror or error}); fix that and give the same command again"
         ) from error
     return root
 

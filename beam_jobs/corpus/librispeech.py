@@ -78,7 +78,7 @@ def read_speaker_list(path: Path) -> dict[str, str]:
         # At most four cuts: the name may hold "|" itself, as reader 60's does.
         fields = [field.strip() for field in line.split("|", 4)]
         if len(fields) < 5 or not fields[0]:
-            raise UserError(f"{where}: expected {FIELDS!r} and found {line!r}; mend or delete the line")
+            raise UserError(f"{where}: expected {FIELDS!r} and found {line!r}; fix or delete the line")
         speaker, sex = fields[:2]
         if sex not in LABEL_OF_SEX:
             raise UserError(f"{where}: speaker {speaker} is annotated {sex!r}; expected F or M")
