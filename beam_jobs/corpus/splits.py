@@ -43,7 +43,7 @@ def split_speakers(
         raise UserError(f"the splits need at least 3 speakers of each label and the corpus has {found}; add speakers")
 
     split_of = {speaker.id: speaker.split for speaker in speakers if speaker.split}
-    for label in counts:
+    for label in sorted(counts):
         fixed = {speaker.split for speaker in speakers if speaker.label == label}
         ids = [speaker.id for speaker in speakers if speaker.label == label and not speaker.split]
         lacking = [split for split in SPLITS if split not in fixed]
