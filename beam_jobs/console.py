@@ -23,6 +23,10 @@ class _Terminal(Console):
         return super().render_str(visible(text), **options)
 
 
+# rich shows nothing at all on a terminal of no width, which some that are not terminals call themselves.
+if not os.environ.get("COLUMNS", "").strip("0"):
+    os.environ.pop("COLUMNS", None)
+
 # soft_wrap leaves it to the terminal to break long lines: what is copied from there has no line breaks in it.
 console = _Terminal(stderr=True, highlight=False, soft_wrap=True)
 """stderr: progress and messages."""

@@ -3,7 +3,6 @@
 import copy
 import math
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 
 from beam_jobs.errors import UserError
+from beam_jobs.paths import check_file
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
@@ -75,9 +75,7 @@ def read_file(path: str | Path, wanted: str = CONFIG_WANTED) -> bytes:
         UserError: no such file, not a regular one (a pipe would be waited for, a device has no end), or too large.
     """
     try:
-        mode = Path(path).stat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise UserError(f"{path}: a pipe or a device; {wanted}")
+        check_file(path)
         with Path(path).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a name with a null character

@@ -93,9 +93,9 @@ def show(comparison: Comparison) -> None:
         tell(f"{letter} {run.run_id}: {said}")
         if corpus:
             tell(f"  corpus {corpus}")
-    tell(f"recordings: {'the same' if comparison.same_recordings else 'others'}")
+    tell(f"recordings: {'the same' if comparison.same_recordings else 'different'}")
     if comparison.metrics:
-        tell(f"clips: {'the same' if comparison.same_test_clips else 'others, so a difference may come from the clips'}")
+        tell(f"clips: {'the same' if comparison.same_test_clips else 'different, so a difference may come from the clips'}")
     if comparison.settings:
         settings = [(key, _text(a), _text(b)) for key, a, b in comparison.settings]
         print_table("Settings that differ", ("setting", "A", "B"), settings, left=3)

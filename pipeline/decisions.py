@@ -16,6 +16,9 @@ from components.pusher.serving_folder import now, read_provenance, roll_back, ve
 from pipeline.result import APPROVAL_RUN, CONFIG_FILE, RESULT_FILE, Kind, ReviewDecision, RunResult, read_result, write_result
 from pipeline.workdir import WorkDir
 
+MAX_REASONS = 3
+"""Of a refusal, in the line that says why a run cannot be approved; the report has all."""
+
 
 def approve(workdir: WorkDir, run_id: str, by: str, note: str = "", override: bool = False) -> RunResult:
     """Pushes the model of a run by a TFX partial run of its Pusher.
@@ -171,9 +174,11 @@ def _require_approvable(workdir: WorkDir, result: RunResult, override: bool) -> 
     if not model.exists():
         raise UserError(f"run {run_id}: its model is gone ({model}); make a new run")
     if not override and not artifact_of_run(workdir, run_id, "ModelBlessing").custom_properties["blessed"].int_value:
-        raise UserError(
-            f"run {run_id} was refused by the gate ({result.reason}); to push it all the same give --override with --note REASON"
-        )
+        refusals = result.reason.split("; ")
+        shown = "; ".join(refusals[:MAX_REASONS])
+        if len(refusals) > MAX_REASONS:
+            shown += f"; and {len(refusals) - MAX_REASONS} more"
+        raise UserError(f"run {run_id} was refused by the gate ({shown}); to push it anyway, give --override with --note REASON")
     serving = workdir.serving_version()
     if not override and serving != result.baseline_version and _pushed_before(workdir, run_id) is None:
         then, today = (f"version {version}" if version else "no model" for version in (result.baseline_version, serving))

@@ -61,7 +61,7 @@ def _show(plan: "Plan") -> None:
         tell(f"nothing to remove; {stay}")
         return
     rows = [(kind, str(len(paths)), _megabytes(plan.num_bytes(kind))) for kind, paths in plan.paths.items() if paths]
-    print_table("To remove", ("what", "number", "MB"), [*rows, ("together", "", _megabytes(plan.num_bytes()))])
+    print_table("To remove", ("what", "number", "MB"), [*rows, ("total", "", _megabytes(plan.num_bytes()))])
     tell(stay)
 
 

@@ -189,8 +189,8 @@ def test_a_file_of_a_gigabyte(tmp_path: Path) -> None:
 def test_what_is_no_ordinary_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
-    assert "pipe: a pipe or a device; give a configuration file" in read_error(tmp_path / "pipe")
-    assert "/dev/zero: a pipe or a device" in read_error(Path("/dev/zero"))
+    assert "pipe: a named pipe, not a file; give a configuration file" in read_error(tmp_path / "pipe")
+    assert "/dev/zero: a device, not a file" in read_error(Path("/dev/zero"))
     assert f"{tmp_path}: Is a directory" in read_error(tmp_path)
     assert "null" in read_error(Path("a\0b"))
 

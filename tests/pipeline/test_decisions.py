@@ -78,7 +78,7 @@ def test_what_the_gate_refused_needs_an_override(refused, make_run):
     make_run("refused")
     assert refused("approve", RUN, "--by", "Ada", "--note", "x") == (
         f"run {RUN} was refused by the gate (accuracy on label=female is 0.5000, below 0.85); "
-        "to push it all the same give --override with --note REASON"
+        "to push it anyway, give --override with --note REASON"
     )
 
 

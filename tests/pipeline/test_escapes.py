@@ -92,7 +92,7 @@ def test_a_key_of_the_configuration(tmp_path):
     (tmp_path / "c.yaml").write_text(CONFIG + '"\\e[31mtrian": {}\n')
     sent = shown([*COMMAND, "run", "--config", tmp_path / "c.yaml", "--workdir", tmp_path / "w"])
     assert_harmless(sent)
-    assert b"unknown key \\x1b[31mtrian" in sent
+    assert b"unknown key '\\x1b[31mtrian'" in sent
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -101,7 +101,7 @@ def test_tables_and_lines_of_all_commands(name):
     program = f"""
 import sys
 from beam_jobs.console import progress, say
-from pipeline.result import print_table
+from pipeline.table import print_table
 attack = {ATTACKS[name]!r}
 print_table(f"Runs in {{attack}}", ("run", attack), [(attack, f"refused ({{attack}})")])
 say(f"rejected: by {{attack}}")

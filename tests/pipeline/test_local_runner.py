@@ -26,5 +26,5 @@ def test_arguments_of_the_process_are_none_of_an_executors(
     )
 
     with pytest.raises(UserError, match="clips: not a dataset"):
-        run_pipeline(pipeline, "run", lambda *_: None)
+        run_pipeline(pipeline, "run", before=lambda *_: None, after=lambda *_: None)
     assert sys.argv == ["notebook", *arguments]

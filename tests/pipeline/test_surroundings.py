@@ -101,7 +101,7 @@ def test_a_whole_run_by_a_user_without_name_and_home(public):
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "\npushed\n" in done.stderr
+    assert "\npushed\n" in done.stdout
     assert {path.name for path in temporary.iterdir()} == {"audio-gender-12345"}
 
 

@@ -78,11 +78,14 @@ def test_the_result_of_a_run_fits_80_columns_whole(demo):
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_runs_are_listed_whole_at_every_width(demo, tmp_path, columns):
     lines = seen(columns, COMMAND, "runs", "--workdir", demo.workdir, cwd=tmp_path)
-    for run in demo.listed_json:
-        (line,) = [line for line in lines if line.startswith(run["run_id"])]
-        wanted = [run["verdict"], run["pushed_version"] or "-", f"{run['accuracy']:.4f}" if run["accuracy"] else "-"]
-        assert [word for word in wanted if word not in line.split()] == []
-    assert "failed)" in " ".join(lines)  # of the run that was stopped
+    starts = [number for number, line in enumerate(lines) if re.match(r"\d{8}-\d{6}\b", line)]
+    assert [lines[start].split()[0] for start in starts] == [run["run_id"] for run in demo.listed_json]
+    for run, start, end in zip(demo.listed_json, starts, [*starts[1:], len(lines)], strict=True):
+        # What is too long for the last column goes on below it.
+        words = " ".join(lines[start:end]).replace(",", " ").replace(";", " ").split()
+        wanted = [run["verdict"], f"{run['accuracy']:.4f}" if run["accuracy"] else "-", *filter(None, [run["pushed_version"]])]
+        assert [word for word in wanted if word not in words] == []
+    assert "ClipExampleGen:" in " ".join(lines)  # of the run that was stopped
 
 
 SHOW = """

@@ -1,6 +1,8 @@
 """What validates can be built: random configurations, drawn from the models that check them, near the edges."""
 
+import itertools
 import types
+from collections.abc import Iterator
 from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
@@ -21,7 +23,7 @@ from beam_jobs.planning import ClipPlanner, count_classes
 from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.hyperparameters import decode, encode, with_values
 from components.trainer.network.model import build_model
-from components.tuner.search_space import SearchRange
+from components.tuner.search_space import RELATED, SearchRange, TuneConfig, _listed
 from components.tuner.tuner_fn import _hyperparameters
 from pipeline.config import PipelineConfig
 
@@ -130,9 +132,25 @@ def test_a_valid_configuration_is_stored_planned_and_searched(config: PipelineCo
         for key, listed in config.tune.space.items():
             for value in [] if isinstance(listed, SearchRange) else listed:
                 assert decode({key: encode(value)}) == {key: value}
-                trial = with_values({"model": config.model.model_dump(), "train": config.train.model_dump()}, {key: value})
-                ModelConfig.model_validate(trial["model"])
-                TrainConfig.model_validate(trial["train"])
+                assert any(is_valid(config, trial) for trial in trials_with(config.tune, key, value))
+
+
+def trials_with(tune: TuneConfig, key: str, value: Any) -> Iterator[dict[str, Any]]:
+    """What the Tuner may choose together with a value, of the settings that depend on one another."""
+    group = next((group for group in RELATED if key in group), ())
+    others = {other: _listed(tune.space[other]) for other in group if other in tune.space and other != key}
+    for combination in itertools.product(*others.values()):
+        yield {**dict(zip(others, combination, strict=True)), key: value}
+
+
+def is_valid(config: PipelineConfig, trial: dict[str, Any]) -> bool:
+    sections = with_values({"model": config.model.model_dump(), "train": config.train.model_dump()}, trial)
+    try:
+        ModelConfig.model_validate(sections["model"])
+        TrainConfig.model_validate(sections["train"])
+    except ValidationError:
+        return False
+    return True
 
 
 @given(configurations())
