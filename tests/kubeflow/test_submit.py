@@ -156,7 +156,9 @@ def test_a_file_that_is_no_package_is_refused(kubeflow: Kubeflow, tmp_path: Path
 
 
 def test_a_missing_package_is_named(kubeflow: Kubeflow, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none\.yaml: No such file or directory; `audio-gender compile --config FILE .* writes it"):
+    with pytest.raises(
+        UserError, match=r"none\.yaml: No such file or directory; `audio-gender compile --config FILE .* writes it"
+    ):
         submit(tmp_path / "none.yaml", kubeflow)
 
 
