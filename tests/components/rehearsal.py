@@ -24,7 +24,7 @@ from tfx.types import Artifact, artifact_utils
 from components.decision.component import Decision
 from components.serving_baseline.component import ServingBaseline
 from pipeline.config import PipelineConfig, load_config
-from pipeline.dag import Locations, create_pipeline
+from pipeline.dag import RunContext, create_pipeline
 from pipeline.local_runner import run_pipeline
 from pipeline.workdir import WorkDir
 
@@ -165,7 +165,7 @@ def rehearse(folder: Path, corpus: Path) -> Rehearsal:
 
 
 def _pipeline(config: PipelineConfig, workdir: WorkDir, corpus: Path) -> Pipeline:
-    at = Locations(
+    at = RunContext(
         dataset_uri=str(workdir.root / "clips"),
         dataset_fingerprint="",
         pipeline_root=str(workdir.tfx),

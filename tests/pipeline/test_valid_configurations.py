@@ -14,10 +14,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from beam_jobs import yaml_text
-from beam_jobs.config import LABELS, SPLITS
+from beam_jobs.config import SPLITS
 from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import check_beam_options
+from beam_jobs.labels import LABELS
 from beam_jobs.planning import ClipPlanner, count_classes
 from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.hyperparameters import decode, encode, with_values

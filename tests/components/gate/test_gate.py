@@ -15,7 +15,7 @@ from components.evaluator.results import read_metrics
 from components.evaluator.slices import slices_of
 from components.gate.config import GateConfig, Thresholds
 from components.gate.decide import decide
-from components.gate.result import Check, read_result
+from components.gate.result import Check, read_gate_result
 
 CLASSES = ["male", "female"]
 NOTHING = dict.fromkeys(Thresholds.model_fields)
@@ -257,7 +257,7 @@ def bless(evaluation, tmp_path):
             inputs["serving_check"] = artifact(standard_artifacts.InfraBlessing, tmp_path / "check", **serving_check)
         parameters = {"config": config({"max_accuracy_loss": 0}).model_dump_json(), "classes": json.dumps(CLASSES)}
         Executor().Do(inputs, {"blessing": blessing}, parameters)
-        return blessing[0], read_result(blessing[0].uri)
+        return blessing[0], read_gate_result(blessing[0].uri)
 
     return run
 
