@@ -1,10 +1,12 @@
-# make run: the demo, from nothing to a pushed or refused model. make test: all tests that this machine can run.
+# make run: the demo, from nothing to a pushed or refused model. make test: before each commit; make test-all: the slow tests too.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-fresh test-package test-flink test-kubeflow test-kubernetes test-image check format lock dist image
+.PHONY: help setup setup-dev run test test-all test-fresh test-package test-flink test-kubeflow test-kubernetes test-image check format lock dist image
 
 # Byte code makes every start of TensorFlow three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv/bin
+# Each process imports TensorFlow once, into a gigabyte; a file's tests stay together, for what they share.
+PYTEST := $(VENV)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,8 +20,13 @@ setup-dev:
 run: setup ## demo corpus -> clips -> training -> evaluation -> pushed or refused model, in ./work
 	@$(VENV)/audio-gender run --config demo --workdir work || [ $$? -eq 3 ] # 3: refused, which is a result too
 
-test: setup-dev ## all tests that this machine can run; real speech with LIBRISPEECH_ROOT=…
-	@$(VENV)/python -m pytest
+test: setup-dev ## before each commit: all but the slow tests (QQ minutes); real speech with LIBRISPEECH_ROOT=…
+	@echo "test: about QQ minutes on two quiet cores; make test-all adds the slow tests"
+	@$(PYTEST) -m "not slow"
+
+test-all: setup-dev ## all tests that this machine can run (AA minutes), and what is skipped and why
+	@echo "test-all: about AA minutes on two quiet cores"
+	@$(PYTEST)
 
 test-fresh: setup ## the two commands above on bare Debian 12 and 13 (root, mmdebstrap; two hours)
 	@bash tests/fresh/fresh.sh

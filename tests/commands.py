@@ -1,10 +1,16 @@
-"""The console command in a process of its own, and what its last line says."""
+"""The console command in a process of its own or in this one, and what its last line says."""
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+
+import pytest
+
+from pipeline import cli
 
 ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "pipeline")
@@ -36,6 +42,18 @@ def call(*arguments: str | Path, before: Sequence[str] = (), **changes: str) -> 
         env=environment(**changes),
         timeout=600,
     )
+
+
+def call_here(*arguments: str | Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    """The same in this process, where one of its own is not the point: the libraries, seconds to import, are here already."""
+    words, out, err = ["audio-gender", *map(str, arguments)], io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", words)
+        for name, value in changes.items():
+            patch.setenv(name, value)
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+    return subprocess.CompletedProcess(words, int(stopped.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def only_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from processes import CACHE
+from session_work import locked
 
 # The newest that Go 1.24 builds.
 MODULE = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1"
@@ -19,13 +20,13 @@ PROGRAM = CACHE / "kustomize" / MODULE.rsplit("@", 1)[1] / "kustomize"
 @functools.cache
 def kustomize() -> Path:
     """The program, built into the cache if it is not there (about a minute). Skips the test where there is no Go."""
-    if not PROGRAM.exists():
-        if not shutil.which("go"):
-            pytest.skip("needs Go: no `go` on the PATH")
-        print(f"building {MODULE} into {PROGRAM.parent}")
-        subprocess.run(
-            ["go", "install", "-ldflags=-s -w", MODULE], env={**os.environ, "GOBIN": str(PROGRAM.parent)}, check=True, timeout=900
-        )
+    if not PROGRAM.exists() and not shutil.which("go"):
+        pytest.skip("needs Go: no `go` on the PATH")
+    with locked(CACHE / "kustomize.lock"):
+        if not PROGRAM.exists():
+            print(f"building {MODULE} into {PROGRAM.parent}")
+            build = ["go", "install", "-ldflags=-s -w", MODULE]
+            subprocess.run(build, env={**os.environ, "GOBIN": str(PROGRAM.parent)}, check=True, timeout=900)
     return PROGRAM
 
 

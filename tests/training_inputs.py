@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from session_work import made_once
 
 from beam_jobs.examples import Clip, encode_clip, frame_record
 
@@ -50,6 +51,10 @@ def shards(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def transform_graph(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`preprocessing_fn`, analysed over the training clips by tft_beam as TFX's Transform does."""
+    return made_once(tmp_path_factory, "transform", lambda folder: analyse(clips, folder))
+
+
+def analyse(clips: list[Clip], folder: Path) -> Path:
     import apache_beam as beam
     import tensorflow as tf
     import tensorflow_transform.beam as tft_beam
@@ -58,7 +63,6 @@ def transform_graph(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory)
     from components.trainer.input.batches import LABELLED_FEATURES
     from components.transform.preprocessing import preprocessing_fn
 
-    folder = tmp_path_factory.mktemp("transform")
     schema = schema_utils.schema_from_feature_spec(LABELLED_FEATURES)
     rows = [
         {name: value.numpy() for name, value in tf.io.parse_single_example(encode_clip(clip), LABELLED_FEATURES).items()}

@@ -210,6 +210,7 @@ def test_another_job_in_the_same_process_and_folder(
 # Restart
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_as_if_undisturbed(
     tmp_path: Path, corpus: Path, index: SpeakerIndex, make_config: MakeConfig
 ) -> None:

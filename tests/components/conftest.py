@@ -11,6 +11,7 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import pytest
 from cluster_server import ClusterServer, step_pod
+from session_work import made_once
 from training_inputs import CLASSES, make_clip, voice
 
 from beam_jobs.examples import Clip, encode_clip, frame_record
@@ -19,11 +20,15 @@ from beam_jobs.examples import Clip, encode_clip, frame_record
 @pytest.fixture(scope="session")
 def trained(make_fn_args, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """What `run_fn` left behind: its fn_args, whose folders are filled."""
-    from components.trainer.run_fn import run_fn
 
-    fn_args = make_fn_args(tmp_path_factory.mktemp("trained"))
-    run_fn(fn_args)
-    return fn_args
+    def make(folder: Path) -> SimpleNamespace:
+        from components.trainer.run_fn import run_fn
+
+        fn_args = make_fn_args(folder)
+        run_fn(fn_args)
+        return fn_args
+
+    return made_once(tmp_path_factory, "trained", make)
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +63,10 @@ def test_shard(test_clips: list[Clip], tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def saved_models(trained: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Folders of SavedModels by name: the trained network, a noisy one, and exports that know the label, each with its fault."""
+    return made_once(tmp_path_factory, "saved models", lambda folder: save_models(trained, folder))
+
+
+def save_models(trained: SimpleNamespace, folder: Path) -> dict[str, str]:
     import tensorflow as tf
 
     network = tf.saved_model.load(trained.serving_model_dir)
@@ -104,7 +113,6 @@ def saved_models(trained: SimpleNamespace, tmp_path_factory: pytest.TempPathFact
         def serve_waveform(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
             return self.answer(tf.fill([tf.shape(waveform)[0], 3 if self.kind == "three classes" else 2], 0.5))
 
-    folder = tmp_path_factory.mktemp("saved models")
     (folder / "nothing").mkdir()
     kinds = ("noisy", "right", "mistaken", "nan", "constant", "swapped", "logits", "reordered", "no classes")
     for kind in (*kinds, "three classes", "no probabilities", "no signature"):

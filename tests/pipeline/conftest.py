@@ -1,4 +1,4 @@
-"""The console command as people call it, a small corpus, and the demo pipeline, which runs once a session."""
+"""The console command as people call it, a small corpus, and the demo pipeline, run once a session."""
 
 import json
 import os
@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
+from session_work import made_once
 from small_demo import ANY_MODEL, PERFECT_MODEL, SMALL
 from terminals import in_pty
 
@@ -116,7 +117,10 @@ class Demo:
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo pipeline, made small: pushed, repeated, refused, stopped by a damaged dataset, and, in a terminal, waiting."""
-    folder = tmp_path_factory.mktemp("demo")
+    return made_once(tmp_path_factory, "demo", run_demo)
+
+
+def run_demo(folder: Path) -> Demo:
     workdir = folder / "my work"
 
     def run(*settings: str) -> DemoRun:

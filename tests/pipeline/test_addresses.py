@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from commands import CONFIG, call, only_line
+from commands import CONFIG, call_here, only_line
 
 NOTHING = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "c"}
 
@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_must_be_on_this_machine_says_so(folder, arguments):
     words = arguments.split()
     address = next(word for word in words if "://" in word)
-    line = only_line(call(*words))
+    line = only_line(call_here(*words))
     assert line == f"{address}: must be a path on this machine; give one that does not start with {address.split(':')[0]}://"
     assert list(folder.iterdir()) == []
 
@@ -51,13 +51,13 @@ def test_what_must_be_on_this_machine_says_so(folder, arguments):
 )
 def test_an_address_that_cannot_be_opened(folder, arguments, address):
     (folder.parent / "c.yaml").write_text(CONFIG)
-    line = only_line(call(*arguments.format(address).split()))
+    line = only_line(call_here(*arguments.format(address).split()))
     assert f"{address.split(':')[0]}:// cannot be opened here" in line
 
 
 def test_an_output_that_cannot_be_opened(folder, corpus):
     (folder.parent / "c.yaml").write_text(CONFIG)
-    line = only_line(call("clips", "generate", "--config", "../c.yaml", "--corpus", corpus, "--output", "foo://b/c"))
+    line = only_line(call_here("clips", "generate", "--config", "../c.yaml", "--corpus", corpus, "--output", "foo://b/c"))
     assert line.startswith("foo://b/c: foo:// cannot be opened here")
     assert list(folder.iterdir()) == []
 
@@ -67,6 +67,6 @@ def test_an_output_that_cannot_be_opened(folder, corpus):
 )
 def test_a_store_that_does_not_answer(folder, arguments):
     (folder.parent / "c.yaml").write_text(CONFIG)
-    line = only_line(call(*arguments.format("s3://b/c").split(), **NOTHING))
+    line = only_line(call_here(*arguments.format("s3://b/c").split(), **NOTHING))
     assert line.startswith("s3://b/c: Could not connect to the endpoint URL")
     assert not (folder / "s3:").exists()

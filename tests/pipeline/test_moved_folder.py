@@ -17,6 +17,8 @@ from pipeline.lineage import candidate_of_run
 from pipeline.result import read_result
 from pipeline.workdir import WorkDir
 
+pytestmark = pytest.mark.slow
+
 COMMAND = Path(sys.executable).parent / "audio-gender"
 
 

@@ -46,6 +46,7 @@ def test_a_run_that_failed_before_anything_was_made(audio_gender, options, tmp_p
     assert unknown.stderr.splitlines()[-1].startswith(f"error: run {run.run_id} did not finish")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "at", "note"),
     [
@@ -135,6 +136,7 @@ def small_disk(demo, tmp_path) -> Iterator[Callable[[int], Path]]:
     subprocess.run(["umount", reports], capture_output=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pages", [8, 3], ids=["no room for the report", "no room for the result"])
 def test_a_model_that_was_pushed_is_told_as_pushed_where_the_disk_is_full_at_the_end(audio_gender, options, small_disk, pages):
     work = small_disk(pages * PAGE)

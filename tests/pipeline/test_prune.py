@@ -52,6 +52,7 @@ def run(audio_gender, root, copy):
     return again
 
 
+@pytest.mark.slow
 def test_after_a_prune_the_store_is_whole_and_runs_go_on(audio_gender, copy, demo, run, read_folder):
     first, refused, waiting = demo.first.result["run_id"], demo.refused.result["run_id"], run_ids(copy)[-1]
     serving = read_folder(copy.serving)

@@ -45,6 +45,7 @@ def finished_epochs(workdir: Path) -> int:
     return 0
 
 
+@pytest.mark.slow
 def test_resume_goes_on_after_a_kill_in_training(config, make_corpus, tmp_path, audio_gender):
     workdir = tmp_path / "work"
     options = ["--config", config, "--corpus", make_corpus(), "--workdir", workdir]

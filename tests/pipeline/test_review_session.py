@@ -15,6 +15,8 @@ from pipeline.lineage import list_decisions
 from pipeline.runs import list_runs
 from pipeline.workdir import WorkDir
 
+pytestmark = pytest.mark.slow
+
 NO_CHANGE = "max_accuracy_loss: null, max_auc_loss: null, max_recall_loss: null, max_ece_rise: null"
 ANY_MODEL = [
     f"gate.{clips}={{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1, {NO_CHANGE}}}" for clips in ("overall", "slices")

@@ -101,6 +101,7 @@ def make_interpreter(clone: Path, environment: dict[str, str]) -> subprocess.Com
     return subprocess.run(make, cwd=clone, env=environment, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow
 def test_without_python_3_11_uv_fetches_one_into_venv(fresh_clone, without_python_3_11, tmp_path):
     with python_index() as address:
         done = make_interpreter(fresh_clone, without_python_3_11 | {"UV_PYTHON_DOWNLOADS_JSON_URL": address})
@@ -126,7 +127,7 @@ def test_where_python_3_11_cannot_be_fetched_one_line_says_why_and_what_to_do(fr
     )
 
 
-@pytest.mark.parametrize("target", ["setup", "run", "test", "check"])
+@pytest.mark.parametrize("target", ["setup", "run", "test", "test-all", "check"])
 def test_every_target_sets_up_first_and_stops_where_it_cannot(fresh_clone, target):
     environment = {**os.environ, "PYTHON": "/nonexistent"}
     done = subprocess.run(["make", target], cwd=fresh_clone, env=environment, capture_output=True, text=True, timeout=60)

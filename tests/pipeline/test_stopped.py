@@ -108,6 +108,7 @@ def test_while_the_corpus_is_read(start, make_tone, tmp_path, sent):
     assert not (tmp_path / "index.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["in_memory", "multi_processing"])
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_while_clips_are_mixed(start, corpus, tmp_path, sent, mode):
@@ -125,6 +126,7 @@ def test_while_clips_are_mixed(start, corpus, tmp_path, sent, mode):
     assert not (output / "dataset_info.json").exists()
 
 
+@pytest.mark.slow
 def test_in_each_part_of_a_run(start, tmp_path):
     settings = [word for setting in (*SMALL, *ANY_MODEL) for word in ("--set", setting)]
     demo = ["run", "--config", ROOT / "pipeline/configs/demo.yaml", "--workdir", tmp_path / "work", *settings]

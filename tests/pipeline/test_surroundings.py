@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, CONFIG, ROOT, call, environment, only_line
+from commands import COMMAND, CONFIG, ROOT, call, call_here, environment, only_line
 from small_demo import ANY_MODEL, SMALL
 
 STRANGER = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "--"]
@@ -47,6 +47,7 @@ IMPORTS = (
 )
 
 
+@pytest.mark.slow
 @ROOT_ALONE
 @pytest.mark.parametrize("home", ["/nonexistent", None, "", "/proc", "/root"])
 def test_every_library_finds_a_folder_for_its_cache(public, home):
@@ -85,6 +86,7 @@ def test_a_home_that_can_be_written_is_left_alone(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @ROOT_ALONE
 def test_a_whole_run_by_a_user_without_name_and_home(public):
     """On a root file system that cannot be written, as the image runs."""
@@ -207,19 +209,19 @@ def test_names_of_folders(own_corpus, config, tmp_path, name):
         path.chmod(0o555 if path.is_dir() else 0o444)
     corpus.chmod(0o555)
     output = tmp_path / f"{name} out"
-    done = call("clips", "generate", "--config", config, "--corpus", corpus, "--output", output)
+    done = call_here("clips", "generate", "--config", config, "--corpus", corpus, "--output", output)
     if "\udce9" in name:  # JSON and protobuf hold text alone
         assert only_line(done).startswith(f"{tmp_path}/latin-\\udce9: ")
         return
     assert done.returncode == 0, done.stderr
-    assert call("clips", "inspect", output, "--html", tmp_path / "page.html").returncode == 0
+    assert call_here("clips", "inspect", output, "--html", tmp_path / "page.html").returncode == 0
 
 
 def test_a_very_long_path(config, corpus, tmp_path):
     deep = tmp_path.joinpath(*["d" * 200] * 30)
-    line = only_line(call("clips", "generate", "--config", config, "--corpus", corpus, "--output", deep))
+    line = only_line(call_here("clips", "generate", "--config", config, "--corpus", corpus, "--output", deep))
     assert "File name too long" in line
-    assert "no such folder" in only_line(call("corpus", "info", deep))
+    assert "no such folder" in only_line(call_here("corpus", "info", deep))
 
 
 @pytest.mark.parametrize("limits", ["umask 077", "ulimit -n 256", "ulimit -n 64", "ulimit -c 0; ulimit -s 1024"])

@@ -25,6 +25,8 @@ from components.trainer.workers import launch as launching
 from components.trainer.workers.launch import train_on_workers
 from components.trainer.workers.protocol import MAX_RESTARTS, PEER_LOST_STATUS, WorkerDied
 
+pytestmark = pytest.mark.slow
+
 TRAIN = {"epochs": 6, "batch_size": 8, "crop_s": 1.0, "learning_rate": 1e-2}
 TWO_WORKERS = {**TRAIN, "batch_size": 4, "strategy": "multi_worker", "num_workers": 2}
 

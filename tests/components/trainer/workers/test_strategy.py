@@ -152,6 +152,7 @@ training.train_and_export(fn_args, TrainingSpec.of(fn_args))
 """
 
 
+@pytest.mark.slow
 def test_mirrored_trains_on_all_devices_of_the_machine(make_fn_args, tmp_path):
     train = {**TRAIN, "epochs": 4, "batch_size": 4, "strategy": "mirrored", "scale_learning_rate": True}
     fn_args = make_fn_args(tmp_path, train=train)
@@ -274,6 +275,7 @@ run_fn(SimpleNamespace(**json.loads(sys.argv[1])))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_after_its_last_finished_epoch(make_fn_args, tmp_path, capsys):
     folder = tmp_path / "checkpoints"
     fn_args = make_fn_args(tmp_path, train={**TRAIN, "epochs": 20, "early_stopping_patience": 20}, checkpoints=str(folder))
