@@ -172,7 +172,7 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, corpus: Path) -> Pipelin
         serving_uri=str(workdir.serving),
         baseline_version="",
         corpus_uri=str(corpus),
-        hold_waiting=True,
+        keep_pending=True,
     )
     return create_pipeline(config, at, workdir.connection())
 
