@@ -1,5 +1,5 @@
 """The job that makes training clips, and what it needs to know of corpora."""
 
-from beam_jobs.surroundings import settle_in
+from beam_jobs.surroundings import prepare_process
 
-settle_in()
+prepare_process()

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from beam_jobs import yaml_text
 from beam_jobs.errors import UserError
+from beam_jobs.labels import LABELS
 
 SPLITS = ("train", "eval", "test")
-LABELS = ("male", "female")
 MAX_CLIPS = 10_000_000
 """Of a split: a clip's number has seven digits."""
 MAX_SHARD_BYTES = 4_000_000_000

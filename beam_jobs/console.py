@@ -118,12 +118,18 @@ def _rate(done: float, unit: str, started: float) -> str:
 
 @contextmanager
 def noise_to(log_path: Path) -> Iterator[None]:
-    """Sends everything that libraries write to stdout or stderr, from C++ too, to `log_path`; `console` stays on the terminal."""
+    """Sends everything that libraries write to stdout or stderr, from C++ too, to `log_path`; `console` stays on the terminal.
+
+    Own code and not wurlitzer, which does not give away the terminal that it keeps, and `console` needs it.
+    """
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    terminal, stdout = os.dup(2), os.dup(1)
-    with log_path.open("ab", buffering=0) as log, os.fdopen(terminal, "w", closefd=False, errors="backslashreplace") as screen:
+    with (
+        log_path.open("ab", buffering=0) as log,
+        os.fdopen(os.dup(1), "wb") as stdout,
+        os.fdopen(os.dup(2), "w", errors="backslashreplace") as screen,
+    ):
+        sys.stdout.flush()
+        sys.stderr.flush()
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         console.file = screen
@@ -133,7 +139,5 @@ def noise_to(log_path: Path) -> Iterator[None]:
             sys.stdout.flush()
             sys.stderr.flush()
             console.file = None  # type: ignore[assignment]  # rich: whatever sys.stderr then is
-            os.dup2(stdout, 1)
-            os.dup2(terminal, 2)
-    os.close(stdout)
-    os.close(terminal)
+            os.dup2(stdout.fileno(), 1)
+            os.dup2(screen.fileno(), 2)

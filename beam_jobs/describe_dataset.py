@@ -1,4 +1,4 @@
-"""Describing a generated dataset: from the finished shards' notes to its CSV files and `dataset_info.json`."""
+"""Describing a generated dataset: from the finished shards' manifests to its CSV files and `dataset_info.json`."""
 
 import json
 import uuid
@@ -8,7 +8,7 @@ from beam_jobs.config import SPLITS, ClipsConfig
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.dataset import CLIPS_FILE, FORMAT_VERSION, INFO_FILE, REJECTED_FILE, DatasetInfo, ShardInfo
 from beam_jobs.errors import UserError
-from beam_jobs.files import create, move, read_text, remove, remove_folder, write_whole
+from beam_jobs.files import create, move, read_text, remove, remove_folder, write_atomically
 from beam_jobs.filesystems import FileSystems
 from beam_jobs.make_shard import UNFINISHED, Shard
 from beam_jobs.spreadsheet import csv_rows
@@ -38,20 +38,22 @@ def describe_dataset(
     redraws = 0
     temporary = FileSystems.join(unfinished, f"{CLIPS_FILE}.{uuid.uuid4().hex}.tmp")
     try:
-        # Note by note: a million clips must not need more memory than a hundred.
+        # Manifest by manifest: a million clips must not need more memory than a hundred.
         with create(temporary) as file:
             file.write(csv_rows(CLIPS_COLUMNS, header=True))
             for shard in shards:
-                note = json.loads(read_text(shard.note))
-                infos.append(ShardInfo(**note["shard"]))
-                redraws += note["redraws"]
-                rejected |= {item["path"]: item["reason"] for item in note["rejected"]}
-                for row in note["rows"]:
+                manifest = json.loads(read_text(shard.manifest))
+                infos.append(ShardInfo(**manifest["shard"]))
+                redraws += manifest["redraws"]
+                rejected |= {item["path"]: item["reason"] for item in manifest["rejected"]}
+                for row in manifest["rows"]:
                     counts[row["split"]][row["label"]] += 1
-                file.write(csv_rows(CLIPS_COLUMNS, note["rows"]))
+                file.write(csv_rows(CLIPS_COLUMNS, manifest["rows"]))
         check_rejected(len(rejected), min(rejected.items(), default=None), clips, index)
         rejected_rows = [{"path": path, "reason": rejected[path]} for path in sorted(rejected)]
-        write_whole(FileSystems.join(output, REJECTED_FILE), csv_rows(["path", "reason"], rejected_rows, header=True), unfinished)
+        write_atomically(
+            FileSystems.join(output, REJECTED_FILE), csv_rows(["path", "reason"], rejected_rows, header=True), unfinished
+        )
         move(temporary, FileSystems.join(output, CLIPS_FILE))
     except BaseException:
         remove(temporary)
@@ -67,7 +69,7 @@ def describe_dataset(
         rejected=len(rejected),
         shards=infos,
     )
-    write_whole(FileSystems.join(output, INFO_FILE), info.model_dump_json(indent=1).encode(), unfinished)
+    write_atomically(FileSystems.join(output, INFO_FILE), info.model_dump_json(indent=1).encode(), unfinished)
     remove_folder(unfinished)
     return info
 
@@ -82,5 +84,5 @@ def check_rejected(number: int, example: tuple[str, str] | None, clips: ClipsCon
     if example and number > clips.max_rejected_share * num_files:
         raise UserError(
             f"{index.root}: {number} of {num_files} files are unusable (such as {example[0]}: {example[1]}), more than "
-            f"clips.max_rejected_share {clips.max_rejected_share:g} allows; mend the corpus or raise the share"
+            f"clips.max_rejected_share {clips.max_rejected_share:g} allows; fix the corpus or raise the share"
         )

@@ -1,4 +1,4 @@
-"""The one error class for what a user can cause and mend."""
+"""The one error class for what a user can cause and fix."""
 
 import logging
 import re

@@ -47,10 +47,9 @@ def open_file(path: str) -> IO[bytes]:
     if not is_uri(path):
         check_file(path)
         return Path(path).open("rb")
-    from beam_jobs.filesystems import AS_IT_IS
+    from beam_jobs.filesystems import open_for_reading
 
-    file: IO[bytes] = _beam().open(path, compression_type=AS_IT_IS)
-    return file
+    return open_for_reading(path)
 
 
 def absolute(path: str) -> str:
@@ -86,7 +85,7 @@ def create(path: str) -> IO[bytes]:
     return file
 
 
-def settle(file: IO[bytes]) -> None:
+def fsync(file: IO[bytes]) -> None:
     """Puts what was written to a local file on disk and out of memory; other filesystems see to it themselves.
 
     A file that is renamed before its content is on disk may be found empty after a power failure. And a job writes far more
@@ -101,13 +100,14 @@ def settle(file: IO[bytes]) -> None:
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def write_whole(path: str, content: bytes, temporary_folder: str | None = None) -> None:
+def write_atomically(path: str, content: bytes, temporary_folder: str | None = None) -> None:
     """Writes a file that appears under its name whole or not at all; by way of `temporary_folder`, if not beside it."""
     folder, name = os.path.split(path) if not is_uri(path) else _beam().split(path)
     temporary = join(temporary_folder or folder, f"{name}.{uuid.uuid4().hex}.tmp")
     try:
         with create(temporary) as file:
             file.write(content)
+            fsync(file)
         move(temporary, path)
     except BaseException:
         remove(temporary)

@@ -28,7 +28,7 @@ from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
 from beam_jobs.describe_dataset import check_rejected, describe_dataset
 from beam_jobs.ending import USER_ERROR_STATUS, one_line_ending
 from beam_jobs.errors import UserError, one_line_errors
-from beam_jobs.files import cause, read_text, remove, remove_folder, storage_errors, write_whole
+from beam_jobs.files import cause, read_text, remove, remove_folder, storage_errors, write_atomically
 from beam_jobs.filesystems import FileSystems, LocalFileSystem, set_filesystem_options
 from beam_jobs.make_shard import PLAN_FILE, UNFINISHED, MakeShard, Shard, split_for
 from beam_jobs.object_store import check_reachable
@@ -130,7 +130,7 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
             if not FileSystems.exists(FileSystems.join(output, folder)):
                 FileSystems.mkdirs(FileSystems.join(output, folder))
         if before != plan:
-            write_whole(path, plan.encode())
+            write_atomically(path, plan.encode())
     except storage_errors() as error:
         raise UserError(f"{output}: cannot be written ({cause(error)}); give a folder that you may write to") from None
     shards = []

@@ -13,8 +13,8 @@ from beam_jobs.config import SPLITS
 from beam_jobs.dataset import CLIPS_FILE, DatasetInfo, read_dataset_info
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, RecordError, decode_clip, read_records
-from beam_jobs.files import cause, join, open_file, read_text, storage_errors, write_whole
-from beam_jobs.listening import mel_spectrogram, player_source, render_page
+from beam_jobs.files import cause, join, open_file, read_text, storage_errors, write_atomically
+from beam_jobs.html_pages import mel_spectrogram, player_source, render_page
 from beam_jobs.object_store import check_reachable
 from beam_jobs.spreadsheet import read_rows
 
@@ -92,7 +92,7 @@ def write_page(folder: str, target: str, num_clips: int = 10, seed: int = 0) -> 
         summaries=summarise(folder),
         clips=[_card(clips[row["id"]], row, info) for row in drawn],
     )
-    write_whole(target, page.encode())
+    write_atomically(target, page.encode())
 
 
 def _clips(folder: str, shard: str, ids: set[str]) -> Iterator[Clip]:

@@ -17,13 +17,13 @@ from beam_jobs.corpus.splits import split_speakers
 from beam_jobs.dataset import INFO_FILE, ShardInfo, shard_name
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, encode_clip, frame_record
-from beam_jobs.files import cause, create, move, read_text, remove, settle, storage_errors, write_whole
+from beam_jobs.files import cause, create, fsync, move, read_text, remove, storage_errors, write_atomically
 from beam_jobs.filesystems import FileSystems
 from beam_jobs.planning import ClipPlan, ClipPlanner
 from beam_jobs.rendering import UnusableUtteranceError, render
 
 UNFINISHED = "_unfinished"
-"""Folder inside the output that holds the plan and the finished shards' notes until the dataset is whole."""
+"""Folder inside the output that holds the plan and the finished shards' manifests until the dataset is whole."""
 PLAN_FILE = "plan.json"
 
 
@@ -48,8 +48,8 @@ class Shard:
         return FileSystems.join(self.output, *self.file.split("/"))
 
     @property
-    def note(self) -> str:
-        """The path of the note that says what the finished shard holds."""
+    def manifest(self) -> str:
+        """The path of the manifest, which says what the finished shard holds."""
         return FileSystems.join(self.output, UNFINISHED, f"{self.split}-{self.index:05d}-of-{self.of:05d}.json")
 
 
@@ -74,11 +74,11 @@ def load_job(output: str, job: str) -> tuple[ClipsConfig, str, dict[str, ClipPla
 
 
 class MakeShard(beam.DoFn):
-    """Makes one shard and the note that describes it; a shard that is already there is left as it is."""
+    """Makes one shard and the manifest that describes it; a shard that is already there is left as it is."""
 
     def process(self, shard: Shard) -> Iterator[str]:
         """Yields the finished shard's file name."""
-        if FileSystems.exists(shard.note) and FileSystems.exists(shard.target):
+        if FileSystems.exists(shard.manifest) and FileSystems.exists(shard.target):
             Metrics.counter("clips", "shards_reused").inc()
         # A runner may give an attempt up while its worker goes on, until after another one has made the dataset whole.
         elif not FileSystems.exists(FileSystems.join(shard.output, INFO_FILE)):
@@ -105,14 +105,14 @@ class MakeShard(beam.DoFn):
                         num_bytes += len(part)
                     rows.append(_row(clip, shard, clips.classes))
                     redraws += plan.draws - 1
-                settle(file)
+                fsync(file)
             info = ShardInfo(
                 split=shard.split, file=shard.file, num_records=len(rows), num_bytes=num_bytes, sha256=digest.hexdigest()
             )
             rejected = [{"path": error.path, "reason": error.reason} for error in unusable.values()]
-            note = {"shard": info.model_dump(), "rows": rows, "redraws": redraws, "rejected": rejected}
-            # The note first: a shard under its final name is finished and never made again.
-            write_whole(shard.note, json.dumps(note).encode())
+            manifest = {"shard": info.model_dump(), "rows": rows, "redraws": redraws, "rejected": rejected}
+            # The manifest first: a shard under its final name is finished and never made again.
+            write_atomically(shard.manifest, json.dumps(manifest).encode())
             move(temporary, shard.target)
         except BaseException:
             remove(temporary)

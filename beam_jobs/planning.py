@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_jobs.config import LABELS, ClipsConfig, Range
+from beam_jobs.config import ClipsConfig, Range
 from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
+from beam_jobs.labels import LABELS
 
 MODES = ("simultaneous", "sequential")
 MAX_DRAWS = 1000

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def settle_in() -> None:
+def prepare_process() -> None:
     """Opens standard streams that were closed, and gives libraries a folder to write to where the home folder is none."""
     _open_standard_streams()
     _find_a_home()

@@ -1,4 +1,4 @@
-"""Accuracy on speakers never heard: each way trained on the same clips, for several seeds that draw the split too.
+"""Accuracy on speakers never heard: each variant trained on the same clips, for several seeds that draw the split too.
 
     LIBRISPEECH_ROOT=… .venv/bin/python -m benchmarks.accuracy --json accuracy.json
 
@@ -35,7 +35,7 @@ NETWORKS = {
     "prototype": ["model.architecture=prototype"],
     "conv3d, three classes": [MIXED],
 }
-OTHERS = {"linear": "benchmarks.linear_way", "article": "benchmarks.article_network_way"}
+OTHERS = {"linear": "benchmarks.linear_baseline", "article": "benchmarks.article_network_baseline"}
 ROWS = (*NETWORKS, *OTHERS)
 
 
@@ -61,7 +61,7 @@ def main() -> None:
                 if any(result["seed"] == seed for result in figures.setdefault(row, [])):
                     continue
                 figures[row].append({"seed": seed} | _run(row, seed, args.corpus, folder))
-                say(f"{row}, seed {seed}: {_in_words(figures[row][-1])}")
+                say(f"{row}, seed {seed}: {_format_scores(figures[row][-1])}")
                 if args.json:
                     args.json.write_text(json.dumps(figures, indent=1))
     console.print(_table(figures))
@@ -81,7 +81,7 @@ def _run(row: str, seed: int, corpus: str, folder: Path) -> dict[str, Any]:
     if row in NETWORKS:
         for setting in settings:
             arguments += ["--set", setting]
-        command = python("benchmarks.network_way", "--config", CONFIG, *arguments)
+        command = python("benchmarks.own_network", "--config", CONFIG, *arguments)
     else:
         command = python(OTHERS[row], *arguments, "--seed", seed)
     log = folder / f"{row.replace(', ', '-').replace(' ', '-')}-{seed}.log"
@@ -100,16 +100,16 @@ def _dataset(folder: Path, corpus: str, settings: Sequence[str]) -> Path:
     return folder
 
 
-def _in_words(result: dict[str, Any]) -> str:
+def _format_scores(result: dict[str, Any]) -> str:
     scores = {length: result[f"{length}s"] for length in TEST_LENGTHS_S}
     words = [f"{length} s {score['accuracy']:.4f}, ECE {score['ece']:.3f}" for length, score in scores.items()]
     return f"{'; '.join(words)}; {result['minutes']:.1f} min"
 
 
 def _table(figures: Figures) -> Table:
-    title = "Test speakers, whom no way heard: medians over the seeds (lowest; for ECE and minutes, greatest)"
+    title = "Test speakers, whom no variant heard: medians over the seeds (lowest; for ECE and minutes, greatest)"
     table = Table(title=title, title_justify="left")
-    table.add_column("way", no_wrap=True)
+    table.add_column("variant", no_wrap=True)
     for length in TEST_LENGTHS_S:
         table.add_column(f"accuracy, {length} s", justify="right")
         table.add_column(f"ECE, {length} s", justify="right")

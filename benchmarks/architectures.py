@@ -19,7 +19,7 @@ SAMPLE_RATE_HZ = 22_050
 LONG_S = 60
 
 
-def ways(network: keras.Model) -> dict[str, Callable[[], object]]:
+def variants(network: keras.Model) -> dict[str, Callable[[], object]]:
     """One train step on a batch of crops, and the answer for one long clip, both traced and run once."""
     train = TrainConfig()
     network.compile(keras.optimizers.AdamW(train.learning_rate), "sparse_categorical_crossentropy")
@@ -28,8 +28,8 @@ def ways(network: keras.Model) -> dict[str, Callable[[], object]]:
     clip = tf.random.normal([1, LONG_S * SAMPLE_RATE_HZ], seed=2)
     answer = tf.function(lambda: network(clip, training=False))
     found = {"step": lambda: network.train_on_batch(crops, labels), "clip": lambda: answer().numpy()}
-    for way in found.values():
-        way()
+    for variant in found.values():
+        variant()
     return found
 
 
@@ -40,15 +40,15 @@ def main() -> int:
     arguments = parser.parse_args()
     figures, runs = {}, {}
     for name in ARCHITECTURES:
-        network = build_model(ModelConfig(architecture=name), SAMPLE_RATE_HZ, SAMPLE_RATE_HZ, 2)
+        network = build_model(ModelConfig.model_validate({"architecture": name}), SAMPLE_RATE_HZ, SAMPLE_RATE_HZ, 2)
         figures[name] = {"parameters": network.count_params()}
-        for kind, way in ways(network).items():
-            runs[name, kind] = way
+        for kind, variant in variants(network).items():
+            runs[name, kind] = variant
     times: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in runs}
     for _ in range(arguments.rounds):
-        for key, way in runs.items():
+        for key, variant in runs.items():
             started, cpu_started = time.perf_counter(), time.process_time()
-            way()
+            variant()
             times[key].append((time.perf_counter() - started, time.process_time() - cpu_started))
     for (name, kind), found in times.items():
         figures[name][f"{kind}_ms"] = round(1000 * median(seconds for seconds, _ in found), 1)

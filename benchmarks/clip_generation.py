@@ -29,17 +29,17 @@ class Bench:
         self.pairs: Pairs = defaultdict(list)
         (scratch / "index.json").write_text(self.index.to_json())
 
-    def measure(self, name: str, way: str, rate: int, clips: int, *options: object) -> None:
-        """Runs a way at two sizes, its smallest and `clips`, and removes what it wrote."""
-        small, large = (self._run(way, rate, number, options) for number in (FIRST, clips))
+    def measure(self, name: str, variant: str, rate: int, clips: int, *options: object) -> None:
+        """Runs a variant at two sizes, its smallest and `clips`, and removes what it wrote."""
+        small, large = (self._run(variant, rate, number, options) for number in (FIRST, clips))
         self.pairs[name].append(Pair(small, large))
         cost = per_clip(self.pairs[name][-1:]) * 1000
         print(f"  {name:<34} {large.clips:>6} clips  {cost:8.1f} ms a clip  {large.peak_mb:6.0f} MB", flush=True)
 
-    def _run(self, way: str, rate: int, clips: int, options: tuple[object, ...]) -> Run:
+    def _run(self, variant: str, rate: int, clips: int, options: tuple[object, ...]) -> Run:
         output = self.scratch / "output"
         try:
-            command = python("benchmarks.ways", way, self.scratch / "index.json", output, clips, rate, *options)
+            command = python("benchmarks.clip_variants", variant, self.scratch / "index.json", output, clips, rate, *options)
             return run(command, self.scratch / "log.txt")
         finally:
             shutil.rmtree(output, ignore_errors=True)
@@ -51,14 +51,14 @@ class Bench:
         for number in (FIRST, self.num_clips):
             cuts = self.scratch / "cuts.json"
             cuts.write_text(json.dumps(drawn[:number]))
-            script = Path(__file__).parent / "lhotse_way.py"
+            script = Path(__file__).parent / "lhotse_baseline.py"
             runs.append(run([interpreter, str(script), str(cuts)], self.scratch / "log.txt"))
         self.pairs["lhotse 16k"].append(Pair(*runs))
         print(f"  {'lhotse 16k':<34} {self.num_clips:>6} clips  {per_clip([Pair(*runs)]) * 1000:8.1f} ms a clip", flush=True)
 
 
 def measure_all(bench: Bench, rounds: int, lhotse_python: str | None) -> None:
-    """Every way once a round, side by side; the article's way takes another part of the clips each round."""
+    """Every variant once a round, side by side; the article's way takes another part of the clips each round."""
     few, many = bench.num_clips, 10 * bench.num_clips
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}; load {os.getloadavg()[0]:.1f}", flush=True)

@@ -1,4 +1,4 @@
-"""The draws that every way renders: one configuration, one corpus, the plans of `ClipPlanner`."""
+"""The draws that every variant renders: one configuration, one corpus, the plans of `ClipPlanner`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Measuring a way: each run in a process of its own, timed inside, its memory and CPU time watched from outside."""
+"""Measuring a variant: each run in a process of its own, timed inside, its memory and CPU time watched from outside."""
 
 import json
 import os
@@ -30,7 +30,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs of one way that differ in the number of clips: the difference is what clips cost, without any start-up."""
+    """Two runs of one variant that differ in the number of clips: the difference is what clips cost, without any start-up."""
 
     small: Run
     large: Run

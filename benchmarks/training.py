@@ -20,23 +20,23 @@ from benchmarks.measure import python
 SAMPLE_RATE_HZ = 22050
 CLIPS_PER_SHARD = 24
 
-FIRST_WAYS = ("article", "ours", "ours, whole clips", "ours, front end", "article, input", "ours, input")
+FIRST_VARIANTS = ("article", "ours", "ours, whole clips", "ours, front end", "article, input", "ours, input")
 SETTINGS = ("ours", "ours, bfloat16", "ours, XLA", "ours, input", "ours, input, cached")
-"""Ways that take turns. The two groups are not up at once, for their memory's sake."""
+"""Variants that take turns. The two groups are not up at once, for their memory's sake."""
 
 Turns = dict[str, list[dict[str, float]]]
 
 
-class Way:
-    """A process of `training_ways` that is warm and waits."""
+class Variant:
+    """A process of `training_variants` that is warm and waits."""
 
     def __init__(self, name: str, folder: Path, clip_s: float, batch: int) -> None:
         self._log = (folder / "log.txt").open("a+")
-        command = python("benchmarks.training_ways", name, folder, clip_s, batch)
+        command = python("benchmarks.training_variants", name, folder, clip_s, batch)
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True)
         self._read()
 
-    def __enter__(self) -> "Way":
+    def __enter__(self) -> "Variant":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -45,7 +45,7 @@ class Way:
         self._log.close()
 
     def work(self, seconds: float) -> dict[str, float]:
-        """Lets it work for a while; see `training_ways`."""
+        """Lets it work for a while; see `training_variants`."""
         assert self._process.stdin
         print(seconds, file=self._process.stdin, flush=True)
         return json.loads(self._read())
@@ -55,7 +55,7 @@ class Way:
         line = self._process.stdout.readline()
         if not line:
             self._log.seek(0)
-            raise RuntimeError(f"{self._process.args} failed:\n{self._log.read()[-2000:]}")
+            raise RuntimeError(f"{self._process.args!r} failed:\n{self._log.read()[-2000:]}")
         return line
 
 
@@ -72,17 +72,17 @@ def make_clips(folder: Path, corpus: Path, clip_s: float, number: int) -> None:
 
 
 def take_turns(names: Sequence[str], folder: Path, clip_s: float, batch: int, rounds: int, seconds: float) -> Turns:
-    """Every way works `seconds` in each round, one after another."""
+    """Every variant works `seconds` in each round, one after another."""
     turns: Turns = defaultdict(list)
     with ExitStack() as stack:
-        ways = {}
+        variants = {}
         for name in names:
             print(f"  starting: {name}", flush=True)
-            ways[name] = stack.enter_context(Way(name, folder, clip_s, batch))
+            variants[name] = stack.enter_context(Variant(name, folder, clip_s, batch))
         for number in range(rounds):
             print(f"  round {number + 1} of {rounds}; load {os.getloadavg()[0]:.1f}", flush=True)
-            for name, way in ways.items():
-                turns[name].append(way.work(seconds))
+            for name, variant in variants.items():
+                turns[name].append(variant.work(seconds))
     return turns
 
 
@@ -118,7 +118,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--batches", type=int, default=6, help="clips of the training set, in batches")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of a way in a round")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of a variant in a round")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--scratch", type=Path, help="where clips are written and removed; default: TMPDIR")
     arguments = parser.parse_args()
@@ -128,11 +128,11 @@ def main() -> int:
         folder = Path(scratch)
         print("making clips", flush=True)
         make_clips(folder, arguments.corpus, arguments.clip_s, arguments.batch * arguments.batches)
-        with Way("prepare", folder, arguments.clip_s, arguments.batch):
+        with Variant("prepare", folder, arguments.clip_s, arguments.batch):
             pass
         first, settings = (
             take_turns(names, folder, arguments.clip_s, arguments.batch, arguments.rounds, arguments.seconds)
-            for names in (FIRST_WAYS, SETTINGS)
+            for names in (FIRST_VARIANTS, SETTINGS)
         )
     table = first | {name: turns for name, turns in settings.items() if name not in first}
     print(f"\n{'':<22}{'ms a step':>10}{'clips/s':>9}{'CPU ms a clip':>15}{'peak MB':>9}")

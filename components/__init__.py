@@ -4,7 +4,7 @@ import atexit
 import gc
 import os
 
-import beam_jobs  # noqa: F401 (settles in before any library is imported)
+import beam_jobs  # noqa: F401 (prepares the process before any library is imported)
 
 # Keras 3's fit fails under MultiWorkerMirroredStrategy (keras-team/keras#20585) and kapre follows tensorflow.keras, so all of
 # TensorFlow here is on tf-keras. The variable counts only if it is set before tf.keras is first touched.

@@ -39,12 +39,12 @@ SCHEMA = Path(__file__).parent / "schema" / "schema.pbtxt"
 
 
 @dataclass(frozen=True, slots=True)
-class Locations:
+class RunContext:
     """Where a run reads and writes.
 
     With a `corpus_uri`, even an empty one, the DAG begins with ClipGenerator, which makes the dataset and says its
     fingerprint; else `dataset_fingerprint` is it. `shared_folder` is one that training workers on other machines see too; None
-    where they are processes of this one. With `hold_waiting` a model that waits for a person is kept in the serving folder, for
+    where they are processes of this one. With `keep_pending` a model that waits for a person is kept in the serving folder, for
     whoever decides where there is no work folder.
 
     `baseline_version` is that of ServingBaseline: empty where none is in serving. `baseline_config` is the configuration of the
@@ -60,11 +60,11 @@ class Locations:
     lost_versions: str = ""
     corpus_uri: str | RuntimeParameter | None = None
     shared_folder: str | None = None
-    hold_waiting: bool = False
+    keep_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Changeable:
+class RuntimeParameters:
     """What may change from run to run: values, or TFX's runtime parameters where a pipeline is compiled before its runs."""
 
     num_clips: Mapping[str, int | RuntimeParameter]
@@ -79,33 +79,37 @@ class Changeable:
 
 def create_pipeline(
     config: PipelineConfig,
-    at: Locations,
+    context: RunContext,
     metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None,
     approval: Approval | None = None,
-    changeable: Changeable | None = None,
+    runtime_parameters: RuntimeParameters | None = None,
 ) -> Pipeline:
     """The TFX pipeline: dataset folder in; pushed, waiting or refused model out.
 
     `approval` is given where a person approved the model of an earlier run, and only its Pusher is run.
     """
     clips = config.clips
-    changeable = changeable or Changeable.of(config)
-    where = {"shared_folder": at.shared_folder} if at.shared_folder else {"checkpoints": checkpoint_folder(config, at)}
+    runtime_parameters = runtime_parameters or RuntimeParameters.of(config)
+    where = (
+        {"shared_folder": context.shared_folder} if context.shared_folder else {"checkpoints": checkpoint_folder(config, context)}
+    )
     training = training_spec(config).model_copy(update=where)
     nodes: list[BaseNode] = []
-    fingerprint: Any = at.dataset_fingerprint
-    if at.corpus_uri is not None:
+    fingerprint: Any = context.dataset_fingerprint
+    if context.corpus_uri is not None:
         clip_generator = ClipGenerator(
-            corpus_uri=at.corpus_uri,
+            corpus_uri=context.corpus_uri,
             subsets=config.corpus.subsets,
-            dataset_uri=at.dataset_uri,
+            dataset_uri=context.dataset_uri,
             clips=clips,
-            num_clips=changeable.num_clips,
+            num_clips=runtime_parameters.num_clips,
             beam_options=config.beam.clips,
         )
         nodes.append(clip_generator)
         fingerprint = clip_generator.outputs["fingerprint"].future()[0].value
-    example_gen = ClipExampleGen(dataset_uri=at.dataset_uri, fingerprint=fingerprint, min_class_share=config.data.min_class_share)
+    example_gen = ClipExampleGen(
+        dataset_uri=context.dataset_uri, fingerprint=fingerprint, min_class_share=config.data.min_class_share
+    )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples=examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
     schema_gen = ImportSchemaGen(schema_text=SCHEMA.read_text())
@@ -141,13 +145,13 @@ def create_pipeline(
         transform_graph=transform.outputs["transform_graph"],
         schema=schema,
         hyperparameters=hyperparameters,
-        epochs=changeable.epochs,
+        epochs=runtime_parameters.epochs,
         spec=training,
     )
     model = trainer.outputs["model"]
     nodes.append(trainer)
     # It waits for nothing: a model in serving that cannot be compared with stops the run before the training.
-    serving_baseline = ServingBaseline(serving_uri=at.serving_uri, version=at.baseline_version, classes=clips.classes)
+    serving_baseline = ServingBaseline(serving_uri=context.serving_uri, version=context.baseline_version, classes=clips.classes)
     baseline = serving_baseline.outputs["model"]
     evaluator = Evaluator(examples=examples, model=model, baseline_model=baseline, classes=clips.classes)
     evaluation = evaluator.outputs["evaluation"]
@@ -172,22 +176,22 @@ def create_pipeline(
         blessing=gate.outputs["blessing"],
         examples=examples,
         model_run=trainer.outputs["model_run"],
-        dataset_uri=at.dataset_uri,
+        dataset_uri=context.dataset_uri,
         config=config.model_dump(mode="json"),
-        baseline_config=at.baseline_config,
+        baseline_config=context.baseline_config,
     )
     pusher = Pusher(
         model=model,
         model_blessing=gate.outputs["blessing"],
         infra_blessing=servable,
         baseline_model=baseline,
-        serving_uri=at.serving_uri,
+        serving_uri=context.serving_uri,
         config=config.push,
-        mode=changeable.push_mode,
+        mode=runtime_parameters.push_mode,
         config_digest=config.digest(),
         approval=approval,
-        lost_versions=at.lost_versions,
-        keep_pending=at.hold_waiting,
+        lost_versions=context.lost_versions,
+        keep_pending=context.keep_pending,
     )
     # Whoever asks how a model came into serving finds its report.
     pusher.add_upstream_node(report)
@@ -195,7 +199,7 @@ def create_pipeline(
     add_code_digests(nodes)
     return Pipeline(
         pipeline_name=NAME,
-        pipeline_root=at.pipeline_root,
+        pipeline_root=context.pipeline_root,
         components=nodes,
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
@@ -215,10 +219,10 @@ def training_spec(config: PipelineConfig) -> TrainingSpec:
     )
 
 
-def checkpoint_folder(config: PipelineConfig, at: Locations) -> str:
+def checkpoint_folder(config: PipelineConfig, context: RunContext) -> str:
     """Where a training keeps its checkpoints: one folder for all attempts at the same clips with the same settings and code."""
-    inputs = json.dumps([training_spec(config).model_dump(mode="json"), at.dataset_fingerprint, training_code()])
-    return f"{at.pipeline_root}/checkpoints/{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+    inputs = json.dumps([training_spec(config).model_dump(mode="json"), context.dataset_fingerprint, training_code()])
+    return f"{context.pipeline_root}/checkpoints/{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 
 
 def training_code() -> str:

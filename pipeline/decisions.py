@@ -13,7 +13,7 @@ from beam_jobs.console import noise_to, progress
 from beam_jobs.errors import UserError
 from components.pusher.provenance import Approval, code_revision, login
 from components.pusher.serving_folder import now, read_provenance, roll_back, versions
-from pipeline.result import APPROVAL_RUN, CONFIG_FILE, RESULT_FILE, Decision, Kind, RunResult, read_result, write_result
+from pipeline.result import APPROVAL_RUN, CONFIG_FILE, RESULT_FILE, Kind, ReviewDecision, RunResult, read_result, write_result
 from pipeline.workdir import WorkDir
 
 MAX_REASONS = 3
@@ -56,7 +56,7 @@ def reject(workdir: WorkDir, run_id: str, by: str, note: str) -> RunResult:
         return _decided(workdir, result, decision)
 
 
-def rollback(workdir: WorkDir, version: int | None = None, by: str | None = None, note: str = "") -> Decision:
+def rollback(workdir: WorkDir, version: int | None = None, by: str | None = None, note: str = "") -> ReviewDecision:
     """Puts an earlier version back into serving as a new one.
 
     It does not wait for a run that is at work, and serving comes first, the record after: serving may be on fire.
@@ -102,8 +102,8 @@ def _loaded() -> Iterator[None]:
     yield
 
 
-def _decision(kind: Kind, by: str, note: str, run_id: str, override: bool = False) -> Decision:
-    return Decision(
+def _decision(kind: Kind, by: str, note: str, run_id: str, override: bool = False) -> ReviewDecision:
+    return ReviewDecision(
         kind=kind,
         by=by.strip(),
         note=note.strip(),
@@ -116,7 +116,7 @@ def _decision(kind: Kind, by: str, note: str, run_id: str, override: bool = Fals
 
 
 @contextmanager
-def _recorded(workdir: WorkDir, decision: Decision) -> Iterator[None]:
+def _recorded(workdir: WorkDir, decision: ReviewDecision) -> Iterator[None]:
     """Records a decision as begun, then as complete, or as failed where the body fails."""
     from pipeline.lineage import record_decision
 
@@ -129,7 +129,7 @@ def _recorded(workdir: WorkDir, decision: Decision) -> Iterator[None]:
     record_decision(workdir, decision, "COMPLETE", execution)
 
 
-def _decided(workdir: WorkDir, result: RunResult, decision: Decision) -> RunResult:
+def _decided(workdir: WorkDir, result: RunResult, decision: ReviewDecision) -> RunResult:
     approved = {"verdict": "pushed", "serving_version": decision.version}
     update = {**(approved if decision.kind == "approved" else {"verdict": "rejected"}), "decision": decision}
     done = result.model_copy(update=update)
@@ -197,15 +197,15 @@ def _pushed_before(workdir: WorkDir, run_id: str) -> str | None:
     return None
 
 
-def _push(workdir: WorkDir, result: RunResult, decision: Decision) -> str:
+def _push(workdir: WorkDir, result: RunResult, decision: ReviewDecision) -> str:
     child = f"{result.run_id}{APPROVAL_RUN}{datetime.datetime.now():%Y%m%d-%H%M%S}"
     with progress("pushing (TFX partial run)", 1), noise_to(workdir.logs / f"{child}.log"):
         from pipeline.config import load_config
-        from pipeline.dag import Locations, create_pipeline
+        from pipeline.dag import RunContext, create_pipeline
         from pipeline.lineage import artifact_of_run
         from pipeline.local_runner import run_pipeline
 
-        locations = Locations(
+        context = RunContext(
             dataset_uri=workdir.relative(result.folders["dataset"]),
             dataset_fingerprint=result.dataset_fingerprint,
             pipeline_root=workdir.relative(workdir.tfx),
@@ -221,7 +221,7 @@ def _push(workdir: WorkDir, result: RunResult, decision: Decision) -> str:
             code_revision=result.code_revision,
         )
         config = load_config(workdir.reports / result.run_id / CONFIG_FILE)
-        pipeline = create_pipeline(config, locations, workdir.connection(), approval)
+        pipeline = create_pipeline(config, context, workdir.connection(), approval)
         with workdir.entered():
             run_pipeline(pipeline, child, lambda *_: None, lambda *_: None, only="Pusher", base_run_id=result.run_id)
         pushed = artifact_of_run(workdir, child, "PushedModel")

@@ -8,7 +8,7 @@ from beam_jobs.corpus.readers import read_corpus_with_bar
 from beam_jobs.dataset import INFO_FILE, read_dataset_info
 from beam_jobs.errors import UserError
 from pipeline.config import PipelineConfig
-from pipeline.estimate import MEASURED_ON, SYNTH_BYTES, estimate, free_bytes, in_words, refuse_if_short
+from pipeline.estimate import MEASURED_ON, SYNTH_BYTES, estimate, format_bytes, free_bytes, refuse_if_short
 from pipeline.nodes import NODES
 from pipeline.run import hashed
 from pipeline.workdir import WorkDir
@@ -42,10 +42,10 @@ def dry_run(config: PipelineConfig, corpus: str | None, root: Path) -> None:
     ]
     free = free_bytes(workdir.root)
     tell(
-        f"needed   {'up to ' if there else ''}{in_words(needed)}: "
-        + ", ".join(f"{in_words(size)} {what}" for size, what in parts if size)
+        f"needed   {'up to ' if there else ''}{format_bytes(needed)}: "
+        + ", ".join(f"{format_bytes(size)} {what}" for size, what in parts if size)
     )
-    tell(f"free     {in_words(free)} in {workdir.root}" + (", which may be too little" if needed > free else ""))
+    tell(f"free     {format_bytes(free)} in {workdir.root}" + (", which may be too little" if needed > free else ""))
     minutes = taken.seconds / 60
     time = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
     tell(f"time     roughly {time} on {MEASURED_ON}, if training does not stop early")

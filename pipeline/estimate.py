@@ -92,12 +92,12 @@ def refuse_if_short(needed: int, folder: Path) -> None:
     free = free_bytes(folder)
     if needed > free:
         raise UserError(
-            f"{folder}: {in_words(needed)} are needed and {in_words(free)} are free; make room, give another --workdir, "
+            f"{folder}: {format_bytes(needed)} are needed and {format_bytes(free)} are free; make room, give another --workdir, "
             "or fewer or shorter clips (clips.num_clips, clips.duration_s)"
         )
 
 
-def in_words(number: float) -> str:
+def format_bytes(number: float) -> str:
     """Bytes as people read them: `2.6 GB`."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 1000:

@@ -4,7 +4,7 @@ import shutil
 
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
-from components.gate.result import read_result as read_gate
+from components.gate.result import read_gate_result
 from components.tuner.search_space import read_best
 from pipeline.config import PipelineConfig, load_config
 from pipeline.lineage import artifact_of_run, recorded_runs
@@ -19,7 +19,7 @@ REPORT = "system.HTML"
 def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> RunResult:
     """What a run came to whose last node is through."""
     run_id = outcome.run_id
-    gate = read_gate(str(workdir.path(artifact_of_run(workdir, run_id, "ModelBlessing").uri)))
+    gate = read_gate_result(str(workdir.path(artifact_of_run(workdir, run_id, "ModelBlessing").uri)))
     pushed = artifact_of_run(workdir, run_id, "PushedModel").custom_properties
     version = pushed["pushed_version"].string_value or None
     waiting = bool(pushed["waiting"].int_value)

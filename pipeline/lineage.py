@@ -7,7 +7,7 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
 from beam_jobs.errors import UserError
-from pipeline.result import APPROVAL_RUN, Decision
+from pipeline.result import APPROVAL_RUN, ReviewDecision
 from pipeline.store import check_store, open_store
 from pipeline.workdir import WorkDir
 
@@ -45,7 +45,7 @@ def candidate_of_run(workdir: WorkDir, run_id: str) -> metadata_store_pb2.Artifa
     return candidate
 
 
-def record_decision(workdir: WorkDir, decision: Decision, state: str, execution_id: int | None = None) -> int:
+def record_decision(workdir: WorkDir, decision: ReviewDecision, state: str, execution_id: int | None = None) -> int:
     """Stores a decision as an execution of a type of its own, linked to the run and to the model that it is about.
 
     Args:
@@ -60,7 +60,7 @@ def record_decision(workdir: WorkDir, decision: Decision, state: str, execution_
     store = check_store(workdir) or MetadataStore(workdir.connection())
     kind = metadata_store_pb2.ExecutionType(name=DECISION)
     values = decision.model_dump(exclude_none=True)
-    for name, field in Decision.model_fields.items():
+    for name, field in ReviewDecision.model_fields.items():
         kind.properties[name] = metadata_store_pb2.INT if field.annotation is bool else metadata_store_pb2.STRING
     execution = metadata_store_pb2.Execution(type_id=store.put_execution_type(kind, can_add_fields=True), id=execution_id)
     execution.last_known_state = metadata_store_pb2.Execution.State.Value(state)
@@ -78,13 +78,13 @@ def record_decision(workdir: WorkDir, decision: Decision, state: str, execution_
     return int(stored_id)
 
 
-def list_decisions(workdir: WorkDir) -> list[Decision]:
+def list_decisions(workdir: WorkDir) -> list[ReviewDecision]:
     """The complete decisions, oldest first."""
     store = check_store(workdir)
     executions = store.get_executions_by_type(DECISION) if store else []
     complete = [execution for execution in executions if execution.last_known_state == metadata_store_pb2.Execution.COMPLETE]
     decisions = [
-        Decision.model_validate(
+        ReviewDecision.model_validate(
             {
                 name: bool(value.int_value) if value.WhichOneof("value") == "int_value" else value.string_value
                 for name, value in execution.properties.items()

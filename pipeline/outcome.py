@@ -6,12 +6,12 @@
 import datetime
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
 from beam_jobs.errors import UserError
+from beam_jobs.files import write_atomically
 from pipeline.workdir import WorkDir
 
 OUTCOME_FILE = "outcome.json"
@@ -59,7 +59,7 @@ def recorded(workdir: WorkDir, outcome: Outcome) -> Iterator[Callable[[str], Non
 
     def write() -> None:
         with suppress(OSError):  # a full disk: the run's own error says so, or it comes to its end all the same
-            replace(workdir.reports / outcome.run_id / OUTCOME_FILE, outcome.model_dump_json(indent=1))
+            write_atomically(str(workdir.reports / outcome.run_id / OUTCOME_FILE), outcome.model_dump_json(indent=1).encode())
 
     def begin(stage: str) -> None:
         outcome.at = stage
@@ -92,18 +92,6 @@ def read_outcomes(workdir: WorkDir) -> dict[str, Outcome]:
         with suppress(OSError, ValidationError):
             found[path.parent.name] = Outcome.model_validate_json(path.read_bytes())
     return found
-
-
-def replace(path: Path, text: str) -> None:
-    """Writes a file that appears under its name whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def now() -> str:

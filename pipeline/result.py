@@ -8,8 +8,9 @@ from pydantic import BaseModel, ValidationError
 from beam_jobs import yaml_text
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
+from beam_jobs.files import write_atomically
 from components.gate.result import GateResult, Slice
-from pipeline.outcome import NodeTime, replace
+from pipeline.outcome import NodeTime
 from pipeline.workdir import WorkDir
 
 RESULT_FILE = "run.json"
@@ -22,7 +23,7 @@ APPROVAL_RUN = "-approved-"
 Kind = Literal["approved", "rejected", "rolled back"]
 
 
-class Decision(BaseModel):
+class ReviewDecision(BaseModel):
     """What a person decided about a model: MLMD has it as an execution of type `Decision`, with these as its properties.
 
     `run_id` is the run that trained the model. `version` is the version that the decision put into serving, if it did.
@@ -61,7 +62,7 @@ class RunResult(BaseModel):
     seconds: float
     dataset_fingerprint: str = ""
     code_revision: str = ""
-    decision: Decision | None = None
+    decision: ReviewDecision | None = None
 
 
 def metrics_by_slice(gate: GateResult) -> dict[str, dict[str, Any]]:
@@ -97,7 +98,7 @@ def write_result(workdir: WorkDir, result: RunResult) -> None:
     """Stores the result with the run, its folders relative to the work folder; the file appears whole or not at all."""
     stored = {name: workdir.relative(path) for name, path in result.folders.items()}
     text = result.model_copy(update={"folders": stored}).model_dump_json(indent=1)
-    replace(workdir.reports / result.run_id / RESULT_FILE, text)
+    write_atomically(str(workdir.reports / result.run_id / RESULT_FILE), text.encode())
 
 
 def read_results(workdir: WorkDir) -> list[RunResult]:
@@ -142,7 +143,7 @@ def run_of_version(results: Iterable[RunResult], version: str | None) -> RunResu
     return made[-1] if made else None
 
 
-def read_config(workdir: WorkDir, run_id: str) -> dict[str, Any]:
+def read_run_config(workdir: WorkDir, run_id: str) -> dict[str, Any]:
     """A run's resolved configuration, as it was then; empty where its file is gone or damaged."""
     try:
         return dict(yaml_text.parse((workdir.reports / run_id / CONFIG_FILE).read_bytes()) or {})

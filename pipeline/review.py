@@ -8,7 +8,7 @@ import numpy as np
 from ml_metadata.errors import NotFoundError
 
 from beam_jobs.errors import UserError
-from beam_jobs.files import write_whole
+from beam_jobs.files import write_atomically
 from components.evaluator.clip_metrics import Key, estimates
 from components.evaluator.predictions import Predictions
 from components.evaluator.slices import slices_of
@@ -22,7 +22,7 @@ from components.review_report.page import render_report
 from components.review_report.read import read_inputs
 from pipeline.finish import complete_results
 from pipeline.lineage import artifact_of_run
-from pipeline.result import RunResult, read_config, read_results, run_of_version
+from pipeline.result import RunResult, read_results, read_run_config, run_of_version
 from pipeline.review_summary import show
 from pipeline.workdir import WorkDir
 
@@ -57,7 +57,7 @@ def review(workdir: WorkDir, run_id: str | None = None, against: str | None = No
     name = f"review-against-{against}.html" if against else "review.html"
     path = (html or workdir.reports / result.run_id / name).absolute()
     try:
-        write_whole(str(path), render_report(inputs).encode())
+        write_atomically(str(path), render_report(inputs).encode())
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another file to --html") from None
     show(inputs, path, _next(workdir, result, path))
@@ -100,8 +100,8 @@ def inputs_of(workdir: WorkDir, results: dict[str, RunResult], result: RunResult
         test_uri=f"{_folder(workdir, run_id, 'Examples')}/Split-test",
         model_run_uri=_folder(workdir, run_id, "ModelRun"),
         dataset_uri=result.folders["dataset"],
-        config=read_config(workdir, run_id),
-        baseline_config=read_config(workdir, baseline_run.run_id) if baseline_run else None,
+        config=read_run_config(workdir, run_id),
+        baseline_config=read_run_config(workdir, baseline_run.run_id) if baseline_run else None,
         facts=facts | _push_facts(workdir, run_id) | _decision_facts(result),
     )
     return dataclasses.replace(
@@ -183,8 +183,8 @@ def beside(ours: ReportInputs, theirs: ReportInputs, run_id: str, against: str) 
         config,
         gate.classes,
         predictions,
-        _figures(predictions, predictions.candidate, gate.classes),
-        _figures(predictions, theirs.predictions.candidate, gate.classes),
+        _metrics(predictions, predictions.candidate, gate.classes),
+        _metrics(predictions, theirs.predictions.candidate, gate.classes),
     )
     gate = gate.model_copy(update={"slices": slices, "baseline_version": name})
     accuracy = accuracy_of(gate)
@@ -196,7 +196,7 @@ def _test_shards(inputs: ReportInputs) -> list[str]:
     return [shard.sha256 for shard in inputs.dataset.shards if shard.split == "test"]
 
 
-def _figures(predictions: Predictions, probabilities: np.ndarray, classes: list[str]) -> dict[str, dict[Key, float | None]]:
+def _metrics(predictions: Predictions, probabilities: np.ndarray, classes: list[str]) -> dict[str, dict[Key, float | None]]:
     return {
         name: {
             key: value if math.isfinite(value) else None
@@ -212,9 +212,9 @@ def side_by_side(ours: GateResult, theirs: GateResult) -> GateResult:
 
     def of_slice(item: Slice) -> Slice:
         other = their_slices.get(item.name)
-        figures = {(metric.metric, metric.class_name): metric.candidate for metric in other.metrics} if other else {}
+        candidates = {(metric.metric, metric.class_name): metric.candidate for metric in other.metrics} if other else {}
         metrics = [
-            metric.model_copy(update={"baseline": figures.get((metric.metric, metric.class_name)), "difference": None})
+            metric.model_copy(update={"baseline": candidates.get((metric.metric, metric.class_name)), "difference": None})
             for metric in item.metrics
         ]
         matrix = other.confusion_matrix if other else None

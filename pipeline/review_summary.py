@@ -21,7 +21,7 @@ def show(inputs: ReportInputs, path: Path, next_step: str) -> None:
     for line in filter(None, (inputs.comparison, inputs.warning)):
         tell(line)
     if inputs.gate.slices:
-        _print_figures(inputs, inputs.gate.slices[0])
+        _print_metrics(inputs, inputs.gate.slices[0])
     failing = [check for check in decided.checks if check.decides and not check.ok]
     for check in failing[:MAX_FAILURES]:
         change, bound = (", change" if check.kind == "change" else ""), ("at most" if check.metric == "ece" else "at least")
@@ -32,7 +32,7 @@ def show(inputs: ReportInputs, path: Path, next_step: str) -> None:
     say(f"next: {next_step}")
 
 
-def _print_figures(inputs: ReportInputs, overall: Slice) -> None:
+def _print_metrics(inputs: ReportInputs, overall: Slice) -> None:
     compared = any(item.baseline for item in overall.metrics)
     paired = any(item.difference for item in overall.metrics)
     columns = ["metric", inputs.candidate_name, *([inputs.baseline_name] if compared else [])]

@@ -17,7 +17,7 @@ from beam_jobs.corpus.readers import read_corpus_with_bar
 from beam_jobs.corpus.synthetic import synthesise_corpus
 from beam_jobs.dataset import INFO_FILE, fingerprint
 from beam_jobs.errors import UserError
-from beam_jobs.files import write_whole
+from beam_jobs.files import write_atomically
 from beam_jobs.filesystems import set_filesystem_options
 from beam_jobs.generate_clips import generate_clips
 from beam_jobs.paths import is_uri
@@ -27,7 +27,7 @@ from components.pusher.serving_folder import versions, versions_by_run
 from pipeline.config import PipelineConfig
 from pipeline.estimate import check_space
 from pipeline.outcome import NodeTime, Outcome, now, recorded
-from pipeline.result import CONFIG_FILE, RunResult, read_config, read_results, run_of_version
+from pipeline.result import CONFIG_FILE, RunResult, read_results, read_run_config, run_of_version
 from pipeline.store import check_store
 from pipeline.workdir import WorkDir
 
@@ -46,7 +46,7 @@ def run(
         tags: words to find it by there.
 
     Raises:
-        UserError: whatever a user can cause and mend, on the way.
+        UserError: whatever a user can cause and fix, on the way.
     """
     workdir = WorkDir.at(root)
     with workdir.locked():
@@ -114,7 +114,7 @@ def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> Spe
             )
     set_filesystem_options(config.beam.clips)
     index = read_corpus_with_bar(root, config.corpus.subsets, workdir.root / "index_cache")
-    write_whole(str(workdir.index), index.to_json().encode())
+    write_atomically(str(workdir.index), index.to_json().encode())
     minutes = sum(speaker.duration_s for speaker in index.speakers) / 60
     _line("Corpus", time.monotonic() - started, f"{len(index.speakers)} speakers, {minutes:.0f} min of speech in {root}")
     return index
@@ -138,7 +138,7 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, outcome: Outcome, begin:
         # 10 s and more, so not before the configuration and the corpus have been found good.
         from components.serving_baseline.executor import newest_version
         from components.trainer.checkpoints import finished_epochs
-        from pipeline.dag import Locations, checkpoint_folder, create_pipeline, training_code
+        from pipeline.dag import RunContext, checkpoint_folder, create_pipeline, training_code
         from pipeline.finish import complete_results
         from pipeline.local_runner import run_pipeline
 
@@ -147,7 +147,7 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, outcome: Outcome, begin:
     outcome.inputs_digest = hashed(config.digest() + outcome.dataset_fingerprint + training_code())
     results = read_results(workdir)
     outcome.baseline_version = _baseline_version(results, newest_version(str(workdir.serving)), outcome.inputs_digest)
-    locations = Locations(
+    context = RunContext(
         dataset_uri=outcome.dataset,
         dataset_fingerprint=outcome.dataset_fingerprint,
         pipeline_root=workdir.relative(workdir.tfx),
@@ -156,7 +156,7 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, outcome: Outcome, begin:
         baseline_config=_config_of(workdir, results, outcome.baseline_version),
         lost_versions=_lost_versions(workdir, results, outcome.inputs_digest),
     )
-    checkpoints = str(workdir.path(checkpoint_folder(config, locations)))
+    checkpoints = str(workdir.path(checkpoint_folder(config, context)))
     if not resume:
         shutil.rmtree(checkpoints, ignore_errors=True)
     elif not finished_epochs(checkpoints):
@@ -167,7 +167,7 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, outcome: Outcome, begin:
         _line(node, seconds, "cached" if cached else "")
 
     with workdir.entered():
-        run_pipeline(create_pipeline(config, locations, workdir.connection()), outcome.run_id, begin, after)
+        run_pipeline(create_pipeline(config, context, workdir.connection()), outcome.run_id, begin, after)
 
 
 def _baseline_version(results: Sequence[RunResult], version: str | None, inputs_digest: str) -> str | None:
@@ -185,7 +185,7 @@ def _baseline_version(results: Sequence[RunResult], version: str | None, inputs_
 
 def _config_of(workdir: WorkDir, results: Sequence[RunResult], version: str | None) -> dict[str, Any] | None:
     made_by = run_of_version(results, version)
-    return read_config(workdir, made_by.run_id) if made_by else None
+    return read_run_config(workdir, made_by.run_id) if made_by else None
 
 
 def _lost_versions(workdir: WorkDir, results: Sequence[RunResult], inputs_digest: str) -> str:

@@ -10,7 +10,7 @@ from beam_jobs.errors import UserError
 from components.pusher.serving_folder import versions_by_run
 from pipeline.lineage import Recorded, list_decisions, recorded_runs
 from pipeline.outcome import Outcome, read_outcomes
-from pipeline.result import Decision, RunResult, read_config, read_results
+from pipeline.result import ReviewDecision, RunResult, read_results, read_run_config
 from pipeline.workdir import WorkDir
 
 DATA = "data"
@@ -119,7 +119,7 @@ def _accuracy(result: RunResult | None) -> float | None:
     return result.metrics.get("all", {}).get("accuracy") if result else None
 
 
-def _decided(run: RunSummary, decision: Decision | None) -> RunSummary:
+def _decided(run: RunSummary, decision: ReviewDecision | None) -> RunSummary:
     if decision is None:
         return run
     return dataclasses.replace(
@@ -132,7 +132,7 @@ def _decided(run: RunSummary, decision: Decision | None) -> RunSummary:
     )
 
 
-def _rollback(decision: Decision) -> RunSummary:
+def _rollback(decision: ReviewDecision) -> RunSummary:
     note = f"to {decision.rolled_back_to}"
     return RunSummary(
         decision.run_id, _milliseconds(decision.when), decision.kind, note, decision.version, decision.by, decision.note
@@ -164,7 +164,7 @@ def _with_changes(workdir: WorkDir, runs: list[RunSummary], outcomes: Mapping[st
 
 def differing_settings(workdir: WorkDir, first: str, second: str) -> list[tuple[str, Any, Any]]:
     """The settings in which two runs differ: key, value of the first, value of the second; None where one has no such key."""
-    ours, theirs = (_flat(read_config(workdir, run_id)) for run_id in (first, second))
+    ours, theirs = (_flat(read_run_config(workdir, run_id)) for run_id in (first, second))
     if not ours or not theirs:  # a configuration is gone: then nothing is known
         return []
     return [(key, ours.get(key), theirs.get(key)) for key in sorted(ours | theirs) if ours.get(key) != theirs.get(key)]

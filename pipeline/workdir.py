@@ -1,7 +1,6 @@
 """The work folder: where everything that a run makes lies, and who may write there."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,11 @@ from ml_metadata.proto import metadata_store_pb2
 
 from beam_jobs.command_line import command
 from beam_jobs.errors import UserError
+from beam_jobs.locks import is_locked, lock
 from beam_jobs.paths import is_uri
 from components.pusher.serving_folder import versions
+
+LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +100,7 @@ class WorkDir:
 
     def at_work(self) -> bool:
         """Whether a run is at work here."""
-        try:
-            with (self.root / ".lock").open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # no run was ever made here
-            return False
-        return False
+        return is_locked(self.root / LOCK_FILE)
 
     def command(self, *arguments: str) -> str:
         """The command line of `audio-gender` with these arguments in this work folder, to be printed."""
@@ -125,12 +120,10 @@ class WorkDir:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            lock = (self.root / ".lock").open("w")
+            held = lock(self.root / LOCK_FILE, wait=False)
+        except BlockingIOError:
+            raise UserError(f"{self.root}: another run is at work here; wait for it, or give another --workdir") from None
         except OSError as error:
             raise UserError(f"{self.root}: cannot be written ({error.strerror}); give another --workdir") from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(f"{self.root}: another run is at work here; wait for it, or give another --workdir") from None
+        with held:
             yield

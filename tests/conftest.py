@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,8 +92,8 @@ def make_tone() -> Callable[..., np.ndarray]:
 def make_config() -> Callable[..., ClipsConfig]:
     """`make_config(**changes)`: short clips of all three classes, at a rate that makes resampling needful."""
 
-    def make(**changes: object) -> ClipsConfig:
-        settings = {
+    def make(**changes: Any) -> ClipsConfig:
+        settings: dict[str, Any] = {
             "seed": 3,
             "duration_s": 3.0,
             "sample_rate_hz": 11_025,

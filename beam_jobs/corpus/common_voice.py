@@ -9,9 +9,9 @@ from pathlib import Path
 
 from beam_jobs.corpus.listing import (
     ListedFile,
+    ListedSpeaker,
     Listing,
     Reader,
-    Voice,
     choose_subsets,
     path_below_root,
     speaker_id,
@@ -23,7 +23,7 @@ from beam_jobs.errors import UserError
 SPEAKER_LIST = "validated.tsv"
 SUBSET = "validated"
 # Since release 17 the gender column holds the longer words; what else it offers is no voice of either class.
-LABELS = {"female": "female", "female_feminine": "female", "male": "male", "male_masculine": "male"}
+LABEL_OF_GENDER = {"female": "female", "female_feminine": "female", "male": "male", "male_masculine": "male"}
 
 
 def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
@@ -44,9 +44,9 @@ def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
         files[path] = ListedFile(path, utterance_id(path.removeprefix("clips/")), speaker, SUBSET)
         named = genders.setdefault(speaker, set())
         if row["gender"]:
-            named.add(LABELS.get(row["gender"]))
-    voices = {speaker: Voice(next(iter(named)) if len(named) == 1 else None) for speaker, named in genders.items()}
-    return Listing(voices, list(files.values()))
+            named.add(LABEL_OF_GENDER.get(row["gender"]))
+    speakers = {speaker: ListedSpeaker(next(iter(named)) if len(named) == 1 else None) for speaker, named in genders.items()}
+    return Listing(speakers, list(files.values()))
 
 
 READER = Reader("Common Voice", SPEAKER_LIST, "clips/<clip>.mp3", list_files)

@@ -6,45 +6,24 @@ DIR/LibriSpeech/.<subset>.unpacking/  being unpacked
 DIR/LibriSpeech/<subset>/             whole: renamed into place with its marker `.completed`
 """
 
-import contextlib
-import fcntl
 import json
-import os
 import re
 import shutil
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-import requests
-import urllib3
-from urllib3.util import Retry
-
 from beam_jobs.console import progress, say
-from beam_jobs.corpus.archives import md5, unpack
+from beam_jobs.corpus.archives import unpack
+from beam_jobs.corpus.download import Archive, RetryPolicy, download, num_bytes_of
 from beam_jobs.corpus.librispeech import SPEAKER_LIST, read_speaker_list
 from beam_jobs.errors import UserError
+from beam_jobs.locks import lock
 from beam_jobs.paths import check_file
 
 BASE_URL = "https://www.openslr.org/resources"
 CORPUS_FOLDER = "LibriSpeech"
 MARKER = ".completed"
-
-
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """A published archive of one subset; `resource` is its number at OpenSLR."""
-
-    subset: str
-    resource: int
-    num_bytes: int
-    md5: str
-
-    @property
-    def name(self) -> str:
-        """Its file name."""
-        return f"{self.subset}.tar.gz"
 
 
 # MD5: OpenSLR's resources/12/md5sum.txt and resources/31/md5sum.txt, as quoted alike by DeepSpeech's (PaddlePaddle) and
@@ -70,32 +49,8 @@ EXPECTED_GROWTH = 1.1
 MAX_GROWTH = 2
 MAX_HEADER_BYTES = 64 << 20
 
-RETRY_STATUS = (429, 500, 502, 503, 504)
-# A connection that brought this much is no failure in a row with those before it.
-PROGRESS_BYTES = 1 << 20
-_BLOCK_BYTES = 1 << 18
-_CONTENT_RANGE = re.compile(r"bytes (?P<start>\d{1,18})-\d+/(?:(?P<total>\d{1,18})|\*)")
-_CONTENT_LENGTH = re.compile(r"(?P<start>)(?P<total>\d{1,18})")
 
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a silent server is waited for, and how often it is asked again, after 0, 2, 4, 8, … times `backoff_s`."""
-
-    timeout_s: float = 30
-    retries: int = 7
-    backoff_s: float = 1
-
-
-class _TryAgainError(Exception):
-    """Passing trouble, in words; `response` may say how long to wait."""
-
-    def __init__(self, reason: str, response: requests.Response | None = None) -> None:
-        super().__init__(reason)
-        self.response = response
-
-
-def fetch_subsets(subsets: Sequence[str], dest: Path, base_url: str = BASE_URL, patience: Patience | None = None) -> Path:
+def fetch_subsets(subsets: Sequence[str], dest: Path, base_url: str = BASE_URL, policy: RetryPolicy | None = None) -> Path:
     """Downloads, checks and unpacks what is not there yet, and returns the corpus's root, `dest`/LibriSpeech.
 
     However it was stopped, the same call goes on from there. A subset appears whole or not at all.
@@ -104,7 +59,7 @@ def fetch_subsets(subsets: Sequence[str], dest: Path, base_url: str = BASE_URL, 
         subsets: names out of `ARCHIVES`.
         dest: the folder for archives and corpus.
         base_url: the folder of the server that holds 12/dev-clean.tar.gz and so on.
-        patience: with a server that fails; None for the default.
+        policy: with a server that fails; None for the default.
 
     Raises:
         UserError: an unknown subset, no room, an address that serves no such archive or nothing for a while, or an
@@ -129,7 +84,7 @@ def fetch_subsets(subsets: Sequence[str], dest: Path, base_url: str = BASE_URL, 
             _check_room(dest, missing)
             for archive in missing:
                 url = f"{base_url.rstrip('/')}/{archive.resource}/{archive.name}"
-                _download_and_check(archive, url, dest, patience or Patience())
+                download(archive, url, dest, policy or RetryPolicy())
                 files = _unpack(archive, dest)
                 say(f"{archive.subset}: {files} utterances in {root / archive.subset}")
     except KeyboardInterrupt:
@@ -138,30 +93,24 @@ def fetch_subsets(subsets: Sequence[str], dest: Path, base_url: str = BASE_URL, 
     except OSError as error:
         where = error.filename or dest
         raise UserError(
-            f"{where}: cannot be used ({error.strerror or error}); mend that and give the same command again"
+            f"{where}: cannot be used ({error.strerror or error}); fix that and give the same command again"
         ) from error
     return root
 
 
-@contextlib.contextmanager
-def _alone_in(dest: Path) -> Iterator[None]:
-    # Two processes that write to one file would both fail its checksum. The system drops the lock when its holder dies.
-    folder = os.open(dest, os.O_RDONLY)
+def _alone_in(dest: Path) -> ExitStack:
+    # Two processes that write to one file would both fail its checksum.
     try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{dest}: another `corpus fetch` is at work here; wait for it or name another folder") from None
-        yield
-    finally:
-        os.close(folder)
+        return lock(dest, wait=False)
+    except BlockingIOError:
+        raise UserError(f"{dest}: another `corpus fetch` is at work here; wait for it or name another folder") from None
 
 
 def _check_room(dest: Path, archives: Sequence[Archive]) -> None:
     """Raises UserError unless archives and subsets fit, one after the other, each archive deleted once it is unpacked."""
     needed = held = 0
     for archive in archives:
-        there = _size(_part(dest, archive)) or _size(dest / archive.name)
+        there = num_bytes_of(archive.part(dest)) or num_bytes_of(dest / archive.name)
         unpacked = round(archive.num_bytes * EXPECTED_GROWTH)
         needed = max(needed, held + archive.num_bytes - there + unpacked)
         held += unpacked - there
@@ -175,129 +124,6 @@ def _check_room(dest: Path, archives: Sequence[Archive]) -> None:
 
 def _free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
-
-
-def _part(dest: Path, archive: Archive) -> Path:
-    return dest / f"{archive.name}.part"
-
-
-def _size(path: Path) -> int:
-    if not path.exists():
-        return 0
-    check_file(path)
-    return path.stat().st_size
-
-
-def _download_and_check(archive: Archive, url: str, dest: Path, patience: Patience) -> None:
-    whole, part = dest / archive.name, _part(dest, archive)
-    # A whole archive may be a user's own download, or be cut since: it takes the same way as a partial one.
-    if whole.exists():
-        whole.replace(part)
-    while True:
-        in_pieces = _download(archive, url, part, patience)
-        with progress(f"checking {archive.name}", archive.num_bytes / 1e6, "MB") as advance:
-            found = md5(part, lambda num_bytes: advance(num_bytes / 1e6))
-        if found == archive.md5:
-            part.replace(whole)
-            return
-        part.unlink()
-        if not in_pieces:
-            raise UserError(
-                f"{url}: MD5 {found}, where {archive.md5} is published; the download was deleted; try a mirror by --base-url"
-            )
-        say(f"  {archive.name}: its pieces do not fit together (another MD5 than published); from the start once more")
-
-
-def _download(archive: Archive, url: str, part: Path, patience: Patience) -> bool:
-    """Downloads until `part` has the archive's size; says whether more than one connection contributed."""
-    if _size(part) > archive.num_bytes:
-        part.unlink()
-    policy = Retry(total=patience.retries, backoff_factor=patience.backoff_s, backoff_max=60, retry_after_max=60)
-    retries, best = policy, _size(part)
-    connections = 1 if best else 0
-    with requests.Session() as session:
-        # Ranges count the file's own bytes, not those of a compressed transfer.
-        session.headers["Accept-Encoding"] = "identity"
-        while _size(part) < archive.num_bytes:
-            connections += 1
-            response = None
-            try:
-                _receive(session, url, archive, part, patience.timeout_s)
-                continue
-            except _TryAgainError as error:
-                reason, response = str(error), error.response
-            except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
-                reason = _in_words(error, patience)
-            except requests.RequestException as error:
-                raise UserError(f"{url}: cannot be asked for ({error}); check --base-url") from None
-            if (have := _size(part)) >= best + PROGRESS_BYTES:
-                retries, best = policy, have
-            try:
-                retries = retries.increment("GET", url)
-            except urllib3.exceptions.MaxRetryError:
-                raise UserError(
-                    f"{url}: {reason}, {patience.retries + 1} times in a row; what has come is kept: "
-                    "give the same command again later, or a mirror by --base-url"
-                ) from None
-            wait_s = _wait_s(retries, response)
-            say(f"  {archive.name}: {reason}; {have / 1e6:.1f} MB are here; again {f'in {wait_s:.0f} s' if wait_s else 'now'}")
-            time.sleep(wait_s)
-    return connections > 1
-
-
-def _receive(session: requests.Session, url: str, archive: Archive, part: Path, timeout_s: float) -> None:
-    """Asks for what `part` lacks, and appends what comes; where the server sends the whole file, starts `part` again."""
-    have = _size(part)
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    with session.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
-        status = response.status_code
-        if status in RETRY_STATUS:
-            raise _TryAgainError(f"the server answers {status} {response.reason}", response)
-        start, total = _span(response)
-        if have and (status == 416 or (status == 206 and start != have)):
-            part.unlink()
-            raise _TryAgainError("the server does not go on where it was asked to")
-        if status != (206 if start else 200):
-            raise UserError(f"{url}: the server answers {status} {response.reason}; check --base-url")
-        if total not in (None, archive.num_bytes):
-            raise UserError(f"{url}: {total} bytes, where {archive.num_bytes} are published; try a mirror by --base-url")
-        size = f"{archive.num_bytes / 1e6:.0f} MB"
-        title = f"fetching {archive.name}, " + (f"the rest of {size}" if start else size)
-        with part.open("ab" if start else "wb") as file, progress(title, (archive.num_bytes - start) / 1e6, "MB") as advance:
-            # read1 hands over what has come: where the connection breaks, nothing of it is lost.
-            while block := response.raw.read1(_BLOCK_BYTES, decode_content=False):
-                start += len(block)
-                if start > archive.num_bytes:
-                    raise UserError(f"{url}: more than the published {archive.num_bytes} bytes; try a mirror by --base-url")
-                file.write(block)
-                advance(len(block) / 1e6)
-    if start < archive.num_bytes:
-        raise _TryAgainError("the connection broke off")
-
-
-def _span(response: requests.Response) -> tuple[int, int | None]:
-    """Where in the file the answer starts, and the file's size where the server tells it (RFC 9110, 14.4)."""
-    name, pattern = ("Content-Range", _CONTENT_RANGE) if response.status_code == 206 else ("Content-Length", _CONTENT_LENGTH)
-    found = pattern.fullmatch(response.headers.get(name, ""))
-    return (int(found["start"] or 0), int(found["total"]) if found["total"] else None) if found else (0, None)
-
-
-def _in_words(error: BaseException, patience: Patience) -> str:
-    cause = error
-    while inner := cause.__cause__ or cause.__context__:
-        cause = inner
-    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError) or isinstance(cause, TimeoutError):
-        return f"no answer within {patience.timeout_s:g} s"
-    said = getattr(cause, "strerror", None) or "the connection broke off"
-    return f"{said[0].lower()}{said[1:]}"
-
-
-def _wait_s(retries: Retry, response: requests.Response | None) -> float:
-    asked = None
-    if response is not None:
-        with contextlib.suppress(urllib3.exceptions.InvalidHeader):
-            asked = retries.get_retry_after(response.raw)
-    return asked or retries.get_backoff_time()
 
 
 def _unpack(archive: Archive, dest: Path) -> int:
@@ -334,7 +160,7 @@ def _unpacking(root: Path, archive: Archive) -> Path:
 
 def _tidy(dest: Path, archive: Archive) -> None:
     """Deletes what a complete subset does not need any more."""
-    for path in (dest / archive.name, _part(dest, archive)):
+    for path in (dest / archive.name, archive.part(dest)):
         path.unlink(missing_ok=True)
     if (unpacking := _unpacking(dest / CORPUS_FOLDER, archive)).exists():
         shutil.rmtree(unpacking)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from beam_jobs.corpus.index import Rejected, SpeakerIndex
-from beam_jobs.corpus.listing import ListedFile, Listing, Reader, Voice, choose_subsets
+from beam_jobs.corpus.listing import ListedFile, ListedSpeaker, Listing, Reader, choose_subsets
 from beam_jobs.corpus.probe import read_with
 from beam_jobs.errors import UserError
 from beam_jobs.paths import check_file
@@ -17,7 +17,7 @@ from beam_jobs.paths import check_file
 SPEAKER_LIST = "SPEAKERS.TXT"
 LAYOUT = "<subset>/<speaker>/<chapter>/<speaker>-<chapter>-<utterance>.flac"
 FIELDS = "ID | SEX | SUBSET | MINUTES | NAME"
-LABELS = {"F": "female", "M": "male"}
+LABEL_OF_SEX = {"F": "female", "M": "male"}
 
 
 def read_librispeech(
@@ -51,7 +51,7 @@ def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
                 rejected.append(Rejected(path, f"the name does not start with {speaker}-{chapter}-, as its folders say"))
             else:
                 files.append(ListedFile(path, name.removesuffix(".flac"), speaker, subset))
-    return Listing({speaker: Voice(label) for speaker, label in labels.items()}, files, sorted(unlisted), rejected)
+    return Listing({speaker: ListedSpeaker(label) for speaker, label in labels.items()}, files, sorted(unlisted), rejected)
 
 
 def read_speaker_list(path: Path) -> dict[str, str]:
@@ -78,13 +78,13 @@ def read_speaker_list(path: Path) -> dict[str, str]:
         # At most four cuts: the name may hold "|" itself, as reader 60's does.
         fields = [field.strip() for field in line.split("|", 4)]
         if len(fields) < 5 or not fields[0]:
-            raise UserError(f"{where}: expected {FIELDS!r} and found {line!r}; mend or delete the line")
+            raise UserError(f"{where}: expected {FIELDS!r} and found {line!r}; fix or delete the line")
         speaker, sex = fields[:2]
-        if sex not in LABELS:
+        if sex not in LABEL_OF_SEX:
             raise UserError(f"{where}: speaker {speaker} is annotated {sex!r}; expected F or M")
         if speaker in labels:
             raise UserError(f"{where}: speaker {speaker} is listed a second time; delete one of the two lines")
-        labels[speaker] = LABELS[sex]
+        labels[speaker] = LABEL_OF_SEX[sex]
     return labels
 
 

@@ -11,7 +11,7 @@ from beam_jobs.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
+class ListedSpeaker:
     """A speaker as the corpus's list has it: `female`, `male` or None for no usable label, and the split, where it fixes one."""
 
     label: str | None
@@ -30,9 +30,9 @@ class ListedFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a corpus lists. Every file's speaker is in `voices`; `unlisted` and `rejected` are as in `SpeakerIndex`."""
+    """What a corpus lists. Every file's speaker is in `speakers`; `unlisted` and `rejected` are as in `SpeakerIndex`."""
 
-    voices: Mapping[str, Voice]
+    speakers: Mapping[str, ListedSpeaker]
     files: Sequence[ListedFile]
     unlisted: Sequence[str] = ()
     rejected: Sequence[Rejected] = ()

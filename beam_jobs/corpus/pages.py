@@ -6,14 +6,14 @@ from typing import Any
 from beam_jobs.audio import AudioError
 from beam_jobs.corpus.index import Speaker, SpeakerIndex, Utterance
 from beam_jobs.corpus.summary import by_subset_and_label, speaker_minutes, utterance_seconds
-from beam_jobs.listening import player_source, render_page, waveform_and_mel_spectrogram
+from beam_jobs.html_pages import player_source, render_page, waveform_and_mel_spectrogram
 from beam_jobs.rendering import read_utterance
 
 MAX_SHOWN_S = 60
 """What is heard of a longer utterance: an hour's recording would make a page that no browser opens."""
 
 
-def listening_page(index: SpeakerIndex, num_utterances: int, seed: int) -> str:
+def player_page(index: SpeakerIndex, num_utterances: int, seed: int) -> str:
     """A page with `num_utterances` utterances drawn at random; a file that cannot be decoded says why."""
     spoken = [(speaker, utterance) for speaker in index.speakers for utterance in speaker.utterances]
     drawn = random.Random(f"listen/{seed}").sample(spoken, min(num_utterances, len(spoken)))  # noqa: S311 (not for secrets)
@@ -42,7 +42,7 @@ def _card(root: str, speaker: Speaker, utterance: Utterance) -> dict[str, Any]:
     return {**card, "player": player_source(samples, rate_hz), "picture": waveform_and_mel_spectrogram(samples, rate_hz)}
 
 
-def figures_page(index: SpeakerIndex, kind: str) -> str:
+def statistics_page(index: SpeakerIndex, kind: str) -> str:
     """A page with speakers and minutes by subset and label, histograms of lengths, and what was left out.
 
     `kind` says what the corpus was recognised as.

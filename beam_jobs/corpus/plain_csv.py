@@ -6,9 +6,9 @@ from pathlib import Path
 from beam_jobs.config import SPLITS
 from beam_jobs.corpus.listing import (
     ListedFile,
+    ListedSpeaker,
     Listing,
     Reader,
-    Voice,
     choose_subsets,
     path_below_root,
     speaker_id,
@@ -16,10 +16,11 @@ from beam_jobs.corpus.listing import (
 )
 from beam_jobs.corpus.tables import read_table
 from beam_jobs.errors import UserError
+from beam_jobs.labels import LABELS
 
 SPEAKER_LIST = "utterances.csv"
 SUBSET = "utterances"
-LABELS = {"female": "female", "f": "female", "male": "male", "m": "male"}
+LABEL_OF_TEXT = {"female": "female", "f": "female", "male": "male", "m": "male"}
 
 
 def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
@@ -42,14 +43,13 @@ def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
             raise UserError(f"{where}: split {row['split']!r} is none; expected {', '.join(SPLITS)} or nothing")
         files[path] = ListedFile(path, utterance_id(path), speaker, SUBSET)
         label = row["label"].lower()
-        _agree(where, speaker, "labelled", LABELS.get(label, label), labels)
+        _agree(where, speaker, "labelled", LABEL_OF_TEXT.get(label, label), labels)
         _agree(where, speaker, "in split", row["split"], splits)
-    known = set(LABELS.values())
-    voices = {}
+    speakers = {}
     for speaker in {file.speaker for file in files.values()}:
         label, split = labels.get(speaker, ("", ""))[0], splits.get(speaker, ("", ""))[0]
-        voices[speaker] = Voice(label if label in known else None, split or None)
-    return Listing(voices, list(files.values()))
+        speakers[speaker] = ListedSpeaker(label if label in LABELS else None, split or None)
+    return Listing(speakers, list(files.values()))
 
 
 def _agree(where: str, speaker: str, what: str, value: str, seen: dict[str, tuple[str, str]]) -> None:

@@ -18,6 +18,7 @@ from beam_jobs.audio import AudioError, measure_audio
 from beam_jobs.corpus.index import Rejected, Speaker, SpeakerIndex, Utterance
 from beam_jobs.corpus.listing import ListedFile, Listing, Reader
 from beam_jobs.errors import UserError
+from beam_jobs.files import write_atomically
 from beam_jobs.visible import visible
 
 BATCH = 64  # files; a task for each would cost as much as reading a header
@@ -62,7 +63,7 @@ def read_with(
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; name a corpus folder that holds {reader.marker} and {reader.layout}")
     listing = reader.list_files(root, subsets)
-    labels = {id: voice.label for id, voice in listing.voices.items() if voice.label}
+    labels = {id: listed.label for id, listed in listing.speakers.items() if listed.label}
     files = sorted((file for file in listing.files if file.speaker in labels), key=lambda file: file.path)
     unlabelled = {file.speaker for file in listing.files} - labels.keys()
 
@@ -87,7 +88,7 @@ def read_with(
     if not found:
         raise UserError(_no_audio(reader, root, subsets, listing, sorted(unlabelled), rejected))
     speakers = (
-        Speaker(id, labels[id], subset_of[id], tuple(sorted(items, key=lambda item: item.id)), listing.voices[id].split)
+        Speaker(id, labels[id], subset_of[id], tuple(sorted(items, key=lambda item: item.id)), listing.speakers[id].split)
         for id, items in sorted(found.items())
     )
     unlisted = tuple(map(visible, listing.unlisted))
@@ -149,11 +150,9 @@ def _load(store: Path) -> dict[str, Length]:
 
 
 def _save(store: Path, lengths: Mapping[str, Length]) -> None:
-    temporary = store.with_suffix(f".{os.getpid()}.tmp")
+    text = json.dumps({"version": CACHE_VERSION, "lengths": lengths}, ensure_ascii=False)
     try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({"version": CACHE_VERSION, "lengths": lengths}, ensure_ascii=False), encoding="utf-8")
-        temporary.replace(store)
+        write_atomically(str(store), text.encode())
     except OSError as error:
         raise UserError(f"{store}: cannot be written ({error.strerror}); make room there") from None
 

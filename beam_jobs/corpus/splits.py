@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from beam_jobs.config import SPLITS
 from beam_jobs.corpus.index import Speaker
 from beam_jobs.errors import UserError
-
-REQUIRED_LABELS = ("female", "male")
+from beam_jobs.labels import LABELS
 
 
 def split_speakers(
@@ -37,14 +36,14 @@ def split_speakers(
     if len(shares) != len(SPLITS) or min(shares) <= 0 or not math.isclose(sum(shares), 1):
         raise ValueError(f"shares {shares} are not three positive numbers of sum 1")
 
-    counts = Counter(dict.fromkeys(REQUIRED_LABELS, 0))
+    counts = Counter(dict.fromkeys(LABELS, 0))
     counts.update(speaker.label for speaker in speakers)
     if min(counts.values()) < len(SPLITS):
         found = ", ".join(f"{count} {label}" for label, count in sorted(counts.items()))
         raise UserError(f"the splits need at least 3 speakers of each label and the corpus has {found}; add speakers")
 
     split_of = {speaker.id: speaker.split for speaker in speakers if speaker.split}
-    for label in counts:
+    for label in sorted(counts):
         fixed = {speaker.split for speaker in speakers if speaker.label == label}
         ids = [speaker.id for speaker in speakers if speaker.label == label and not speaker.split]
         lacking = [split for split in SPLITS if split not in fixed]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
+from beam_jobs.labels import LABELS
 
-LABELS = ("female", "male")
 MAX_BINS = 12
 
 
@@ -23,7 +23,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
+class HistogramBin:
     """A bar of a histogram: how many values of each label lie from its first figure up to, not with, its second."""
 
     range: str
@@ -48,7 +48,7 @@ def _group(subset: str, label: str, speakers: Sequence[Speaker]) -> Group:
     return Group(subset, label, len(speakers), utterances, sum(speaker.duration_s for speaker in speakers) / 60)
 
 
-def utterance_seconds(index: SpeakerIndex) -> list[Bin]:
+def utterance_seconds(index: SpeakerIndex) -> list[HistogramBin]:
     """Histogram of the utterances' lengths."""
     return histogram(
         {
@@ -58,14 +58,14 @@ def utterance_seconds(index: SpeakerIndex) -> list[Bin]:
     )
 
 
-def speaker_minutes(index: SpeakerIndex) -> list[Bin]:
+def speaker_minutes(index: SpeakerIndex) -> list[HistogramBin]:
     """Histogram of the minutes that a speaker speaks."""
     return histogram(
         {label: [speaker.duration_s / 60 for speaker in index.speakers if speaker.label == label] for label in LABELS}
     )
 
 
-def histogram(values: Mapping[str, Sequence[float]]) -> list[Bin]:
+def histogram(values: Mapping[str, Sequence[float]]) -> list[HistogramBin]:
     """Cuts values by label into at most `MAX_BINS` bins of a round width; the last is open, and holds 1 % where that helps."""
     everything = sorted(value for items in values.values() for value in items)
     low, high, top = everything[0], everything[math.ceil(0.99 * len(everything)) - 1], everything[-1]
@@ -80,7 +80,7 @@ def histogram(values: Mapping[str, Sequence[float]]) -> list[Bin]:
         counts = {
             label: sum(min(last, math.floor(value / width)) == number for value in items) for label, items in values.items()
         }
-        bins.append(Bin(f"{start} and more" if is_open else f"{start} to {end}", counts))
+        bins.append(HistogramBin(f"{start} and more" if is_open else f"{start} to {end}", counts))
     return bins
 
 

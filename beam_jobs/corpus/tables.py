@@ -42,7 +42,7 @@ def read_table(
                     f"found {line[:SHOWN]!r}"
                 )
         elif len(fields) != len(header):
-            raise UserError(f"{where}: {len(fields)} fields, and the header has {len(header)}; mend or delete {line[:SHOWN]!r}")
+            raise UserError(f"{where}: {len(fields)} fields, and the header has {len(header)}; fix or delete {line[:SHOWN]!r}")
         else:
             row = dict(zip(header, fields, strict=True))
             yield where, {name: row.get(name, "") for name in (*columns, *optional)}
@@ -73,4 +73,4 @@ def _split(where: str, line: str, delimiter: str) -> list[str]:
     try:
         return [field.strip() for field in next(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True))]
     except csv.Error as error:
-        raise UserError(f"{where}: {error}; mend or delete {line[:SHOWN]!r}") from None
+        raise UserError(f"{where}: {error}; fix or delete {line[:SHOWN]!r}") from None

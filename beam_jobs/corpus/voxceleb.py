@@ -7,13 +7,13 @@ ROOT/wav/<speaker>/<video>/<number>.wav
 from collections.abc import Sequence
 from pathlib import Path
 
-from beam_jobs.corpus.listing import ListedFile, Listing, Reader, Voice, choose_subsets, speaker_id, utterance_id
+from beam_jobs.corpus.listing import ListedFile, ListedSpeaker, Listing, Reader, choose_subsets, speaker_id, utterance_id
 from beam_jobs.corpus.tables import read_table
 from beam_jobs.errors import UserError
 
 SPEAKER_LIST = "vox1_meta.csv"
 LAYOUT = "wav/<speaker>/<video>/<number>.wav"
-LABELS = {"f": "female", "m": "male"}
+LABEL_OF_GENDER = {"f": "female", "m": "male"}
 
 
 def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
@@ -23,24 +23,24 @@ def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
         UserError: no such subset, or a line that cannot be read, by file and line.
 
     """
-    voices: dict[str, Voice] = {}
+    speakers: dict[str, ListedSpeaker] = {}
     subset_of: dict[str, str] = {}
     for where, row in read_table(root / SPEAKER_LIST, "\t", ("VoxCeleb1 ID", "Gender", "Set")):
         speaker = speaker_id(where, row["VoxCeleb1 ID"])
-        if speaker in voices:
+        if speaker in speakers:
             raise UserError(f"{where}: speaker {speaker!r} is listed a second time; delete one of the two lines")
-        voices[speaker] = Voice(LABELS.get(row["Gender"]))
+        speakers[speaker] = ListedSpeaker(LABEL_OF_GENDER.get(row["Gender"]))
         subset_of[speaker] = row["Set"]
     wanted = choose_subsets(root, sorted(set(subset_of.values())), subsets)
     files = []
     unlisted = set()
     for path in (path.relative_to(root).as_posix() for path in root.glob("wav/*/*/*.wav")):
         _, speaker, video, name = path.split("/")
-        if speaker not in voices:
+        if speaker not in speakers:
             unlisted.add(f"wav/{speaker}")
         elif subset_of[speaker] in wanted:
             files.append(ListedFile(path, utterance_id(f"{speaker}-{video}-{name}"), speaker, subset_of[speaker]))
-    return Listing(voices, files, sorted(unlisted))
+    return Listing(speakers, files, sorted(unlisted))
 
 
 READER = Reader("VoxCeleb1", SPEAKER_LIST, LAYOUT, list_files)

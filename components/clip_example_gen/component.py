@@ -30,7 +30,8 @@ class ClipExampleGen(base_beam_component.BaseBeamComponent):
         min_class_share: smallest share of a split's clips that each class must have.
 
     Outputs:
-        examples: Examples with the dataset's fingerprint, one uncompressed TFRecord file a shard.
+        examples: Examples, one uncompressed TFRecord file a shard, with what they were made of: `dataset_uri`,
+            `dataset_fingerprint`, `corpus_fingerprint`, and `counts`, a JSON object of clips by split and class.
     """
 
     SPEC_CLASS = ClipExampleGenSpec

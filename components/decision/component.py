@@ -39,7 +39,8 @@ class Decision(base_component.BaseComponent):
         override: 1 to approve a model although another came into serving since it was compared.
 
     Outputs:
-        pushed_model: PushedModel as that of Pusher.
+        pushed_model: PushedModel as that of Pusher, with `pushed`, and where that is 1 `pushed_version`, `pushed_destination` and
+            the model's `components.pusher.provenance.Provenance`.
     """
 
     SPEC_CLASS = DecisionSpec

@@ -38,7 +38,9 @@ class Gate(base_component.BaseComponent):
         serving_check: InfraBlessing; its custom property `reasons`, a JSON list, says why the model must not be served.
 
     Outputs:
-        blessing: ModelBlessing, with `gate.json` in it.
+        blessing: ModelBlessing, with `gate.json` in it; as TFX's Evaluator does, it says whether the model is `blessed` (1 or 0),
+            which one that is (`current_model`, `current_model_id`) and what it was compared with (`baseline_model`,
+            `baseline_model_id`).
     """
 
     SPEC_CLASS = GateSpec

@@ -81,6 +81,6 @@ class GateResult(BaseModel):
     checks: list[Check]
 
 
-def read_result(uri: str) -> GateResult:
+def read_gate_result(uri: str) -> GateResult:
     """Reads the result from the folder of a ModelBlessing artifact."""
     return GateResult.model_validate_json(read_text(join(uri, RESULT_FILE)))

@@ -53,7 +53,7 @@ class Pusher(base_component.BaseComponent):
 
     Outputs:
         pushed_model: PushedModel with `pushed` (0 or 1), `waiting` (1 where it waits for approval; `waiting_for` says why), and
-            of a pushed model `pushed_version`, `pushed_destination` and its provenance.
+            of a pushed model `pushed_version`, `pushed_destination` and its `components.pusher.provenance.Provenance`.
     """
 
     SPEC_CLASS = PusherSpec

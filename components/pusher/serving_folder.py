@@ -6,20 +6,20 @@ ignore, put on disk, and renamed in one step. Folders on object stores have no s
 """
 
 import datetime
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from beam_jobs.errors import UserError
+from beam_jobs.files import remove, write_atomically
+from beam_jobs.locks import lock
 from components.pusher.provenance import PROVENANCE_FILE, Provenance
 
 LOCK_FILE = ".lock"
@@ -76,7 +76,7 @@ def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) 
             path.write_text(provenance.model_dump_json(indent=1) + "\n")
             _sync_tree(coming)
             # Before the version appears, so that the promise holds even if that version is removed by hand at once.
-            _write(serving / HIGHEST_FILE, str(version))
+            write_atomically(str(serving / HIGHEST_FILE), str(version).encode())
             coming.rename(serving / str(version))
             _sync(serving)
             if keep is not None:
@@ -158,12 +158,9 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
-@contextmanager
-def _locked(serving: Path) -> Iterator[None]:
+def _locked(serving: Path) -> ExitStack:
     serving.mkdir(parents=True, exist_ok=True)
-    with (serving / LOCK_FILE).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return lock(serving / LOCK_FILE, wait=True)
 
 
 def _next_version(serving: Path) -> int:
@@ -176,8 +173,8 @@ def _next_version(serving: Path) -> int:
 def _remove_remains(serving: Path) -> None:
     """Of a push that was killed. Whoever holds the lock is the only one who pushes, so all of them are remains."""
     for path in serving.iterdir():
-        if path.name.startswith((COMING, GOING)):
-            shutil.rmtree(path)
+        if path.name.startswith((COMING, GOING, f"{HIGHEST_FILE}.")):
+            remove(str(path))
 
 
 def _remove_old(serving: Path, keep: int) -> None:
@@ -185,13 +182,6 @@ def _remove_old(serving: Path, keep: int) -> None:
         going = serving / f"{GOING}{version}"
         (serving / str(version)).rename(going)
         shutil.rmtree(going)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text)
-    _sync(temporary)
-    temporary.rename(path)
 
 
 def _sync_tree(folder: Path) -> None:

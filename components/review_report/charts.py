@@ -3,6 +3,8 @@
 Colours are CSS variables of the page, which is how one drawing serves a light and a dark scheme.
 """
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -43,11 +45,16 @@ _CONFIG = {
 }
 
 
-def _svg(chart: alt.TopLevelMixin) -> str:
-    spec = chart.to_dict()
+def _svg(drawn: alt.TopLevelMixin) -> str:
+    spec = drawn.to_dict()
     # Altair's own defaults: a white background, and a view of a fixed size.
     spec["config"], spec["background"] = _CONFIG, None
     svg = vl_convert.vegalite_to_svg(spec)
+    # The renderer counts clip paths through the whole process, and a page must not depend on what was drawn before it.
+    chart = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
+    found = dict.fromkeys(re.findall(r'id="(clip\d+)"', svg))
+    ids = {old: f"clip-{chart}-{number}" for number, old in enumerate(found)}
+    svg = re.sub(r'(?<=id=")clip\d+(?=")|(?<=url\(#)clip\d+(?=\))', lambda match: ids[match[0]], svg)
     # The figure around it speaks for the whole; roles on single marks would only be in the way of a screen reader.
     svg = re.sub(r' (?:role|class|aria-[a-z]+|pointer-events|xmlns:xlink|version|font-family)="[^"]*"', "", svg)
     return re.sub(r'<svg ([^>]*?)width="([\d.]+)" height="[\d.]+"', r'<svg \1style="max-width: \2px"', svg, count=1)

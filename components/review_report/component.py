@@ -43,7 +43,7 @@ class ReviewReport(base_component.BaseComponent):
         baseline_config: that of the run whose model is in serving; None where it is not known.
 
     Outputs:
-        report: the page, an artifact of type `system.HTML`.
+        report: the page, an artifact of type `system.HTML` with the `display_name` under which Kubeflow's UI shows it.
     """
 
     SPEC_CLASS = ReviewReportSpec

@@ -10,8 +10,8 @@ import markupsafe
 import numpy as np
 
 from beam_jobs.examples import Clip
-from beam_jobs.listening import TEMPLATES as BASE_TEMPLATES
-from beam_jobs.listening import player_source, waveform_and_mel_spectrogram
+from beam_jobs.html_pages import TEMPLATES as BASE_TEMPLATES
+from beam_jobs.html_pages import player_source, waveform_and_mel_spectrogram
 from components.evaluator.clip_metrics import predicted_classes
 from components.gate.result import Check, Compared, GateResult, Slice
 from components.review_report import charts, curves

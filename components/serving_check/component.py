@@ -40,7 +40,7 @@ class ServingCheck(base_component.BaseComponent):
         config: memory and time that the process may take.
 
     Outputs:
-        blessing: InfraBlessing with `blessed`, `reasons` (a JSON list) and `serving_check.json`
+        blessing: InfraBlessing with `blessed`, `has_model` (0), `reasons` (a JSON list) and `serving_check.json`
             (`components.serving_check.result`).
     """
 

@@ -77,9 +77,9 @@ def corpus_info(
     if write_json(json_file, index.to_json()):
         _show(root, kind, marker, index)
     if html:
-        from beam_jobs.corpus.pages import figures_page
+        from beam_jobs.corpus.pages import statistics_page
 
-        write(html, figures_page(index, kind), "--html")
+        write(html, statistics_page(index, kind), "--html")
         say(f"next: open {html} in a browser")
 
 
@@ -122,7 +122,7 @@ def corpus_listen(
 
     index = read_corpus_with_bar(root)
     with progress("drawing the page", 1):
-        from beam_jobs.corpus.pages import listening_page
+        from beam_jobs.corpus.pages import player_page
 
-        write(html, listening_page(index, number, seed), "--html")
+        write(html, player_page(index, number, seed), "--html")
     say(f"next: open {html} in a browser to hear and see {number} utterances")

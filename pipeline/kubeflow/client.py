@@ -90,6 +90,15 @@ def user_errors(where: str) -> Iterator[None]:
         raise UserError(f"{where}: Kubeflow says {error.status}: {message}") from error
 
 
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed a little later: no answer, too many requests, or a server or gateway that fails."""
+    if isinstance(error, UserError):
+        return error.__cause__ is not None and is_transient(error.__cause__)
+    if isinstance(error, kfp_server_api.ApiException):
+        return error.status == 429 or error.status >= 500
+    return isinstance(error, urllib3.exceptions.HTTPError)
+
+
 def _message(error: kfp_server_api.ApiException) -> str:
     try:
         answer = json.loads(error.body)

@@ -7,12 +7,12 @@ from tfx.orchestration.pipeline import Pipeline
 
 from beam_jobs.config import SPLITS
 from beam_jobs.errors import UserError
-from beam_jobs.files import write_whole
+from beam_jobs.files import write_atomically
 from components.decision.component import Decision
 from components.pusher.config import PushConfig
 from components.serving_baseline.executor import NEWEST
 from pipeline.config import PipelineConfig
-from pipeline.dag import NAME, Changeable, Locations, create_pipeline
+from pipeline.dag import NAME, RunContext, RuntimeParameters, create_pipeline
 from pipeline.kubeflow.package import Parameter, package
 
 
@@ -39,7 +39,7 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
             choices=get_args(PushConfig.model_fields["mode"].annotation),
         ),
     )
-    at = Locations(
+    context = RunContext(
         dataset_uri=parameters["dataset_uri"].runtime(),
         dataset_fingerprint="",
         pipeline_root=kubernetes.pipeline_root,
@@ -47,14 +47,14 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
         baseline_version=NEWEST,
         corpus_uri=parameters["corpus_uri"].runtime(),
         shared_folder=kubernetes.shared_folder,
-        hold_waiting="://" not in kubernetes.serving_uri,
+        keep_pending="://" not in kubernetes.serving_uri,
     )
-    changeable = Changeable(
+    runtime_parameters = RuntimeParameters(
         num_clips={split: parameters[f"num_{split}_clips"].runtime() for split in SPLITS},
         epochs=parameters["epochs"].runtime(),
         push_mode=parameters["push_mode"].runtime(),
     )
-    pipeline = create_pipeline(config, at, changeable=changeable)
+    pipeline = create_pipeline(config, context, runtime_parameters=runtime_parameters)
     _check_nodes(config, [component.id for component in pipeline.components])
     return package(pipeline, image, parameters, kubernetes)
 
@@ -92,7 +92,7 @@ def write_package(text: str, path: Path) -> None:
         UserError: the file cannot be written.
     """
     try:
-        write_whole(str(path.absolute()), text.encode())
+        write_atomically(str(path.absolute()), text.encode())
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another --output") from None
 

@@ -14,8 +14,8 @@ from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 from beam_jobs.ending import USER_ERROR_STATUS, one_line_ending
 from components.process_arguments import hidden_arguments
 from components.review_report import artifact as report_artifact
-from pipeline.kubeflow.executor_input import localise
-from pipeline.kubeflow.executor_output import delocalise
+from pipeline.kubeflow.executor_input import adapt_input
+from pipeline.kubeflow.executor_output import adapt_output
 from pipeline.kubeflow.problems import leave_for_kubernetes, one_line, report
 
 
@@ -49,13 +49,13 @@ def _run(arguments: list[str]) -> None:
     # As in pipeline/local_runner.py: batches of clips by their bytes.
     flags.FLAGS.tfxio_use_byte_size_batching = True
     executor_input = json.loads(parsed.json_serialized_invocation_args)
-    localise(executor_input, json.loads(parsed.json_serialized_inputs_spec_args))
+    adapt_input(executor_input, json.loads(parsed.json_serialized_inputs_spec_args))
     parsed.json_serialized_invocation_args = json.dumps(executor_input)
     with hidden_arguments():
         kubeflow_v2_run_executor.main((parsed, beam_args))
     output_file = Path(executor_input["outputs"]["outputFile"])
     executor_output = json.loads(output_file.read_text())
-    delocalise(executor_output, executor_input)
+    adapt_output(executor_output, executor_input)
     output_file.write_text(json.dumps(executor_output))
 
 

@@ -10,7 +10,7 @@ NUM_FILES = "num_files"
 """Metadata of every artifact that a step made: how many files the next one must find."""
 
 
-def localise(executor_input: dict[str, Any], inputs_spec: dict[str, Any]) -> None:
+def adapt_input(executor_input: dict[str, Any], inputs_spec: dict[str, Any]) -> None:
     """Changes an ExecutorInput in place: artifacts lie where the launcher mirrors them, inputs have types, outputs are TFX's.
 
     Args:

@@ -9,7 +9,7 @@ from pipeline.kubeflow.executor_input import NUM_FILES, count_files
 from pipeline.kubeflow.uris import remote_uri
 
 
-def delocalise(executor_output: dict[str, Any], executor_input: dict[str, Any]) -> None:
+def adapt_output(executor_output: dict[str, Any], executor_input: dict[str, Any]) -> None:
     """Changes an ExecutorOutput in place: artifacts have the URIs that Kubeflow gave them, and metadata that it can store.
 
     With a path for a URI the launcher would upload nothing, and say so only in a warning.

@@ -2,15 +2,18 @@
 
 import datetime
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rich.markup import escape
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from beam_jobs.command_line import command
 from beam_jobs.console import console, say, tell
 from beam_jobs.errors import UserError
-from pipeline.kubeflow.client import Kubeflow, user_errors
+from pipeline.kubeflow.client import Kubeflow, is_transient, user_errors
 from pipeline.kubeflow.platform import NODE_LABEL
 
 SUCCEEDED, FAILED = "SUCCEEDED", "FAILED"
@@ -20,6 +23,9 @@ ROOT, EXECUTOR = "root", "executor"
 DRIVER = "-driver"
 """Kubeflow runs a task of this suffix before each node: it resolves the inputs and looks into the cache."""
 DRIVER_FAILED = "failed before it began, in its driver"
+PATIENCE_S = 300.0
+"""How long a server that fails is asked again: a restart, a rollout or a lost connection does not end the run."""
+REQUEST_TIMEOUT_S = 30
 NO_POD_S = 3
 """No pod starts and ends within this time."""
 
@@ -35,18 +41,19 @@ class Node:
     seconds: float
 
 
-def follow(kubeflow: Kubeflow, run_id: str, poll_s: float = 5.0) -> bool:
+def follow(kubeflow: Kubeflow, run_id: str, poll_s: float = 5.0, patience_s: float = PATIENCE_S) -> bool:
     """Prints each node when it ends, and the verdict. Returns whether the run succeeded.
 
     Raises:
-        UserError: there is no such run, or Kubeflow stopped answering; the run goes on.
+        UserError: there is no such run, or Kubeflow has not answered for `patience_s`; the run goes on.
         KeyboardInterrupt: the user stopped to watch; the run goes on.
     """
     again = f"`{command('submit', '--run', run_id, '--host', kubeflow.host)}`"
-    _get(kubeflow, run_id)
+    get = partial(_get_patiently, kubeflow, run_id, poll_s, patience_s)
+    get()
     tell(f"run {run_id}: {kubeflow.host}/#/runs/details/{run_id}")
     try:
-        run = _until_the_end(kubeflow, run_id, poll_s)
+        run = _until_the_end(get, poll_s)
     except KeyboardInterrupt:
         say(f"the run goes on; follow it again: {again}")
         raise
@@ -57,14 +64,29 @@ def follow(kubeflow: Kubeflow, run_id: str, poll_s: float = 5.0) -> bool:
 
 def _get(kubeflow: Kubeflow, run_id: str) -> Any:
     with user_errors(f"run {run_id}"):
-        return kubeflow.client.runs.run_service_get_run(run_id)
+        return kubeflow.client.runs.run_service_get_run(run_id, _request_timeout=REQUEST_TIMEOUT_S)
 
 
-def _until_the_end(kubeflow: Kubeflow, run_id: str, poll_s: float) -> Any:
+def _get_patiently(kubeflow: Kubeflow, run_id: str, poll_s: float, patience_s: float) -> Any:
+    def say_once(state: RetryCallState) -> None:
+        if state.attempt_number == 1 and state.outcome is not None:
+            say(f"{state.outcome.exception()}; asking again for {patience_s:.0f} s")
+
+    patiently = Retrying(
+        retry=retry_if_exception(is_transient),
+        stop=stop_after_delay(patience_s),
+        wait=wait_fixed(poll_s),
+        before_sleep=say_once,
+        reraise=True,
+    )
+    return patiently(_get, kubeflow, run_id)
+
+
+def _until_the_end(get: Callable[[], Any], poll_s: float) -> Any:
     shown: set[str] = set()
     ended = False
     while True:
-        run = _get(kubeflow, run_id)
+        run = get()
         nodes = [node for node in _nodes(run) if node.state in FINAL and node.name not in shown]
         for node in sorted(nodes, key=lambda node: node.ended):
             console.print(f"[bold]{node.name:<22}[/] {node.seconds:6.1f} s  {escape(node.note)}".rstrip())

@@ -10,7 +10,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 from tfx.orchestration.pipeline import Pipeline
 
 from pipeline.kubeflow.config import KubernetesConfig
-from pipeline.kubeflow.platform import Step, platform_spec, resources
+from pipeline.kubeflow.platform import CompiledNode, platform_spec, resources
 
 COMMAND = ["python", "-m", "pipeline.kubeflow.entrypoint"]
 NOT_CACHED = ("ClipGenerator", "ServingBaseline", "Pusher", "Decision")
@@ -64,7 +64,8 @@ def package(
     for name, parameter in parameters.items():
         spec["root"]["inputDefinitions"]["parameters"][name].update(parameter.definition())
     steps = [
-        Step(node, (like or {}).get(node, node), component["executorLabel"]) for node, component in spec["components"].items()
+        CompiledNode(node, (like or {}).get(node, node), component["executorLabel"])
+        for node, component in spec["components"].items()
     ]
     for node, configured_as, executor in steps:
         container = spec["deploymentSpec"]["executors"][executor]["container"]

@@ -9,7 +9,7 @@ from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConf
 from components.run_id import VARIABLE as RUN_ID
 from pipeline.kubeflow.config import KubernetesConfig, StepConfig
 
-LABELS = {"app.kubernetes.io/part-of": "audio-gender"}
+POD_LABELS = {"app.kubernetes.io/part-of": "audio-gender"}
 """What NetworkPolicies know the steps by."""
 NODE_LABEL = "app.kubernetes.io/component"
 RUN_ID_FIELD = "metadata.labels['pipeline/runid']"
@@ -27,17 +27,17 @@ def resources(step: StepConfig) -> dict[str, Any]:
     return result
 
 
-class Step(NamedTuple):
-    """A node, the node whose configuration it has, and the name of its executor in the pipeline spec."""
+class CompiledNode(NamedTuple):
+    """A node of the compiled pipeline, the node whose configuration it has, and the name of its executor in the pipeline spec."""
 
-    node: str
+    name: str
     configured_as: str
     executor: str
 
 
-def platform_spec(kubernetes: KubernetesConfig, steps: Sequence[Step]) -> dict[str, Any]:
+def platform_spec(kubernetes: KubernetesConfig, nodes: Sequence[CompiledNode]) -> dict[str, Any]:
     """The second document of a compiled pipeline."""
-    specs = {step.executor: _executor_config(kubernetes, step.node, step.configured_as) for step in steps}
+    specs = {node.executor: _executor_config(kubernetes, node.name, node.configured_as) for node in nodes}
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": specs}}}}
 
 
@@ -46,7 +46,7 @@ def _executor_config(kubernetes: KubernetesConfig, node: str, configured_as: str
     config = KubernetesExecutorConfig()
     # With it Pod Security `restricted` admits the step; what else that asks for, Kubeflow sets.
     config.security_context.run_as_non_root = True
-    config.pod_metadata.labels.update({**LABELS, NODE_LABEL: node.lower()})
+    config.pod_metadata.labels.update({**POD_LABELS, NODE_LABEL: node.lower()})
     config.field_path_as_env.add(name=RUN_ID, field_path=RUN_ID_FIELD)
     config.node_selector.labels.update(step.node_selector)
     for toleration in step.tolerations:

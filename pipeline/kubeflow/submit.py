@@ -19,7 +19,6 @@ from beam_jobs import yaml_text
 from beam_jobs.command_line import command
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
-from beam_jobs.paths import check_file
 from pipeline.kubeflow.client import Kubeflow, user_errors
 
 _NUMBERS = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
@@ -72,7 +71,6 @@ def submit(
 
 def _read(package: Path) -> dict[str, Any]:
     try:
-        check_file(package)
         # Two documents: pipeline spec and platform spec.
         documents = yaml_text.parse_all(yaml_text.read_file(package, f"`{_compile(package)}` writes it"))
     except yaml_text.YamlError:

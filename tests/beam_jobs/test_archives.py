@@ -60,7 +60,8 @@ def test_whole_archive(tmp_path, outcome):
 
 
 def test_progress_counts_the_archives_bytes(tmp_path):
-    archive, steps = tar_gz(tmp_path / "good.tar.gz"), []
+    archive = tar_gz(tmp_path / "good.tar.gz")
+    steps: list[int] = []
     unpack(archive, tmp_path / "unpacked", 1_000_000, steps.append)
     assert 0 < sum(steps) <= archive.stat().st_size
 

@@ -4,6 +4,7 @@ import io
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def speech(make_tone: Callable[..., np.ndarray]) -> np.ndarray:
     return make_tone(150, 2.0)
 
 
-def reason(path: Path, *part: int) -> str:
+def reason(path: Path, *part: Any) -> str:
     """Why it is refused: the same for a path and for an open file."""
     with pytest.raises(AudioError) as by_path:
         read_audio(str(path), *part)

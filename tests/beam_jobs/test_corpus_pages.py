@@ -8,19 +8,19 @@ import soundfile
 from test_inspection import PROBE, browse
 
 from beam_jobs.corpus.index import Speaker, SpeakerIndex, Utterance
-from beam_jobs.corpus.pages import figures_page, listening_page
+from beam_jobs.corpus.pages import player_page, statistics_page
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.corpus.summary import MAX_BINS, by_subset_and_label, histogram
 
 
 @pytest.fixture(scope="module")
 def listening(index) -> str:
-    return listening_page(index, 3, seed=0)
+    return player_page(index, 3, seed=0)
 
 
 @pytest.fixture(scope="module")
 def figures(index) -> str:
-    return figures_page(index, "LibriSpeech")
+    return statistics_page(index, "LibriSpeech")
 
 
 def test_the_pages_need_no_network(listening, figures):
@@ -41,20 +41,20 @@ def test_a_card_says_who_speaks_under_which_label_and_how_long(index, listening)
 
 def test_the_same_seed_draws_the_same_utterances(index, listening):
     drawn = re.compile(r"<p>tones\S+")
-    assert drawn.findall(listening_page(index, 3, seed=0)) == drawn.findall(listening)
-    assert drawn.findall(listening_page(index, 3, seed=1)) != drawn.findall(listening)
+    assert drawn.findall(player_page(index, 3, seed=0)) == drawn.findall(listening)
+    assert drawn.findall(player_page(index, 3, seed=1)) != drawn.findall(listening)
 
 
 def test_more_utterances_than_there_are(index):
     few = SpeakerIndex(index.root, index.speakers[:1])
-    assert listening_page(few, 10, seed=0).count("<audio") == 3
+    assert player_page(few, 10, seed=0).count("<audio") == 3
 
 
 def test_a_damaged_file_says_so_on_its_card(own_corpus):
     corpus = read_corpus(own_corpus)
     for path in own_corpus.glob("*/*/*/*.flac"):
         path.write_bytes(b"no audio")
-    page = listening_page(corpus, 2, seed=0)
+    page = player_page(corpus, 2, seed=0)
     assert page.count("<strong>cannot be decoded: format not recognised</strong>") == 2 and "<audio" not in page
 
 
@@ -62,7 +62,7 @@ def test_a_damaged_file_says_so_on_its_card(own_corpus):
 def test_any_rate_can_be_heard_and_a_minute_of_it(tmp_path, make_tone, rate_hz, duration_s):
     soundfile.write(tmp_path / "a.wav", make_tone(150, duration_s, sample_rate_hz=rate_hz), rate_hz)
     utterance = Utterance("a", "a.wav", round(duration_s * rate_hz), rate_hz)
-    page = listening_page(SpeakerIndex(str(tmp_path), (Speaker("1", "male", "x", (utterance,)),)), 1, 0)
+    page = player_page(SpeakerIndex(str(tmp_path), (Speaker("1", "male", "x", (utterance,)),)), 1, 0)
     assert 'src="data:audio/mpeg' in page
     assert ("the first 60 s" in page) == (duration_s > 60)
 
@@ -70,7 +70,7 @@ def test_any_rate_can_be_heard_and_a_minute_of_it(tmp_path, make_tone, rate_hz, 
 def test_what_a_file_is_called_cannot_become_markup(tmp_path):
     utterance = Utterance("a", "<script>.wav", 8000, 8000)
     index = SpeakerIndex(str(tmp_path), (Speaker("<b>", "male", "<i>", (utterance,)),), unlabelled=("<u>",))
-    for page in (listening_page(index, 1, 0), figures_page(index, "CSV")):
+    for page in (player_page(index, 1, 0), statistics_page(index, "CSV")):
         assert not re.search(r"<script|<b>|<i>|<u>", page)
 
 

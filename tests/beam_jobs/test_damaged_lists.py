@@ -150,9 +150,9 @@ def test_a_damaged_list_never_gives_a_wrong_label(case, tmp_path_factory) -> Non
 
 def check_labels(index: SpeakerIndex, said: Said) -> None:
     by_speaker: dict[str, set[str]] = {}
-    for speaker, _, label in said:
-        by_speaker.setdefault(speaker, set()).add(label)
-    speakers_of = {name: speaker for speaker, name, _ in said if name}
+    for speaker_id, _, label in said:
+        by_speaker.setdefault(speaker_id, set()).add(label)
+    speakers_of = {name: speaker_id for speaker_id, name, _ in said if name}
     for speaker in index.speakers:
         assert by_speaker[speaker.id] - {""} == {speaker.label}
         for item in speaker.utterances:

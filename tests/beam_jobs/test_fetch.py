@@ -22,13 +22,14 @@ from pathlib import Path
 
 import pytest
 
-from beam_jobs.corpus import fetch
-from beam_jobs.corpus.fetch import Archive, Patience, fetch_subsets
+from beam_jobs.corpus import download, fetch
+from beam_jobs.corpus.download import Archive, RetryPolicy
+from beam_jobs.corpus.fetch import fetch_subsets
 from beam_jobs.corpus.librispeech import read_librispeech
 from beam_jobs.errors import UserError
 from pipeline import cli
 
-PATIENCE = Patience(timeout_s=0.5, retries=4, backoff_s=0.001)
+POLICY = RetryPolicy(timeout_s=0.5, retries=4, backoff_s=0.001)
 # The test corpus's.
 SPEAKERS, SUBSET = [str(11 + k) for k in range(12)], "tones"
 FIRST, SECOND = "dev-clean-2", "train-clean-5"
@@ -165,8 +166,8 @@ def archive(publish, published) -> bytes:
 def run(mirror: Mirror, tmp_path: Path) -> Callable[..., Path]:
     """A function that fetches from the server into `tmp_path`/data."""
 
-    def run(*subsets: str, patience: Patience = PATIENCE) -> Path:
-        return fetch_subsets(subsets or (FIRST,), tmp_path / "data", mirror.url, patience)
+    def run(*subsets: str, policy: RetryPolicy = POLICY) -> Path:
+        return fetch_subsets(subsets or (FIRST,), tmp_path / "data", mirror.url, policy)
 
     return run
 
@@ -229,7 +230,7 @@ def test_lists_that_contradict_each_other(corpus, publish, run, tmp_path):
 def test_connection_dropped_at_random_bytes(archive, mirror, run):
     draw = random.Random(0)
     mirror.script = [Answer(cut=draw.randrange(len(archive) // 8)) for _ in range(6)]
-    root = run(patience=replace(PATIENCE, retries=6))
+    root = run(policy=replace(POLICY, retries=6))
     assert len(read_librispeech(root).speakers) == 6
     # Every byte came once.
     assert mirror.sent == len(archive)
@@ -242,7 +243,7 @@ def test_connection_reset(archive, mirror, run):
 
 
 def test_long_answers_start_the_count_of_failures_again(archive, mirror, run, monkeypatch):
-    monkeypatch.setattr(fetch, "PROGRESS_BYTES", 1000)
+    monkeypatch.setattr(download, "PROGRESS_BYTES", 1000)
     mirror.script = [Answer(cut=2000) for _ in range(12)]
     assert len(read_librispeech(run()).speakers) == 6
     assert len(mirror.asked) == 13
@@ -251,7 +252,7 @@ def test_long_answers_start_the_count_of_failures_again(archive, mirror, run, mo
 def test_stalling_server(archive, mirror, run):
     mirror.script = [Answer(cut=5000, stall=True), Answer(cut=0, stall=True)]
     started = time.monotonic()
-    run(patience=replace(PATIENCE, timeout_s=0.2))
+    run(policy=replace(POLICY, timeout_s=0.2))
     assert time.monotonic() - started < 10
     assert mirror.asked == [None, "bytes=5000-", "bytes=5000-"]
 
@@ -288,10 +289,10 @@ def test_server_that_says_when_to_come_back(archive, mirror, run):
 
 
 def test_failures_double_the_wait(archive, mirror, run, monkeypatch):
-    waits = []
-    monkeypatch.setattr(fetch.time, "sleep", waits.append)
+    waits: list[float] = []
+    monkeypatch.setattr(download.time, "sleep", waits.append)
     mirror.script = [Answer(status=503)] * 7
-    run(patience=Patience())
+    run(policy=RetryPolicy())
     assert waits == [0, 2, 4, 8, 16, 32, 60]
 
 
@@ -309,7 +310,7 @@ def test_nobody_there(archive, mirror, tmp_path):
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/"
     with pytest.raises(UserError, match=rf"^{url}31/dev-clean-2.tar.gz: connection refused, 5 times in a row"):
-        fetch_subsets([FIRST], tmp_path, url, PATIENCE)
+        fetch_subsets([FIRST], tmp_path, url, POLICY)
 
 
 def test_no_such_archive(archive, mirror, run):
@@ -335,6 +336,23 @@ def test_file_that_changed_between_two_pieces(archive, mirror, run):
     assert mirror.asked == [None, "bytes=5000-", None]
 
 
+def test_a_wrong_archive_over_a_flaky_line_is_downloaded_twice_at_most(archive, mirror, run, tmp_path):
+    mirror.files[f"/31/{FIRST}.tar.gz"] = b"x" * len(archive)
+    mirror.script = [answer for _ in range(20) for answer in (Answer(cut=len(archive) // 2), Answer())]
+    with pytest.raises(UserError, match=r"MD5 [0-9a-f]{32}, where [0-9a-f]{32} is published; the download was deleted"):
+        run()
+    assert mirror.sent == 2 * len(archive)
+    assert files(tmp_path / "data") == {"LibriSpeech"}
+
+
+def test_a_mirror_without_ranges_that_always_breaks_off_is_given_up(archive, mirror, run, monkeypatch):
+    monkeypatch.setattr(download, "PROGRESS_BYTES", 1000)
+    mirror.script = [Answer(ranges=False, cut=len(archive) - 1000 * k) for k in range(60, 0, -1)]
+    with pytest.raises(UserError, match=r"bytes received, 4 times the archive's size; try a mirror by --base-url"):
+        run()
+    assert mirror.sent < 5 * len(archive)
+
+
 @pytest.mark.parametrize("answer", [Answer(), Answer(length=False)])
 def test_file_of_another_size(archive, mirror, run, answer, tmp_path):
     mirror.script = [replace(answer, body=archive + b"x")]
@@ -343,7 +361,7 @@ def test_file_of_another_size(archive, mirror, run, answer, tmp_path):
     run()
     mirror.script = [Answer(cut=5000), replace(answer, body=archive + b"x")]
     with pytest.raises(UserError, match=r"bytes, where \d+ are published; try a mirror by --base-url$"):
-        fetch_subsets([FIRST], tmp_path / "other", mirror.url, PATIENCE)
+        fetch_subsets([FIRST], tmp_path / "other", mirror.url, POLICY)
 
 
 def test_file_that_became_shorter(archive, mirror, run):
@@ -438,7 +456,7 @@ def test_two_at_once(archive, mirror, run, tmp_path):
 def test_folder_that_cannot_be_made(archive, mirror, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/LibriSpeech: cannot be used \(Not a directory\)"):
-        fetch_subsets([FIRST], tmp_path / "file", mirror.url, PATIENCE)
+        fetch_subsets([FIRST], tmp_path / "file", mirror.url, POLICY)
 
 
 def refused(capsys, monkeypatch, *arguments: str) -> str:

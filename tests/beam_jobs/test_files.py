@@ -10,18 +10,29 @@ from pathlib import Path
 import pytest
 from processes import free_port
 
-from beam_jobs.files import create, settle
+from beam_jobs.files import create, fsync
 
 
-def test_a_settled_file_can_be_read_by_others_before_it_is_closed(tmp_path):
+def test_a_synced_file_can_be_read_by_others_before_it_is_closed(tmp_path):
     with create(str(tmp_path / "a")) as file:
         file.write(b"whole")
-        settle(file)
+        fsync(file)
         assert (tmp_path / "a").read_bytes() == b"whole"
 
 
-def test_what_is_no_local_file_settles_itself():
-    settle(io.BytesIO(b"an object store's stream has no file number either"))
+def test_what_is_no_local_file_syncs_itself():
+    fsync(io.BytesIO(b"an object store's stream has no file number either"))
+
+
+def test_no_other_library_is_changed() -> None:
+    code = """
+import botocore.session
+before = botocore.session.create_loader
+import beam_jobs.filesystems
+assert botocore.session.create_loader is before
+"""
+    pytest.importorskip("boto3", reason="needs boto3, the extra `s3`")
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_new_process_asks_the_store_that_beams_options_name(make_config: Callable, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def shard_clips(path: Path) -> list[Clip]:
 
 
 def records_by_id(folder: Path) -> dict[str, bytes]:
-    found = {}
+    found: dict[str, bytes] = {}
     for path in folder.rglob("*.tfrecord"):
         with path.open("rb") as file:
             found |= {decode_clip(record).id: record for record in read_records(file)}

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,7 @@ def cast(duration_s: float = 4.0) -> tuple[Speaker, ...]:
 LABEL_OF = {speaker.id: speaker.label for speaker in cast()}
 
 
-def planner(split: str = "train", **settings: object) -> ClipPlanner:
+def planner(split: str = "train", **settings: Any) -> ClipPlanner:
     return ClipPlanner(ClipsConfig(**{"num_clips": NUM_CLIPS, "duration_s": 10.0, **settings}), split, cast())
 
 
@@ -171,6 +172,23 @@ def test_any_run_of_clips_is_balanced(seed: int, first: int, number: int, mixed_
 
     for label, share in enumerate((single, single, mixed_share)):
         assert abs(counts[label] - share * number) <= 4
+
+
+FIBONACCI = pytest.mark.xfail(strict=True, reason="issue 17: clip k lies in shard k mod n, and labels follow the golden ratio")
+
+
+@pytest.mark.parametrize("num_shards", [1, 2, 10, 60, pytest.param(55, marks=FIBONACCI)])
+def test_every_shard_is_balanced(num_shards: int) -> None:
+    """With as many shards as the configurations that come with the project have."""
+    clips_per_shard = 64
+    split = planner(max_utterances=2, length_share=Range(min=1.0, max=1.0))
+
+    female = [
+        sum(split.plan(k).label for k in range(shard, num_shards * clips_per_shard, num_shards)) / clips_per_shard
+        for shard in range(num_shards)
+    ]
+
+    assert 0.4 <= min(female) <= max(female) <= 0.6
 
 
 def test_both_modes_come_in_their_shares() -> None:

@@ -171,7 +171,7 @@ def test_a_folder_that_the_list_does_not_name_is_named(own: Callable[[str], Path
         ),
         ("CSV", "utterances.csv", "path,speaker_id,label", "path,path,label", "1: expected a header with the columns path, "),
         ("CSV", "utterances.csv", "12-1-0000.mp3,s12,m", "12-1-0000.mp3,s12,m,f", "5: 4 fields, and the header has 3; "),
-        ("CSV", "utterances.csv", "all of it/11-1-0001.wav", '"all of it/11-1-0001.wav', "3: unexpected end of data; mend"),
+        ("CSV", "utterances.csv", "all of it/11-1-0001.wav", '"all of it/11-1-0001.wav', "3: unexpected end of data; fix"),
         ("CSV", "utterances.csv", "all of it/11-1-0001.wav", "/etc/passwd", "3: '/etc/passwd' names no file in the corpus"),
         ("CSV", "utterances.csv", "all of it/11-1-0001.wav", "a/../../b.wav", "3: 'a/../../b.wav' names no file in the corpus"),
         ("CSV", "utterances.csv", "11-1-0001.wav", "./11-1-0000.flac", "3: 'all of it/./11-1-0000.flac' is listed a second time"),

@@ -3,11 +3,12 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from apache_beam.io.filesystem import FileMetadata, FileSystem
+from apache_beam.io.filesystem import FileSystem
 
 from beam_jobs.config import ClipsConfig
 from beam_jobs.corpus.index import SpeakerIndex, Utterance
@@ -35,7 +36,7 @@ class RemoteStore(FileSystem):
     def exists(self, path: str) -> bool:
         return Path(path.removeprefix("remotetest:/")).exists()
 
-    def _unsupported(self, *_: object, **__: object) -> FileMetadata:
+    def _unsupported(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError
 
     split = mkdirs = has_dirs = create = copy = rename = size = last_updated = checksum = metadata = delete = _list = _unsupported

@@ -8,14 +8,14 @@ import pytest
 
 from components.code_digest import CODE, PACKAGES, ROOT, WITHOUT_EFFECT, Project, add_code_digests
 from pipeline.config import CONFIGS, load_config
-from pipeline.dag import Locations, create_pipeline
+from pipeline.dag import RunContext, create_pipeline
 
 
 @pytest.fixture(scope="module")
 def nodes():
     """Every node that a pipeline can have."""
     config = load_config(CONFIGS / "demo.yaml", ["tune.space={train.learning_rate: [0.001]}"])
-    at = Locations("clips", "1", "tfx", "serving", "", corpus_uri="corpus", shared_folder="/shared")
+    at = RunContext("clips", "1", "tfx", "serving", "", corpus_uri="corpus", shared_folder="/shared")
     return create_pipeline(config, at).components
 
 

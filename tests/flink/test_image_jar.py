@@ -55,7 +55,7 @@ class PlainFlink(FlinkCluster):
         ]
 
     def __enter__(self) -> Self:
-        self._jars = [jar for jar in self._jars if not jar.name.startswith("beam-")]
+        self._jars: list[Path] = [jar for jar in self._jars if not jar.name.startswith("beam-")]
         for name in ("blobs", "tmp"):
             (self.folder / name).mkdir(parents=True)
         conf = FLINK_CONF.format(folder=self.folder, rest_port=self._rest_port, rpc_port=self._rpc_port)

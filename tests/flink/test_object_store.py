@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import INDEX_FILE
 from beam_jobs.dataset import DatasetInfo, fingerprint
 from beam_jobs.errors import UserError
+from beam_jobs.files import open_file
 from beam_jobs.generate_clips import DEFAULT_BEAM_OPTIONS
 from beam_jobs.object_store import check_reachable
 from components.clip_example_gen.executor import Executor as ClipExampleGenExecutor
@@ -84,7 +87,7 @@ def stored(s3: S3Server, speech: SpeakerIndex) -> str:
 @pytest.fixture(scope="module")
 def config(few_clips: ClipsConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "config.json"
-    path.write_text(json.dumps({"clips": few_clips.model_dump(mode="json")}))
+    path.write_text(json.dumps({"clips": few_clips.model_dump(mode="json"), "data": {"min_class_share": 0.1}}))
     return path
 
 
@@ -144,6 +147,25 @@ def test_a_new_process_reads_the_index_from_the_store(
 
     info = json.loads(s3.client().get_object(Bucket=BUCKET, Key=f"{dataset}/dataset_info.json")["Body"].read())
     assert [shard["sha256"] for shard in info["shards"]] == [shard.sha256 for shard in expected_few.shards]
+
+
+@pytest.mark.usefixtures("credentials")
+def test_files_that_are_read_at_the_same_time_share_a_client_and_nothing_else(s3: S3Server, tmp_path: Path) -> None:
+    contents = [bytes([k]) * (30_000 + k) for k in range(40)]
+    for k, content in enumerate(contents):
+        (tmp_path / f"{k}.bin").write_bytes(content)
+    root = s3.upload(tmp_path, "many")
+
+    def read(k: int) -> bytes:
+        with open_file(f"{root}/{k}.bin") as file:
+            return file.read()
+
+    read(0)
+    started = time.process_time()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(read, range(40))) == contents
+    # A client for each file took 0.06 s and more.
+    assert (time.process_time() - started) / 40 < 0.03
 
 
 @pytest.mark.usefixtures("credentials")

@@ -61,7 +61,14 @@ def _context(folder: Path) -> Path:
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus, made outside: the image has no espeak-ng."""
     folder = tmp_path_factory.mktemp("speech") / "corpus"
-    command = [Path(sys.executable).with_name("audio-gender"), "corpus", "synth", folder, "--speakers=40", "--utterances=2"]
+    command: list[str | Path] = [
+        Path(sys.executable).with_name("audio-gender"),
+        "corpus",
+        "synth",
+        folder,
+        "--speakers=40",
+        "--utterances=2",
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     return folder
 

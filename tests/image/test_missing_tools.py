@@ -7,7 +7,15 @@ from pathlib import Path
 
 
 def test_a_machine_without_the_tools_is_told_which(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", Path(__file__).with_name("test_built_image.py")]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        Path(__file__).with_name("test_built_image.py"),
+    ]
     environment = {**os.environ, "RUN_IMAGE": "1", "PATH": str(tmp_path)}
 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)

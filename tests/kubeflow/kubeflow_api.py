@@ -54,12 +54,24 @@ class KubeflowApi:
         return f"http://127.0.0.1:{self._http.server_port}"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
+        self._serve()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Serves again at the same port, after `stop`."""
+        self._http = ThreadingHTTPServer(self._http.server_address, self._handler())
+        self._serve()
+
+    def stop(self) -> None:
+        """Refuses connections from here on, and breaks those that are open."""
         self._http.shutdown()
         self._http.server_close()
+
+    def _serve(self) -> None:
+        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
         if refused := self.refuse.get("") or self.refuse.get(path):
@@ -134,7 +146,7 @@ class KubeflowApi:
 
             def _send(self, status: int, answer: dict[str, Any] | str) -> None:
                 html = isinstance(answer, str)
-                data = (answer if html else json.dumps(answer)).encode()
+                data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "text/html" if html else "application/json")
                 self.send_header("Content-Length", str(len(data)))

@@ -79,7 +79,7 @@ def start(server: Path, tmp_path: Path) -> Start:
     def start(text: str, **parameters: Any) -> "subprocess.CompletedProcess[str]":
         path = tmp_path / "pipeline.yaml"
         path.write_text(text)
-        command = [server, "-parameters", json.dumps(parameters), path]
+        command: list[str | Path] = [server, "-parameters", json.dumps(parameters), path]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     return start

@@ -50,7 +50,7 @@ def test_what_a_run_changes_is_a_parameter_with_the_configuration_s_value_as_its
 
 
 def test_every_parameter_reaches_the_nodes_that_read_it(demo):
-    read_by = {name: set() for name in demo[0]["root"]["inputDefinitions"]["parameters"]}
+    read_by: dict[str, set[str]] = {name: set() for name in demo[0]["root"]["inputDefinitions"]["parameters"]}
     for node, task in demo[0]["root"]["dag"]["tasks"].items():
         for value in task["inputs"].get("parameters", {}).values() if "inputs" in task else ():
             if name := value.get("componentInputParameter"):

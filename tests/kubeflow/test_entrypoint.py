@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,7 +89,7 @@ def told(container: Path) -> dict:
     return json.loads((container / "minio/bucket/run/Node/4f1c/notes/told.json").read_text())
 
 
-def run_process(container: Path, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+def run_process(container: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """The container's own command line."""
     command = [sys.executable, "-m", "pipeline.kubeflow.entrypoint", *arguments]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "CONTAINER_ROOT": str(container)}

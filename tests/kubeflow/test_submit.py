@@ -156,7 +156,9 @@ def test_a_file_that_is_no_package_is_refused(kubeflow: Kubeflow, tmp_path: Path
 
 
 def test_a_missing_package_is_named(kubeflow: Kubeflow, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none\.yaml: No such file or directory; `audio-gender compile` writes it"):
+    with pytest.raises(
+        UserError, match=r"none\.yaml: No such file or directory; `audio-gender compile --config FILE .* writes it"
+    ):
         submit(tmp_path / "none.yaml", kubeflow)
 
 
@@ -347,16 +349,71 @@ def test_an_unknown_run(kubeflow: Kubeflow) -> None:
         follow(kubeflow, "nope")
 
 
+@pytest.mark.parametrize("refused", [grpc_error(401, "token expired"), grpc_error(404, "Run not found")])
+def test_an_error_in_the_middle_of_following_keeps_what_was_shown_and_is_one_line(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], refused: Refused
+) -> None:
+    run_id = submit(package, kubeflow)
+    server.history = [
+        becomes("RUNNING"),
+        becomes("RUNNING", GEN),
+        lambda run: server.refuse.update({f"/runs/{run_id}": refused}),
+    ]
+    capsys.readouterr()
+
+    with pytest.raises(UserError) as caught:
+        follow(kubeflow, run_id, poll_s=0.01)
+
+    (line,) = str(caught.value).splitlines()
+    assert str(refused.status) in line
+    assert line.endswith(f"; the run goes on, follow it again: `audio-gender submit --run {run_id} --host {server.host}`")
+    shown = capsys.readouterr().err
+    assert shown == "ClipExampleGen           42.0 s\n"
+    # And it can be followed again, from the beginning.
+    server.refuse.clear()
+    server.history = [becomes("SUCCEEDED", GEN, VALIDATOR), becomes("SUCCEEDED", GEN, VALIDATOR)]
+    assert follow(kubeflow, run_id, poll_s=0.01)
+    assert [line.split()[0] for line in capsys.readouterr().err.splitlines()[:2]] == ["ClipExampleGen", "ClipExampleValidator"]
+
+
 def test_a_lost_connection_says_how_to_follow_again(server: KubeflowApi, kubeflow: Kubeflow, package: Path) -> None:
     run_id = submit(package, kubeflow)
     # The server falls silent after the first look at the run.
     server.history = [becomes("RUNNING"), lambda run: server.refuse.update({"": grpc_error(503, "no healthy upstream")})]
 
     with pytest.raises(UserError) as caught:
-        follow(kubeflow, run_id, poll_s=0.01)
+        follow(kubeflow, run_id, poll_s=0.01, patience_s=0.1)
 
     again = f"`audio-gender submit --run {run_id} --host {server.host}`"
     assert str(caught.value) == f"run {run_id}: Kubeflow says 503: no healthy upstream; the run goes on, follow it again: {again}"
+
+
+@pytest.mark.parametrize("refused", [grpc_error(503, "no healthy upstream"), Refused(429, "slow down"), Refused(502, "<html>")])
+def test_a_server_that_comes_back_is_waited_for(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], refused: Refused
+) -> None:
+    run_id = submit(package, kubeflow)
+
+    def refuse(run: api.V2beta1Run) -> None:
+        raise refused
+
+    server.history = [becomes("RUNNING"), refuse, refuse, refuse, becomes("SUCCEEDED", GEN)]
+    capsys.readouterr()
+
+    assert follow(kubeflow, run_id, poll_s=0.01)
+
+    waiting = [line for line in capsys.readouterr().err.splitlines() if "asking again" in line]
+    assert len(waiting) == 1
+    assert f"Kubeflow says {refused.status}" in waiting[0]
+
+
+def test_a_server_that_restarts_is_waited_for(kubeflow: Kubeflow, server: KubeflowApi, package: Path) -> None:
+    run_id = submit(package, kubeflow)
+    server.stop()
+    threading.Timer(1.0, server.start).start()
+    server.history = [becomes("SUCCEEDED", GEN)]
+
+    assert follow(kubeflow, run_id, poll_s=0.05)
 
 
 def test_control_c_leaves_the_run_going(

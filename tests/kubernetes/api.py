@@ -65,7 +65,7 @@ class Api:
         return answer.json()
 
     def get(self, path: str, **query: str) -> Any:
-        return self.call("GET", path, **query)
+        return self.call("GET", path, None, **query)
 
     def items(self, path: str, **query: str) -> list[Manifest]:
         return self.get(path, **query)["items"]
@@ -91,7 +91,7 @@ class Api:
     def delete(self, manifest: Manifest, **query: str) -> None:
         """Deletes what may be gone already."""
         try:
-            self.call("DELETE", self.path_of(manifest), **query)
+            self.call("DELETE", self.path_of(manifest), None, **query)
         except RefusedError as refusal:
             if refusal.status != 404:
                 raise

@@ -11,7 +11,7 @@ from pod_templates import pods
 
 from components.trainer.workers.kubernetes.objects import PORT, StepPod, training_job
 from pipeline.kubeflow.config import KubernetesConfig
-from pipeline.kubeflow.platform import Step as PipelineStep
+from pipeline.kubeflow.platform import CompiledNode as PipelineStep
 from pipeline.kubeflow.platform import platform_spec
 
 OUTSIDE = [

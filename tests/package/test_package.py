@@ -6,12 +6,15 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = ("pipeline", "components", "beam_jobs")
 
 pytestmark = pytest.mark.skipif(
     not Path(sys.prefix, "bootstrap").exists(), reason="this interpreter is not the one that `make setup` made"
@@ -29,9 +32,24 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(dist):
     (wheel,) = dist.glob("*.whl")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    tracked = subprocess.run(["git", "ls-files", "pipeline", "components", "beam_jobs"], cwd=ROOT, capture_output=True, text=True)
+    tracked = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True)
 
     assert held == set(tracked.stdout.split())
+
+
+def test_the_wheel_has_the_command_that_it_says_and_types_for_whoever_imports_it(dist):
+    (path,) = dist.glob("*.whl")
+    wheel = zipfile.ZipFile(path)
+    (entry_points,) = (name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt"))
+    installed = ConfigParser()
+    installed.read_string(wheel.read(entry_points).decode())
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+
+    assert dict(installed["console_scripts"]) == scripts
+    for target in scripts.values():
+        module, _, function = target.partition(":")
+        assert f"\ndef {function}(" in wheel.read(f"{module.replace('.', '/')}.py").decode()
+    assert {f"{package}/py.typed" for package in PACKAGES} <= set(wheel.namelist())
 
 
 def test_the_lock_beside_the_wheel_pins_it_too(dist):

@@ -147,7 +147,8 @@ def run_demo(folder: Path) -> Demo:
     waiting = in_pty(80, COMMAND, "run", "--config", "demo", "--workdir", workdir, *options, cwd=folder)
     listed = call("runs", "--workdir", workdir, "--json", folder / "runs.json")
     listed_json = json.loads((folder / "runs.json").read_text())
-    return Demo(workdir, first, repeated, refused, shard, damaged, *waiting, listed, listed_json)
+    status, terminal = waiting
+    return Demo(workdir, first, repeated, refused, shard, damaged, status, terminal, listed, listed_json)
 
 
 # A few records in a real metadata store, for what needs runs and no models.
@@ -170,14 +171,14 @@ def model(tmp_path) -> Path:
 def make_run(workdir, model) -> Callable[..., str]:
     """A function that records a finished run."""
 
-    def make(verdict: str, baseline: str | None = None, servable: bool = True, run_id: str = "20261123-000000") -> str:
+    def make(verdict: Any, baseline: str | None = None, servable: bool = True, run_id: str = "20261123-000000") -> str:
         shutil.copytree(model, workdir.tfx / "Trainer/model/7", dirs_exist_ok=True)
         store = MetadataStore(workdir.connection())
-        pushed = {"pushed": int(verdict == "pushed"), "waiting": int(verdict == "waiting")}
+        pushed: dict[str, int | str] = {"pushed": int(verdict == "pushed"), "waiting": int(verdict == "waiting")}
         if verdict == "pushed":
             pushed["pushed_version"] = "1795000000"
         checked = {"blessed": int(servable), "reasons": json.dumps([] if servable else ["signature wav is missing"])}
-        artifacts = {
+        artifacts: dict[str, tuple[str, dict[str, Any]]] = {
             "Model": ("tfx/Trainer/model/7", {}),
             "ModelBlessing": ("blessing", {"blessed": int(verdict != "refused")}),
             "InfraBlessing": ("check", checked),

@@ -158,9 +158,9 @@ def test_a_dry_run_knows_a_dataset_that_is_there(demo, audio_gender, small_demo,
 
 
 def test_the_nodes_are_those_of_the_pipeline(tmp_path: Path) -> None:
-    from pipeline.dag import Locations, create_pipeline
+    from pipeline.dag import RunContext, create_pipeline
 
     config = load_config("demo", ["tune={space: {model.n_mels: [32, 64]}}"])
-    pipeline = create_pipeline(config, Locations("d", "f", str(tmp_path), str(tmp_path / "s"), "", corpus_uri=""))
+    pipeline = create_pipeline(config, RunContext("d", "f", str(tmp_path), str(tmp_path / "s"), "", corpus_uri=""))
 
     assert {node.id for node in pipeline.components} == set(NODES)

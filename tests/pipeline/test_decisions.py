@@ -13,7 +13,7 @@ from ml_metadata import MetadataStore
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push, read_provenance, versions
 from pipeline.lineage import list_decisions, record_decision
-from pipeline.result import Decision, read_result, read_results
+from pipeline.result import ReviewDecision, read_result, read_results
 from pipeline.run import _lost_versions
 from pipeline.runs import list_runs
 from pipeline.workdir import WorkDir
@@ -116,7 +116,7 @@ def test_while_a_run_is_at_work(refused, make_run, workdir):
 
 def test_an_approval_that_was_cut_off_after_the_push_is_completed_without_a_second_one(command, make_run, model, workdir):
     make_run("waiting")
-    begun = Decision(kind="approved", by="Ada", login="ada@host", when="2026-11-23T00:00:00+00:00", run_id=RUN)
+    begun = ReviewDecision(kind="approved", by="Ada", login="ada@host", when="2026-11-23T00:00:00+00:00", run_id=RUN)
     record_decision(workdir, begun, "RUNNING")
     version = serve(workdir, model, action="approved", run_id=RUN)
     assert [run.verdict for run in list_runs(workdir)] == ["waiting"]
@@ -135,7 +135,7 @@ def test_an_approval_that_was_cut_off_after_the_push_is_completed_without_a_seco
 
 def test_a_decision_that_was_cut_off_before_the_run_s_file_was_written_is_written_there(command, make_run, workdir):
     make_run("waiting")
-    made = Decision(kind="approved", by="Ada", login="a@b", when="2026-11-23T00:00:00+00:00", run_id=RUN, version="9")
+    made = ReviewDecision(kind="approved", by="Ada", login="a@b", when="2026-11-23T00:00:00+00:00", run_id=RUN, version="9")
     record_decision(workdir, made, "COMPLETE")
 
     status, said = command("approve", RUN, "--by", "Eve")
@@ -224,7 +224,7 @@ def test_the_list_says_who_decided_and_what_is_in_serving(command, make_run, mod
     make_run("waiting")
     make_run("refused", run_id="20261123-000001")
     make_run("waiting", run_id="20261123-000002")
-    forced = Decision(
+    forced = ReviewDecision(
         kind="approved",
         by="Ada [QA]",
         login="a@b",

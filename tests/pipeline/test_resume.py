@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load_config
-from pipeline.dag import Locations, checkpoint_folder
+from pipeline.dag import RunContext, checkpoint_folder
 
 COMMAND = Path(sys.executable).parent / "audio-gender"
 CONFIG = """\
@@ -72,7 +72,7 @@ def test_resume_goes_on_after_a_kill_in_training(config, make_corpus, tmp_path, 
 
 @pytest.mark.parametrize("setting", ["train.epochs=31", "train.seed=1", "model.n_mels=32", "clips.mixed_share=0.2"])
 def test_another_configuration_has_other_checkpoints(config, setting):
-    at = Locations("clips", "1", "tfx", "serving", None)
+    at = RunContext("clips", "1", "tfx", "serving", None)
     same, other = load_config(config), load_config(config, [setting])
 
     assert checkpoint_folder(same, at) == checkpoint_folder(load_config(config, ["gate.overall.min_accuracy=1"]), at)

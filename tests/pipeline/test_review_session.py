@@ -44,7 +44,7 @@ def session(tmp_path_factory, small_demo: list[str | Path], audio_gender: Callab
     folder = tmp_path_factory.mktemp("review")
     done = Session(WorkDir(folder / "work"))
 
-    def command(name: str, *arguments: str) -> None:
+    def command(name: str, *arguments: str | Path) -> None:
         done.said[name] = audio_gender(*arguments, "--workdir", done.workdir.root)
         done.versions[name] = versions(done.workdir.serving)
 

@@ -208,7 +208,7 @@ def test_an_old_glibc_without_apt_is_told_in_one_line(root: Path, tmp_path: Path
     venv = tmp_path / "venv"
     venv.mkdir()
 
-    command = [shutil.which("bash"), root / "tools/private_glibc.sh", venv]
+    command: list[str | Path] = [shutil.which("bash"), root / "tools/private_glibc.sh", venv]
     done = subprocess.run(command, env={"PATH": str(tools)}, capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 2

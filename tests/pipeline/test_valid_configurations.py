@@ -14,10 +14,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from beam_jobs import yaml_text
-from beam_jobs.config import LABELS, SPLITS
+from beam_jobs.config import SPLITS
 from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import check_beam_options
+from beam_jobs.labels import LABELS
 from beam_jobs.planning import ClipPlanner, count_classes
 from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.hyperparameters import decode, encode, with_values
@@ -36,7 +37,7 @@ def bound(field: FieldInfo, *kinds: type) -> Any:
 def numbers(field: FieldInfo, kind: type) -> st.SearchStrategy:
     """Values at both edges, the default, and some in between, of an order of magnitude that a computer can build."""
     low, high = bound(field, Ge, Gt), bound(field, Le, Lt)
-    step = next((item.multiple_of for item in field.metadata if isinstance(item, MultipleOf)), 1)
+    step: Any = next((item.multiple_of for item in field.metadata if isinstance(item, MultipleOf)), 1)
     near = [value for value in (low, high) if value is not None]
     if kind is int:
         low = int(low or 0)
@@ -69,7 +70,7 @@ def sections(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(required, optional={name: strategies[name] for name in strategies.keys() - required.keys()})
 
 
-SPACE = {
+SPACE: dict[str, list[Any]] = {
     "model.n_fft": [[64, 65], [1024], [512, 1024, 2048]],
     "model.hop_length": [[16, 512], [64]],
     "model.filters": [[[1, 2, 3, 4], [8, 8, 8, 8]]],
@@ -168,7 +169,7 @@ def test_the_network_of_a_valid_configuration_hears_the_shortest_crop(config: Pi
 
 
 @pytest.mark.parametrize("architecture", ["conv3d", "cnn2d", "crnn", "prototype"])
-def test_the_smallest_input_of_every_network(architecture: str) -> None:
+def test_the_smallest_input_of_every_network(architecture: Any) -> None:
     model = ModelConfig(architecture=architecture, n_fft=64, hop_length=16, n_mels=8, filters=[1, 1, 1, 1])
 
     assert build_model(model, 80, 8000, 2)(tf.zeros([1, 80])).shape == [1, 2]

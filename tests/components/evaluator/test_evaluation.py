@@ -31,7 +31,7 @@ def calibration_error(labels, scores):
 def by_scikit_learn(labels, scores):
     """Every figure of some clips, from labels and scores alone."""
     predicted = scores.argmax(axis=1)
-    found = {
+    found: dict[tuple[str, int | None], float | None] = {
         ("clips", None): len(labels),
         ("accuracy", None): accuracy_score(labels, predicted),
         ("ece", None): calibration_error(labels, scores),

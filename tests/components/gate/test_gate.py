@@ -15,7 +15,7 @@ from components.evaluator.results import read_metrics
 from components.evaluator.slices import slices_of
 from components.gate.config import GateConfig, Thresholds
 from components.gate.decide import decide
-from components.gate.result import Check, read_result
+from components.gate.result import Check, read_gate_result
 
 CLASSES = ["male", "female"]
 NOTHING = dict.fromkeys(Thresholds.model_fields)
@@ -24,7 +24,8 @@ NOTHING = dict.fromkeys(Thresholds.model_fields)
 
 def config(overall=None, slices=None, **changes) -> GateConfig:
     """A gate with these thresholds alone."""
-    return GateConfig(overall=NOTHING | (overall or {}), slices=NOTHING | (slices or {}), bootstrap_samples=200, **changes)
+    thresholds = {"overall": NOTHING | (overall or {}), "slices": NOTHING | (slices or {})}
+    return GateConfig.model_validate({**thresholds, "bootstrap_samples": 200, **changes})
 
 
 def judged(gate: GateConfig, evaluation: str):
@@ -206,14 +207,16 @@ def test_a_test_split_with_one_class_is_refused(evaluate_files, test_clips, tmp_
 
 
 def test_a_right_model_gets_through_and_a_worse_one_does_not(evaluation):
-    gate = GateConfig(bootstrap_samples=200, overall={"max_ece": 0.3}, slices={"max_ece": 0.4}, min_slice_clips=5)
+    gate = GateConfig.model_validate(
+        {"bootstrap_samples": 200, "overall": {"max_ece": 0.3}, "slices": {"max_ece": 0.4}, "min_slice_clips": 5}
+    )
     assert judged(gate, evaluation("right", "mistaken")).reasons == []
     reasons = judged(gate, evaluation("mistaken", "right")).reasons
     assert any("below the model now in serving, more than 0 allowed" in reason for reason in reasons)
 
 
 def test_no_clips_stop_the_run():
-    lists = {name: [] for name in ("ids", "speaker_ids", "utterance_ids", "modes")}
+    lists: dict[str, list[str]] = {name: [] for name in ("ids", "speaker_ids", "utterance_ids", "modes")}
     arrays = {name: np.zeros(0, np.int64) for name in ("labels", "num_speakers", "rms_dbfs", "speech_ratio")}
     with pytest.raises(UserError, match="the test split holds no clips"):
         decided(config(), ALL_RIGHT, candidate=np.zeros((0, 2)), **lists, **arrays)
@@ -254,7 +257,7 @@ def bless(evaluation, tmp_path):
             inputs["serving_check"] = artifact(standard_artifacts.InfraBlessing, tmp_path / "check", **serving_check)
         parameters = {"config": config({"max_accuracy_loss": 0}).model_dump_json(), "classes": json.dumps(CLASSES)}
         Executor().Do(inputs, {"blessing": blessing}, parameters)
-        return blessing[0], read_result(blessing[0].uri)
+        return blessing[0], read_gate_result(blessing[0].uri)
 
     return run
 

@@ -9,7 +9,7 @@ import pytest
 from beam_jobs.errors import UserError
 from components.pusher.pending import pending_candidate, pending_runs
 from components.pusher.provenance import Approval, Provenance
-from components.pusher.serving_folder import model_digest, read_provenance, versions
+from components.pusher.serving_folder import model_digest, read_provenance, roll_back, versions
 
 
 @pytest.fixture
@@ -127,6 +127,40 @@ def test_a_model_that_was_compared_with_another_than_the_one_in_serving_waits(pu
     assert pusher(baseline=first, approval=ada(override=True))["pushed"] == 1
 
 
+def test_a_model_that_was_rolled_back_is_pushed_again_only_by_a_run_that_was_compared_since(pusher, tmp_path, model):
+    serving = tmp_path / "serving"
+    first = pusher()["pushed_version"]
+    good = model_digest(model)
+    (model / "saved_model.pb").write_text("another")
+    second = pusher(baseline=first)["pushed_version"]
+    back = roll_back(serving, None, "Ada", "ada@host", "too many false alarms")
+
+    late = pusher(baseline=second)  # it was under way when Ada decided
+    again = pusher(baseline=str(back.version))
+
+    assert (late["pushed"], late["waiting"]) == (0, 1)
+    assert again["pushed"] == 1
+    assert versions(serving) == [int(first), int(second), back.version, int(again["pushed_version"])]
+    stored = read_provenance(serving, int(again["pushed_version"]))
+    assert (stored.action, stored.by, stored.rolled_back_to) == ("pushed", "gate", None)
+    assert stored.model_version == stored.version
+    assert roll_back(serving, None, "Ada", "ada@host", "still").model_digest == good
+
+
+def test_a_model_that_a_rollback_brought_back_is_not_pushed_again(pusher, tmp_path, model):
+    first = pusher()["pushed_version"]
+    graph = (model / "saved_model.pb").read_text()
+    (model / "saved_model.pb").write_text("another")
+    pusher(baseline=first)
+    back = roll_back(tmp_path / "serving", None, "Ada", "ada@host", "too many false alarms")
+    (model / "saved_model.pb").write_text(graph)
+
+    again = pusher(baseline=str(back.version))
+
+    assert (again["pushed"], again["pushed_version"], again["action"]) == (1, str(back.version), "rolled back")
+    assert versions(tmp_path / "serving")[-1] == back.version
+
+
 @pytest.mark.parametrize("blessed", [True, False])
 def test_an_approved_model_is_pushed_in_the_name_of_who_approved(pusher, tmp_path, blessed):
     properties = pusher(blessed=blessed, mode="review", approval=ada(override=not blessed))
@@ -159,9 +193,12 @@ def test_in_a_store_without_renames_the_file_that_makes_a_model_comes_last(model
 
     written = []
     copy = tf.io.gfile.copy
-    monkeypatch.setattr(
-        tf.io.gfile, "copy", lambda *arguments, **options: (written.append(arguments[1]), copy(*arguments, **options))
-    )
+
+    def watched(source: str, target: str, **options: bool) -> None:
+        written.append(target)
+        copy(source, target, **options)
+
+    monkeypatch.setattr(tf.io.gfile, "copy", watched)
     serving = "ram://serving/audio_gender"
     asked = Provenance(by="gate", login="ada@host", blessed=True)
     assert versions_remote(serving) == []

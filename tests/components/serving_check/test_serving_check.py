@@ -62,7 +62,8 @@ def test_every_signature_is_asked_and_each_that_is_wrong_is_named(check):
     import tensorflow as tf
 
     def call_python(size):  # which is not in a SavedModel
-        return {"probabilities": tf.ensure_shape(tf.numpy_function(lambda: np.float32([0.5, 0.5]), [], tf.float32), [2])}
+        half = tf.numpy_function(lambda: np.array([0.5, 0.5], np.float32), [], tf.float32)
+        return {"probabilities": tf.ensure_shape(half, [2])}
 
     nan = float("nan")
     result = check(serving_default={"probabilities": (nan, nan)}, wav={"classes": ["female", "male"]}, waveform=call_python)

@@ -1,12 +1,12 @@
 """The few requests to a Kubernetes API server that training workers need, with refusals in a user's words."""
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
 import urllib3
 from kubernetes import client
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from beam_jobs.errors import UserError
 from components.trainer.workers.kubernetes.log import FollowedLog
@@ -91,21 +91,26 @@ class Cluster:
             raise self._refused("get pods/log", log.refusal)
 
     def _ask(self, permission: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> Object:
-        deadline = time.monotonic() + self._timeout_s
-        while True:
-            try:
-                response = method(*arguments, **options, _preload_content=False, _request_timeout=REQUEST_TIMEOUT_S)
-                answer: Object = json.loads(response.data)
-                return answer
-            except (client.ApiException, urllib3.exceptions.HTTPError) as error:
-                if isinstance(error, client.ApiException) and 0 < error.status < 500 and error.status != 429:
-                    raise self._refused(permission, error) from None
-                if time.monotonic() > deadline:
-                    raise UserError(
-                        f"the Kubernetes API server has not answered for {self._timeout_s:g} s "
-                        f"({in_one_line(message_of(error))}); start the run again: its checkpoints are still there"
-                    ) from None
-            time.sleep(RETRY_S)
+        def once() -> Object:
+            response = method(*arguments, **options, _preload_content=False, _request_timeout=REQUEST_TIMEOUT_S)
+            answer: Object = json.loads(response.data)
+            return answer
+
+        patiently = Retrying(
+            retry=retry_if_exception(is_transient),
+            stop=stop_after_delay(self._timeout_s),
+            wait=wait_fixed(RETRY_S),
+            reraise=True,
+        )
+        try:
+            return patiently(once)
+        except (client.ApiException, urllib3.exceptions.HTTPError) as error:
+            if not is_transient(error):
+                raise self._refused(permission, error) from None
+            raise UserError(
+                f"the Kubernetes API server has not answered for {self._timeout_s:g} s "
+                f"({in_one_line(message_of(error))}); start the run again: its checkpoints are still there"
+            ) from None
 
     def _refused(self, permission: str, error: client.ApiException) -> Exception:
         verb, resource = permission.split()
@@ -120,6 +125,13 @@ class Cluster:
                 f"bind it to the Role {ROLE} (k8s/base)"
             )
         return UserError(f"Kubernetes refuses to {verb} {resource} for the training workers: {message}")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed a little later: no answer, too many requests, or a server that fails."""
+    if isinstance(error, client.ApiException):
+        return not 0 < error.status < 500 or error.status == 429
+    return isinstance(error, urllib3.exceptions.HTTPError)
 
 
 def message_of(error: Exception) -> str:

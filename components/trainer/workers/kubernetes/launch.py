@@ -165,6 +165,8 @@ class _Watch:
         Raises:
             UserError: training has failed.
         """
+        # Not kubernetes.watch: the Job's deadline and the workers' start are clocks that have to be looked at anyway, and a watch
+        # needs another verb of the service account and ends with each connection.
         while not self._look():
             time.sleep(self.timeouts.poll_s)
 

@@ -344,7 +344,8 @@ def test_without_a_terminal_every_epoch_has_a_line(capsys):
 
 
 def test_on_a_terminal_there_is_a_bar_and_it_goes_even_if_training_fails(tmp_path, monkeypatch):
-    terminal = Console(file=io.StringIO(), force_terminal=True, width=200)
+    output = io.StringIO()
+    terminal = Console(file=output, force_terminal=True, width=200)
     monkeypatch.setattr("beam_jobs.console.console", terminal)
     monkeypatch.setattr(callbacks, "console", terminal)
 
@@ -359,7 +360,7 @@ def test_on_a_terminal_there_is_a_bar_and_it_goes_even_if_training_fails(tmp_pat
     ):
         train_tiny([*watchers, Failing()], epochs=5)
 
-    shown = terminal.file.getvalue()
+    shown = output.getvalue()
     assert "2/5" in shown
     assert "eval loss" in shown
     assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l")  # the cursor is back

@@ -57,7 +57,7 @@ def reference(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     standard = standardize(decibels)
     padded = np.pad(standard, [(2, 2), (0, 0)], mode="symmetric")
-    delta = sum(step * padded[2 + step : len(padded) - 2 + step] for step in (-2, -1, 1, 2)) / 10
+    delta = np.sum([step * padded[2 + step : len(padded) - 2 + step] for step in (-2, -1, 1, 2)], axis=0) / 10
     return speech, standard, standardize(delta)
 
 

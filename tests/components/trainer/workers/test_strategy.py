@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from components.trainer.run_fn import run_fn
 from components.trainer.training import compile_model, learning_rate
 from components.trainer.workers.strategy import Schedule, schedule
 
-TRAIN = {"epochs": 6, "batch_size": 8, "crop_s": 1.0, "learning_rate": 1e-2}
+TRAIN: dict[str, Any] = {"epochs": 6, "batch_size": 8, "crop_s": 1.0, "learning_rate": 1e-2}
 
 
 def as_is(raw):
@@ -240,7 +241,7 @@ def test_divergence_names_the_clips_of_the_batch(make_fn_args, tmp_path, shards)
         text,
     ).groups()
     # The data are a function of the seed: the same batch again, recognised by what is in it.
-    by_level = {}
+    by_level: dict[Any, str] = {}
     for path in (shards / "train").iterdir():
         with path.open("rb") as file:
             by_level |= {np.float32(clip.rms_dbfs): clip.id for clip in map(decode_clip, read_records(file))}

@@ -21,7 +21,7 @@ def test_inputs_go_to_the_shared_folder_and_outputs_come_back(make_fn_args, tmp_
         assert sorted(path.name for path in run.iterdir()) == [attempt.name, "checkpoints"]
         for name in ("train_files", "eval_files"):
             (ours,), (theirs,) = (
-                sorted(Path(pattern).parent.iterdir() for pattern in getattr(args, name)) for args in (fn_args, staged)
+                [list(Path(pattern).parent.iterdir()) for pattern in getattr(args, name)] for args in (fn_args, staged)
             )
             assert [path.read_bytes() for path in sorted(ours)] == [path.read_bytes() for path in sorted(theirs)]
         assert (Path(staged.transform_graph_path) / "transform_fn/saved_model.pb").exists()

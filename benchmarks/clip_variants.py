@@ -1,4 +1,6 @@
-"""One run of one way, in the process that `measure.run` starts: `python -m benchmarks.ways WAY INDEX OUTPUT CLIPS RATE …`.
+"""One run of one variant, in the process that `measure.run` starts:
+
+`python -m benchmarks.clip_variants VARIANT INDEX OUTPUT CLIPS RATE …`.
 
 Prints {"seconds", "clips"} for what comes after the imports, the corpus index and, but for the job, the planning.
 """
@@ -15,7 +17,7 @@ from benchmarks.draws import FIRST, plans, settings
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("way", choices=["job", "article", "floor"])
+    parser.add_argument("variant", choices=["job", "article", "floor"])
     parser.add_argument("index", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("clips", type=int)
@@ -26,7 +28,7 @@ def main() -> None:
 
     index = SpeakerIndex.from_json(arguments.index.read_text(), arguments.index)
     clips = settings(arguments.clips, arguments.rate)
-    if arguments.way == "job":
+    if arguments.variant == "job":
         from beam_jobs.generate_clips import generate_clips
 
         mode = "multi_processing" if arguments.workers else "in_memory"
@@ -39,16 +41,16 @@ def main() -> None:
         everything = plans(clips, index)
         drawn = everything[:FIRST] + everything[FIRST + part :: parts]
         number = len(drawn)
-        if arguments.way == "article":
-            from benchmarks import article_way
+        if arguments.variant == "article":
+            from benchmarks import article_baseline
 
             started = _clocks()
-            article_way.make_clips(drawn, index.root, arguments.output)
+            article_baseline.make_clips(drawn, index.root, arguments.output)
         else:
-            from benchmarks import floor_way
+            from benchmarks import floor_baseline
 
             started = _clocks()
-            floor_way.make_clips(drawn, index.root, arguments.output, 2 * clips.num_samples)
+            floor_baseline.make_clips(drawn, index.root, arguments.output, 2 * clips.num_samples)
     seconds, cpu_s = (after - before for after, before in zip(_clocks(), started, strict=True))
     # Worker processes are not this one's to count: they may end after it has.
     print(json.dumps({"seconds": seconds, "clips": number} | ({} if arguments.workers else {"cpu_s": cpu_s})))

@@ -1,7 +1,9 @@
-"""One way to train, in a process of its own that works when told: `python -m benchmarks.training_ways WAY FOLDER CLIP_S BATCH`.
+"""One variant of training, in a process of its own that works when told:
+
+`python -m benchmarks.training_variants VARIANT FOLDER CLIP_S BATCH`.
 
 `FOLDER` holds the generator's clips in `ours/`; "prepare" writes them the article's way into `article/`, and a Transform graph
-beside them. Every other way builds what it measures, warms up and writes a line. Then for each line of input, a number of
+beside them. Every other variant builds what it measures, warms up and writes a line. Then for each line of input, a number of
 seconds, it works at least that long and answers with a line of JSON: `seconds`, `cpu_s`, `steps`, and `peak_mb`, resident, in the
 whole life of the process.
 """
@@ -16,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
@@ -40,7 +42,7 @@ Step = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Setting:
-    """What all ways share."""
+    """What all variants share."""
 
     folder: Path
     clip_s: float
@@ -92,7 +94,7 @@ def read_article(setting: Setting) -> Step:
     return partial(next, setting.article_batches())
 
 
-def read_ours(setting: Setting, cache: str = "none") -> Step:
+def read_ours(setting: Setting, cache: Literal["none", "memory", "file"] = "none") -> Step:
     """Ours."""
     with record_cache(cache, str(setting.folder / "cache")) as name:
         return partial(next, setting.our_batches(setting.crop_s, name))
@@ -110,7 +112,7 @@ def prepare(setting: Setting) -> Step:
     return lambda: None
 
 
-WAYS: dict[str, Callable[[Setting], Step]] = {
+VARIANTS: dict[str, Callable[[Setting], Step]] = {
     "prepare": prepare,
     "article": train_article,
     "ours": train_ours,
@@ -143,14 +145,14 @@ def _work(step: Step, seconds: float) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("way", choices=WAYS)
+    parser.add_argument("variant", choices=VARIANTS)
     parser.add_argument("folder", type=Path)
     parser.add_argument("clip_s", type=float)
     parser.add_argument("batch", type=int)
     arguments = parser.parse_args()
     keras.utils.set_random_seed(0)
     setting = Setting(arguments.folder, arguments.clip_s, arguments.batch)
-    step = WAYS[arguments.way](setting)
+    step = VARIANTS[arguments.variant](setting)
     for _ in range(WARMUP_STEPS):
         step()
     print("ready", flush=True)
