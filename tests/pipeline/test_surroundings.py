@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +24,14 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def public(tmp_path: Path) -> Path:
-    """A folder that a stranger can reach; pytest's own can be entered by its user alone."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
-    folder = tmp_path / "of a stranger"
-    folder.mkdir()
-    os.chown(folder, 12345, 12345)
-    return folder
+def public() -> Iterator[Path]:
+    """A folder of a stranger's, outside of pytest's own, which every new session closes to all but its user."""
+    with tempfile.TemporaryDirectory() as parent:
+        Path(parent).chmod(0o755)
+        folder = Path(parent, "of a stranger")
+        folder.mkdir()
+        os.chown(folder, 12345, 12345)
+        yield folder
 
 
 def stranger(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -108,8 +109,9 @@ def test_a_whole_run_by_a_user_without_name_and_home(public):
 
 
 @ROOT_ALONE
-def test_no_folder_for_temporary_files(public, config):
-    config.chmod(0o644)
+def test_no_folder_for_temporary_files(public):
+    config = public / "config.yaml"
+    config.write_text(CONFIG)
     # /proc cannot be written by anybody, and neither can what is mounted read-only.
     words = [*STRANGER, *COMMAND, "run", "--config", config, "--corpus", "/nowhere", "--workdir", public / "w"]
     mounts = 'mount --bind "$0" "$0" && mount -o remount,bind,ro / && exec "$@"'
