@@ -25,8 +25,9 @@ def no_arguments() -> Iterator[None]:
         yield
 
 
-# Whatever starts the tests in the background has them ignore Ctrl-C, and their children too; some tests send it.
+# Whatever starts the tests in the background, or under nohup, has them ignore these, their children too; some tests send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A busy machine makes any single example slow: time is no property of the code under test.
 settings.register_profile("default without deadline", deadline=None)
