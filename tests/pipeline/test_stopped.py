@@ -137,7 +137,7 @@ def test_in_each_part_of_a_run(start, tmp_path):
 
     command = start(*demo, "--set", "train.strategy=multi_worker")
     command.wait_for(lambda it: it.said("epoch 1/4"))
-    assert command.has_child("components.trainer.workers")
+    assert command.has_child("components.trainer.worker")
     command.stop(signal.SIGTERM)
 
     command = start(*demo)
