@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from beam_jobs import yaml_text
 from beam_jobs.errors import UserError
@@ -39,11 +39,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+# NumPy refuses to draw from 0.0 to -0.0.
+Number = Annotated[float, AfterValidator(lambda value: value + 0.0)]
+
+
 class Range(Strict):
     """A closed range from which values are drawn evenly."""
 
-    min: float
-    max: float
+    min: Number
+    max: Number
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -59,6 +59,10 @@ def configs(draw: Callable) -> ClipsConfig:
     )
 
 
+def test_a_gain_from_zero_to_minus_zero_is_none() -> None:
+    assert planner(gain_db=Range(min=0.0, max=-0.0)).plan(0).placements[0].gain_db == 0
+
+
 plans = st.builds(
     lambda clips, k, split: (clips, ClipPlanner(clips, split, cast()).plan(k)),
     configs(),
