@@ -53,7 +53,8 @@ def generate_clips(
     if index.rejected:
         first = index.rejected[0]
         check_rejected(len(index.rejected), (first.path, first.reason), clips, index)
-    job = _pipeline(beam_options)  # Beam's filesystems take their options from it
+    check_beam_options(beam_options)
+    set_filesystem_options(beam_options)
     check_reachable(output)
     if isinstance(FileSystems.get_filesystem(output), LocalFileSystem):
         output = str(Path(output).absolute())  # a worker's working directory may be another
