@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import io
 import json
+import shutil
 import sys
 import threading
 import time
@@ -67,6 +68,7 @@ def generate_clips(
     shards = _claim(output, clips, index)
     record_bytes = 2 * clips.num_samples
     total = sum(getattr(clips.num_clips, split) for split in SPLITS)
+    job = _pipeline(beam_options)
     with _watch(output, total, record_bytes), one_line_errors(), _tidied(output, job), job as pipeline:
         _ = (
             pipeline
@@ -94,7 +96,8 @@ def check_beam_options(beam_options: Sequence[str]) -> None:
     Raises:
         UserError: Beam refuses one of them.
     """
-    _pipeline(beam_options)
+    # A pipeline makes a temporary folder, which only running it removes.
+    shutil.rmtree(_pipeline(beam_options).local_tempdir)
 
 
 def _pipeline(beam_options: Sequence[str]) -> beam.Pipeline:
