@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from beam_jobs.console import console
 from beam_jobs.errors import UserError
@@ -20,6 +20,9 @@ SIGNALS = {
     signal.SIGTERM: "SIGTERM",
     signal.SIGHUP: "SIGHUP: its terminal was closed",
 }
+
+AGAIN_S = 0.1
+"""After which an interrupt that was lost comes again."""
 
 NO_TEMPORARY_FOLDER = "No usable temporary directory found"
 """What `tempfile` says, which tries TMPDIR, /tmp, /var/tmp and the current folder."""
@@ -40,6 +43,15 @@ def one_line_ending() -> Iterator[None]:
         threading.excepthook = lambda arguments: None  # Beam's threads complain of the workers that end too
         raise KeyboardInterrupt
 
+    def raise_again(unraisable: Any) -> None:
+        if caught and isinstance(unraisable.exc_value, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        else:
+            hook_before(unraisable)
+
+    # Python ignores what is raised in `__del__` or in a weak reference's callback, an interrupt too: the run would go on.
+    hook_before, sys.unraisablehook = sys.unraisablehook, raise_again
+    signal.signal(signal.SIGALRM, interrupt)
     before = {one: signal.getsignal(one) for one in SIGNALS}
     for one, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -60,6 +72,8 @@ def one_line_ending() -> Iterator[None]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        sys.unraisablehook = hook_before
 
 
 def _leave(status: int) -> NoReturn:

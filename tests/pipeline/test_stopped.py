@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,6 +153,26 @@ def test_in_each_part_of_a_run(start, tmp_path):
     command = start(*demo)
     assert command.process.wait(600) == 0, command.log.read_text()
     assert command.said("\npushed\n")
+
+
+LOST = """
+import os, signal, time
+from beam_jobs.ending import one_line_ending
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+with one_line_ending():
+    Dying()
+    time.sleep(30)
+    print("went on")
+"""
+
+
+def test_one_that_arrives_where_python_ignores_what_is_raised(tmp_path):
+    """In `__del__` or a weak reference's callback, which garbage collection runs amid anything."""
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, env=environment(), timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "stopped by SIGTERM\n")
 
 
 def test_one_that_is_ignored_from_the_start_stays_ignored(corpus):
