@@ -61,6 +61,7 @@ def one_line_ending() -> Iterator[None]:
     except BaseException as error:
         # Whatever the interrupt became on its way: typer, for one, makes an exit of it.
         if caught:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             _last_line(f"stopped by {SIGNALS[signal.Signals(caught[0])]}")
             _leave(128 + caught[0])
         if isinstance(error, FileNotFoundError) and NO_TEMPORARY_FOLDER in str(error):
@@ -72,6 +73,7 @@ def one_line_ending() -> Iterator[None]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         sys.unraisablehook = hook_before
 
