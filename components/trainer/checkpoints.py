@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+NEVER = 2**31
 SAVED_EPOCH = "ckpt_saved_epoch/.ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -17,10 +18,13 @@ def finished_epochs(folder: str) -> int:
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
-    """Early stopping whose best weights and patience are part of the model's checkpoint. Must stand before `Backup`."""
+    """Early stopping whose best weights and patience are part of the model's checkpoint. Must stand before `Backup`.
 
-    def __init__(self, patience: int) -> None:
-        super().__init__("val_loss", patience=patience, restore_best_weights=True)
+    Without a patience it never stops and keeps the last epoch's weights.
+    """
+
+    def __init__(self, patience: int | None) -> None:
+        super().__init__("val_loss", patience=patience or NEVER, restore_best_weights=patience is not None)
 
     def set_model(self, model: keras.Model) -> None:
         """Hangs this callback's state on the model, whose checkpoint then holds it."""

@@ -4,31 +4,46 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from beam_jobs.config import Strict
+from beam_jobs.config import Range, Share, Strict
+
+
+CELL = 8
+"""STFT frames in one cell of time of every network: three strides of 2."""
 
 
 class AugmentConfig(Strict):
-    """How the spectrograms of training are changed, and they alone."""
+    """How the spectrograms of training are changed, and they alone. A share is that of the clips that an effect is drawn for."""
 
-    equalizer_db: Annotated[float, Field(ge=0, le=20)] = 4.0
-    """Deviation of the slowest wave of a random frequency response; 0 is off."""
-    noise_db: Annotated[float, Field(ge=-100, le=0)] | None = -30.0
-    """Highest level of the noise, relative to the loudest point of a clip; the lowest is 80 dB below it."""
+    equalizer_db: Annotated[float, Field(ge=0, le=20)] = 6.0
+    """Greatest deviation of the slowest wave of a random frequency response; 0 is off."""
+    noise_share: Share = 0.7
+    noise_snr_db: Range = Range(min=0.0, max=45.0)
+    """Ratio of the clip to steady noise of a random colour."""
+    background_share: Share = 0.2
+    """Of other clips underneath: once babble of five, once a sound that is not speech."""
+    background_snr_db: Range = Range(min=0.0, max=25.0)
+    band_limit_share: Share = 0.4
+    """Of clips without their top; half as many lose their bottom."""
+    mask_share: Share = 0.5
+    """Of clips some of whose bands are hidden."""
+    mask_bands: Share = 0.19
+    """Greatest share of the bands that is hidden."""
 
 
 class ModelConfig(Strict):
     """The kapre front end and the network behind it."""
 
     architecture: Literal["conv3d", "cnn2d", "crnn", "prototype"] = "conv3d"
-    n_fft: Annotated[int, Field(ge=64, le=16384)] = 1024
-    hop_length: Annotated[int, Field(ge=16)] = 512
-    n_mels: Annotated[int, Field(ge=8, le=512)] = 96
-    mel_f_min_hz: Annotated[float, Field(ge=0)] = 50.0
-    mel_f_max_hz: Annotated[float, Field(gt=0)] = 4000.0
-    # The blocks pool 16 steps of a frame into one.
-    frame_length: Annotated[int, Field(ge=16, le=4096, multiple_of=16)] = 32
-    filters: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=4, max_length=4)] = [16, 32, 48, 64]
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    n_fft: Annotated[int, Field(ge=64, le=16384)] = 512
+    hop_length: Annotated[int, Field(ge=16)] = 320
+    n_mels: Annotated[int, Field(ge=8, le=512)] = 64
+    mel_f_min_hz: Annotated[float, Field(ge=0)] = 60.0
+    mel_f_max_hz: Annotated[float, Field(gt=0)] = 7600.0
+    frame_length: Annotated[int, Field(ge=CELL, le=4096, multiple_of=CELL)] = 64
+    filters: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=4, max_length=4)] = [24, 32, 48, 64]
+    embedding: Annotated[int, Field(ge=1, le=4096)] = 96
+    """Channels of a cell behind the blocks."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     augment: AugmentConfig = AugmentConfig()
 
     @model_validator(mode="after")
@@ -46,13 +61,19 @@ class TrainConfig(Strict):
     epochs: Annotated[int, Field(ge=1)] = 30
     batch_size: Annotated[int, Field(ge=1)] = 16
     """Of one replica: the global batch is this times the number of replicas."""
-    crop_s: Annotated[float, Field(gt=0)] = 6.0
+    crop_s: Annotated[float, Field(gt=0)] = 3.0
+    """Length of the stretch of a clip that a step hears."""
+    min_crop_s: Annotated[float, Field(gt=0)] | None = None
+    """With it, each batch is as long as it draws between this and `crop_s`; not on a TPU, whose shapes are static."""
+    not_speech_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Of each batch, beside its clips: noises, tones and music, from which the speech detector learns what speech is not."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     scale_learning_rate: bool = False
     """Multiply the learning rate by the number of replicas."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
-    early_stopping_patience: Annotated[int, Field(ge=1)] = 8
+    early_stopping_patience: Annotated[int, Field(ge=1)] | None = 8
+    """Epochs without a better eval loss after which training stops; the best epoch is kept. null: all epochs, and the last is kept."""
     # NumPy takes 32 bits, and what is derived from it, such as a worker's seed, must fit as well.
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
@@ -68,6 +89,20 @@ class TrainConfig(Strict):
     monitor_clips: Annotated[int, Field(ge=1, le=4096)] = 64
     """Clips of each of train and eval that they are drawn from."""
     wandb_project: str | None = None
+
+    @property
+    def not_speech_rows(self) -> int:
+        """Clips that are not speech in a batch of one replica, beside `batch_size` that are."""
+        return round(self.not_speech_share * self.batch_size)
+
+    @model_validator(mode="after")
+    def _crops(self) -> Self:
+        if self.min_crop_s is not None:
+            if self.min_crop_s > self.crop_s:
+                raise ValueError(f"min_crop_s {self.min_crop_s:g} is longer than crop_s {self.crop_s:g}")
+            if self.strategy == "tpu":
+                raise ValueError("min_crop_s: a TPU takes crops of one length only; leave it out")
+        return self
 
 
 def input_problem(model: ModelConfig, num_samples: int, sample_rate_hz: int, what: str = "a clip") -> str | None:
@@ -92,4 +127,7 @@ def training_problem(model: ModelConfig, train: TrainConfig, num_samples: int, s
             f"train.crop_s {train.crop_s:g} is longer than a clip of {num_samples / sample_rate_hz:g} s; "
             "make crop_s smaller or the clips longer"
         )
+    if train.min_crop_s is not None:
+        shortest = round(train.min_crop_s * sample_rate_hz)
+        return input_problem(model, shortest, sample_rate_hz, f"train.min_crop_s {train.min_crop_s:g}")
     return input_problem(model, crop_samples, sample_rate_hz, f"train.crop_s {train.crop_s:g}")

@@ -45,5 +45,10 @@ class TrainingSpec(Strict):
 
     @property
     def crop_samples(self) -> int:
-        """Samples in a crop."""
+        """Samples in a crop, the longest where their length is drawn."""
         return round(self.train.crop_s * self.sample_rate_hz)
+
+    @property
+    def shortest_crop_samples(self) -> int:
+        """Samples in the shortest crop."""
+        return round((self.train.min_crop_s or self.train.crop_s) * self.sample_rate_hz)

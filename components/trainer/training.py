@@ -16,8 +16,16 @@ from beam_jobs.files import absolute
 from components.trainer.checkpoints import Backup, EarlyStopping, finished_epochs
 from components.trainer.config import TrainConfig, training_problem
 from components.trainer.divergence import StopOnDivergence
-from components.trainer.input.batches import RAW_FEATURES, count_clips, evaluation_dataset, record_cache, training_dataset
+from components.trainer.input.batches import (
+    RAW_FEATURES,
+    NotSpeech,
+    count_clips,
+    evaluation_dataset,
+    record_cache,
+    training_dataset,
+)
 from components.trainer.input.clip_ids import ClipIds
+from components.trainer.input.not_speech import make_sounds
 from components.trainer.model_run import save_expected, save_spec
 from components.trainer.monitoring.monitor import draw_crops, watched
 from components.trainer.network.model import build_model, precision
@@ -84,7 +92,7 @@ def _expected_predictions(network: keras.Model, transform: Any, patterns: Sequen
     """Probabilities of some clips, by id, for the serving check: the exported model must give the same."""
     records = list(tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(list(patterns)))).take(PREDICTED_CLIPS).as_numpy_iterator())
     raw = tf.io.parse_example(records, RAW_FEATURES)
-    probabilities = network(transform(raw)[WAVEFORM], training=False).numpy()
+    probabilities = network(transform(raw)[WAVEFORM], training=False)["probabilities"].numpy()
     return {decode_clip(record).id: row for record, row in zip(records, probabilities, strict=True)}
 
 
@@ -111,7 +119,9 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
     seed = train.seed + done
     keras.utils.set_random_seed(seed)
     with strategy.scope(), precision(train.precision):
-        network = build_model(spec.model, crop_samples, spec.sample_rate_hz, len(spec.classes))
+        network = build_model(
+            spec.model, spec.shortest_crop_samples, spec.sample_rate_hz, len(spec.classes), train.not_speech_rows
+        )
     transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
     block_samples = spec.sample_rate_hz // SPEECH_BLOCKS_PER_S
     # The hosts of a TPU read each its own batches, and this process sees none of them go by.
@@ -121,6 +131,10 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
         for split, clips in (("train", train_clips), ("eval", eval_clips))
         if chief
     }
+    not_speech = None
+    if train.not_speech_rows:
+        sounds = make_sounds(train.seed, crop_samples + spec.sample_rate_hz, spec.sample_rate_hz)
+        not_speech = NotSpeech(sounds, train.not_speech_rows)
     with record_cache(train.cache, log_dir) as cache, watched(log_dir, network, spec, crops, chief) as watchers:
 
         def read_training(shard: tuple[int, int]) -> tf.data.Dataset:
@@ -136,6 +150,8 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
                 shard=shard,
                 endless=True,
                 clip_ids=clip_ids,
+                min_crop_samples=spec.shortest_crop_samples,
+                not_speech=not_speech,
             )
 
         train_data = distribute(strategy, read_training)
@@ -155,7 +171,7 @@ def fit(
     checkpoints: str | None = None,
     clip_ids: ClipIds | None = None,
 ) -> keras.callbacks.History:
-    """Trains `network`, looked at by `watchers`, and leaves it with the weights of its best epoch by eval loss.
+    """Trains `network`, looked at by `watchers`; `train.early_stopping_patience` says which epoch's weights it is left with.
 
     Args:
         network: the model, built under the scope of its strategy.
@@ -206,7 +222,7 @@ def compile_model(network: keras.Model, train: TrainConfig, num_classes: int) ->
         network.compile(
             keras.optimizers.AdamW(train.learning_rate, weight_decay=train.weight_decay),
             loss,
-            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+            weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
             jit_compile=train.jit_compile,
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+import numpy as np
 import tensorflow as tf
 
 from beam_jobs import examples
@@ -25,9 +26,32 @@ Transform = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 RECORD_FRAME_BYTES = 16
 """Of a TFRecord around the record itself: length, its checksum, the record's checksum."""
 
+NOT_SPEECH = tf.constant(-1, tf.int64)
+"""The label of a sound that is not speech."""
+
 SHUFFLED_CLIPS = 128
 SPEECH_RANGE = 1e-4
 """A block of this share of the loudest block's energy (-40 dB) is taken for speech."""
+
+
+class NotSpeech:
+    """Sounds that are not speech, some of them in front of each batch.
+
+    Args:
+        sounds: float32 [sounds, samples], as long as the longest crop at least.
+        rows: how many a batch gets.
+    """
+
+    def __init__(self, sounds: np.ndarray, rows: int) -> None:
+        self._sounds = tf.constant(sounds)
+        self.rows = rows
+
+    def draw(self, num_samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """float32 [rows, num_samples]: stretches of random sounds; `seed` int64 [2]."""
+        count, samples = self._sounds.shape
+        chosen = tf.random.stateless_uniform([self.rows], seed, 0, count, tf.int32)
+        start = tf.random.stateless_uniform([], seed + 1, 0, samples - num_samples + 1, tf.int32)
+        return tf.gather(self._sounds, chosen)[:, start : start + num_samples]
 
 
 def training_dataset(
@@ -42,6 +66,8 @@ def training_dataset(
     shard: tuple[int, int] = (0, 1),
     endless: bool = False,
     clip_ids: ClipIds | None = None,
+    min_crop_samples: int | None = None,
+    not_speech: NotSpeech | None = None,
 ) -> tf.data.Dataset:
     """Shuffled batches of random crops, other ones in every epoch, the same for the same seed.
 
@@ -57,9 +83,11 @@ def training_dataset(
         shard: (index, count): this share of all clips, by file where there is one for everybody, else by record.
         endless: starts again at the end, so that all batches are full and of one shape.
         clip_ids: sees all batches go by.
+        min_crop_samples: with it each batch is as long as it draws between this and `crop_samples`.
+        not_speech: sounds to put in front of each batch's clips.
 
     Returns:
-        (waveform float32 [batch, crop_samples], label int64 [batch]).
+        (waveform float32 [batch, crop_samples], label int64 [batch], -1 where it is not speech).
     """
     names, (index, count) = sorted(tf.io.gfile.glob(list(patterns))), shard
     if len(names) >= count:
@@ -77,7 +105,15 @@ def training_dataset(
 
     def crop(batch: tf.Tensor, seed_pair: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         waveform, label = _decode(batch, transform)
-        return random_crop(waveform, crop_samples, block_samples, tf.cast(seed_pair, tf.int64)), label
+        seed_pair = tf.cast(seed_pair, tf.int64)
+        length = crop_samples
+        if min_crop_samples is not None and min_crop_samples < crop_samples:
+            length = tf.random.stateless_uniform([], seed_pair + 2, min_crop_samples, crop_samples + 1, tf.int32)
+        crops = random_crop(waveform, length, block_samples, seed_pair)
+        if not_speech is None:
+            return crops, label
+        sounds = not_speech.draw(tf.shape(crops)[1], seed_pair + 3)
+        return tf.concat([sounds, crops], axis=0), tf.concat([tf.fill([not_speech.rows], NOT_SPEECH), label], axis=0)
 
     options = tf.data.Options()
     options.deterministic = deterministic
@@ -133,7 +169,7 @@ def count_clips(patterns: Sequence[str]) -> dict[str, int]:
     return counts
 
 
-def random_crop(waveform: tf.Tensor, crop_samples: int, block_samples: int, seed: tf.Tensor) -> tf.Tensor:
+def random_crop(waveform: tf.Tensor, crop_samples: int | tf.Tensor, block_samples: int, seed: tf.Tensor) -> tf.Tensor:
     """Cuts from each clip a stretch around a random block of speech: a crop of a pause teaches nothing.
 
     Args:
@@ -146,7 +182,7 @@ def random_crop(waveform: tf.Tensor, crop_samples: int, block_samples: int, seed
         float32 [batch, crop_samples].
     """
     batch, samples = tf.shape(waveform)[0], waveform.shape[1]
-    if samples <= crop_samples:
+    if isinstance(crop_samples, int) and samples <= crop_samples:
         return waveform
     block_samples = min(block_samples, samples)
     blocks = samples // block_samples
@@ -161,7 +197,8 @@ def random_crop(waveform: tf.Tensor, crop_samples: int, block_samples: int, seed
         return waveform[clip, start[clip] : start[clip] + crop_samples]
 
     # Slice by slice: a tf.gather of single samples took as long as the rest of the input pipeline.
-    return tf.map_fn(cut, tf.range(batch), fn_output_signature=tf.TensorSpec([crop_samples], tf.float32))
+    static_length = crop_samples if isinstance(crop_samples, int) else None
+    return tf.map_fn(cut, tf.range(batch), fn_output_signature=tf.TensorSpec([static_length], tf.float32))
 
 
 def _read(files: tf.data.Dataset, index: int = 0, count: int = 1) -> tf.data.Dataset:

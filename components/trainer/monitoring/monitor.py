@@ -67,7 +67,7 @@ class Monitor(keras.callbacks.Callback):
         strategy = model.distribute_strategy
 
         def forward(batch: tf.Tensor) -> tf.Tensor:
-            return model(batch, training=False)
+            return model(batch, training=False)["probabilities"]
 
         @tf.function
         def predict(batch: tf.Tensor) -> Any:

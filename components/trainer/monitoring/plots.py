@@ -58,9 +58,11 @@ def draw_confusion_matrix(matrix: np.ndarray, classes: Sequence[str], title: str
 def draw_model(network: keras.Model) -> Figure:
     """Draws the layers from input to output, with the shape that each makes of one clip and its number of parameters.
 
-    A line from box to box leads to the next layer, a line beside them past others. `?` is a length that depends on the clip's.
+    A line from box to box leads to the next layer, a line beside them past others. `?` is a length that depends on the clip's. The
+    layers of a model that stands as one layer among others follow below.
     """
-    layers = _in_order(network)
+    parts = [layer for layer in network.layers if isinstance(layer, keras.Model)]
+    layers = [layer for model in (network, *parts) for layer in _in_order(model)]
     row = {layer.name: index for index, layer in enumerate(layers)}
     lanes = _lanes(layers, row)
     left = MARGIN_IN + LANE_IN * (max(lanes.values(), default=-1) + 1.5)
@@ -141,7 +143,8 @@ def _lanes(layers: Sequence[keras.layers.Layer], row: dict[str, int]) -> dict[in
 
 def _shape(layer: keras.layers.Layer) -> str:
     shape = layer.get_output_shape_at(0)
-    # An input layer makes a list of one; of a layer with several outputs, as an LSTM with its states, the first is enough.
+    # An input layer makes a list of one; of a layer with several outputs the first is enough.
+    shape = next(iter(shape.values())) if isinstance(shape, dict) else shape
     sizes: Any = shape[0] if isinstance(shape, list) else shape
     return " \N{MULTIPLICATION SIGN} ".join("?" if size is None else str(size) for size in sizes[1:])
 

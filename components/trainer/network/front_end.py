@@ -1,90 +1,94 @@
-"""What every network hears: raw waveform in; standardised mel decibels, their delta, and where the voices are."""
+"""What every network hears: raw waveform in, mel decibels out; and those standardised, with their delta."""
 
 from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
-from kapre import Delta
-from kapre.composed import get_melspectrogram_layer
+from kapre import STFT, ApplyFilterbank, Delta, Magnitude, MagnitudeToDecibel
 
 from beam_jobs.errors import UserError
 from components.trainer.config import ModelConfig, input_problem
-from components.trainer.network.augmentation import RandomEqualizer, RandomNoise
 
-DYNAMIC_RANGE_DB = 40.0
-"""In kapre's decibels, 10 log10 of a magnitude: 80 dB of power below the loudest point of a clip."""
+DYNAMIC_RANGE_DB = 80.0
+"""What lies further below the loudest point is raised to this: it is noise, or nothing."""
 
-SPEECH_RANGE_DB = 20.0
-"""A frame this far below the loudest frame (again of magnitude: 40 dB of power) is taken for silence."""
+SPEECH_RANGE_DB = 40.0
+"""Frames whose loudest band is no further below the loudest point take part in the standardisation."""
+
+QUIETEST = -3.0
+"""Standardised values end here: how deep a pause is says nothing about a voice."""
+
+DELTA_GAIN = 2.0
+"""Brings the delta, whose slopes are small, to about the deviation of what it is the slope of."""
+
+POWER_FLOOR = 1e-10
+UNLIMITED_DB = 400.0
+"""kapre always limits the range; here it must not, because a window of a recording has a loudest point of its own."""
 
 
-class SpeechMask(keras.layers.Layer):
-    """Marks the frames that hold sound, so that pauses and the silence after the last voice weigh nothing.
+class Power(keras.layers.Layer):
+    """Squares magnitudes: kapre's filters then add up power, as librosa's do by default."""
 
-    float32 [batch, time, mel, 1] of decibels -> float32 [batch, time, 1, 1] of 0 and 1. Total silence is all 1.
-    """
-
-    def call(self, decibels: tf.Tensor) -> tf.Tensor:
-        """Compares each frame's loudest band with the clip's."""
-        level = tf.reduce_max(decibels, axis=2, keepdims=True)
-        return tf.cast(level >= tf.reduce_max(level, axis=1, keepdims=True) - SPEECH_RANGE_DB, tf.float32)
+    def call(self, magnitudes: tf.Tensor) -> tf.Tensor:
+        """Float32 of any shape -> the same."""
+        return tf.square(magnitudes)
 
 
 class Standardize(keras.layers.Layer):
-    """Standardises clip by clip over the frames of speech; silent frames become 0, the mean.
+    """Standardises clip by clip: mel decibels float32 [batch, time, mel, 1] -> the same shape.
 
-    Takes (float32 [batch, time, mel, 1], mask float32 [batch, time, 1, 1]); returns the shape of the first.
+    One mean and one deviation for the whole of a clip, over the frames that are not much quieter than its loudest. So
+    neither loudness nor the length of pauses changes anything, and the spectrum's shape stays.
     """
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        """Weighs mean and variance by the mask."""
-        features, mask = inputs
-        mean, variance = tf.nn.weighted_moments(features, axes=[1, 2], frequency_weights=mask, keepdims=True)
-        return mask * (features - mean) * tf.math.rsqrt(variance + 1e-3)
+    def call(self, decibels: tf.Tensor) -> tf.Tensor:
+        """Total silence becomes 0."""
+        loudest = tf.reduce_max(decibels, axis=[1, 2, 3], keepdims=True)
+        decibels = tf.maximum(decibels, loudest - DYNAMIC_RANGE_DB)
+        sounds = tf.cast(tf.reduce_max(decibels, axis=2, keepdims=True) >= loudest - SPEECH_RANGE_DB, tf.float32)
+        mean, variance = tf.nn.weighted_moments(decibels, axes=[1, 2], frequency_weights=sounds, keepdims=True)
+        return tf.maximum((decibels - mean) * tf.math.rsqrt(variance + 1.0), QUIETEST)
 
 
-def mel_and_delta(model: ModelConfig, waveform: Any, sample_rate_hz: int) -> tuple[Any, Any]:
-    """The front end's graph.
+def mel_decibels(model: ModelConfig, sample_rate_hz: int) -> keras.Model:
+    """The mel spectrogram by kapre, in decibels of power.
+
+    Frame i covers the samples from i * hop_length on; nothing is padded.
 
     Args:
         model: the spectrogram's settings.
-        waveform: Keras tensor, float32 [batch, samples].
         sample_rate_hz: of the waveform.
 
     Returns:
-        features float32 [batch, time, mel, 2] (mel decibels and their delta, standardised clip by clip, 0 where there is
-        silence) and mask float32 [batch, time, 1, 1], 1 where there is sound.
+        A model that takes float32 [batch, samples] and returns float32 [batch, time, mel, 1].
     """
-    decibels = _mel_decibels(model, sample_rate_hz)(waveform[:, :, tf.newaxis])
-    mask = SpeechMask(name="speech_mask")(decibels)
-    augment = model.augment
-    # kapre's decibels are of magnitude: half of those of power.
-    if augment.equalizer_db:
-        decibels = RandomEqualizer(augment.equalizer_db / 2, name="equalizer")(decibels)
-    if augment.noise_db is not None:
-        decibels = RandomNoise(augment.noise_db / 2, name="noise")(decibels)
-    mel = Standardize(name="mel")([decibels, mask])
-    delta = Standardize(name="delta")([Delta(name="mel_delta", data_format="channels_last")(mel), mask])
-    return tf.concat([mel, delta], axis=-1), mask
+    waveform = keras.Input([None], name="waveform")
+    channels_last = {"input_data_format": "channels_last", "output_data_format": "channels_last"}
+    spectrum = STFT(model.n_fft, hop_length=model.hop_length, **channels_last, name="stft")(waveform[:, :, tf.newaxis])
+    filters = {
+        "sample_rate": sample_rate_hz,
+        "n_freq": model.n_fft // 2 + 1,
+        "n_mels": model.n_mels,
+        "f_min": model.mel_f_min_hz,
+        "f_max": model.mel_f_max_hz,
+    }
+    power = Power(name="power")(Magnitude(name="magnitude")(spectrum))
+    mel = ApplyFilterbank(type="mel", filterbank_kwargs=filters, data_format="channels_last", name="mel_filters")(power)
+    decibels = MagnitudeToDecibel(amin=POWER_FLOOR, dynamic_range=UNLIMITED_DB, name="decibels")(mel)
+    return keras.Model(waveform, decibels, name="mel_decibels")
+
+
+def mel_and_delta(decibels: Any) -> Any:
+    """float32 [batch, time, mel, 1] -> float32 [batch, time, mel, 2]: standardised, and its slope over five frames by kapre.
+
+    There must be two frames at least: kapre's Delta mirrors two at either end.
+    """
+    mel = Standardize(name="mel")(decibels)
+    delta = Delta(name="delta", data_format="channels_last")(mel)
+    return tf.concat([mel, DELTA_GAIN * delta], axis=-1)
 
 
 def check_input(model: ModelConfig, num_samples: int, sample_rate_hz: int) -> None:
     """Raises UserError where an input of `num_samples` is shorter than two STFT frames or the bands pass Nyquist."""
     if problem := input_problem(model, num_samples, sample_rate_hz):
         raise UserError(problem)
-
-
-def _mel_decibels(model: ModelConfig, sample_rate_hz: int) -> Any:
-    return get_melspectrogram_layer(
-        n_fft=model.n_fft,
-        hop_length=model.hop_length,
-        sample_rate=sample_rate_hz,
-        n_mels=model.n_mels,
-        mel_f_min=model.mel_f_min_hz,
-        mel_f_max=model.mel_f_max_hz,
-        return_decibel=True,
-        db_dynamic_range=DYNAMIC_RANGE_DB,
-        input_data_format="channels_last",
-        output_data_format="channels_last",
-        name="mel_decibels",
-    )
