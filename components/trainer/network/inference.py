@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from beam_jobs import examples
 from beam_jobs.silence import LEVEL_FLOOR_POWER
-from components.trainer.config import ModelConfig
+from components.trainer.config import CELL, ModelConfig
 from components.transform.preprocessing import WAVEFORM
 
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
@@ -38,9 +38,6 @@ WINDOW_S, STEP_S = 3.0, 0.5
 WINDOWS_AT_A_TIME = 16
 """An hour of audio must not need the memory of an hour of activations."""
 
-FRAMES_PER_CELL = 8
-"""Frames of the classifier's input for each output of its speech detector."""
-
 PIECE_S = 8
 """Longest piece that is read and resampled at a time."""
 
@@ -65,6 +62,17 @@ class Sound(NamedTuple):
     samples: tf.Tensor
     rate_hz: tf.Tensor
     error: tf.Tensor
+
+
+def zeros_around(read: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], samples: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """`Sound.read`, made of a function that reads what lies within 0 and `samples`."""
+
+    def read_anywhere(start: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+        first, last = tf.clip_by_value(start, 0, samples), tf.clip_by_value(start + length, 0, samples)
+        before = tf.clip_by_value(-start, 0, length)
+        return tf.pad(read(first, last - first), [[before, length - before - (last - first)]])
+
+    return read_anywhere
 
 
 class Answer(NamedTuple):
@@ -210,7 +218,7 @@ class Inference:
         def hear_windows(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             starts = tf.minimum((batch * at_a_time + tf.range(at_a_time)) * self._step, last)
             outputs = self._classifier(tf.gather(decibels, starts[:, tf.newaxis] + tf.range(length)), training=False)
-            return outputs["logits"], tf.repeat(tf.sigmoid(outputs["speech"]), FRAMES_PER_CELL, axis=1)[:, :length]
+            return outputs["logits"], tf.repeat(tf.sigmoid(outputs["speech"]), CELL, axis=1)[:, :length]
 
         outputs = (tf.TensorSpec([None, self._num_classes], tf.float32), tf.TensorSpec([None, None], tf.float32))
         logits, speech = _map(hear_windows, tf.range(batches), outputs)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from beam_jobs import examples as names
 from components.trainer.config import ModelConfig
-from components.trainer.network.inference import Inference, Sound
+from components.trainer.network.inference import Inference, Sound, zeros_around
 from components.trainer.network.wav import open_wav
 
 MAX_DURATION_S = 3600.0
@@ -99,11 +99,7 @@ def open_waveform(waveform: tf.Tensor, length: tf.Tensor, sample_rate_hz: int) -
     error = tf.where(bad_length, tf.strings.format("length {}, and the waveform holds {} samples", (length, samples)), "")
     length = tf.clip_by_value(length, 0, samples)
 
-    def read(start: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        first, last = tf.clip_by_value(start, 0, length), tf.clip_by_value(start + size, 0, length)
-        before = tf.clip_by_value(-start, 0, size)
-        return tf.pad(waveform[first:last], [[before, size - before - (last - first)]])
-
+    read = zeros_around(lambda first, size: waveform[first : first + size], length)
     return Sound(read, length, tf.constant(sample_rate_hz, tf.int64), error)
 
 
@@ -121,7 +117,10 @@ def open_example(serialized: tf.Tensor, sample_rate_hz: int) -> Sound:
     # The only way to survive an error in a graph: parse_example fails the whole batch for one that it cannot read.
     parsed = tf.data.Dataset.from_tensors(serialized).map(parse).ignore_errors()
     pcm16, rate_hz, is_example = parsed.reduce((tf.constant(""), tf.constant(0, tf.int64), tf.constant(False)), lambda _, item: item)
-    content = tf.strings.substr(pcm16, 0, tf.strings.length(pcm16) // 2 * 2)
-    waveform = tf.cast(tf.io.decode_raw(content, tf.int16), tf.float32) / 32768.0
-    sound = open_waveform(waveform, tf.size(waveform, tf.int64), sample_rate_hz)
-    return sound._replace(rate_hz=rate_hz, error=tf.where(is_example, "", f"not a tf.Example with {names.PCM16}"))
+    samples = tf.cast(tf.strings.length(pcm16) // 2, tf.int64)
+
+    def read(first: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.io.decode_raw(tf.strings.substr(pcm16, 2 * first, 2 * size), tf.int16), tf.float32) / 32768.0
+
+    error = tf.where(is_example, "", f"not a tf.Example with {names.PCM16}")
+    return Sound(zeros_around(read, samples), samples, rate_hz, error)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from components.trainer.network.inference import Sound, first_problem
+from components.trainer.network.inference import Sound, first_problem, zeros_around
 
 MAX_CHUNKS = 64
 """Chunks in front of the samples that are passed over; recorders write a handful."""
@@ -61,16 +61,13 @@ def open_wav(contents: tf.Tensor, index: tf.Tensor) -> Sound:
     frame_bytes = tf.maximum(channels * width, 1)
     frames = tf.where(error == "", header.data_bytes // frame_bytes, 0)
 
-    def read(start: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-        first, last = tf.clip_by_value(start, 0, frames), tf.clip_by_value(start + length, 0, frames)
-        content = file.read(header.data_start + first * frame_bytes, (last - first) * frame_bytes)
+    def read(first: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+        content = file.read(header.data_start + first * frame_bytes, length * frame_bytes)
         decoders = [lambda decode=encoding.decode: decode(content) for encoding in ENCODINGS]
         samples = tf.switch_case(tf.argmax(fits, output_type=tf.int32), decoders)
-        mono = tf.reduce_mean(tf.reshape(samples, [last - first, tf.maximum(channels, 1)]), axis=1)
-        before = tf.clip_by_value(-start, 0, length)
-        return tf.pad(mono, [[before, length - before - (last - first)]])
+        return tf.reduce_mean(tf.reshape(samples, [length, tf.maximum(channels, 1)]), axis=1)
 
-    return Sound(read, frames, rate_hz, error)
+    return Sound(zeros_around(read, frames), frames, rate_hz, error)
 
 
 class _File:
