@@ -64,3 +64,8 @@ def only_line(done: subprocess.CompletedProcess[str]) -> str:
     assert "Traceback" not in done.stderr
     assert not [text for text in progress if text.startswith("error")], done.stderr
     return line.removeprefix("error: ")
+
+
+def open_to_all(path: Path) -> bool:
+    """Whether every user can come to `path`, which is not so under /root or in a home of its owner's own."""
+    return all(folder.stat().st_mode & 0o001 for folder in path.absolute().parents)

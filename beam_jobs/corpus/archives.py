@@ -62,11 +62,13 @@ def unpack(archive: Path, folder: Path, max_bytes: int, progress: Callable[[int]
             # tarfile's own "r|gz" takes a cut archive for a whole one where the cut falls between two members.
             bounded = _Bounded(unpacked, max_bytes, archive)
             with tarfile.open(fileobj=bounded, mode="r|", bufsize=_BLOCK_BYTES) as tar:  # type: ignore[call-overload]
+                # Beside `_refusal`, where Python has it: the `filter` argument came with 3.11.4, and Debian 12 has 3.11.2.
+                tar.extraction_filter = getattr(tarfile, "data_filter", None)
                 done = 0
                 for number, member in enumerate(tar, start=1):
                     if reason := _refusal(member, number):
                         raise UserError(f"{archive}: {reason}, {_NOT_TRUSTED}")
-                    tar.extract(member, folder, set_attrs=False, filter="data")
+                    tar.extract(member, folder, set_attrs=False)
                     progress(packed.tell() - done)
                     done = packed.tell()
             # To the end, where gzip keeps its checksum.

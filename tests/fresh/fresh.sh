@@ -42,6 +42,7 @@ inside() {
     local root=$1 user=$2 home=/home/user
     [ "$user" = user ] || home=/root
     unshare --mount --pid --fork --kill-child bash -euc '
+        mount --bind "$0" "$0" # the root of a machine is a mount
         mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"; mount -t tmpfs tmpfs "$0/dev/shm"
         root=$0 user=$1 home=$2 command=$3; shift 3
         exec chroot --userspec="$user:$user" "$root" env --chdir="$home/audio-gender" -i HOME="$home" USER="$user" TERM=xterm \

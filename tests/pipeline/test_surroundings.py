@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, CONFIG, ROOT, call, call_here, environment, only_line
+from commands import COMMAND, CONFIG, ROOT, call, call_here, environment, only_line, open_to_all
 from small_demo import ANY_MODEL, SMALL
 
 STRANGER = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "--"]
 """A user whose number is in no passwd."""
-ROOT_ALONE = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user and mount")
+ROOT_ALONE = pytest.mark.skipif(
+    os.geteuid() != 0 or not open_to_all(ROOT), reason="only root can become another user and mount; and that user must get here"
+)
 
 
 @pytest.fixture
