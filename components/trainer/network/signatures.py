@@ -1,110 +1,126 @@
-"""What a served model answers to. Every signature goes through the preprocessing graph of training."""
+"""What a served model answers to. Every signature goes through the preprocessing graph of training and the same inference."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from beam_jobs import examples
-from beam_jobs.silence import LEVEL_FLOOR_POWER
-from components.trainer.input.batches import RAW_FEATURES
-from components.transform.preprocessing import WAVEFORM
+from beam_jobs import examples as names
+from components.trainer.config import ModelConfig
+from components.trainer.network.inference import Inference, Sound, zeros_around
+from components.trainer.network.wav import open_wav
 
-Network = Callable[[tf.Tensor], tf.Tensor]
-
-WAV_HEADER_BYTES = 44
-"""Length of the header that tf.audio.encode_wav writes (RIFF, fmt and data chunks)."""
+MAX_DURATION_S = 3600.0
 
 
 class ServedModel(tf.Module):
     """The network behind its preprocessing, as a SavedModel that needs none of this project's code.
 
-    Each signature returns `probabilities` float32 [batch, classes] and `classes` string [batch, classes], the names in
-    the order of the probabilities. They are repeated in every row because TF Serving and TFMA want all outputs batched.
+    Each signature returns, row by row, `probabilities` float32 [batch, classes], `classes` string [batch, classes], the names
+    in the order of the probabilities, `speech` float32 [batch], the share of the recording that is speech, `duration_s`
+    float32 [batch], and `error` string [batch], empty where all is well. Where there is no speech or an error,
+    probabilities are uniform and `speech` is 0. The names are repeated in every row because TF Serving and TFMA want all
+    outputs batched.
     """
 
-    def __init__(self, network: Any, transform: Any, num_samples: int, sample_rate_hz: int, classes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        network: Any,
+        transform: Any,
+        model: ModelConfig,
+        num_samples: int,
+        sample_rate_hz: int,
+        classes: Sequence[str],
+        max_duration_s: float = MAX_DURATION_S,
+    ) -> None:
         super().__init__()
         # Only variables are tracked, not the Keras model: its layers would be written with their Keras metadata and
         # loaded as Keras objects, which needs kapre.
         self.weights = list(network.variables)
         self.transform = transform
-        self._network: Network = lambda waveform: network(waveform, training=False)
-        self._num_samples = num_samples
+        self._inference = Inference(network, transform, model, num_samples, sample_rate_hz, len(classes), max_duration_s)
         self._sample_rate_hz = sample_rate_hz
         self._classes = list(classes)
 
     def save(self, folder: str) -> None:
-        """Writes the SavedModel with its three signatures."""
+        """Writes the SavedModel with its signatures."""
         signatures = {
             "serving_default": self.serve_examples.get_concrete_function(),
             "wav": self.serve_wav.get_concrete_function(),
             "waveform": self.serve_waveform.get_concrete_function(),
+            "waveforms": self.serve_waveforms.get_concrete_function(),
         }
         tf.saved_model.save(self, folder, signatures=signatures)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Answers for serialized tf.Examples of clips; the label may be missing."""
-        return self._outputs(self._predict(tf.io.parse_example(examples, RAW_FEATURES)))
+        """Answers for serialized tf.Examples that hold at least `audio/pcm16`; without `audio/sample_rate`, the model's."""
+        return self._answer(tf.size(examples), lambda index: open_example(examples[index], self._sample_rate_hz))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="wav")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="wav")], autograph=False)
     def serve_wav(self, wav: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Answers for 16-bit PCM WAV files of any length, sample rate and number of channels."""
-        return self._outputs(self._map(lambda content: self._predict_windows(self._decode_wav(content)), wav))
+        """Answers for WAV files of any length, sample rate and number of channels within the bounds."""
+        return self._answer(tf.size(wav), lambda index: open_wav(wav, index))
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, name="waveform")])
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, name="waveform")], autograph=False)
     def serve_waveform(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Answers for waveforms of any length at the model's sample rate, full scale 1.0."""
-        return self._outputs(self._map(self._predict_windows, waveform))
+        """Answers for waveforms at the model's sample rate."""
+        samples = tf.shape(waveform, tf.int64)[1]
+        return self._answer(tf.shape(waveform)[0], lambda index: open_waveform(waveform[index], samples, self._sample_rate_hz))
 
-    def _outputs(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
-        names = tf.constant([self._classes])
-        return {"probabilities": probabilities, "classes": tf.repeat(names, tf.shape(probabilities)[0], axis=0)}
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None], tf.float32, name="waveform"),
+            tf.TensorSpec([None], tf.int64, name="lengths"),
+        ],
+        autograph=False,
+    )
+    def serve_waveforms(self, waveform: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Answers for waveforms of unequal lengths, of each of which only the first `lengths` samples count."""
+        return self._answer(
+            tf.shape(waveform)[0], lambda index: open_waveform(waveform[index], lengths[index], self._sample_rate_hz)
+        )
 
-    def _predict(self, raw: dict[str, tf.Tensor]) -> tf.Tensor:
-        return self._network(self.transform(raw)[WAVEFORM])
-
-    def _map(self, function: Callable[[tf.Tensor], tf.Tensor], elements: tf.Tensor) -> tf.Tensor:
-        return tf.map_fn(function, elements, fn_output_signature=tf.TensorSpec([len(self._classes)], tf.float32))
-
-    def _predict_windows(self, waveform: tf.Tensor) -> tf.Tensor:
-        """float32 [samples] -> float32 [classes]: the mean over windows of a clip's length, weighted by real length."""
-        # A window at a time: an hour of audio must not need the memory of an hour of activations.
-        samples = tf.maximum(tf.size(waveform), 1)
-        windows = tf.signal.frame(waveform, self._num_samples, self._num_samples, pad_end=True)
-        windows = tf.cond(tf.size(windows) > 0, lambda: windows, lambda: tf.zeros([1, self._num_samples]))
-        starts = tf.range(tf.shape(windows)[0]) * self._num_samples
-        weights = tf.cast(tf.minimum(samples - starts, self._num_samples), tf.float32)
-        probabilities = self._map(lambda window: self._predict(self._raw_features(window))[0], windows)
-        return tf.linalg.matvec(probabilities, weights, transpose_a=True) / tf.reduce_sum(weights)
-
-    def _raw_features(self, window: tf.Tensor) -> dict[str, tf.Tensor]:
-        """float32 [num_samples] -> what a record of that clip would hold, batch of 1, quantised as the generator does."""
-        content = tf.audio.encode_wav(window[:, tf.newaxis], self._sample_rate_hz)
-        pcm16 = tf.strings.substr(content, WAV_HEADER_BYTES, 2 * self._num_samples)
-        samples = tf.cast(tf.io.decode_raw(pcm16, tf.int16), tf.float32) / 32768.0
-        rms_dbfs = 10.0 * tf.math.log(tf.maximum(tf.reduce_mean(tf.square(samples)), LEVEL_FLOOR_POWER)) / tf.math.log(10.0)
-        return {examples.PCM16: pcm16[tf.newaxis], examples.RMS_DBFS: rms_dbfs[tf.newaxis]}
-
-    def _decode_wav(self, content: tf.Tensor) -> tf.Tensor:
-        audio, sample_rate_hz = tf.audio.decode_wav(content)
-        return resample(tf.reduce_mean(audio, axis=1), sample_rate_hz, self._sample_rate_hz)
+    def _answer(self, size: tf.Tensor, open_sound: Callable[[tf.Tensor], Sound]) -> dict[str, tf.Tensor]:
+        # One after the other: each may be long, and none must be able to spoil another.
+        answers = tf.map_fn(
+            lambda index: self._inference.answer(open_sound(index)),
+            tf.range(size),
+            fn_output_signature=self._inference.signature,
+            parallel_iterations=1,
+        )
+        return answers._asdict() | {"classes": tf.repeat(tf.constant([self._classes]), size, axis=0)}
 
 
-def resample(waveform: tf.Tensor, from_hz: tf.Tensor, to_hz: int) -> tf.Tensor:
-    """Resamples by cutting or padding the spectrum: float32 [samples] -> float32 [samples * to_hz / from_hz]."""
-    samples = tf.size(waveform)
+def open_waveform(waveform: tf.Tensor, length: tf.Tensor, sample_rate_hz: int) -> Sound:
+    """The first `length` of float32 [samples]."""
+    samples = tf.size(waveform, tf.int64)
+    bad_length = (length < 0) | (length > samples)
+    error = tf.where(bad_length, tf.strings.format("length {}, and the waveform holds {} samples", (length, samples)), "")
+    length = tf.clip_by_value(length, 0, samples)
 
-    def by_spectrum() -> tf.Tensor:
-        # Whole seconds keep the ratio of both lengths exact, and the silent second at the end keeps the circular
-        # transform from carrying the end of the recording into its beginning.
-        seconds = (samples + from_hz - 1) // from_hz + 1
-        spectrum = tf.signal.rfft(tf.pad(waveform, [[0, seconds * from_hz - samples]]))
-        length = seconds * to_hz
-        bins = length // 2 + 1
-        spectrum = tf.pad(spectrum[:bins], [[0, tf.maximum(bins - tf.size(spectrum), 0)]])
-        resampled = tf.signal.irfft(spectrum, [length]) * (tf.cast(to_hz, tf.float32) / tf.cast(from_hz, tf.float32))
-        return resampled[: tf.cast(tf.round(samples / from_hz * to_hz), tf.int32)]
+    read = zeros_around(lambda first, size: waveform[first : first + size], length)
+    return Sound(read, length, tf.constant(sample_rate_hz, tf.int64), error)
 
-    return tf.cond(tf.equal(from_hz, to_hz), lambda: waveform, by_spectrum)
+
+def open_example(serialized: tf.Tensor, sample_rate_hz: int) -> Sound:
+    """The clip of a serialized tf.Example."""
+    features = {
+        names.PCM16: tf.io.FixedLenFeature([], tf.string),
+        names.SAMPLE_RATE: tf.io.FixedLenFeature([], tf.int64, default_value=sample_rate_hz),
+    }
+
+    def parse(item: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        clip = tf.io.parse_single_example(item, features)
+        return clip[names.PCM16], clip[names.SAMPLE_RATE], tf.constant(True)
+
+    # The only way to survive an error in a graph: parse_example fails the whole batch for one that it cannot read.
+    parsed = tf.data.Dataset.from_tensors(serialized).map(parse).ignore_errors()
+    pcm16, rate_hz, is_example = parsed.reduce((tf.constant(""), tf.constant(0, tf.int64), tf.constant(False)), lambda _, item: item)
+    samples = tf.cast(tf.strings.length(pcm16) // 2, tf.int64)
+
+    def read(first: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.io.decode_raw(tf.strings.substr(pcm16, 2 * first, 2 * size), tf.int16), tf.float32) / 32768.0
+
+    error = tf.where(is_example, "", f"not a tf.Example with {names.PCM16}")
+    return Sound(zeros_around(read, samples), samples, rate_hz, error)
