@@ -64,7 +64,9 @@ class Sound(NamedTuple):
     error: tf.Tensor
 
 
-def zeros_around(read: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], samples: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def zeros_around(
+    read: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], samples: tf.Tensor
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """`Sound.read`, made of a function that reads what lies within 0 and `samples`."""
 
     def read_anywhere(start: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
@@ -139,14 +141,14 @@ class Inference:
             ),
             (
                 duration_s > self._max_duration_s,
-                tf.strings.format(f"{{}} s long, longer than {self._max_duration_s:g} s", tf.cast(tf.round(duration_s), tf.int64)),
+                tf.strings.format(
+                    f"{{}} s long, longer than {self._max_duration_s:g} s", tf.cast(tf.round(duration_s), tf.int64)
+                ),
             ),
         )
         readable = error == ""
         duration_s = tf.where(readable | (sound.error == ""), duration_s, 0.0)
-        probabilities, speech, error = tf.cond(
-            readable, lambda: self._hear(sound), lambda: (*self._no_speech(), error)
-        )
+        probabilities, speech, error = tf.cond(readable, lambda: self._hear(sound), lambda: (*self._no_speech(), error))
         return Answer(probabilities, speech, duration_s, error)
 
     def _no_speech(self) -> tuple[tf.Tensor, tf.Tensor]:

@@ -116,7 +116,9 @@ def open_example(serialized: tf.Tensor, sample_rate_hz: int) -> Sound:
 
     # The only way to survive an error in a graph: parse_example fails the whole batch for one that it cannot read.
     parsed = tf.data.Dataset.from_tensors(serialized).map(parse).ignore_errors()
-    pcm16, rate_hz, is_example = parsed.reduce((tf.constant(""), tf.constant(0, tf.int64), tf.constant(False)), lambda _, item: item)
+    pcm16, rate_hz, is_example = parsed.reduce(
+        (tf.constant(""), tf.constant(0, tf.int64), tf.constant(False)), lambda _, item: item
+    )
     samples = tf.cast(tf.strings.length(pcm16) // 2, tf.int64)
 
     def read(first: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
