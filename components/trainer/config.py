@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 
 from beam_jobs.config import Range, Share, Strict
 
-
 CELL = 8
 """STFT frames in one cell of time of every network: three strides of 2."""
 
@@ -73,7 +72,7 @@ class TrainConfig(Strict):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = 8
-    """Epochs without a better eval loss after which training stops; the best epoch is kept. null: all epochs, and the last is kept."""
+    """Epochs without a better eval loss after which training stops; the best is kept. null: all epochs, and the last is kept."""
     # NumPy takes 32 bits, and what is derived from it, such as a worker's seed, must fit as well.
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
