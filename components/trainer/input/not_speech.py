@@ -11,11 +11,10 @@ from scipy import signal
 
 Sound = Callable[[np.random.Generator, int, int], np.ndarray]
 
-NUM_SOUNDS = 480
 FAINT_NOISE = 1e-4
 
 
-def make_sounds(seed: int, num_samples: int, sample_rate_hz: int, count: int = NUM_SOUNDS) -> np.ndarray:
+def make_sounds(seed: int, num_samples: int, sample_rate_hz: int, count: int) -> np.ndarray:
     """float32 [count, num_samples]: all kinds in turn, music three times as often as each other kind."""
     sounds = []
     for number in range(count):
