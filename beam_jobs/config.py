@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from beam_jobs import yaml_text
 from beam_jobs.errors import UserError
-from beam_jobs.labels import LABELS
+from beam_jobs.labels import LABELS, MIXED
 from beam_jobs.sections import Range, Share, Strict
 from beam_jobs.variants import TrainChannel, TrainVoice
 
@@ -83,7 +83,7 @@ class ClipsConfig(Strict):
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of their label indices; `mixed` where clips with both labels are asked for."""
-        return (*LABELS, "mixed") if self.mixed_share else LABELS
+        return (*LABELS, MIXED) if self.mixed_share else LABELS
 
     @property
     def num_samples(self) -> int:

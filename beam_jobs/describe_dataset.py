@@ -15,6 +15,7 @@ from beam_jobs.spreadsheet import csv_rows
 
 CLIPS_COLUMNS = [
     "id", "split", "label", "mode", "shard", "speech_ratio", "rms_dbfs", "sample_rate_hz", "speaker_ids", "utterance_ids",
+    "segments",
 ]  # fmt: skip
 
 

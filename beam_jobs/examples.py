@@ -7,7 +7,7 @@ TensorFlow is not imported: a Beam worker would pay 10 s and 400 MB for it. The 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -23,8 +23,13 @@ SPEAKER_IDS = "clip/speaker_ids"
 UTTERANCE_IDS = "clip/utterance_ids"
 RMS_DBFS = "clip/rms_dbfs"
 SPEECH_RATIO = "clip/speech_ratio"
+SEGMENT_LABELS = "clip/segment_labels"
+SEGMENT_STARTS = "clip/segment_start_s"
+SEGMENT_ENDS = "clip/segment_end_s"
 
-METADATA = (ID, LABEL, MODE, NUM_SPEAKERS, SPEAKER_IDS, UTTERANCE_IDS, RMS_DBFS, SPEECH_RATIO, SAMPLE_RATE)
+SEGMENTS = (SEGMENT_LABELS, SEGMENT_STARTS, SEGMENT_ENDS)
+"""Clips of older datasets lack them, and nothing but the class `mixed` needs them."""
+METADATA = (ID, LABEL, MODE, NUM_SPEAKERS, SPEAKER_IDS, UTTERANCE_IDS, RMS_DBFS, SPEECH_RATIO, SAMPLE_RATE, *SEGMENTS)
 """Every feature but the audio."""
 
 
@@ -32,9 +37,20 @@ class RecordError(ValueError):
     """A TFRecord file that is cut, damaged or holds something else."""
 
 
+class Segment(NamedTuple):
+    """When a voice is heard in a clip; `label` is the index of its class."""
+
+    label: int
+    start_s: float
+    end_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A mixed clip. `pcm16` is mono int16 [samples]; `label` is the index of the class."""
+    """A mixed clip. `pcm16` is mono int16 [samples]; `label` is the index of the class.
+
+    `segments` has one for each of `utterance_ids`, or none where the clip does not say who speaks when.
+    """
 
     id: str
     label: int
@@ -45,6 +61,7 @@ class Clip:
     speech_ratio: float
     sample_rate_hz: int
     pcm16: np.ndarray
+    segments: tuple[Segment, ...] = ()
 
 
 def _example_class() -> type[Any]:
@@ -95,6 +112,9 @@ def encode_clip(clip: Clip) -> bytes:
     feature[UTTERANCE_IDS].bytes_list.value.extend(item.encode() for item in clip.utterance_ids)
     feature[RMS_DBFS].float_list.value.append(clip.rms_dbfs)
     feature[SPEECH_RATIO].float_list.value.append(clip.speech_ratio)
+    feature[SEGMENT_LABELS].int64_list.value.extend(segment.label for segment in clip.segments)
+    feature[SEGMENT_STARTS].float_list.value.extend(segment.start_s for segment in clip.segments)
+    feature[SEGMENT_ENDS].float_list.value.extend(segment.end_s for segment in clip.segments)
     return example.SerializeToString(deterministic=True)
 
 
@@ -111,7 +131,7 @@ def decode_clip(record: bytes) -> Clip:
     except message.DecodeError:
         raise RecordError("not a tf.Example") from None
     feature = example.features.feature
-    missing = [name for name in (PCM16, *METADATA) if name not in feature]
+    missing = [name for name in (PCM16, *METADATA) if name not in feature and name not in SEGMENTS]
     if missing:
         raise RecordError(f"feature {missing[0]} is missing")
     try:
@@ -125,6 +145,15 @@ def decode_clip(record: bytes) -> Clip:
             speech_ratio=feature[SPEECH_RATIO].float_list.value[0],
             sample_rate_hz=feature[SAMPLE_RATE].int64_list.value[0],
             pcm16=np.frombuffer(feature[PCM16].bytes_list.value[0], "<i2"),
+            segments=tuple(
+                Segment(*parts)
+                for parts in zip(
+                    feature[SEGMENT_LABELS].int64_list.value,
+                    feature[SEGMENT_STARTS].float_list.value,
+                    feature[SEGMENT_ENDS].float_list.value,
+                    strict=True,
+                )
+            ),
         )
         num_speakers = feature[NUM_SPEAKERS].int64_list.value[0]
     except (IndexError, ValueError) as error:

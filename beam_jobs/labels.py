@@ -3,6 +3,9 @@
 LABELS = ("male", "female")
 """In the order in which clips draw them and pages show them: another order would make other clips of the same seed."""
 
+MIXED = "mixed"
+"""The class of a clip with voices of several labels."""
+
 VOICE_PITCH_HZ = {
     "male": {"min": 75.0, "max": 420.0, "effort_hz": 150.0, "effort_weight": 4.0},
     "female": {"min": 135.0, "max": 480.0},

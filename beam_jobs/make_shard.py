@@ -148,6 +148,7 @@ def _row(clip: Clip, shard: Shard, classes: Sequence[str]) -> dict[str, Any]:
         "label": classes[clip.label],
         "speaker_ids": " ".join(clip.speaker_ids),
         "utterance_ids": " ".join(clip.utterance_ids),
+        "segments": " ".join(f"{classes[label]} {start_s:.2f}-{end_s:.2f}" for label, start_s, end_s in clip.segments),
         "rms_dbfs": round(clip.rms_dbfs, 2),
         "speech_ratio": round(clip.speech_ratio, 4),
     }

@@ -11,7 +11,7 @@ from beam_jobs.channel import Channel, draw_channel
 from beam_jobs.config import ClipsConfig, Range
 from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
-from beam_jobs.labels import LABELS
+from beam_jobs.labels import LABELS, MIXED
 from beam_jobs.voice import Voice, draw_voice
 
 MODES = ("simultaneous", "sequential")
@@ -23,12 +23,14 @@ GOLDEN_RATIO = (5**0.5 - 1) / 2
 class Placement:
     """A part of an utterance on a clip's timeline.
 
+    `label` is the speaker's, as an index into the configured classes.
     `offset` and `num_samples` count samples of the file at its own rate; `start` counts samples of the clip at the clip's.
     `speed` is how many times as fast as it was spoken the part is played, pitch and all.
     `voice` is what it is changed into and `channel` what it then goes through; with neither it is heard as it was recorded.
     """
 
     speaker_id: str
+    label: int
     utterance: Utterance
     offset: int
     num_samples: int
@@ -102,11 +104,7 @@ class ClipPlanner:
             if any(placement.utterance.id in unusable for placement in placements):
                 continue
             speech_ratio = self._speech_ratio(placements)
-            wanted = LABELS if class_name == "mixed" else (class_name,)
-            placed = {placement.speaker_id for placement in placements}
-            if speech_ratio * self._clips.duration_s >= self._clips.min_speech_s and all(
-                any(speaker.id in placed for speaker in self._by_label[label]) for label in wanted
-            ):
+            if speech_ratio * self._clips.duration_s >= self._clips.min_speech_s and self._holds(placements, class_name):
                 label = self._clips.classes.index(class_name)
                 changed = self._change(k, draw, placements)
                 return ClipPlan(f"{self._split}-{k:07d}", label, mode, changed, speech_ratio, draw + 1)
@@ -114,6 +112,14 @@ class ClipPlanner:
             f"clip {k} of split {self._split} was drawn {MAX_DRAWS} times without {self._clips.min_speech_s:g} s of speech; "
             "lower clips.min_speech_s, raise clips.min_utterances or use longer utterances"
         )
+
+    def _holds(self, placements: Sequence[Placement], class_name: str) -> bool:
+        """Whether each label that the class is made of is heard long enough to be told: a clip's end may have cut it short."""
+        wanted = LABELS if class_name == MIXED else (class_name,)
+        heard_s = dict.fromkeys(self._clips.classes, 0.0)
+        for placement in placements:
+            heard_s[self._clips.classes[placement.label]] += placement.duration_s
+        return all(heard_s[label] >= self._clips.min_speech_s for label in wanted)
 
     def _generator(self, *parts: object) -> np.random.Generator:
         return np.random.Generator(np.random.PCG64(_seed(self._clips.seed, self._split, *parts)))
@@ -133,7 +139,7 @@ class ClipPlanner:
 
     def _draw_utterances(self, rng: np.random.Generator, class_name: str) -> list[tuple[Speaker, Utterance]]:
         number = int(rng.integers(self._clips.min_utterances, self._clips.max_utterances + 1))
-        if class_name == "mixed":
+        if class_name == MIXED:
             number = max(2, number)
             labels = [*LABELS, *(LABELS[i] for i in rng.integers(0, len(LABELS), number - len(LABELS)))]
             rng.shuffle(labels)
@@ -167,7 +173,8 @@ class ClipPlanner:
             num_samples = min(num_samples, int((clips.num_samples - start) / clips.sample_rate_hz * rate))
             if num_samples < 1:
                 break
-            placements.append(Placement(speaker.id, utterance, offset, num_samples, start, gain_db, speed))
+            label = clips.classes.index(speaker.label)
+            placements.append(Placement(speaker.id, label, utterance, offset, num_samples, start, gain_db, speed))
             if mode == "sequential":
                 start_s += num_samples / rate
         return tuple(placements)

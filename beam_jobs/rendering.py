@@ -8,7 +8,7 @@ import numpy as np
 from beam_jobs.audio import AudioError, read_audio, resample
 from beam_jobs.channel import apply_channel
 from beam_jobs.corpus.index import Utterance
-from beam_jobs.examples import Clip
+from beam_jobs.examples import Clip, Segment
 from beam_jobs.files import open_file
 from beam_jobs.filesystems import FileSystems, LocalFileSystem
 from beam_jobs.mixing import Samples, db_to_amplitude, mix, rms_dbfs, to_pcm16
@@ -62,7 +62,13 @@ def render(plan: ClipPlan, corpus_root: str, num_samples: int, sample_rate_hz: i
         speech_ratio=plan.speech_ratio,
         sample_rate_hz=sample_rate_hz,
         pcm16=pcm16,
+        segments=tuple(_segment(placement, num_samples, sample_rate_hz) for placement in plan.placements),
     )
+
+
+def _segment(placement: Placement, num_samples: int, sample_rate_hz: int) -> Segment:
+    start_s = placement.start / sample_rate_hz
+    return Segment(placement.label, start_s, min(start_s + placement.duration_s, num_samples / sample_rate_hz))
 
 
 def _change(placement: Placement, samples: Samples, rate_hz: int, clip_rate_hz: int) -> tuple[Samples, int]:

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -16,14 +16,18 @@ from tfx.types import Artifact, artifact_utils
 from beam_jobs.config import SPLITS
 from beam_jobs.dataset import DatasetInfo, ShardInfo, fingerprint, read_dataset_info
 from beam_jobs.errors import UserError, one_line_errors
-from beam_jobs.examples import RecordError, decode_clip, read_records
+from beam_jobs.examples import Clip, RecordError, decode_clip, read_records
 from beam_jobs.files import absolute, cause, create, open_file
 from beam_jobs.filesystems import set_filesystem_options
+from beam_jobs.labels import MIXED
 from beam_jobs.object_store import check_reachable
 from beam_jobs.planning import rare_class
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 
 AGAIN = "generate the dataset again: remove its folder, then give the same command"
+
+SEGMENT_TOLERANCE_S = 1e-3
+"""Single floats are this far apart at most, within the longest clip."""
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -138,10 +142,29 @@ class PublishShard(beam.DoFn):
                 )
             if not 0 <= clip.label < len(self._classes):
                 raise RecordError(f"clip {clip.id} has label {clip.label}, and there are {len(self._classes)} classes")
+            if problem := segment_problem(clip, self._classes):
+                raise RecordError(f"clip {clip.id} {problem}")
             counts[f"{shard.split}/{self._classes[clip.label]}"] += 1
         if counts.total() != shard.num_records:
             raise RecordError(f"{counts.total()} records where dataset_info.json says {shard.num_records}")
         return dict(counts)
+
+
+def segment_problem(clip: Clip, classes: Sequence[str]) -> str | None:
+    """Why a clip's segments cannot be right; None where they can. Without a class `mixed`, it may have none."""
+    if not clip.segments:
+        return "does not say who speaks when, which the class mixed is learned from" if MIXED in classes else None
+    if len(clip.segments) != len(clip.utterance_ids):
+        return f"has {len(clip.segments)} segments and {len(clip.utterance_ids)} utterances"
+    duration_s = len(clip.pcm16) / clip.sample_rate_hz
+    for _, start_s, end_s in clip.segments:
+        if not 0 <= start_s <= end_s <= duration_s + SEGMENT_TOLERANCE_S:
+            return f"has a segment from {start_s:g} to {end_s:g} s, and is {duration_s:g} s long"
+    labels = {segment.label for segment in clip.segments}
+    singles = {label for label, name in enumerate(classes) if name != MIXED}
+    if not labels <= singles or (len(labels) < 2 if classes[clip.label] == MIXED else labels != {clip.label}):
+        return f"has label {clip.label}, and its segments {', '.join(map(str, sorted(labels)))}"
+    return None
 
 
 def _add_counters(counters: list[dict[str, int]]) -> dict[str, int]:

@@ -14,7 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from beam_jobs.examples import METADATA, PCM16, Clip, RecordError, decode_clip, encode_clip, frame_record, read_records
+from beam_jobs.examples import (
+    METADATA,
+    PCM16,
+    SEGMENTS,
+    Clip,
+    RecordError,
+    Segment,
+    _Example,
+    decode_clip,
+    encode_clip,
+    frame_record,
+    read_records,
+)
 
 names = st.text(max_size=12)
 floats = st.floats(width=32, allow_nan=False)
@@ -29,10 +41,11 @@ clips = st.builds(
     speech_ratio=floats,
     sample_rate_hz=st.integers(8_000, 48_000),
     pcm16=hnp.arrays("<i2", st.integers(0, 60)),
+    segments=st.lists(st.builds(Segment, st.integers(0, 2), floats, floats), max_size=4).map(tuple),
 )
 CLIP = Clip(
     "train-0000007", 1, "sequential", ("19", "26", "19"), ("19-1-0000", "26-1-0001", "19-1-0002"), -23.5, 0.75, 16_000,
-    np.arange(-50, 50, dtype=np.int16),
+    np.arange(-50, 50, dtype=np.int16), (Segment(1, 0.0, 2.5), Segment(0, 3.25, 5.0), Segment(1, 5.5, 6.0)),
 )  # fmt: skip
 
 
@@ -101,6 +114,23 @@ def test_a_number_of_speakers_that_does_not_fit() -> None:
         decode_clip(record)
 
 
+def without(record: bytes, names: tuple[str, ...]) -> bytes:
+    example = _Example.FromString(record)
+    for name in names:
+        del example.features.feature[name]
+    return example.SerializeToString(deterministic=True)
+
+
+def test_a_record_of_a_dataset_without_segments() -> None:
+    assert as_data(decode_clip(without(encode_clip(CLIP), SEGMENTS))) == as_data(replace(CLIP, segments=()))
+
+
+@pytest.mark.parametrize("name", SEGMENTS)
+def test_a_record_with_part_of_its_segments(name: str) -> None:
+    with pytest.raises(RecordError, match="a feature holds what it should not"):
+        decode_clip(without(encode_clip(CLIP), (name,)))
+
+
 READ_BY_TENSORFLOW = """
 import json, sys
 import tensorflow as tf
@@ -135,3 +165,5 @@ def test_tensorflow_reads_what_we_write(tmp_path: Path) -> None:
     assert (first["clip/label"], first["clip/num_speakers"], first["audio/sample_rate"]) == ([1], [2], [16_000])
     assert [bytes.fromhex(item).decode() for item in first["clip/speaker_ids"]] == ["19", "26", "19"]
     assert (first["clip/rms_dbfs"], first["clip/speech_ratio"]) == ([-23.5], [0.75])
+    assert first["clip/segment_labels"] == [1, 0, 1]
+    assert (first["clip/segment_start_s"], first["clip/segment_end_s"]) == ([0.0, 3.25, 5.5], [2.5, 5.0, 6.0])

@@ -89,10 +89,24 @@ def test_the_number_of_utterances_and_their_labels(case: tuple[ClipsConfig, Clip
     clips, plan = case
     labels = {LABEL_OF[placement.speaker_id] for placement in plan.placements}
 
+    assert [clips.classes[placement.label] for placement in plan.placements] == [
+        LABEL_OF[placement.speaker_id] for placement in plan.placements
+    ]
     assert labels == ({"male", "female"} if clips.classes[plan.label] == "mixed" else {clips.classes[plan.label]})
     assert len(plan.placements) <= clips.max_utterances
     if plan.mode == "simultaneous":
         assert len(plan.placements) >= clips.min_utterances
+
+
+@given(plans)
+def test_each_label_of_a_clip_is_heard_long_enough(case: tuple[ClipsConfig, ClipPlan]) -> None:
+    """A second voice of a tenth of a second, cut by the clip's end, would make a `mixed` that nobody can hear."""
+    clips, plan = case
+    heard_s = Counter()
+    for placement in plan.placements:
+        heard_s[placement.label] += placement.duration_s
+
+    assert all(seconds >= clips.min_speech_s for seconds in heard_s.values())
 
 
 @given(plans)

@@ -52,7 +52,7 @@ def plan_of(*placements: Placement) -> ClipPlan:
 
 
 def whole(utterance: Utterance, start: int = 0, gain_db: float = 0.0) -> Placement:
-    return Placement("1", utterance, 0, utterance.num_samples, start, gain_db)
+    return Placement("1", 0, utterance, 0, utterance.num_samples, start, gain_db)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def speech(make_tone: Callable[..., np.ndarray]) -> np.ndarray:
 
 def test_gain_offset_and_start(tmp_path: Path, speech: np.ndarray) -> None:
     utterance = write(tmp_path, "a", speech)
-    placement = Placement("7", utterance, 4_000, 8_000, 2_000, -20.0)
+    placement = Placement("7", 0, utterance, 4_000, 8_000, 2_000, -20.0)
 
     clip = render(plan_of(placement), str(tmp_path), 12_000, RATE_HZ)
 
@@ -77,7 +77,7 @@ def test_a_voice_played_faster_is_shorter_and_higher(tmp_path: Path) -> None:
     time_s = np.arange(2 * RATE_HZ) / RATE_HZ
     utterance = write(tmp_path, "a", 0.5 * np.sin(2 * np.pi * 200 * time_s))
 
-    clip = render(plan_of(Placement("7", utterance, 0, 2 * RATE_HZ, 0, 0.0, speed=1.25)), str(tmp_path), 2 * RATE_HZ, RATE_HZ)
+    clip = render(plan_of(Placement("7", 0, utterance, 0, 2 * RATE_HZ, 0, 0.0, speed=1.25)), str(tmp_path), 2 * RATE_HZ, RATE_HZ)
 
     length = 2 * RATE_HZ / 1.25
     assert np.flatnonzero(np.abs(clip.pcm16) > 50)[-1] == pytest.approx(length, abs=100)
@@ -138,7 +138,7 @@ def test_a_part_that_is_only_a_pause_is_drawn_again_without_condemning_the_file(
     utterance = write(tmp_path, "a", speech)
 
     with pytest.raises(UnusableUtteranceError) as caught:
-        render(plan_of(Placement("1", utterance, 0, 8_000, 0, 0.0)), str(tmp_path), RATE_HZ, RATE_HZ)
+        render(plan_of(Placement("1", 0, utterance, 0, 8_000, 0, 0.0)), str(tmp_path), RATE_HZ, RATE_HZ)
 
     assert not caught.value.whole
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from beam_jobs.config import ClipsConfig
 from beam_jobs.corpus.librispeech import read_librispeech
 from beam_jobs.dataset import INFO_FILE, fingerprint, read_dataset_info
 from beam_jobs.errors import UserError
-from beam_jobs.examples import decode_clip, encode_clip, frame_record, read_records
+from beam_jobs.examples import Clip, Segment, decode_clip, encode_clip, frame_record, read_records
 from beam_jobs.generate_clips import generate_clips
-from components.clip_example_gen.executor import Executor, publish
+from components.clip_example_gen.executor import Executor, publish, segment_problem
 
 CLIPS = ClipsConfig.model_validate(
     {
@@ -202,14 +203,55 @@ def test_records_that_do_not_parse_or_count(dataset, content, problem):
     ],
 )
 def test_a_clip_that_is_not_what_the_description_says(dataset, change, problem):
-    from dataclasses import replace
-
     shard = first_shard(dataset)
     with shard.open("rb") as file:
         clips = [decode_clip(record) for record in read_records(file)]
     clips[1] = replace(clips[1], **change)
     rewrite(dataset, 0, b"".join(frame(encode_clip(clip)) for clip in clips))
     assert error_of(dataset).startswith(f"{shard}: clip {clips[1].id} {problem}; generate")
+
+
+@pytest.fixture
+def both(dataset) -> Clip:
+    """A clip of both labels, as a class `mixed` has them."""
+    with first_shard(dataset).open("rb") as file:
+        clip = decode_clip(next(read_records(file)))
+    return replace(clip, label=2, utterance_ids=("a", "b"), segments=(Segment(0, 0.0, 0.2), Segment(1, 0.25, 0.5)))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({}, None),
+        ({"segments": ()}, "does not say who speaks when, which the class mixed is learned from"),
+        ({"segments": (Segment(0, 0.0, 0.2),)}, "has 1 segments and 2 utterances"),
+        ({"segments": (Segment(0, 0.0, 0.2), Segment(1, 0.4, 0.6))}, "has a segment from 0.4 to 0.6 s, and is 0.5 s long"),
+        ({"segments": (Segment(0, 0.3, 0.2), Segment(1, 0.4, 0.5))}, "has a segment from 0.3 to 0.2 s, and is 0.5 s long"),
+        ({"segments": (Segment(0, np.nan, 0.2), Segment(1, 0.4, 0.5))}, "has a segment from nan to 0.2 s, and is 0.5 s long"),
+        ({"segments": (Segment(0, 0.0, 0.2), Segment(0, 0.3, 0.5))}, "has label 2, and its segments 0"),
+        ({"label": 1}, "has label 1, and its segments 0, 1"),
+        ({"segments": (Segment(0, 0.0, 0.2), Segment(2, 0.3, 0.5))}, "has label 2, and its segments 0, 2"),
+    ],
+)
+def test_segments_agree_with_their_clip(both, change, problem):
+    assert segment_problem(replace(both, **change), ["male", "female", "mixed"]) == problem
+
+
+def test_clips_made_before_segments_are_published_where_nothing_needs_them(dataset, tmp_path):
+    with first_shard(dataset).open("rb") as file:
+        clips = [decode_clip(record) for record in read_records(file)]
+    assert all(segment.label == clip.label for clip in clips for segment in clip.segments)
+    rewrite(dataset, 0, b"".join(frame(encode_clip(replace(clip, segments=()))) for clip in clips))
+
+    publish_to(dataset, tmp_path / "examples")
+
+
+def test_a_clip_whose_segments_do_not_fit_is_refused(dataset):
+    with first_shard(dataset).open("rb") as file:
+        clips = [decode_clip(record) for record in read_records(file)]
+    clips[2] = replace(clips[2], segments=clips[2].segments * 2)
+    rewrite(dataset, 0, b"".join(frame(encode_clip(clip)) for clip in clips))
+    assert f"clip {clips[2].id} has {len(clips[2].segments)} segments and " in error_of(dataset)
 
 
 def test_a_speaker_of_two_splits(dataset):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from beam_jobs.errors import UserError
-from beam_jobs.examples import METADATA, Clip, encode_clip
+from beam_jobs.examples import METADATA, SEGMENTS, Clip, Segment, encode_clip
 
 SCHEMA = Path(__file__).parents[3] / "pipeline/schema"
 
@@ -24,6 +24,7 @@ def clip(number: int, **changes) -> Clip:
         "speech_ratio": 0.9,
         "sample_rate_hz": 8000,
         "pcm16": np.zeros(80, np.int16),
+        "segments": (Segment(number % 2, 0.0, 0.009),),
     }
     return Clip(**{**values, **changes})
 
@@ -79,6 +80,16 @@ def test_clean_data_passes_without_its_audio_in_the_statistics(gate):
     gate(train=clean(), eval=clean()[:4])
 
 
+def test_records_that_do_not_say_who_speaks_when_pass(gate):
+    old = []
+    for record in clean():
+        for name in SEGMENTS:
+            record = without(record, name)
+        old.append(record)
+
+    gate(train=old, eval=clean())
+
+
 @pytest.mark.parametrize(
     ("record", "problem"),
     [
@@ -87,6 +98,8 @@ def test_clean_data_passes_without_its_audio_in_the_statistics(gate):
         (encode_clip(clip(7, rms_dbfs=3.0)), r"clip/rms_dbfs: .*3"),
         (encode_clip(clip(7, label=3)), r"clip/label: .*3"),
         (encode_clip(clip(7, sample_rate_hz=96000)), r"audio/sample_rate: .*96000"),
+        (encode_clip(clip(7, segments=(Segment(2, 0.0, 0.005),))), r"clip/segment_labels: .*2"),
+        (encode_clip(clip(7, segments=(Segment(1, 0.0, 700.0),))), r"clip/segment_end_s: .*700"),
         ("without mode", r"clip/mode: .*missing|clip/mode: .*present|clip/mode: .*fraction"),
     ],
 )
