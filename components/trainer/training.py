@@ -24,6 +24,7 @@ from components.trainer.input.batches import (
     training_dataset,
 )
 from components.trainer.input.clip_ids import ClipIds
+from components.trainer.input.heard import CropLabeller, check_segments
 from components.trainer.input.not_speech import make_sounds
 from components.trainer.model_run import save_expected, save_spec
 from components.trainer.monitoring.monitor import draw_crops, watched
@@ -111,6 +112,9 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
     chief = is_chief(strategy)
     train_clips = _clips(fn_args.train_files, "train", num_workers(strategy))
     eval_clips = _clips(fn_args.eval_files, "eval")
+    labeller = CropLabeller.of(spec.classes, spec.sample_rate_hz)
+    if labeller is not None:
+        check_segments([*train_clips, *eval_clips])
     replicas, static_shapes = strategy.num_replicas_in_sync, train.strategy == "tpu"
     plan = schedule(sum(train_clips.values()), sum(eval_clips.values()), train.batch_size, replicas, static_shapes)
 
@@ -129,7 +133,7 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
     # The hosts of a TPU read each its own batches, and this process sees none of them go by.
     clip_ids = ClipIds() if train.strategy != "tpu" else None
     crops = {
-        split: draw_crops(list(clips), transform, train.monitor_clips, crop_samples, block_samples, train.seed)
+        split: draw_crops(list(clips), transform, train.monitor_clips, crop_samples, block_samples, train.seed, labeller)
         for split, clips in (("train", train_clips), ("eval", eval_clips))
         if chief
     }
@@ -155,6 +159,7 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
                 clip_ids=clip_ids,
                 min_crop_samples=spec.shortest_crop_samples,
                 not_speech=not_speech,
+                labeller=labeller,
             )
 
         train_data = distribute(strategy, read_training)

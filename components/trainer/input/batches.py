@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from beam_jobs import examples
 from components.trainer.input.clip_ids import ClipIds
+from components.trainer.input.heard import SEGMENT_FEATURES, CropLabeller, Segments
 from components.transform.preprocessing import LABEL, WAVEFORM
 
 RAW_FEATURES = {
@@ -68,6 +69,7 @@ def training_dataset(
     clip_ids: ClipIds | None = None,
     min_crop_samples: int | None = None,
     not_speech: NotSpeech | None = None,
+    labeller: CropLabeller | None = None,
 ) -> tf.data.Dataset:
     """Shuffled batches of random crops, other ones in every epoch, the same for the same seed.
 
@@ -85,6 +87,7 @@ def training_dataset(
         clip_ids: sees all batches go by.
         min_crop_samples: with it each batch is as long as it draws between this and `crop_samples`.
         not_speech: sounds to put in front of each batch's clips.
+        labeller: see `labelled_crops`.
 
     Returns:
         (waveform float32 [batch, crop_samples], label int64 [batch], -1 where it is not speech).
@@ -104,12 +107,11 @@ def training_dataset(
     seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
 
     def crop(batch: tf.Tensor, seed_pair: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        waveform, label = _decode(batch, transform)
         seed_pair = tf.cast(seed_pair, tf.int64)
         length = crop_samples
         if min_crop_samples is not None and min_crop_samples < crop_samples:
             length = tf.random.stateless_uniform([], seed_pair + 2, min_crop_samples, crop_samples + 1, tf.int32)
-        crops = random_crop(waveform, length, block_samples, seed_pair)
+        crops, label = labelled_crops(batch, transform, length, block_samples, seed_pair, labeller)
         if not_speech is None:
             return crops, label
         sounds = not_speech.draw(tf.shape(crops)[1], seed_pair + 3)
@@ -144,7 +146,7 @@ def evaluation_dataset(
     `batch_size` is that of all batches, or a list of the size of each; clips beyond the list are left out. `shard` is
     (index, count): every count-th batch, from the index-th on.
     """
-    records = _read(tf.data.Dataset.list_files(list(patterns), shuffle=False))
+    records = read_in_order(patterns)
     if isinstance(batch_size, int):
         batches = records.batch(batch_size)
     elif len(set(batch_size)) == 1:
@@ -154,6 +156,11 @@ def evaluation_dataset(
     index, count = shard
     # Whole clips are long and cost the network, not this function: one batch ahead is enough.
     return batches.shard(count, index).map(lambda batch: _decode(batch, transform)).prefetch(1)
+
+
+def read_in_order(patterns: Sequence[str]) -> tf.data.Dataset:
+    """The records of the TFRecord files that `patterns` name, as strings, in the same order each time."""
+    return _read(tf.data.Dataset.list_files(list(patterns), shuffle=False))
 
 
 def count_clips(patterns: Sequence[str]) -> dict[str, int]:
@@ -169,7 +176,39 @@ def count_clips(patterns: Sequence[str]) -> dict[str, int]:
     return counts
 
 
-def random_crop(waveform: tf.Tensor, crop_samples: int | tf.Tensor, block_samples: int, seed: tf.Tensor) -> tf.Tensor:
+def labelled_crops(
+    batch: tf.Tensor,
+    transform: Transform,
+    crop_samples: int | tf.Tensor,
+    block_samples: int,
+    seed: tf.Tensor,
+    labeller: CropLabeller | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """A random crop of each clip, and its label: the clip's, or what `labeller` makes of the voices in the crop.
+
+    Args:
+        batch: records, string [batch].
+        transform: the preprocessing graph.
+        crop_samples: as the rest, see `random_crop`.
+        block_samples: likewise.
+        seed: likewise.
+        labeller: None where every crop of a clip has the clip's label; then its segments are not read.
+
+    Returns:
+        (waveform float32 [batch, crop_samples], label int64 [batch]).
+    """
+    waveform, label = _decode(batch, transform)
+    crops, start = random_crop(waveform, crop_samples, block_samples, seed)
+    if labeller is None:
+        return crops, label
+    parsed = tf.io.parse_example(batch, SEGMENT_FEATURES)
+    segments = Segments(*(parsed[name] for name in examples.SEGMENTS))
+    return crops, labeller(label, segments, start, tf.shape(crops)[1])
+
+
+def random_crop(
+    waveform: tf.Tensor, crop_samples: int | tf.Tensor, block_samples: int, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Cuts from each clip a stretch around a random block of speech: a crop of a pause teaches nothing.
 
     Args:
@@ -179,11 +218,11 @@ def random_crop(waveform: tf.Tensor, crop_samples: int | tf.Tensor, block_sample
         seed: int64 [2].
 
     Returns:
-        float32 [batch, crop_samples].
+        float32 [batch, crop_samples], and the sample at which each was cut, int32 [batch].
     """
     batch, samples = tf.shape(waveform)[0], waveform.shape[1]
     if isinstance(crop_samples, int) and samples <= crop_samples:
-        return waveform
+        return waveform, tf.zeros([batch], tf.int32)
     block_samples = min(block_samples, samples)
     blocks = samples // block_samples
     energy = tf.reduce_sum(tf.square(tf.reshape(waveform[:, : blocks * block_samples], [batch, blocks, -1])), axis=2)
@@ -198,7 +237,7 @@ def random_crop(waveform: tf.Tensor, crop_samples: int | tf.Tensor, block_sample
 
     # Slice by slice: a tf.gather of single samples took as long as the rest of the input pipeline.
     static_length = crop_samples if isinstance(crop_samples, int) else None
-    return tf.map_fn(cut, tf.range(batch), fn_output_signature=tf.TensorSpec([static_length], tf.float32))
+    return tf.map_fn(cut, tf.range(batch), fn_output_signature=tf.TensorSpec([static_length], tf.float32)), start
 
 
 def _read(files: tf.data.Dataset, index: int = 0, count: int = 1) -> tf.data.Dataset:

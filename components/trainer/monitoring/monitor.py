@@ -11,7 +11,8 @@ import tensorflow as tf
 import tf_keras as keras
 from sklearn.metrics import classification_report, confusion_matrix
 
-from components.trainer.input.batches import Transform, evaluation_dataset, random_crop
+from components.trainer.input.batches import Transform, labelled_crops, read_in_order
+from components.trainer.input.heard import CropLabeller
 from components.trainer.monitoring.callbacks import EpochProgress, epoch_values
 from components.trainer.monitoring.logs import FileLog, Log, TensorBoardLog, WandbLog
 from components.trainer.monitoring.plots import draw_confusion_matrix, draw_model, pixels
@@ -34,19 +35,24 @@ class MonitoringCrops:
 
 
 def draw_crops(
-    patterns: Sequence[str], transform: Transform, count: int, crop_samples: int, block_samples: int, seed: int
+    patterns: Sequence[str],
+    transform: Transform,
+    count: int,
+    crop_samples: int,
+    block_samples: int,
+    seed: int,
+    labeller: CropLabeller | None = None,
 ) -> MonitoringCrops:
     """Draws a crop, as long as those trained on, from each of the first `count` clips of a split, or of all if it has fewer.
 
     The first clips are as good a draw as any and spare reading the others: each clip's label and speakers are drawn with no
     regard to its number.
     """
-    batches = evaluation_dataset(patterns, transform, BATCH).take(-(-count // BATCH))
-    crops = [
-        (random_crop(waveform, crop_samples, block_samples, tf.constant([seed, k], tf.int64)).numpy(), label.numpy())
-        for k, (waveform, label) in enumerate(batches)
-    ]
-    waveforms, labels = zip(*crops, strict=True)
+    batches = read_in_order(patterns).batch(BATCH).take(-(-count // BATCH)).enumerate()
+    crops = batches.map(
+        lambda k, batch: labelled_crops(batch, transform, crop_samples, block_samples, tf.stack([seed, k]), labeller)
+    )
+    waveforms, labels = zip(*crops.as_numpy_iterator(), strict=True)
     return MonitoringCrops(np.concatenate(waveforms)[:count], np.concatenate(labels)[:count])
 
 
