@@ -28,7 +28,7 @@ def keys(data: object, prefix: str = "") -> set[str]:
 
 def uncommented(text: str) -> str:
     """With the `#` taken away wherever a key stands behind it, and from the comments on keys."""
-    return re.sub(r"(?m)^#(?=[a-z]| +[a-z_]+:|  +#)", "", text)
+    return re.sub(r"(?m)^#(?=[a-z]| +[a-z0-9_]+:|  +#)", "", text)
 
 
 def test_the_starting_point_is_valid_as_it_stands() -> None:
