@@ -22,6 +22,8 @@ SYNTH_BYTES = 140_000
 MEASURED_ON = "2 shared virtual AMD EPYC cores (benchmarks/README.md)"
 CLIP_S_PER_SAMPLE = 0.027 / 1_323_000
 """docs/scaling.md: a clip of 60 s at 22,050 Hz."""
+VOICE_S_PER_SAMPLE = 0.225 / 96_000
+"""Of a training clip whose voice is changed: one voice, 6 s at 16,000 Hz."""
 TRAIN_S_PER_CELL = 0.117 / 16 / (258 * 96)
 """A step takes 117 ms for 16 crops of 258 STFT frames and 96 mel bands, with the default network."""
 FORWARD_SHARE = 1 / 3
@@ -116,7 +118,8 @@ def _weights(model: ModelConfig) -> int:
 
 
 def _mixing_s(clips: ClipsConfig) -> float:
-    return _total(clips) * clips.num_samples * CLIP_S_PER_SAMPLE
+    changed = clips.num_clips.train * clips.train_voice.share if clips.train_voice else 0
+    return (_total(clips) * CLIP_S_PER_SAMPLE + changed * VOICE_S_PER_SAMPLE) * clips.num_samples
 
 
 def _training_s(config: PipelineConfig) -> float:

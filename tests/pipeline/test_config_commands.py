@@ -136,6 +136,13 @@ def test_without_room_a_dry_run_and_a_run_say_so_before_the_clips(audio_gender, 
     assert not list((workdir / "clips").rglob("*"))
 
 
+def test_changed_voices_take_their_time() -> None:
+    plain, varied = (load_config("demo", settings) for settings in ([], ["clips.train_voice={share: 0.5}"]))
+
+    seconds = 0.5 * plain.clips.num_clips.train * plain.clips.duration_s * plain.clips.sample_rate_hz / 16_000 * 0.225 / 6
+    assert estimate(varied).seconds - estimate(plain).seconds == pytest.approx(seconds)
+
+
 def test_the_bytes_are_those_of_a_real_run(demo) -> None:
     config = load_config(demo.workdir / "reports" / demo.first.result["run_id"] / "config.yaml")
     dataset = demo.dataset
