@@ -137,7 +137,9 @@ def test_without_room_a_dry_run_and_a_run_say_so_before_the_clips(audio_gender, 
 
 
 def test_changed_voices_take_their_time() -> None:
-    plain, varied = (load_config("demo", settings) for settings in ([], ["clips.train_voice={share: 0.5}"]))
+    plain, varied = (
+        load_config("demo", settings) for settings in (["clips.train_voice=null"], ["clips.train_voice={share: 0.5}"])
+    )
 
     seconds = 0.5 * plain.clips.num_clips.train * plain.clips.duration_s * plain.clips.sample_rate_hz / 16_000 * 0.225 / 6
     assert estimate(varied).seconds - estimate(plain).seconds == pytest.approx(seconds)
