@@ -22,8 +22,6 @@ SYNTH_BYTES = 140_000
 MEASURED_ON = "2 shared virtual AMD EPYC cores (benchmarks/README.md)"
 CLIP_S_PER_SAMPLE = 0.027 / 1_323_000
 """docs/scaling.md: a clip of 60 s at 22,050 Hz."""
-VOICE_S_PER_SAMPLE = 0.225 / 96_000
-"""Of a training clip whose voice is changed: one voice, 6 s at 16,000 Hz."""
 TRAIN_S_PER_CELL = 0.117 / 16 / (258 * 96)
 """A step takes 117 ms for 16 crops of 258 STFT frames and 96 mel bands, with the default network."""
 FORWARD_SHARE = 1 / 3
@@ -32,6 +30,8 @@ FIXED_S = 180
 """Loading libraries, and the nodes that hardly depend on the clips: nearly all of the demo's four minutes."""
 SCORED_TIMES = 4
 """The test clips: by the candidate, by the model in serving, and by the serving check."""
+VOICE_S_PER_SAMPLE = 0.225 / 96_000
+"""Of a training clip whose voice is changed: one voice, 6 s at 16,000 Hz."""
 
 
 @dataclass(frozen=True, slots=True)
