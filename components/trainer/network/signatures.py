@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from beam_jobs import examples as names
 from components.trainer.config import ModelConfig
-from components.trainer.network.inference import Inference, Sound, zeros_around
+from components.trainer.network.inference import Inference
+from components.trainer.network.sound import Sound, map_in_turn, zeros_around
 from components.trainer.network.wav import open_wav
 
 MAX_DURATION_S = 3600.0
@@ -83,12 +84,7 @@ class ServedModel(tf.Module):
 
     def _answer(self, size: tf.Tensor, open_sound: Callable[[tf.Tensor], Sound]) -> dict[str, tf.Tensor]:
         # One after the other: each may be long, and none must be able to spoil another.
-        answers = tf.map_fn(
-            lambda index: self._inference.answer(open_sound(index)),
-            tf.range(size),
-            fn_output_signature=self._inference.signature,
-            parallel_iterations=1,
-        )
+        answers = map_in_turn(lambda index: self._inference.answer(open_sound(index)), tf.range(size), self._inference.signature)
         return answers._asdict() | {"classes": tf.repeat(tf.constant([self._classes]), size, axis=0)}
 
 
@@ -116,7 +112,9 @@ def open_example(serialized: tf.Tensor, sample_rate_hz: int) -> Sound:
 
     # The only way to survive an error in a graph: parse_example fails the whole batch for one that it cannot read.
     parsed = tf.data.Dataset.from_tensors(serialized).map(parse).ignore_errors()
-    pcm16, rate_hz, is_example = parsed.reduce((tf.constant(""), tf.constant(0, tf.int64), tf.constant(False)), lambda _, item: item)
+    pcm16, rate_hz, is_example = parsed.reduce(
+        (tf.constant(""), tf.constant(0, tf.int64), tf.constant(False)), lambda _, item: item
+    )
     samples = tf.cast(tf.strings.length(pcm16) // 2, tf.int64)
 
     def read(first: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
