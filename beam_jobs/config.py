@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from beam_jobs import yaml_text
 from beam_jobs.errors import UserError
 from beam_jobs.labels import LABELS
+from beam_jobs.sections import Range, Share, Strict
+from beam_jobs.variants import TrainChannel, TrainVoice
 
 SPLITS = ("train", "eval", "test")
 MAX_CLIPS = 10_000_000
@@ -30,30 +32,6 @@ _PLAINER = {
 """Where pydantic speaks of Python, by its type of error."""
 
 Model = TypeVar("Model", bound=BaseModel)
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Strict(BaseModel):
-    """A section of the configuration: unknown keys and loosely converted values are errors; nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-# NumPy refuses to draw from 0.0 to -0.0.
-Number = Annotated[float, AfterValidator(lambda value: value + 0.0)]
-
-
-class Range(Strict):
-    """A closed range from which values are drawn evenly."""
-
-    min: Number
-    max: Number
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min:g} is greater than max {self.max:g}")
-        return self
 
 
 class NumClips(Strict):
@@ -97,6 +75,8 @@ class ClipsConfig(Strict):
     pause_s: Range = Range(min=0.0, max=5.0)
     train_speed: Range = Range(min=1.0, max=1.0)
     """How many times as fast each voice of a training clip is played: its pitch and formants move with it."""
+    train_voice: TrainVoice | None = None
+    train_channel: TrainChannel | None = None
     min_speech_s: Annotated[float, Field(gt=0)] = 1.0
     max_rejected_share: Share = 0.05
 
@@ -212,7 +192,9 @@ def _explain(model: type[BaseModel], key: str, prefix: str, problem: Any) -> str
 
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
     for name in path:
-        annotation = model.model_fields[name].annotation if name in model.model_fields else None
+        if name not in model.model_fields:
+            continue  # an item of a list or a mapping, whose type is known already
+        annotation = model.model_fields[name].annotation
         sections = [
             part for part in (annotation, *get_args(annotation)) if isinstance(part, type) and issubclass(part, BaseModel)
         ]

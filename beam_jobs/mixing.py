@@ -18,6 +18,12 @@ def db_to_amplitude(gain_db: float) -> np.float32:
     return np.float32(10 ** (gain_db / 20))
 
 
+def match_level(samples: Samples, like: Samples) -> Samples:
+    """`samples`, as loud (root mean square) as `like` is; `like` itself where `samples` are silent."""
+    level, wanted = (float(np.sqrt(np.mean(np.square(part, dtype=np.float64)))) for part in (samples, like))
+    return samples * np.float32(wanted / level) if level else like
+
+
 def mix(segments: Iterable[tuple[int, Samples]], num_samples: int) -> Samples:
     """Adds (start, samples) segments up on `num_samples` of silence; what reaches over the end is cut.
 

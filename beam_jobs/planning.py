@@ -2,15 +2,17 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from beam_jobs.channel import Channel, draw_channel
 from beam_jobs.config import ClipsConfig, Range
 from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
 from beam_jobs.labels import LABELS
+from beam_jobs.voice import Voice, draw_voice
 
 MODES = ("simultaneous", "sequential")
 MAX_DRAWS = 1000
@@ -23,6 +25,7 @@ class Placement:
 
     `offset` and `num_samples` count samples of the file at its own rate; `start` counts samples of the clip at the clip's.
     `speed` is how many times as fast as it was spoken the part is played, pitch and all.
+    `voice` is what it is changed into and `channel` what it then goes through; with neither it is heard as it was recorded.
     """
 
     speaker_id: str
@@ -32,6 +35,8 @@ class Placement:
     start: int
     gain_db: float
     speed: float = 1.0
+    voice: Voice | None = None
+    channel: Channel | None = None
 
     @property
     def duration_s(self) -> float:
@@ -68,7 +73,10 @@ class ClipPlanner:
         self._clips = clips
         self._split = split
         # Voices that nobody has are for training alone: what is measured is measured on voices as they are.
-        self._speed = clips.train_speed if split == "train" else Range(min=1.0, max=1.0)
+        train = split == "train"
+        self._speed = clips.train_speed if train else Range(min=1.0, max=1.0)
+        self._voice = clips.train_voice if train else None
+        self._channel = clips.train_channel if train else None
         self._by_label: Mapping[str, tuple[Speaker, ...]] = {
             label: tuple(speaker for speaker in speakers if speaker.label == label) for label in LABELS
         }
@@ -88,7 +96,7 @@ class ClipPlanner:
         """
         class_name = self._clips.classes[int(_class_indices(self._clips, self._split, np.array([k]))[0])]
         for draw in range(MAX_DRAWS):
-            rng = np.random.Generator(np.random.PCG64(_seed(self._clips.seed, self._split, k, draw)))
+            rng = self._generator(k, draw)
             mode = MODES[0] if rng.random() < self._clips.simultaneous_share else MODES[1]
             placements = self._place(rng, mode, self._draw_utterances(rng, class_name))
             if any(placement.utterance.id in unusable for placement in placements):
@@ -100,10 +108,27 @@ class ClipPlanner:
                 any(speaker.id in placed for speaker in self._by_label[label]) for label in wanted
             ):
                 label = self._clips.classes.index(class_name)
-                return ClipPlan(f"{self._split}-{k:07d}", label, mode, placements, speech_ratio, draw + 1)
+                changed = self._change(k, draw, placements)
+                return ClipPlan(f"{self._split}-{k:07d}", label, mode, changed, speech_ratio, draw + 1)
         raise UserError(
             f"clip {k} of split {self._split} was drawn {MAX_DRAWS} times without {self._clips.min_speech_s:g} s of speech; "
             "lower clips.min_speech_s, raise clips.min_utterances or use longer utterances"
+        )
+
+    def _generator(self, *parts: object) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64(_seed(self._clips.seed, self._split, *parts)))
+
+    def _change(self, k: int, draw: int, placements: tuple[Placement, ...]) -> tuple[Placement, ...]:
+        # From generators of their own, so that the same clips come out with and without them, for comparison.
+        voice_rng, channel_rng = self._generator(k, draw, "voice"), self._generator(k, draw, "channel")
+        label_of = {speaker.id: label for label, members in self._by_label.items() for speaker in members}
+        return tuple(
+            replace(
+                placement,
+                voice=draw_voice(voice_rng, self._voice, label_of[placement.speaker_id]) if self._voice else None,
+                channel=draw_channel(channel_rng, self._channel) if self._channel else None,
+            )
+            for placement in placements
         )
 
     def _draw_utterances(self, rng: np.random.Generator, class_name: str) -> list[tuple[Speaker, Utterance]]:

@@ -1,4 +1,4 @@
-"""Rendering a planned clip: decode the parts that it uses, resample, mix."""
+"""Rendering a planned clip: decode the parts that it uses, change the voices that it changes, resample, mix."""
 
 import io
 from collections import defaultdict
@@ -6,6 +6,7 @@ from collections import defaultdict
 import numpy as np
 
 from beam_jobs.audio import AudioError, read_audio, resample
+from beam_jobs.channel import apply_channel
 from beam_jobs.corpus.index import Utterance
 from beam_jobs.examples import Clip
 from beam_jobs.files import open_file
@@ -13,6 +14,7 @@ from beam_jobs.filesystems import FileSystems, LocalFileSystem
 from beam_jobs.mixing import Samples, db_to_amplitude, mix, rms_dbfs, to_pcm16
 from beam_jobs.planning import ClipPlan, Placement
 from beam_jobs.silence import SPEECHLESS_PEAK
+from beam_jobs.voice import MIN_SAMPLE_RATE_HZ, change_voice
 
 
 class UnusableUtteranceError(Exception):
@@ -40,8 +42,11 @@ def render(plan: ClipPlan, corpus_root: str, num_samples: int, sample_rate_hz: i
     together: dict[tuple[int, int], list[Samples]] = defaultdict(list)
     for placement in plan.placements:
         samples, rate_hz = _read_speech(placement, corpus_root)
+        rate_hz = round(rate_hz * placement.speed)
+        if placement.voice or placement.channel:
+            samples, rate_hz = _change(placement, samples, rate_hz, sample_rate_hz)
         samples *= db_to_amplitude(placement.gain_db)
-        together[placement.start, round(rate_hz * placement.speed)].append(samples)
+        together[placement.start, rate_hz].append(samples)
     segments = []
     for (start, rate_hz), parts in together.items():
         voices = parts[0] if len(parts) == 1 else _sum(parts)
@@ -58,6 +63,17 @@ def render(plan: ClipPlan, corpus_root: str, num_samples: int, sample_rate_hz: i
         sample_rate_hz=sample_rate_hz,
         pcm16=pcm16,
     )
+
+
+def _change(placement: Placement, samples: Samples, rate_hz: int, clip_rate_hz: int) -> tuple[Samples, int]:
+    # At no higher rate than what is heard in the clip, for the work that it takes.
+    work_rate_hz = max(MIN_SAMPLE_RATE_HZ, min(rate_hz, clip_rate_hz))
+    changed = resample(samples, rate_hz, work_rate_hz)
+    if placement.voice:
+        changed = change_voice(changed, work_rate_hz, placement.voice)
+    if placement.channel:
+        changed = apply_channel(changed, work_rate_hz, placement.channel)
+    return changed, work_rate_hz
 
 
 def _sum(parts: list[Samples]) -> Samples:

@@ -17,7 +17,7 @@ from beam_jobs.planning import count_classes, rare_class
 from components.gate.config import GateConfig
 from components.pusher.config import PushConfig
 from components.serving_check.config import ServingCheckConfig
-from components.trainer.config import ModelConfig, TrainConfig, training_problem
+from components.trainer.config import ModelConfig, ServingConfig, TrainConfig, training_problem
 from components.tuner.search_space import TuneConfig
 from pipeline.kubeflow.config import KubernetesConfig
 
@@ -73,6 +73,7 @@ class PipelineConfig(Strict):
     train: TrainConfig = TrainConfig()
     tune: TuneConfig | None = None
     gate: GateConfig = GateConfig()
+    serving: ServingConfig = ServingConfig()
     serving_check: ServingCheckConfig = ServingCheckConfig()
     push: PushConfig = PushConfig()
     beam: BeamConfig = BeamConfig()

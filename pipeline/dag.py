@@ -216,6 +216,7 @@ def training_spec(config: PipelineConfig) -> TrainingSpec:
         num_samples=clips.num_samples,
         sample_rate_hz=clips.sample_rate_hz,
         classes=list(clips.classes),
+        max_duration_s=config.serving.max_duration_s,
     )
 
 

@@ -105,6 +105,13 @@ class TrainConfig(Strict):
         return self
 
 
+class ServingConfig(Strict):
+    """What the exported model answers to."""
+
+    max_duration_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
+    """Longest recording; of a longer one it says so in its answer."""
+
+
 def input_problem(model: ModelConfig, num_samples: int, sample_rate_hz: int, what: str = "a clip") -> str | None:
     """Why the front end cannot hear `what`, of `num_samples` at `sample_rate_hz`; None where it can."""
     # kapre's Delta mirrors two frames at either end.

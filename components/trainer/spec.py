@@ -20,6 +20,8 @@ class TrainingSpec(Strict):
     sample_rate_hz: Annotated[int, Field(ge=1)]
     classes: Annotated[list[str], Field(min_length=2)]
     """Names by label."""
+    max_duration_s: Annotated[float, Field(gt=0)] = 3600.0
+    """Longest recording that the exported model answers."""
     checkpoints: str | None = None
     """The folder from which a killed training resumes; it is removed when training has succeeded."""
     shared_folder: str | None = None

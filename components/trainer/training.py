@@ -17,7 +17,6 @@ from components.trainer.checkpoints import Backup, EarlyStopping, finished_epoch
 from components.trainer.config import TrainConfig, training_problem
 from components.trainer.divergence import StopOnDivergence
 from components.trainer.input.batches import (
-    RAW_FEATURES,
     NotSpeech,
     count_clips,
     evaluation_dataset,
@@ -41,7 +40,6 @@ from components.trainer.workers.strategy import (
     schedule,
     wait_for_all,
 )
-from components.transform.preprocessing import WAVEFORM
 
 SPEECH_BLOCKS_PER_S = 10
 WARMUP_SHARE = 0.1
@@ -81,18 +79,20 @@ def _train_and_export(fn_args: Any, spec: TrainingSpec) -> None:
         served = build_model(spec.model, spec.num_samples, spec.sample_rate_hz, len(spec.classes))
         served.set_weights(weights)
         save_spec(spec, fn_args.model_run_dir)
-        save_expected(_expected_predictions(served, transform, fn_args.eval_files), fn_args.model_run_dir)
-        ServedModel(served, transform, spec.num_samples, spec.sample_rate_hz, spec.classes).save(fn_args.serving_model_dir)
+        model = ServedModel(
+            served, transform, spec.model, spec.num_samples, spec.sample_rate_hz, spec.classes, spec.max_duration_s
+        )
+        save_expected(_expected_predictions(model, fn_args.eval_files), fn_args.model_run_dir)
+        model.save(fn_args.serving_model_dir)
         if spec.checkpoints and tf.io.gfile.exists(spec.checkpoints):
             tf.io.gfile.rmtree(spec.checkpoints)
     wait_for_all(strategy)
 
 
-def _expected_predictions(network: keras.Model, transform: Any, patterns: Sequence[str]) -> dict[str, np.ndarray]:
+def _expected_predictions(model: ServedModel, patterns: Sequence[str]) -> dict[str, np.ndarray]:
     """Probabilities of some clips, by id, for the serving check: the exported model must give the same."""
     records = list(tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(list(patterns)))).take(PREDICTED_CLIPS).as_numpy_iterator())
-    raw = tf.io.parse_example(records, RAW_FEATURES)
-    probabilities = network(transform(raw)[WAVEFORM], training=False)["probabilities"].numpy()
+    probabilities = model.serve_examples(tf.constant(records))["probabilities"].numpy()
     return {decode_clip(record).id: row for record, row in zip(records, probabilities, strict=True)}
 
 

@@ -9,7 +9,7 @@ import tensorflow_transform as tft
 from beam_jobs.examples import LABEL as LABEL_FEATURE
 from beam_jobs.examples import PCM16 as PCM16_FEATURE
 from beam_jobs.examples import Clip, encode_clip, frame_record
-from components.trainer.input.batches import record_cache, training_dataset
+from components.trainer.input.batches import NotSpeech, record_cache, training_dataset
 from components.transform.preprocessing import LABEL, WAVEFORM
 
 CROP = 4000
@@ -117,3 +117,33 @@ def test_batches_are_about_as_balanced_as_chance_makes_them(label_of, tmp_path):
 
     assert len(most) == 400
     assert sum(number >= 14 for number in most) <= 8
+
+
+def test_crops_are_as_long_as_each_batch_draws(train_files, transform):
+    dataset = training_dataset([f"{train_files}/*"], transform, 2, CROP, 800, 1, min_crop_samples=1000)
+
+    first, second = (list(dataset.as_numpy_iterator()) for _ in range(2))
+
+    lengths = [crops.shape[1] for crops, _ in first]
+    assert 1000 <= min(lengths) < 2000 < 3000 < max(lengths) <= CROP
+    assert lengths != [crops.shape[1] for crops, _ in second]
+    assert all(crops.any(axis=1).all() for crops, _ in first)
+
+
+def test_sounds_that_are_not_speech_lead_each_batch(train_files, transform):
+    sounds = np.arange(1, 4)[:, np.newaxis] + np.linspace(0, 0.5, CROP + 100)
+    dataset = training_dataset(
+        [f"{train_files}/*"], transform, 8, CROP, 800, 1, not_speech=NotSpeech(sounds.astype(np.float32), 3)
+    )
+
+    batches = list(dataset.as_numpy_iterator())
+
+    assert len(batches) == 4
+    assert {crops.shape for crops, _ in batches} == {(11, CROP)}
+    for crops, label in batches:
+        assert label[:3].tolist() == [-1, -1, -1]
+        assert (label[3:] >= 0).all()
+        assert (crops[:3] >= 1).all() and (np.abs(crops[3:]) < 1).all()
+    drawn = np.concatenate([crops[:3] for crops, _ in batches])
+    assert len(np.unique(np.floor(drawn[:, 0]))) > 1  # other sounds
+    assert len(np.unique(drawn[:, 0] % 1)) == 4  # another stretch in each batch

@@ -1,0 +1,84 @@
+"""Settings of what is changed in training clips alone: `clips.train_voice` and `clips.train_channel`.
+
+The defaults are the recipe of docs/decisions/0005-network-trials.md; what they do to the sound: `voice.py` and `channel.py`.
+"""
+
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from beam_jobs.labels import LABELS, VOICE_PITCH_HZ
+from beam_jobs.sections import Range, Share, Strict
+
+
+class PitchRange(Strict):
+    """Median pitches of one label's voices, drawn evenly on a logarithmic scale."""
+
+    min: Annotated[float, Field(ge=60, le=800)]
+    max: Annotated[float, Field(ge=60, le=800)]
+    effort_hz: float | None = None
+    """Where a voice begins to sound raised: pitches above it are drawn `effort_weight` times as often."""
+    effort_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min:g} is greater than max {self.max:g}")
+        if self.effort_hz is None and self.effort_weight != 1:
+            raise ValueError(f"effort_weight {self.effort_weight:g} needs effort_hz, the pitch above which it holds")
+        return self
+
+
+class TrainVoice(Strict):
+    """Voices of training clips whose pitch, intonation, formants and spectral tilt are changed, each on its own."""
+
+    share: Share = 0.7
+    """Of the voices, how many are changed."""
+    pitch_hz: dict[str, PitchRange] = {label: PitchRange(**VOICE_PITCH_HZ[label]) for label in LABELS}
+    """By label; a label that is left out keeps its default."""
+    intonation: Range = Range(min=0.7, max=1.8)
+    """Factor on the pitch's distance from its median, in octaves."""
+    formants: Range = Range(min=0.94, max=1.06)
+    """Factor on all formants, drawn evenly on a logarithmic scale."""
+    first_formant: Range = Range(min=-0.1, max=0.3)
+    """How much higher the first formant lies, as a share of it; a draw below 0 leaves it where it is."""
+    tilt_db_per_octave: Range = Range(min=-3.0, max=7.0)
+    """Added to the spectrum from 400 Hz up: above 0 as in loud speech."""
+
+    @field_validator("pitch_hz")
+    @classmethod
+    def _every_label(cls, ranges: dict[str, PitchRange]) -> dict[str, PitchRange]:
+        for name in ranges:
+            if name not in LABELS:
+                raise ValueError(f"there is no label {name!r}; there are {', '.join(LABELS)}")
+        return {label: ranges.get(label) or PitchRange(**VOICE_PITCH_HZ[label]) for label in LABELS}
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        self.intonation.check_within(0, 4, "intonation")
+        self.formants.check_within(0.5, 2, "formants")
+        self.first_formant.check_within(-1, 1, "first_formant")
+        self.tilt_db_per_octave.check_within(-12, 12, "tilt_db_per_octave")
+        return self
+
+
+class TrainChannel(Strict):
+    """Voices of training clips that come out of a room, a clipping amplifier or a codec."""
+
+    share: Share = 0.5
+    """Of the voices, how many go through a channel; the other shares are of these."""
+    room_share: Share = 0.6
+    clipping_share: Share = 0.3
+    mp3_share: Share = 0.3
+    mu_law_share: Share = 0.15
+    rt60_s: Range = Range(min=0.1, max=0.9)
+    """Reverberation time of a room, drawn evenly on a logarithmic scale."""
+    direct_to_reverberant_db: Range = Range(min=-3.0, max=15.0)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.mp3_share + self.mu_law_share > 1:
+            raise ValueError(f"mp3_share and mu_law_share add up to {self.mp3_share + self.mu_law_share:g}, more than 1")
+        self.rt60_s.check_within(0.02, 10, "rt60_s")
+        self.direct_to_reverberant_db.check_within(-60, 60, "direct_to_reverberant_db")
+        return self

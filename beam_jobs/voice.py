@@ -1,0 +1,104 @@
+"""Another voice out of the same words: WORLD takes pitch, spectral envelope and noise apart, and each is changed on its own."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beam_jobs.mixing import Samples, match_level
+from beam_jobs.variants import PitchRange, TrainVoice
+
+MIN_SAMPLE_RATE_HZ = 16_000
+"""Below it WORLD reads memory that holds nothing yet: its D4C looks at the spectrum up to 7.9 kHz, whatever the rate."""
+SHORTEST_S = 0.1
+"""What is shorter has no pitch to speak of."""
+
+PITCH_LIMITS_HZ = (60.0, 800.0)
+FIRST_FORMANT_END_HZ = 900.0
+TILT_HZ = (400.0, 8000.0)
+"""Where the tilt begins and where it ends, so that a high sample rate adds no hiss."""
+BLOCK = 1000
+"""Frames whose spectra are changed at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """What a voice is changed into; the fields are those of `TrainVoice`, with a value in place of each range."""
+
+    pitch_hz: float
+    intonation: float
+    formants: float
+    first_formant: float
+    tilt_db_per_octave: float
+
+
+def draw_voice(rng: np.random.Generator, settings: TrainVoice, label: str) -> Voice | None:
+    """Draws the voice for a speaker of `label`; None, where it stays as it is."""
+    if rng.random() >= settings.share:
+        return None
+    low, high = np.log([settings.formants.min, settings.formants.max])
+    return Voice(
+        pitch_hz=_draw_pitch(rng, settings.pitch_hz[label]),
+        intonation=float(rng.uniform(settings.intonation.min, settings.intonation.max)),
+        formants=float(np.exp(rng.uniform(low, high))),
+        first_formant=max(0.0, float(rng.uniform(settings.first_formant.min, settings.first_formant.max))),
+        tilt_db_per_octave=float(rng.uniform(settings.tilt_db_per_octave.min, settings.tilt_db_per_octave.max)),
+    )
+
+
+def _draw_pitch(rng: np.random.Generator, pitch: PitchRange) -> float:
+    effort_hz = min(max(pitch.effort_hz or pitch.max, pitch.min), pitch.max)
+    calm, raised = np.log(effort_hz / pitch.min), np.log(pitch.max / effort_hz)
+    drawn = rng.random() * (calm + pitch.effort_weight * raised)
+    octaves = drawn if drawn <= calm else calm + (drawn - calm) / pitch.effort_weight
+    return float(pitch.min * np.exp(octaves))
+
+
+def change_voice(samples: Samples, sample_rate_hz: int, voice: Voice) -> Samples:
+    """Speaks `samples` again in another voice: the same length and the same level.
+
+    Where nothing is voiced, or for less than 0.1 s, the samples are returned as they are: then there is no pitch to change.
+
+    Args:
+        samples: float32 [samples].
+        sample_rate_hz: at least 16 kHz.
+        voice: what to change them into.
+
+    """
+    import pyworld  # only jobs that change voices need it
+
+    if len(samples) < SHORTEST_S * sample_rate_hz:
+        return samples
+    wave = samples.astype(np.float64)
+    # Twice the default's filters and allowed range; `harvest` finds little more and takes six times as long.
+    coarse, times = pyworld.dio(wave, sample_rate_hz, f0_floor=60, f0_ceil=500, channels_in_octave=4, allowed_range=0.2)
+    pitch = pyworld.stonemask(wave, coarse, times, sample_rate_hz)
+    voiced = pitch > 0
+    if not voiced.any():
+        return samples
+    envelope = pyworld.cheaptrick(wave, pitch, times, sample_rate_hz)
+    aperiodicity = pyworld.d4c(wave, pitch, times, sample_rate_hz)
+    distance = np.log(pitch[voiced] / np.median(pitch[voiced])) * voice.intonation
+    pitch[voiced] = np.clip(voice.pitch_hz * np.exp(distance), *PITCH_LIMITS_HZ)
+    _change_spectra(envelope, aperiodicity, sample_rate_hz, voice)
+    spoken = pyworld.synthesize(pitch, envelope, aperiodicity, sample_rate_hz)[: len(samples)]
+    # WORLD counts in frames of 5 ms and stops at the last whole one.
+    whole = np.pad(spoken, (0, len(samples) - len(spoken))).astype(np.float32)
+    return match_level(whole, samples)
+
+
+def _change_spectra(envelope: NDArray[Any], aperiodicity: NDArray[Any], sample_rate_hz: int, voice: Voice) -> None:
+    """Moves the formants of [frames, bins] spectra of power, and tilts them, in place."""
+    bins = envelope.shape[1]
+    frequency = np.linspace(0, sample_rate_hz / 2, bins)
+    first = 1 + voice.first_formant * np.exp(-((frequency / FIRST_FORMANT_END_HZ) ** 2))
+    source = np.clip(frequency / (voice.formants * first) / (sample_rate_hz / 2) * (bins - 1), 0, bins - 1)
+    below = np.minimum(source.astype(np.int64), bins - 2)
+    share = source - below
+    tilt = 10 ** (voice.tilt_db_per_octave * np.log2(np.clip(frequency, *TILT_HZ) / TILT_HZ[0]) / 10)
+    for start in range(0, len(envelope), BLOCK):
+        block = slice(start, start + BLOCK)
+        level = np.log(envelope[block] + 1e-16)
+        envelope[block] = np.exp(level[:, below] * (1 - share) + level[:, below + 1] * share) * tilt
+        aperiodicity[block] = aperiodicity[block][:, below] * (1 - share) + aperiodicity[block][:, below + 1] * share
