@@ -224,7 +224,8 @@ def mutate(content, rng):
 def mutated_wavs(rng, clips):
     voice = clips[0].pcm16 / 32768
     stereo = np.stack([voice, voice], axis=1)
-    kinds = [wav(*sound, subtype) for subtype in ("PCM_16", "PCM_24", "FLOAT", "ULAW") for sound in ((voice, 8000), (stereo, 16000))]
+    sounds = [(voice, 8000), (stereo, 16000)]
+    kinds = [wav(*sound, subtype) for subtype in ("PCM_16", "PCM_24", "FLOAT", "ULAW") for sound in sounds]
     while True:
         yield mutate(rng.choice(kinds), rng)
 
