@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from beam_jobs import examples
 from beam_jobs.errors import UserError
-from beam_jobs.labels import MIXED
+from beam_jobs.labels import MIXED, mixed_index
 
 HEARD_S = 0.3
 """A voice that is in a crop for less is not counted: an utterance begins and ends with as much of a pause."""
@@ -40,7 +40,8 @@ class CropLabeller(NamedTuple):
     @classmethod
     def of(cls, classes: Sequence[str], sample_rate_hz: int) -> "CropLabeller | None":
         """The one for `classes`; None where there is no class `mixed`, and a crop has its clip's label."""
-        return cls(list(classes).index(MIXED), sample_rate_hz) if MIXED in classes else None
+        mixed = mixed_index(classes)
+        return None if mixed is None else cls(mixed, sample_rate_hz)
 
     def __call__(self, label: tf.Tensor, segments: Segments, start: tf.Tensor, num_samples: tf.Tensor | int) -> tf.Tensor:
         """Labels the crops of a batch.

@@ -5,12 +5,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from beam_jobs import examples as names
 from components.trainer.config import ModelConfig
-from components.trainer.network.inference import Inference, Sound, zeros_around
+from components.trainer.network.example import open_example
+from components.trainer.network.inference import Inference
+from components.trainer.network.sound import Sound, map_in_turn, zeros_around
 from components.trainer.network.wav import open_wav
-
-MAX_DURATION_S = 3600.0
 
 
 class ServedModel(tf.Module):
@@ -31,14 +30,14 @@ class ServedModel(tf.Module):
         num_samples: int,
         sample_rate_hz: int,
         classes: Sequence[str],
-        max_duration_s: float = MAX_DURATION_S,
+        max_duration_s: float = 3600.0,
     ) -> None:
         super().__init__()
         # Only variables are tracked, not the Keras model: its layers would be written with their Keras metadata and
         # loaded as Keras objects, which needs kapre.
         self.weights = list(network.variables)
         self.transform = transform
-        self._inference = Inference(network, transform, model, num_samples, sample_rate_hz, len(classes), max_duration_s)
+        self._inference = Inference(network, transform, model, num_samples, sample_rate_hz, classes, max_duration_s)
         self._sample_rate_hz = sample_rate_hz
         self._classes = list(classes)
 
@@ -83,12 +82,7 @@ class ServedModel(tf.Module):
 
     def _answer(self, size: tf.Tensor, open_sound: Callable[[tf.Tensor], Sound]) -> dict[str, tf.Tensor]:
         # One after the other: each may be long, and none must be able to spoil another.
-        answers = tf.map_fn(
-            lambda index: self._inference.answer(open_sound(index)),
-            tf.range(size),
-            fn_output_signature=self._inference.signature,
-            parallel_iterations=1,
-        )
+        answers = map_in_turn(lambda index: self._inference.answer(open_sound(index)), tf.range(size), self._inference.signature)
         return answers._asdict() | {"classes": tf.repeat(tf.constant([self._classes]), size, axis=0)}
 
 
@@ -101,28 +95,3 @@ def open_waveform(waveform: tf.Tensor, length: tf.Tensor, sample_rate_hz: int) -
 
     read = zeros_around(lambda first, size: waveform[first : first + size], length)
     return Sound(read, length, tf.constant(sample_rate_hz, tf.int64), error)
-
-
-def open_example(serialized: tf.Tensor, sample_rate_hz: int) -> Sound:
-    """The clip of a serialized tf.Example."""
-    features = {
-        names.PCM16: tf.io.FixedLenFeature([], tf.string),
-        names.SAMPLE_RATE: tf.io.FixedLenFeature([], tf.int64, default_value=sample_rate_hz),
-    }
-
-    def parse(item: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        clip = tf.io.parse_single_example(item, features)
-        return clip[names.PCM16], clip[names.SAMPLE_RATE], tf.constant(True)
-
-    # The only way to survive an error in a graph: parse_example fails the whole batch for one that it cannot read.
-    parsed = tf.data.Dataset.from_tensors(serialized).map(parse).ignore_errors()
-    pcm16, rate_hz, is_example = parsed.reduce(
-        (tf.constant(""), tf.constant(0, tf.int64), tf.constant(False)), lambda _, item: item
-    )
-    samples = tf.cast(tf.strings.length(pcm16) // 2, tf.int64)
-
-    def read(first: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.io.decode_raw(tf.strings.substr(pcm16, 2 * first, 2 * size), tf.int16), tf.float32) / 32768.0
-
-    error = tf.where(is_example, "", f"not a tf.Example with {names.PCM16}")
-    return Sound(zeros_around(read, samples), samples, rate_hz, error)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from components.trainer.network.inference import Sound, first_problem, zeros_around
+from components.trainer.network.sound import Sound, first_problem, zeros_around
 
 MAX_CHUNKS = 64
 """Chunks in front of the samples that are passed over; recorders write a handful."""

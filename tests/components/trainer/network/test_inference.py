@@ -1,0 +1,317 @@
+"""What may and what may not change an answer: silence, pauses, quiet noise, level, rate, and bytes that nobody meant to send."""
+
+import io
+import os
+import random
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import tensorflow as tf
+import tf_keras as keras
+
+from beam_jobs import examples
+from beam_jobs.examples import encode_clip
+from components.trainer.config import ModelConfig
+from components.trainer.network.model import build_model
+from components.trainer.network.signatures import ServedModel
+from components.trainer.network.sound import resample_seconds
+from components.transform.preprocessing import WAVEFORM
+
+CASES = next((found for folder in Path(__file__).parents if (found := folder / "shared/cases/wav").is_dir()), None)
+UNIFORM = [0.5, 0.5]
+SAME = 1e-3
+"""What rounding to 16 bits and the last bits of float32 may do."""
+CLOSE = 0.02
+
+
+@pytest.fixture(scope="module")
+def served(trained):
+    """A model of 8 kHz."""
+    return tf.saved_model.load(trained.serving_model_dir).signatures
+
+
+@pytest.fixture(scope="module")
+def hear(served):
+    """A function: samples and their rate -> P(the first class), speech."""
+
+    def hear(samples, rate_hz=8000):
+        answer = served["wav"](tf.constant([wav(samples, rate_hz)]))
+        assert answer["error"].numpy().tolist() == [b""]
+        return float(answer["probabilities"][0, 0]), float(answer["speech"][0])
+
+    return hear
+
+
+def wav(samples, rate_hz=8000, subtype="FLOAT"):
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, format="WAV", subtype=subtype)
+    return file.getvalue()
+
+
+def silence(duration_s, rate_hz):
+    return np.zeros(round(duration_s * rate_hz), np.float32)
+
+
+def hiss(samples, dbfs=-60.0):
+    return (10 ** (dbfs / 20) * np.random.default_rng(5).standard_normal(samples)).astype(np.float32)
+
+
+# What changes nothing.
+
+
+def real_voices():
+    """Five seconds of each of some speakers of LibriSpeech."""
+    if not os.environ.get("LIBRISPEECH_ROOT"):
+        pytest.skip("LIBRISPEECH_ROOT is not set: it names a folder with SPEAKERS.TXT and train-clean-100")
+    speakers = sorted(folder for folder in Path(os.environ["LIBRISPEECH_ROOT"]).glob("train-clean-100/*") if folder.is_dir())
+    for speaker in speakers[:: max(1, len(speakers) // 12)]:
+        samples, rate_hz = soundfile.read(min(speaker.rglob("*.flac")), dtype="float32")
+        yield samples[: 5 * rate_hz], rate_hz
+
+
+CHANGES = {
+    "silence before": (lambda x, r: np.r_[silence(7.3137, r), x], SAME),
+    "40 s of silence behind": (lambda x, r: np.r_[x, silence(40, r)], SAME),
+    "noise behind": (lambda x, r: np.r_[x, hiss(40 * r)], CLOSE),
+    "noise underneath": (lambda x, r: x + hiss(len(x)), CLOSE),
+    "a pause": (lambda x, r: np.r_[x[: len(x) // 2], silence(2, r), x[len(x) // 2 :]], CLOSE),
+    "a long pause": (lambda x, r: np.r_[x[: len(x) // 3], silence(30, r), x[len(x) // 3 :]], CLOSE),
+    "far too loud": (lambda x, r: 1e6 * x, SAME),
+    "far too quiet": (lambda x, r: 1e-6 * x, SAME),
+    "another rate": (lambda x, r: soxr.resample(x, r, 44100), CLOSE),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_silence_pauses_and_level_change_no_answer_on_real_speech(hear, change):
+    apply, tolerance = CHANGES[change]
+    differences = []
+    for samples, rate_hz in real_voices():
+        changed_hz = 44100 if change == "another rate" else rate_hz
+        differences.append(abs(hear(apply(samples, rate_hz), changed_hz)[0] - hear(samples, rate_hz)[0]))
+
+    assert max(differences) <= tolerance
+
+
+def test_speech_is_a_share_of_the_whole_recording(hear, make_voice):
+    voice = make_voice(0, 60)[:9000]
+
+    _, alone = hear(voice)
+    _, diluted = hear(np.r_[silence(1, 8000), voice, silence(2, 8000)])
+
+    assert 0.3 < alone <= 1
+    assert diluted == pytest.approx(alone * len(voice) / (len(voice) + 24000), abs=0.01)
+
+
+def test_silence_does_not_outvote_a_voice_and_two_voices_are_weighed_by_their_speech(hear, make_voice):
+    low, high = make_voice(0, 50)[:9000], make_voice(1, 51)[:9000]
+    p_low, p_high = hear(low)[0], hear(high)[0]
+    assert p_low > 0.5 > p_high
+
+    mostly_low = hear(np.r_[np.tile(low, 8), high])[0]
+    mostly_high = hear(np.r_[low, silence(30, 8000), np.tile(high, 8)])[0]
+
+    assert mostly_low > 0.5 > mostly_high
+
+
+# What the graph computes.
+
+
+def serve_untrained(num_samples, rate_hz):
+    """A network of random weights behind a preprocessing graph as TF Transform's, for clips of any length."""
+    keras.utils.set_random_seed(4)
+    model = ModelConfig(n_mels=32, filters=[4, 8, 8, 8], mel_f_max_hz=rate_hz / 2 - 200)
+
+    @tf.function
+    def transform(raw):
+        pcm16 = tf.io.decode_raw(raw[examples.PCM16], tf.int16, fixed_length=2 * num_samples)
+        gain = tf.pow(10.0, (-25 - raw[examples.RMS_DBFS]) / 20) / 32768
+        return {WAVEFORM: tf.ensure_shape(tf.cast(pcm16, tf.float32) * gain[:, tf.newaxis], [None, num_samples])}
+
+    network = build_model(model, num_samples, rate_hz, 2)
+    return ServedModel(network, transform, model, num_samples, rate_hz, ["male", "female"])
+
+
+@pytest.mark.parametrize("from_hz", [8000, 44100])
+def test_the_length_of_a_clip_does_not_matter(make_voice, from_hz):
+    """Neither the seams between the chunks that go through the preprocessing graph nor those between pieces are heard."""
+    recording = np.concatenate([make_voice(k % 2, k, 3 * from_hz, from_hz) for k in range(8)])
+    content = tf.constant([wav(recording, from_hz)])
+
+    models = [serve_untrained(num_samples, 8000) for num_samples in (7777, 240_000)]
+    short, long = (model.serve_wav(content) for model in models)
+
+    assert long["speech"].numpy() == pytest.approx(short["speech"].numpy(), abs=1e-4)
+    assert long["probabilities"].numpy() == pytest.approx(short["probabilities"].numpy(), abs=1e-4)
+    assert short["speech"][0] > 0.1
+
+
+@pytest.mark.parametrize("from_hz", [4000, 8000, 11025, 16000, 22050, 44101, 48000, 192000])
+def test_resampling_is_what_soxr_does(from_hz):
+    rng, seconds = np.random.default_rng(from_hz), 5
+    time = np.arange(seconds * from_hz) / from_hz
+    band_hz = 0.45 * min(from_hz, 16000)
+    tones = sum(np.sin(2 * np.pi * (rng.uniform(50, band_hz) * time + rng.uniform())) for _ in range(20)) / 20
+    tones[:from_hz] = tones[-from_hz:] = 0
+
+    resampled = resample_seconds(tf.constant(tones, tf.float32), seconds, tf.constant(from_hz, tf.int64), 16000).numpy()
+
+    expected = soxr.resample(tones, from_hz, 16000, quality="VHQ")
+    inner = slice(20000, 60000)  # two seconds and a half, away from the steps in the tones
+    assert len(resampled) == seconds * 16000
+    assert resampled[inner] == pytest.approx(expected[inner], abs=2e-3)
+
+
+# What is no speech.
+
+
+@pytest.mark.skipif(CASES is None, reason="shared/cases is not there")
+@pytest.mark.parametrize("name", ["zero_length", "one_sample", "antiphase"])
+def test_files_that_people_reported_hold_nothing_audible(served, name):
+    answer = served["wav"](tf.constant([(CASES / f"{name}.wav").read_bytes()]))
+
+    assert answer["probabilities"].numpy().tolist() == [UNIFORM]
+    assert (answer["speech"].numpy().tolist(), answer["error"].numpy().tolist()) == ([0.0], [b""])
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        pytest.param(np.zeros(40000), id="zeros"),
+        pytest.param(np.stack([s := hiss(40000, -20), -s], axis=1), id="antiphase"),
+        pytest.param(np.r_[np.zeros(8000), 0.9, np.zeros(8000)], id="a click"),
+    ],
+)
+def test_nothing_audible_is_no_speech(served, samples):
+    answer = served["wav"](tf.constant([wav(samples)]))
+
+    assert answer["probabilities"].numpy().tolist() == [UNIFORM]
+    assert answer["speech"].numpy().tolist() == [0.0]
+
+
+# What nobody meant to send.
+
+EXTREMES = [0, 1, 2, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+
+
+def mutate(content, rng):
+    """Some bytes, sizes or the length of a file changed, most often in its header."""
+    content = bytearray(content)
+    for _ in range(rng.randint(1, 4)):
+        place = rng.randrange(min(len(content), rng.choice([64, 128, 1 << 20])) or 1)
+        match rng.randrange(5):
+            case 0:
+                content[place : place + 1] = rng.randbytes(1)
+            case 1:
+                content[place : place + 4] = struct.pack("<I", rng.choice(EXTREMES))
+            case 2:
+                content[place : place + 2] = struct.pack("<H", rng.choice(EXTREMES) & 0xFFFF)
+            case 3:
+                del content[place : place + rng.choice([1, 2, 7, 1 << 20])]
+            case 4:
+                content[place:place] = rng.randbytes(rng.choice([1, 2, 8]))
+    return bytes(content)
+
+
+def mutated_wavs(rng, clips):
+    voice = clips[0].pcm16 / 32768
+    stereo = np.stack([voice, voice], axis=1)
+    sounds = [(voice, 8000), (stereo, 16000)]
+    kinds = [wav(*sound, subtype) for subtype in ("PCM_16", "PCM_24", "FLOAT", "ULAW") for sound in sounds]
+    while True:
+        yield mutate(rng.choice(kinds), rng)
+
+
+def mutated_examples(rng, clips):
+    while True:
+        yield mutate(encode_clip(rng.choice(clips)), rng)
+
+
+def mutated_waveforms(rng, clips):
+    odd = [np.nan, np.inf, -np.inf, 3.4e38, -3.4e38, 1e-45, 1e-38, 1e30, 1.0, 0.0]
+    while True:
+        samples = (clips[0].pcm16 / 32768).astype(np.float32) * np.float32(rng.choice([0.0, 1e-40, 1e-20, 1.0, 1e20, 1e38]))
+        for _ in range(rng.randrange(3)):
+            place = rng.randrange(len(samples))
+            samples[place : place + rng.choice([1, 100])] = rng.choice(odd)
+        yield samples
+
+
+@pytest.mark.parametrize("count", [96, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "make"), [("wav", mutated_wavs), ("serving_default", mutated_examples), ("waveform", mutated_waveforms)]
+)
+def test_nothing_that_is_sent_brings_it_down_or_gets_a_nan(served, clips, name, make, count):
+    rng = random.Random(count)
+    source = make(rng, clips)
+    for _ in range(0, count, 16):
+        items = [next(source) for _ in range(16)]
+
+        answer = {key: value.numpy() for key, value in served[name](tf.constant(items)).items()}
+
+        assert np.isfinite(answer["probabilities"]).all()
+        assert answer["probabilities"].min() >= 0
+        assert answer["probabilities"].sum(axis=1) == pytest.approx(1, abs=1e-5)
+        assert np.isfinite(answer["speech"]).all()
+        assert (answer["speech"].min() >= 0) and (answer["speech"].max() <= 1)
+        assert np.isfinite(answer["duration_s"]).all()
+        for row in np.flatnonzero(answer["error"] != b""):
+            assert answer["probabilities"][row].tolist() == UNIFORM
+            assert answer["speech"][row] == 0
+
+
+MEASURE = """
+import sys, time
+import tensorflow as tf
+
+def peak_mb():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
+
+signature = tf.saved_model.load(sys.argv[1]).signatures["wav"]
+signature(wav=tf.io.read_file(sys.argv[2])[tf.newaxis])
+before, started = peak_mb(), time.monotonic()
+answer = signature(wav=tf.io.read_file(sys.argv[3])[tf.newaxis])
+said = answer["error"][0].numpy().decode() or answer["duration_s"][0].numpy()
+print(peak_mb() - before, time.monotonic() - started, said, sep="|")
+"""
+
+
+def measure(trained, tmp_path, content):
+    """Asks in a bare process: memory above the loaded model in MB, seconds, the error or else the duration."""
+    (tmp_path / "first.wav").write_bytes(wav(hiss(8000, -20)))
+    (tmp_path / "asked.wav").write_bytes(content)
+    command = [sys.executable, "-I", "-c", MEASURE, trained.serving_model_dir, "first.wav", "asked.wav"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    memory_mb, seconds, said = done.stdout.strip().split("|")
+    return float(memory_mb), float(seconds), said
+
+
+def test_a_file_that_claims_1_hz_costs_nothing(trained, tmp_path):
+    content = wav(hiss(32000), subtype="PCM_16")
+    content = content[:24] + struct.pack("<I", 1) + content[28:]
+
+    memory_mb, seconds, said = measure(trained, tmp_path, content)
+
+    assert said == "sample rate 1 Hz is outside 4000 to 192000 Hz"
+    assert memory_mb < 5
+    assert seconds < 1
+
+
+@pytest.mark.slow
+def test_20_minutes_of_48_khz_stereo_take_at_most_300_mb(trained, tmp_path, make_voice):
+    minute = np.concatenate([make_voice(k % 2, k, 3 * 48000, 48000) for k in range(20)])
+    content = wav(np.tile(np.stack([minute, minute], axis=1), (20, 1)), 48000, "PCM_16")
+
+    memory_mb, _, said = measure(trained, tmp_path, content)
+
+    assert said == "1200.0"
+    assert memory_mb < 300  # 230 of which are the request's bytes
