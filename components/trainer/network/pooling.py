@@ -17,8 +17,8 @@ def pool_windows(logits: tf.Tensor, weights: tf.Tensor, mixed: int | None = None
 
     Without a class `mixed` they are the softmax of the windows' mean logits. With it the mean would be wrong: of a man and
     then a woman no window is mixed. So each single class is looked for where it is heard best: its presence in a window is
-    its probability or that of `mixed`, and in the recording the mean log-odds of that over the windows most like it. The recording
-    is mixed where several classes are present, and otherwise of the one that is.
+    its probability or that of `mixed`, and in the recording the mean log-odds of that over the windows most like it. The
+    recording is mixed where several classes are present, and otherwise of the one that is.
 
     Args:
         logits: float32 [windows, classes].

@@ -210,15 +210,16 @@ def test_crops_hold_speech():
     waveform[0, 7000:7200] = 1
 
     for seed in range(20):
-        crop = random_crop(tf.constant(waveform), 1000, 100, tf.constant([seed, 1], tf.int64)).numpy()
+        crop, start = random_crop(tf.constant(waveform), 1000, 100, tf.constant([seed, 1], tf.int64))
         assert crop.shape == (1, 1000)
-        assert crop.any()
+        assert crop.numpy().any()
+        assert np.array_equal(crop[0], waveform[0, start[0] : start[0] + 1000])
 
 
 def test_crops_differ_by_seed_and_only_by_seed():
     waveform = tf.random.normal([4, 5000], seed=1)
 
-    first, again, other = (random_crop(waveform, 500, 100, tf.constant([seed, 0], tf.int64)) for seed in (1, 1, 2))
+    first, again, other = (random_crop(waveform, 500, 100, tf.constant([seed, 0], tf.int64))[0] for seed in (1, 1, 2))
 
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)

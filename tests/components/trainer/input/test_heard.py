@@ -1,0 +1,138 @@
+"""With a class `mixed`, a crop is labelled by who speaks in it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_jobs.errors import UserError
+from beam_jobs.examples import LABEL as LABEL_FEATURE
+from beam_jobs.examples import PCM16 as PCM16_FEATURE
+from beam_jobs.examples import Clip, Segment, decode_clip, encode_clip, frame_record, read_records
+from components.trainer.input.batches import training_dataset
+from components.trainer.input.heard import CropLabeller, Segments
+from components.trainer.run_fn import run_fn
+from components.transform.preprocessing import LABEL, WAVEFORM
+
+RATE_HZ = 1000
+CLASSES = ["male", "female", "mixed"]
+MALE, FEMALE, MIXED = range(3)
+LABELLER = CropLabeller(MIXED, RATE_HZ)
+
+SEQUENTIAL = (Segment(MALE, 0.0, 2.0), Segment(FEMALE, 3.0, 5.0))
+TOGETHER = (Segment(MALE, 0.0, 4.0), Segment(FEMALE, 0.0, 2.0))
+
+
+def label_of(segments: tuple[Segment, ...], start_s: float, length_s: float, label: int = MIXED, padding: int = 0) -> int:
+    rows = [*segments, *[Segment(-1, 0.0, 0.0)] * padding]
+    columns = Segments(*(tf.constant([[row[k] for row in rows]], (tf.int64, tf.float32, tf.float32)[k]) for k in range(3)))
+    start = tf.constant([round(start_s * RATE_HZ)])
+    return int(LABELLER(tf.constant([label], tf.int64), columns, start, round(length_s * RATE_HZ))[0])
+
+
+@pytest.mark.parametrize(
+    ("segments", "start_s", "length_s", "label"),
+    [
+        (SEQUENTIAL, 0.0, 2.0, MALE),
+        (SEQUENTIAL, 0.0, 3.0, MALE),
+        (SEQUENTIAL, 0.0, 3.2, MALE),  # 0.2 s of her are not heard
+        (SEQUENTIAL, 0.0, 3.4, MIXED),
+        (SEQUENTIAL, 1.8, 2.0, FEMALE),
+        (SEQUENTIAL, 1.0, 3.0, MIXED),
+        (SEQUENTIAL, 3.5, 1.0, FEMALE),
+        (TOGETHER, 0.0, 1.0, MIXED),
+        (TOGETHER, 2.0, 2.0, MALE),
+        (TOGETHER, 1.8, 2.0, MALE),
+        ((Segment(FEMALE, 0.0, 0.2), Segment(FEMALE, 0.3, 0.5)), 0.0, 1.0, FEMALE),  # 0.4 s in all
+        (SEQUENTIAL, 2.1, 0.8, MIXED),  # a pause, and the clip's label
+    ],
+)
+def test_a_crop_is_labelled_by_the_voices_in_it(segments, start_s, length_s, label):
+    assert label_of(segments, start_s, length_s) == label
+    assert label_of(segments[::-1], start_s, length_s, padding=2) == label
+
+
+@given(st.sampled_from([MALE, FEMALE]), st.floats(0, 8), st.floats(0.1, 4), st.lists(st.tuples(st.floats(0, 8), st.floats(0, 4))))
+def test_a_crop_of_a_single_class_has_its_clips_label(label, start_s, length_s, times):
+    segments = tuple(Segment(label, begin, begin + duration) for begin, duration in times)
+
+    assert label_of(segments or (Segment(-1, 0.0, 0.0),), start_s, length_s, label) == label
+
+
+def test_without_mixed_nothing_is_labelled_anew():
+    assert CropLabeller.of(["male", "female"], RATE_HZ) is None
+    assert CropLabeller.of(CLASSES, RATE_HZ) == LABELLER
+
+
+def clip_of(number: int, segments: tuple[Segment, ...]) -> Clip:
+    """A clip of 6 s in which a man is 100 and a woman 200, added up."""
+    time = np.arange(6 * RATE_HZ) / RATE_HZ
+    samples = sum((1 + s.label) * 100 * ((time >= s.start_s) & (time < s.end_s)) for s in segments)
+    labels = {segment.label for segment in segments}
+    label = MIXED if len(labels) > 1 else labels.pop()
+    names = tuple(f"{number}-{k}" for k in range(len(segments)))
+    return Clip(f"train-{number}", label, "sequential", names, names, -20.0, 1.0, RATE_HZ, samples.astype("<i2"), segments)
+
+
+def decode(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    samples = tf.reshape(tf.io.decode_raw(features[PCM16_FEATURE], tf.int16), [-1, 6 * RATE_HZ])
+    return {WAVEFORM: tf.cast(samples, tf.float32), LABEL: features[LABEL_FEATURE]}
+
+
+@pytest.mark.parametrize("min_crop_samples", [None, 700])
+def test_the_label_of_each_crop_is_what_can_be_read_off_its_samples(min_crop_samples, tmp_path):
+    clips = [clip_of(k, (SEQUENTIAL, TOGETHER, SEQUENTIAL[:1], SEQUENTIAL[1:])[k % 4]) for k in range(32)]
+    (tmp_path / "clips").write_bytes(b"".join(part for clip in clips for part in frame_record(encode_clip(clip))))
+    dataset = training_dataset(
+        [f"{tmp_path}/*"], decode, 8, 1500, 50, seed=1, min_crop_samples=min_crop_samples, labeller=LABELLER
+    )
+
+    seen = []
+    for _ in range(6):
+        for crops, labels in dataset.as_numpy_iterator():
+            for crop, label in zip(crops, labels, strict=True):
+                heard = {name for name, bit in ((MALE, 100), (FEMALE, 200)) if np.isin(crop, [bit, 300]).sum() >= 0.3 * RATE_HZ}
+                if heard:
+                    assert label == (MIXED if len(heard) == 2 else heard.pop())
+                    seen.append(int(label))
+    assert all(count > 20 for count in np.bincount(seen, minlength=3))
+
+
+@pytest.fixture
+def make_mixed_args(make_fn_args: Callable, shards: Path, tmp_path: Path) -> Callable:
+    """A function that makes `run_fn`'s arguments for three classes, with the clips that `change` makes of the shards'."""
+
+    def make(change: Callable[[Clip], Clip]):
+        for path in shards.rglob("*.tfrecord"):
+            copy = tmp_path / path.relative_to(shards)
+            copy.parent.mkdir(exist_ok=True)
+            clips = [change(decode_clip(record)) for record in read_records(path.open("rb"))]
+            copy.write_bytes(b"".join(part for clip in clips for part in frame_record(encode_clip(clip))))
+        train = {"epochs": 1, "batch_size": 8, "crop_s": 1.0}
+        arguments = make_fn_args(tmp_path, train=train, classes=CLASSES)
+        arguments.train_files, arguments.eval_files = [f"{tmp_path}/train/*"], [f"{tmp_path}/eval/*"]
+        return arguments
+
+    return make
+
+
+def test_clips_that_do_not_say_who_speaks_when_cannot_train_mixed(make_mixed_args):
+    with pytest.raises(UserError, match=r"^\S+clips-\S+: its clips do not say who speaks when, .* generate the dataset again"):
+        run_fn(make_mixed_args(lambda clip: clip))
+
+
+def test_a_model_with_mixed_is_trained_and_answers(make_mixed_args, tmp_path):
+    def say_when(clip: Clip) -> Clip:
+        return replace(clip, segments=(Segment(clip.label, 0.0, 1.1),))
+
+    run_fn(make_mixed_args(say_when))
+
+    model = tf.saved_model.load(str(tmp_path / "serving"))
+    answer = model.signatures["waveform"](waveform=tf.random.normal([2, 16_000], seed=1))
+    assert answer["classes"].numpy()[0].tolist() == [b"male", b"female", b"mixed"]
+    assert answer["probabilities"].numpy().sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
