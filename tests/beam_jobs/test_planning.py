@@ -1,7 +1,7 @@
 """A plan follows from (seed, split, k) alone, and keeps what the settings promise."""
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -106,7 +106,7 @@ def test_the_number_of_utterances_and_their_labels(case: tuple[ClipsConfig, Clip
 def test_each_label_of_a_clip_is_heard_long_enough(case: tuple[ClipsConfig, ClipPlan]) -> None:
     """A second voice of a tenth of a second, cut by the clip's end, would make a `mixed` that nobody can hear."""
     clips, plan = case
-    heard_s = Counter()
+    heard_s: dict[int, float] = defaultdict(float)
     for placement in plan.placements:
         heard_s[placement.label] += placement.duration_s
 

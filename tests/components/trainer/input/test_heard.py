@@ -72,7 +72,7 @@ def test_without_mixed_nothing_is_labelled_anew():
 def clip_of(number: int, segments: tuple[Segment, ...]) -> Clip:
     """A clip of 6 s in which a man is 100 and a woman 200, added up."""
     time = np.arange(6 * RATE_HZ) / RATE_HZ
-    samples = sum((1 + s.label) * 100 * ((time >= s.start_s) & (time < s.end_s)) for s in segments)
+    samples = np.sum([(1 + s.label) * 100 * ((time >= s.start_s) & (time < s.end_s)) for s in segments], axis=0)
     labels = {segment.label for segment in segments}
     label = MIXED if len(labels) > 1 else labels.pop()
     names = tuple(f"{number}-{k}" for k in range(len(segments)))
