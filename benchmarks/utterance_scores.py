@@ -1,0 +1,159 @@
+"""What an exported model answers about recordings, and what the answers are worth.
+
+    python -m benchmarks.utterance_scores --model DIR --sets FOLDER … [--heard FILE] --output answers.json
+
+asks a SavedModel, in a process that has nothing of this project's network: what users get is what is scored. Recordings in which
+one of the speakers of FILE, those whom the model has heard, speaks are left out.
+"""
+
+import argparse
+import io
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from benchmarks.degradations import RATE_HZ
+from benchmarks.evaluation_sets import Recording, sets_in
+from benchmarks.scores import calibration_error
+from components.gate.intervals import SpeakerDraws
+
+BATCH = 8
+DRAWS = 2000
+Z95 = 1.959964
+
+
+@dataclass
+class Answers:
+    """Answers about one set, a row for each recording. `probability` is the greatest one's; None where there is none to be had."""
+
+    labels: list[str] = field(default_factory=list)
+    speakers: list[list[str]] = field(default_factory=list)
+    answers: list[str | None] = field(default_factory=list)
+    """None: no speech."""
+    probability: list[float | None] = field(default_factory=list)
+
+    def add(self, recording: Recording, answer: str | None, probability: float | None) -> None:
+        self.labels.append(recording.label)
+        self.speakers.append(list(recording.speakers))
+        self.answers.append(answer)
+        self.probability.append(probability)
+
+    @classmethod
+    def pooled(cls, parts: Iterable["Answers"]) -> "Answers":
+        """All of them one after another."""
+        whole = cls()
+        for part in parts:
+            whole.labels += part.labels
+            whole.speakers += part.speakers
+            whole.answers += part.answers
+            whole.probability += part.probability
+        return whole
+
+
+BySet = dict[str, Answers]
+
+
+def scores_of_answers(answers: Answers) -> dict[str, Any]:
+    """Accuracy with its interval of 95 %, recall by label, ECE (None without probabilities) and how many were "no speech",
+    which is counted as wrong.
+
+    The interval is over speakers. Where each has as many recordings as any other, and is alone in them, it is Wilson's with as many
+    trials as speakers: several seeds are no more people. Elsewhere it is the gate's bootstrap over speakers.
+    """
+    labels = np.array(answers.labels)
+    right = np.array([answer == label for answer, label in zip(answers.answers, answers.labels, strict=True)], float)
+    low, high = _interval(right, answers.speakers)
+    probability = [value for value in answers.probability if value is not None]
+    return {
+        "accuracy": float(right.mean()),
+        "low": low,
+        "high": high,
+        "recall": {str(label): float(right[labels == label].mean()) for label in sorted(set(answers.labels))},
+        "ece": calibration_error(np.array(probability), right) if len(probability) == len(right) else None,
+        "no_speech": answers.answers.count(None),
+        "recordings": len(right),
+        "speakers": len({name for names in answers.speakers for name in names}),
+    }
+
+
+def _interval(right: np.ndarray, speakers: Sequence[Sequence[str]]) -> tuple[float, float]:
+    counts = Counter(name for names in speakers for name in names)
+    alone = all(len(names) == 1 for names in speakers)
+    if alone and len(set(counts.values())) == 1:
+        return wilson(float(right.mean()), len(counts))
+    batches, factor = SpeakerDraws(speakers, DRAWS).weights(np.ones(len(right), bool))
+    drawn = np.concatenate([weights @ right / weights.sum(axis=1) for weights in batches])
+    mean = float(right.mean())
+    low, high = mean + factor * (np.quantile(drawn, [0.025, 0.975]) - mean)
+    return float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
+
+
+def wilson(share: float, trials: int) -> tuple[float, float]:
+    """Wilson's interval of 95 % (1927) for a share of trials."""
+    middle = share + Z95**2 / (2 * trials)
+    half = Z95 * np.sqrt(share * (1 - share) / trials + Z95**2 / (4 * trials**2))
+    scale = 1 + Z95**2 / trials
+    return float((middle - half) / scale), float((middle + half) / scale)
+
+
+def write_answers(path: Path, answers: BySet) -> None:
+    path.write_text(json.dumps({name: asdict(part) for name, part in answers.items()}))
+
+
+def read_answers(path: Path) -> BySet:
+    return {name: Answers(**part) for name, part in json.loads(path.read_text()).items()}
+
+
+def unheard(recordings: Iterable[Recording], heard: Collection[str]) -> list[int]:
+    """The numbers of the recordings in which none of these speakers speaks."""
+    return [number for number, recording in enumerate(recordings) if not set(recording.speakers) & set(heard)]
+
+
+def ask(model: Any, recordings: Sequence[Recording]) -> Answers:
+    """Asks the signature `wav`, which takes any rate, about each recording."""
+    import tensorflow as tf
+
+    answers = Answers()
+    for start in range(0, len(recordings), BATCH):
+        batch = recordings[start : start + BATCH]
+        found = model.signatures["wav"](wav=tf.constant([_wav(item.samples) for item in batch]))
+        probabilities, classes = found["probabilities"].numpy(), found["classes"].numpy()
+        speech = found["speech"].numpy().reshape(-1) if "speech" in found else np.ones(len(batch))
+        for item, row, names, share in zip(batch, probabilities, classes, speech, strict=True):
+            answer = names[row.argmax()].decode() if share > 0 and np.isfinite(row).all() else None
+            answers.add(item, answer, round(float(np.nan_to_num(row.max())), 5))
+    return answers
+
+
+def _wav(samples: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, RATE_HZ, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="folder of a SavedModel")
+    parser.add_argument("--sets", type=Path, nargs="+", required=True, help="folders of sets")
+    parser.add_argument("--heard", type=Path, help="JSON list of speakers")
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    import tensorflow as tf
+
+    model = tf.saved_model.load(args.model)
+    heard = json.loads(args.heard.read_text()) if args.heard else []
+    found: BySet = {}
+    for one in sets_in(*args.sets):
+        recordings = one.read()
+        found[one.name] = ask(model, [recordings[number] for number in unheard(recordings, heard)])
+    write_answers(args.output, found)
+
+
+if __name__ == "__main__":
+    main()
