@@ -72,8 +72,10 @@ def room_response(size: np.ndarray, reverberation_s: float, distance_m: float, r
         rng: of the place.
     """
     volume, surface = np.prod(size), 2 * (size[0] * size[1] + size[0] * size[2] + size[1] * size[2])
-    reflection = np.exp(-0.5 * 0.161 * volume / (surface * reverberation_s))
-    direction = rng.standard_normal(3) * [1, 1, 0.2]
+    # Negative, as behind a soft wall: the late pulses, many to a sample, would else add up to a rumble that decays slowly.
+    reflection = -np.exp(-0.5 * 0.161 * volume / (surface * reverberation_s))
+    angle = rng.uniform(0, 2 * np.pi)
+    direction = np.array([np.cos(angle), np.sin(angle), rng.uniform(-0.2, 0.2)])
     offset = distance_m * direction / np.linalg.norm(direction)
     # Both stand half a metre from every wall.
     source = rng.uniform(np.maximum(0.5, 0.5 - offset), np.minimum(size - 0.5, size - 0.5 - offset))

@@ -3,7 +3,7 @@
 They are made once and then asked of every model, the referee in its own environment too.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from beam_jobs.audio import read_audio, resample
 from beam_jobs.config import ClipsConfig, NumClips, SplitShares
 from beam_jobs.console import progress
-from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.examples import decode_clip, read_records
 from beam_jobs.generate_clips import generate_clips
@@ -29,6 +29,9 @@ DEGRADED_S = 5
 CLIP_LENGTHS_S = (60, 10)
 HELD_OUT_SHARES = SplitShares(train=0.9, eval=0.0999, test=0.0001)
 """Of the speakers who are not fixed to the test split; none of them rounds into it."""
+DEGRADED = tuple(f"{name} {strength + 1}" for name in degradations(()) for strength in STRENGTHS)
+VOICE_SETS = (CLEAN, WHOLE, *(f"{length_s} s" for length_s in LENGTHS_S), *DEGRADED)
+"""Names of the sets that each corpus's voices make, in the order of tables."""
 SPEECH_LEVEL = 0.05
 """Above it a sample is not louder speech, when the part with most speech is looked for."""
 
@@ -84,31 +87,31 @@ class RecordingSet:
 
 
 def sets_in(*folders: Path) -> list[RecordingSet]:
-    """The sets of some folders, in the order of their names in each."""
-    return [RecordingSet(path) for folder in folders for path in sorted(folder.glob("*.npz"))]
+    """The sets of some folders: those of voices as in `VOICE_SETS`, then the others by name."""
+    found = [RecordingSet(path) for folder in folders for path in sorted(folder.glob("*.npz"))]
+    return sorted(found, key=lambda one: VOICE_SETS.index(one.name) if one.name in VOICE_SETS else len(VOICE_SETS))
 
 
-def read_voices(index: SpeakerIndex, of_each: int | None = 1) -> list[Recording]:
-    """The first utterances of every speaker, or all, as long as they are."""
+def read_voices(index: SpeakerIndex, speakers: Iterable[Speaker], of_each: int | None = 1) -> list[Recording]:
+    """The first utterances of each of these speakers, or all, as long as they are."""
     voices = []
-    for speaker in index.speakers:
+    for speaker in speakers:
         for utterance in speaker.utterances[:of_each]:
             samples, rate_hz = read_audio(f"{index.root}/{utterance.path}")
             voices.append(Recording(resample(samples, rate_hz, RATE_HZ), speaker.label, (speaker.id,)))
     return voices
 
 
-def write_voice_sets(folder: Path, voices: Sequence[Recording], degraded: bool = True) -> None:
+def write_voice_sets(folder: Path, voices: Sequence[Recording], names: Sequence[str] = VOICE_SETS) -> None:
     """The first ten seconds, shorter parts and the whole of each voice, and each degradation at each strength.
 
     A set that is there stays. The shorter parts are those with most speech, so that none is a pause.
     """
     makers: dict[str, Callable[[Recording], Recording]] = {CLEAN: partial(_first, seconds=FIRST_S), WHOLE: lambda voice: voice}
     makers |= {f"{length_s} s": partial(_busiest, seconds=length_s) for length_s in LENGTHS_S}
-    if degraded:
-        for name, degrade in degradations([voice.samples for voice in voices]).items():
-            makers |= {f"{name} {strength + 1}": partial(_degraded, name, degrade, strength) for strength in STRENGTHS}
-    missing = [(RecordingSet(folder / f"{name}.npz"), make) for name, make in makers.items()]
+    for name, degrade in degradations([voice.samples for voice in voices]).items():
+        makers |= {f"{name} {strength + 1}": partial(_degraded, name, degrade, strength) for strength in STRENGTHS}
+    missing = [(RecordingSet(folder / f"{name}.npz"), makers[name]) for name in names]
     missing = [(target, make) for target, make in missing if not target.path.exists()]
     with progress("making recordings", len(missing), "sets") as advance:
         for target, make in missing:
@@ -116,14 +119,14 @@ def write_voice_sets(folder: Path, voices: Sequence[Recording], degraded: bool =
             advance(1)
 
 
-def write_open_set(folder: Path, root: str) -> None:
-    """The first ten seconds of every utterance of another corpus, as a set of its own name."""
-    name = Path(root).name
-    target = RecordingSet(folder / f"{name}.npz")
+def write_open_set(folder: Path, root: Path) -> None:
+    """The first ten seconds of every utterance of another corpus, as a set of its folder's name."""
+    target = RecordingSet(folder / f"{root.name}.npz")
     if not target.path.exists():
-        voices = read_voices(read_corpus(root), of_each=None)
+        index = read_corpus(root)
+        voices = read_voices(index, index.speakers, of_each=None)
         # Its speakers' names may be those of others in the corpus that trains.
-        target.write([_first(voice, FIRST_S)._replace(speakers=(f"{name}/{voice.speakers[0]}",)) for voice in voices])
+        target.write([_first(voice, FIRST_S)._replace(speakers=(f"{root.name}/{voice.speakers[0]}",)) for voice in voices])
 
 
 def write_clip_sets(folder: Path, index: SpeakerIndex, test: Collection[str], classes: Sequence[str], number: int) -> None:

@@ -13,23 +13,24 @@ import os
 import sys
 import tempfile
 import warnings
-
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-warnings.filterwarnings("ignore")
+from pathlib import Path
 
 import numpy as np
 import soundfile
-from inaSpeechSegmenter import Segmenter
-from inaSpeechSegmenter.features import _wav2feats
 
 
 def main() -> None:
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    warnings.filterwarnings("ignore")
+    from inaSpeechSegmenter import Segmenter
+    from inaSpeechSegmenter.features import _wav2feats
+
     with np.load(sys.argv[1]) as file:
         parts = np.split(file["pcm16"], np.cumsum(file["lengths"])[:-1])
     segmenter = Segmenter(ffmpeg=sys.executable, batch_size=256)  # it asks only whether there is such a program
     seconds = []
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        wav = os.path.join(folder, "recording.wav")
+        wav = str(Path(folder) / "recording.wav")
         for pcm16 in parts:
             soundfile.write(wav, pcm16, 16000)
             segments = segmenter.segment_feats(*_wav2feats(wav), 0)

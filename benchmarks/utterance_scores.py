@@ -1,6 +1,6 @@
 """What an exported model answers about recordings, and what the answers are worth.
 
-    python -m benchmarks.utterance_scores --model DIR --sets FOLDER … [--heard FILE] --output answers.json
+    python -m benchmarks.utterance_scores --model DIR --sets SET.npz … [--heard FILE] --output answers.json
 
 asks a SavedModel, in a process that has nothing of this project's network: what users get is what is scored. Recordings in which
 one of the speakers of FILE, those whom the model has heard, speaks are left out.
@@ -13,13 +13,15 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import soundfile
 
 from benchmarks.degradations import RATE_HZ
-from benchmarks.evaluation_sets import Recording, sets_in
+from benchmarks.evaluation_sets import Recording, RecordingSet
+from benchmarks.measure import last_line, python
 from benchmarks.scores import calibration_error
 from components.gate.intervals import SpeakerDraws
 
@@ -30,7 +32,7 @@ Z95 = 1.959964
 
 @dataclass
 class Answers:
-    """Answers about one set, a row for each recording. `probability` is the greatest one's; None where there is none to be had."""
+    """Answers about one set, a row for each recording. `probability` is the answer's; None where the model gives none."""
 
     labels: list[str] = field(default_factory=list)
     speakers: list[list[str]] = field(default_factory=list)
@@ -63,8 +65,9 @@ def scores_of_answers(answers: Answers) -> dict[str, Any]:
     """Accuracy with its interval of 95 %, recall by label, ECE (None without probabilities) and how many were "no speech",
     which is counted as wrong.
 
-    The interval is over speakers. Where each has as many recordings as any other, and is alone in them, it is Wilson's with as many
-    trials as speakers: several seeds are no more people. Elsewhere it is the gate's bootstrap over speakers.
+    The interval is over speakers. Where each has as many recordings as any other, and is alone in them, it is Wilson's with as
+    many trials as speakers: several seeds are no more people. Elsewhere it is the gate's bootstrap over
+    speakers, but where all answers are right, or none.
     """
     labels = np.array(answers.labels)
     right = np.array([answer == label for answer, label in zip(answers.answers, answers.labels, strict=True)], float)
@@ -84,12 +87,12 @@ def scores_of_answers(answers: Answers) -> dict[str, Any]:
 
 def _interval(right: np.ndarray, speakers: Sequence[Sequence[str]]) -> tuple[float, float]:
     counts = Counter(name for names in speakers for name in names)
-    alone = all(len(names) == 1 for names in speakers)
-    if alone and len(set(counts.values())) == 1:
-        return wilson(float(right.mean()), len(counts))
+    mean = float(right.mean())
+    each_alike = all(len(names) == 1 for names in speakers) and len(set(counts.values())) == 1
+    if each_alike or mean in (0.0, 1.0):  # draws of nothing but right answers have no spread
+        return wilson(mean, len(counts))
     batches, factor = SpeakerDraws(speakers, DRAWS).weights(np.ones(len(right), bool))
     drawn = np.concatenate([weights @ right / weights.sum(axis=1) for weights in batches])
-    mean = float(right.mean())
     low, high = mean + factor * (np.quantile(drawn, [0.025, 0.975]) - mean)
     return float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
 
@@ -102,12 +105,23 @@ def wilson(share: float, trials: int) -> tuple[float, float]:
     return float((middle - half) / scale), float((middle + half) / scale)
 
 
-def write_answers(path: Path, answers: BySet) -> None:
-    path.write_text(json.dumps({name: asdict(part) for name, part in answers.items()}))
+def as_json(answers: BySet) -> dict[str, Any]:
+    return {name: asdict(part) for name, part in answers.items()}
 
 
-def read_answers(path: Path) -> BySet:
-    return {name: Answers(**part) for name, part in json.loads(path.read_text()).items()}
+def from_json(data: dict[str, Any]) -> BySet:
+    return {name: Answers(**part) for name, part in data.items()}
+
+
+def answers_of(model: Path, sets: Sequence[RecordingSet], heard: Collection[str], log: Path) -> BySet:
+    """Asks an exported model about the recordings in which nobody of `heard` speaks, in a process of its own."""
+    with TemporaryDirectory() as name:
+        names, output = Path(name) / "heard.json", Path(name) / "answers.json"
+        names.write_text(json.dumps(sorted(heard)))
+        asked = [str(one.path) for one in sets]
+        command = python("benchmarks.utterance_scores", "--model", model, "--heard", names, "--output", output, "--sets", *asked)
+        last_line(command, log)
+        return from_json(json.loads(output.read_text()))
 
 
 def unheard(recordings: Iterable[Recording], heard: Collection[str]) -> list[int]:
@@ -140,7 +154,7 @@ def _wav(samples: np.ndarray) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of a SavedModel")
-    parser.add_argument("--sets", type=Path, nargs="+", required=True, help="folders of sets")
+    parser.add_argument("--sets", type=Path, nargs="+", required=True, help="files of recordings")
     parser.add_argument("--heard", type=Path, help="JSON list of speakers")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
@@ -149,10 +163,10 @@ def main() -> None:
     model = tf.saved_model.load(args.model)
     heard = json.loads(args.heard.read_text()) if args.heard else []
     found: BySet = {}
-    for one in sets_in(*args.sets):
+    for one in map(RecordingSet, args.sets):
         recordings = one.read()
         found[one.name] = ask(model, [recordings[number] for number in unheard(recordings, heard)])
-    write_answers(args.output, found)
+    args.output.write_text(json.dumps(as_json(found)))
 
 
 if __name__ == "__main__":
