@@ -4,6 +4,7 @@ What is measured and how: benchmarks/README.md.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -38,7 +39,7 @@ from benchmarks.linear_baseline import linear_answers, write_features
 from benchmarks.measure import last_line, python
 from benchmarks.referee import referee_answers
 from benchmarks.utterance_scores import Answers, BySet, answers_of, as_json, from_json
-from pipeline.config import load_config
+from pipeline.config import PipelineConfig, load_config
 
 CONFIG = Path(__file__).parent.parent / "pipeline" / "configs" / "librispeech-mini.yaml"
 MALAYALAM = Path("../shared/data/malayalam")
@@ -59,7 +60,7 @@ def folds(index: SpeakerIndex, number: int) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Bench:
-    """A work folder with the recordings that all are asked about, and a folder for each fold's clips and models."""
+    """A work folder: recordings that all are asked about, by corpus; clips and models, by configuration and fold."""
 
     folder: Path
     index: SpeakerIndex
@@ -71,19 +72,20 @@ class Bench:
         """The speakers of all other folds."""
         return sorted({speaker.id for speaker in self.index.speakers} - set(self.folds[fold]))
 
-    def voice_sets(self) -> list[RecordingSet]:
-        """What everybody is asked about; a fold's models, those recordings whose speakers they have not heard."""
-        return sets_in(self.folder / "sets")
+    @property
+    def voices(self) -> Path:
+        """The folder of what everybody is asked about; a fold's models, those recordings whose speakers they have not heard."""
+        return self.folder / f"recordings-{self.index.fingerprint()[:8]}"
 
     def sets(self, fold: int) -> list[RecordingSet]:
         """The same, and the clips of the fold's own speakers."""
-        return sets_in(self.folder / "sets", self._of(fold) / "sets")
+        return sets_in(self.voices, self._of(fold) / "sets")
 
     def write_sets(self, clips: int, open_corpora: Sequence[Path]) -> None:
         """Makes all recordings, and the linear model's features of them."""
-        write_voice_sets(self.folder / "sets", read_voices(self.index, self.index.speakers))
+        write_voice_sets(self.voices, read_voices(self.index, self.index.speakers))
         for root in open_corpora:
-            write_open_set(self.folder / "sets", root)
+            write_open_set(self.voices, root)
         classes = load_config(self.config_file, self.settings).clips.classes
         for fold, test in enumerate(self.folds):
             write_clip_sets(self._of(fold) / "sets", self.index, test, classes, clips)
@@ -104,10 +106,17 @@ class Bench:
         return figures | {"answers": as_json(answers)}
 
     def linear(self, fold: int) -> BySet:
-        return linear_answers(RecordingSet(self.folder / "sets" / f"{CLEAN}.npz"), self.heard(fold), self.sets(fold))
+        return linear_answers(RecordingSet(self.voices / f"{CLEAN}.npz"), self.heard(fold), self.sets(fold))
 
     def _of(self, fold: int) -> Path:
-        return self.folder / f"fold-{fold}-of-{len(self.folds)}"
+        settings = json.dumps([self.index.fingerprint(), settings_of(load_config(self.config_file, self.settings))])
+        digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+        return self.folder / f"models-{digest}" / f"fold-{fold}-of-{len(self.folds)}"
+
+
+def settings_of(config: PipelineConfig) -> dict[str, Any]:
+    """What decides how a network comes out."""
+    return config.model_dump(mode="json", include={"clips", "model", "train"})
 
 
 class Figures:
@@ -158,7 +167,7 @@ def measure(bench: Bench, seeds: Sequence[int], figures: Figures, ina_python: st
                 say(f"{name}: {clean['accuracy']:.3f} on {CLEAN}; {run['minutes']:.1f} min")
     if not ina_python:
         return
-    for one in bench.voice_sets():
+    for one in sets_in(bench.voices):
         if one.name not in figures.data["ina"] and (not ina_sets or one.name in ina_sets):
             figures.keep("ina", one.name, as_json({one.name: referee_answers(ina_python, one)})[one.name])
 
@@ -188,7 +197,7 @@ def main() -> int:
         config = load_config(args.config, args.settings)
         index = read_corpus(args.corpus, config.corpus.subsets)
         settings = {"corpus": index.fingerprint(), "folds": args.folds, "asked": [args.clips, *map(str, open_corpora)]}
-        figures = Figures(args.json, settings | config.model_dump(mode="json", include={"clips", "model", "train"}))
+        figures = Figures(args.json, settings | settings_of(config))
         with tempfile.TemporaryDirectory() as temporary:
             bench = Bench(args.workdir or Path(temporary), index, folds(index, args.folds), args.config, args.settings)
             bench.write_sets(args.clips, open_corpora)

@@ -19,7 +19,7 @@ from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.examples import decode_clip, read_records
 from beam_jobs.generate_clips import generate_clips
-from benchmarks.degradations import RATE_HZ, STRENGTHS, Degradation, degradations, generator
+from benchmarks.degradations import RATE_HZ, STRENGTHS, degradations, generator
 
 LENGTHS_S = (1, 2, 3, 5)
 CLEAN = "10 s"
@@ -109,8 +109,8 @@ def write_voice_sets(folder: Path, voices: Sequence[Recording], names: Sequence[
     """
     makers: dict[str, Callable[[Recording], Recording]] = {CLEAN: partial(_first, seconds=FIRST_S), WHOLE: lambda voice: voice}
     makers |= {f"{length_s} s": partial(_busiest, seconds=length_s) for length_s in LENGTHS_S}
-    for name, degrade in degradations([voice.samples for voice in voices]).items():
-        makers |= {f"{name} {strength + 1}": partial(_degraded, name, degrade, strength) for strength in STRENGTHS}
+    for name in degradations(()):
+        makers |= {f"{name} {strength + 1}": partial(_degraded, name, strength, voices) for strength in STRENGTHS}
     missing = [(RecordingSet(folder / f"{name}.npz"), makers[name]) for name in names]
     missing = [(target, make) for target, make in missing if not target.path.exists()]
     with progress("making recordings", len(missing), "sets") as advance:
@@ -177,6 +177,7 @@ def _busiest(voice: Recording, seconds: float) -> Recording:
     return voice._replace(samples=voice.samples[start : start + length])
 
 
-def _degraded(name: str, degrade: Degradation, strength: int, voice: Recording) -> Recording:
-    part = _busiest(voice, DEGRADED_S)
-    return part._replace(samples=degrade(part.samples, strength, generator(name, strength, *voice.speakers)))
+def _degraded(name: str, strength: int, voices: Sequence[Recording], voice: Recording) -> Recording:
+    part, others = _busiest(voice, DEGRADED_S), [other.samples for other in voices if other.speakers != voice.speakers]
+    rng = generator(name, strength, *voice.speakers)
+    return part._replace(samples=degradations(others)[name](part.samples, strength, rng))

@@ -137,6 +137,8 @@ def ask(model: Any, recordings: Sequence[Recording]) -> Answers:
     for start in range(0, len(recordings), BATCH):
         batch = recordings[start : start + BATCH]
         found = model.signatures["wav"](wav=tf.constant([_wav(item.samples) for item in batch]))
+        if "error" in found and (errors := [error for error in found["error"].numpy() if error]):
+            raise RuntimeError(f"the model refuses a recording: {errors[0].decode()}")
         probabilities, classes = found["probabilities"].numpy(), found["classes"].numpy()
         speech = found["speech"].numpy().reshape(-1) if "speech" in found else np.ones(len(batch))
         for item, row, names, share in zip(batch, probabilities, classes, speech, strict=True):
