@@ -95,8 +95,8 @@ class Bench:
         """Trains, exports and asks a network: its parameters, the minutes that training took, and the answers."""
         folder, model = self._of(fold), self._of(fold) / f"model-{seed}"
         shares = f"clips.split_shares={json.dumps(HELD_OUT_SHARES.model_dump())}"
-        settings = [f"clips.seed={seed}", f"train.seed={seed}", *self.settings, FEW_TEST_CLIPS, shares]
-        config, clips = load_config(self.config_file, settings), folder / f"clips-{seed}"
+        settings = [*self.settings, f"train.seed={seed}", FEW_TEST_CLIPS, shares]
+        config, clips = load_config(self.config_file, settings), folder / "clips"
         generate_clips(config.clips, with_test_speakers(self.index, self.folds[fold]), str(clips), config.beam.clips)
         shutil.rmtree(model, ignore_errors=True)
         arguments = [part for setting in settings for part in ("--set", setting)]
