@@ -17,7 +17,7 @@ def markdown(columns: Mapping[str, Scores]) -> str:
     """A row for each set: accuracy with its interval, recall by label, ECE, and how often the answer was "no speech"."""
     names = list(dict.fromkeys(name for scores in columns.values() for name in scores))
     lines = [
-        "| set | recordings | speakers |" + "".join(f" {column} | recall | ECE |" for column in columns),
+        "| set | answers | speakers |" + "".join(f" {column} | recall | ECE |" for column in columns),
         "|---|---|---|" + "---|---|---|" * len(columns),
     ]
     for name in names:
@@ -31,6 +31,6 @@ def _cells(score: dict[str, Any] | None) -> tuple[str, str, str]:
     if score is None:
         return "-", "-", "-"
     silent = f" ({score['no_speech']} no speech)" if score["no_speech"] else ""
-    recall = " / ".join(f"{label[0].upper()} {value:.3f}" for label, value in score["recall"].items())
+    recall = " / ".join(f"{label} {value:.3f}" for label, value in score["recall"].items())
     ece = "-" if score["ece"] is None else f"{score['ece']:.3f}"
     return f"{score['accuracy']:.3f} [{score['low']:.3f}, {score['high']:.3f}]{silent}", recall, ece
