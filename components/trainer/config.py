@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from beam_jobs.config import Range, Share, Strict
 
-
+HIGHEST_MEL_HZ = 7600.0
 CELL = 8
 """STFT frames in one cell of time of every network: three strides of 2."""
 
@@ -38,7 +38,8 @@ class ModelConfig(Strict):
     hop_length: Annotated[int, Field(ge=16)] = 320
     n_mels: Annotated[int, Field(ge=8, le=512)] = 64
     mel_f_min_hz: Annotated[float, Field(ge=0)] = 60.0
-    mel_f_max_hz: Annotated[float, Field(gt=0)] = 7600.0
+    mel_f_max_hz: Annotated[float, Field(gt=0)] | None = None
+    """null: 7600, or half of the sample rate where that is lower."""
     frame_length: Annotated[int, Field(ge=CELL, le=4096, multiple_of=CELL)] = 64
     filters: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=4, max_length=4)] = [24, 32, 48, 64]
     embedding: Annotated[int, Field(ge=1, le=4096)] = 96
@@ -50,9 +51,13 @@ class ModelConfig(Strict):
     def _possible(self) -> Self:
         if self.hop_length > self.n_fft:
             raise ValueError(f"hop_length {self.hop_length} is longer than n_fft {self.n_fft} and would skip samples")
-        if self.mel_f_min_hz >= self.mel_f_max_hz:
+        if self.mel_f_max_hz is not None and self.mel_f_min_hz >= self.mel_f_max_hz:
             raise ValueError(f"mel_f_min_hz {self.mel_f_min_hz:g} is not below mel_f_max_hz {self.mel_f_max_hz:g}")
         return self
+
+    def highest_mel_hz(self, sample_rate_hz: int) -> float:
+        """The upper end of the mel bands at a sample rate."""
+        return min(HIGHEST_MEL_HZ, sample_rate_hz / 2) if self.mel_f_max_hz is None else self.mel_f_max_hz
 
 
 class TrainConfig(Strict):
@@ -73,7 +78,7 @@ class TrainConfig(Strict):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = 8
-    """Epochs without a better eval loss after which training stops; the best epoch is kept. null: all epochs, and the last is kept."""
+    """Epochs without a better eval loss after which training stops; the best is kept. null: all epochs, and the last is kept."""
     # NumPy takes 32 bits, and what is derived from it, such as a worker's seed, must fit as well.
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
@@ -121,8 +126,11 @@ def input_problem(model: ModelConfig, num_samples: int, sample_rate_hz: int, wha
             f"{what} holds {num_samples} samples, and two STFT frames take model.n_fft + model.hop_length = {needed}; "
             "make it longer, or n_fft or hop_length smaller"
         )
-    if model.mel_f_max_hz > sample_rate_hz / 2:
-        return f"model.mel_f_max_hz {model.mel_f_max_hz:g} is above half of clips.sample_rate_hz {sample_rate_hz}"
+    highest_hz = model.highest_mel_hz(sample_rate_hz)
+    if highest_hz > sample_rate_hz / 2:
+        return f"model.mel_f_max_hz {highest_hz:g} is above half of clips.sample_rate_hz {sample_rate_hz}"
+    if model.mel_f_min_hz >= highest_hz:
+        return f"model.mel_f_min_hz {model.mel_f_min_hz:g} is not below the upper end of the mel bands, {highest_hz:g} Hz"
     return None
 
 

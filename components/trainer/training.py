@@ -44,6 +44,8 @@ from components.trainer.workers.strategy import (
 SPEECH_BLOCKS_PER_S = 10
 WARMUP_SHARE = 0.1
 PREDICTED_CLIPS = 8
+MAX_SOUNDS = 480
+"""That are not speech, each a second longer than a crop; made in 6 s of CPU time."""
 
 
 class Training(NamedTuple):
@@ -133,7 +135,8 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
     }
     not_speech = None
     if train.not_speech_rows:
-        sounds = make_sounds(train.seed, crop_samples + spec.sample_rate_hz, spec.sample_rate_hz)
+        count = min(MAX_SOUNDS, sum(train_clips.values()))
+        sounds = make_sounds(train.seed, crop_samples + spec.sample_rate_hz, spec.sample_rate_hz, count)
         not_speech = NotSpeech(sounds, train.not_speech_rows)
     with record_cache(train.cache, log_dir) as cache, watched(log_dir, network, spec, crops, chief) as watchers:
 

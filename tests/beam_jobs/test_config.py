@@ -1,5 +1,6 @@
 """A configuration is right as a whole, or one line says which key is wrong, what it holds and what is allowed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from beam_jobs.config import ClipsConfig, load_section, override, validate
 from beam_jobs.errors import UserError
+from beam_jobs.variants import PitchRange, TrainChannel, TrainVoice
 
 CLIPS: dict[str, Any] = {"num_clips": {"train": 8, "eval": 2, "test": 2}, "duration_s": 10, "min_speech_s": 1}
 
@@ -82,6 +84,26 @@ def test_a_missing_key_is_named() -> None:
         ("clips_per_shard", 0, "clips.clips_per_shard is 0: input should be greater than or equal to 1"),
         ("num_clips", 5, "clips.num_clips is 5: expected a section, with keys of its own"),
         ("gain_db", {"min": 0, "max": -6}, "clips.gain_db: min 0 is greater than max -6"),
+        ("train_voice", 0.7, "clips.train_voice is 0.7: expected a section, with keys of its own"),
+        ("train_voice", {"share": 2}, "clips.train_voice.share is 2: input should be less than or equal to 1"),
+        ("train_voice", {"pitch": {}}, "unknown key clips.train_voice.pitch; known here: first_formant, formants, intonation, "),
+        ("train_voice", {"pitch_hz": {"men": {"min": 75, "max": 420}}}, "there is no label 'men'; there are male, female"),
+        ("train_voice", {"pitch_hz": {"male": {"min": 420, "max": 75}}}, "clips.train_voice.pitch_hz.male: min 420 is greater"),
+        ("train_voice", {"pitch_hz": {"male": {"min": 75}}}, "clips.train_voice.pitch_hz.male.max is missing"),
+        ("train_voice", {"pitch_hz": {"male": {"min": 20, "max": 420}}}, "pitch_hz.male.min is 20: input should be greater"),
+        (
+            "train_voice",
+            {"pitch_hz": {"male": {"min": 75, "max": 420, "effort": 150}}},
+            "unknown key clips.train_voice.pitch_hz.male.effort; known here: effort_hz, effort_weight, max, min",
+        ),
+        (
+            "train_voice",
+            {"pitch_hz": {"male": {"min": 75, "max": 420, "effort_weight": 4}}},
+            "clips.train_voice.pitch_hz.male: effort_weight 4 needs effort_hz",
+        ),
+        ("train_voice", {"formants": {"min": 0, "max": 1}}, "clips.train_voice: formants must lie between 0.5 and 2"),
+        ("train_channel", {"mp3_share": 0.8, "mu_law_share": 0.3}, "mp3_share and mu_law_share add up to 1.1, more than 1"),
+        ("train_channel", {"rt60_s": {"min": 0, "max": 1}}, "clips.train_channel: rt60_s must lie between 0.02 and 10"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(key: str, value: object, text: str) -> None:
@@ -106,6 +128,24 @@ def test_a_wrong_value_is_named_with_what_is_allowed(key: str, value: object, te
 )
 def test_values_that_do_not_go_together(changes: dict[str, Any], text: str) -> None:
     assert text in error_of({**CLIPS, **changes})
+
+
+def test_changed_voices_are_off_by_default_and_a_share_alone_is_the_recipe() -> None:
+    plain = validate(ClipsConfig, CLIPS, "x")
+    varied = validate(ClipsConfig, {**CLIPS, "train_voice": {"share": 0.4}, "train_channel": {}}, "x")
+
+    assert (plain.train_voice, plain.train_channel) == (None, None)
+    assert varied.train_voice == TrainVoice(share=0.4)
+    assert varied.train_channel == TrainChannel(share=0.5)
+    assert ClipsConfig.model_validate(json.loads(varied.model_dump_json())) == varied
+
+
+def test_a_label_that_is_left_out_keeps_its_pitch() -> None:
+    pitch_hz = TrainVoice(pitch_hz={"female": PitchRange(min=100, max=500)}).pitch_hz
+
+    assert list(pitch_hz) == ["male", "female"]
+    assert pitch_hz["male"] == TrainVoice().pitch_hz["male"] == PitchRange(min=75, max=420, effort_hz=150, effort_weight=4)
+    assert pitch_hz["female"].min == 100
 
 
 def test_the_first_of_several_errors_and_how_many_more() -> None:

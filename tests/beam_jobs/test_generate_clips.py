@@ -23,6 +23,7 @@ from beam_jobs.dataset import read_dataset_info
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, decode_clip, read_records
 from beam_jobs.generate_clips import generate_clips, main
+from beam_jobs.variants import TrainChannel, TrainVoice
 
 MakeConfig = Callable[..., ClipsConfig]
 
@@ -169,6 +170,59 @@ def test_worker_processes_make_the_same_bytes(
     generate_clips(make_config(), index, str(tmp_path / "clips"), options)
 
     assert checksums(tmp_path / "clips") == checksums(dataset)
+
+
+@pytest.fixture(scope="module")
+def varied(make_config: MakeConfig) -> ClipsConfig:
+    """Settings by which most voices of training are changed, and go through a channel."""
+    return make_config(train_voice=TrainVoice(share=0.8), train_channel=TrainChannel(share=0.8))
+
+
+@pytest.fixture(scope="module")
+def varied_dataset(tmp_path_factory: pytest.TempPathFactory, index: SpeakerIndex, varied: ClipsConfig) -> Path:
+    folder = tmp_path_factory.mktemp("varied") / "clips"
+    generate_clips(varied, index, str(folder))
+    return folder
+
+
+def test_changed_voices_are_the_same_bytes_in_every_worker(
+    varied_dataset: Path, varied: ClipsConfig, tmp_path: Path, index: SpeakerIndex
+) -> None:
+    options = ("--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
+
+    generate_clips(varied, index, str(tmp_path / "clips"), options)
+
+    assert checksums(tmp_path / "clips") == checksums(varied_dataset)
+
+
+def test_changed_voices_change_training_clips_alone(dataset: Path, varied_dataset: Path) -> None:
+    plain, changed = records_by_id(dataset), records_by_id(varied_dataset)
+
+    assert plain.keys() == changed.keys()
+    assert {id for id in plain if plain[id] == changed[id] and not id.startswith("train")} == {
+        id for id in plain if not id.startswith("train")
+    }
+    assert sum(plain[id] != changed[id] for id in plain) >= 6
+    for id in plain:
+        before, after = decode_clip(plain[id]), decode_clip(changed[id])
+        assert (before.label, before.utterance_ids, before.speech_ratio) == (after.label, after.utterance_ids, after.speech_ratio)
+
+
+def test_a_job_without_changed_voices_does_not_load_what_changes_them(
+    tmp_path: Path, corpus: Path, make_config: MakeConfig
+) -> None:
+    code = (
+        "import sys; from beam_jobs.generate_clips import main; assert main(sys.argv[1:]) == 0; "
+        "print({'pyworld', 'scipy'} & set(sys.modules))"
+    )
+
+    loaded = {
+        name: run(sys.executable, "-c", code, *arguments(tmp_path, make_config(**settings), corpus, tmp_path / name))
+        for name, settings in {"plain": {}, "varied": {"train_voice": TrainVoice()}}.items()
+    }
+
+    assert loaded["plain"].stdout == "set()\n"
+    assert loaded["varied"].stdout == "{'pyworld'}\n"
 
 
 def test_the_order_of_the_corpus_folder_changes_nothing(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from beam_jobs.mixing import db_to_amplitude, mix, rms_dbfs, to_pcm16
+from beam_jobs.mixing import db_to_amplitude, match_level, mix, rms_dbfs, to_pcm16
 from beam_jobs.silence import LEVEL_FLOOR_DBFS, LEVEL_FLOOR_POWER
 
 samples = hnp.arrays(np.float32, st.integers(0, 50), elements=st.floats(-1, 1, width=32))
@@ -16,6 +16,16 @@ segments = st.lists(st.tuples(st.integers(0, 120), samples), max_size=6)
 @pytest.mark.parametrize(("gain_db", "amplitude"), [(0, 1), (-6.0206, 0.5), (-20, 0.1), (20, 10)])
 def test_gains_are_of_amplitude(gain_db: float, amplitude: float) -> None:
     assert db_to_amplitude(gain_db) == pytest.approx(amplitude, rel=1e-5)
+
+
+def test_a_level_is_matched_and_silence_cannot_be() -> None:
+    loud, soft = np.array([0.5, -0.5], np.float32), np.array([0.03, 0.01, 0.0], np.float32)
+
+    matched = match_level(soft, loud)
+
+    assert np.sqrt(np.mean(matched**2)) == pytest.approx(0.5)
+    assert matched[0] == pytest.approx(3 * matched[1])
+    assert match_level(np.zeros(3, np.float32), loud) is loud
 
 
 def test_segments_add_up_where_they_overlap() -> None:

@@ -1,7 +1,9 @@
 """A plan follows from (seed, split, k) alone, and keeps what the settings promise."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 from beam_jobs.config import ClipsConfig, NumClips, Range
 from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
-from beam_jobs.planning import MODES, ClipPlan, ClipPlanner
+from beam_jobs.labels import LABELS
+from beam_jobs.planning import MODES, ClipPlan, ClipPlanner, Placement
+from beam_jobs.variants import TrainChannel, TrainVoice
 
 NUM_CLIPS = NumClips(train=8, eval=2, test=2)
 
@@ -136,6 +140,74 @@ def test_voices_of_training_alone_are_played_at_other_speeds() -> None:
     assert min(speeds["train"]) < 0.85
     assert max(speeds["train"]) > 1.2
     assert set(speeds["eval"] + speeds["test"]) == {1.0}
+
+
+VARIED: dict[str, Any] = {"train_voice": TrainVoice(), "train_channel": TrainChannel()}
+
+
+def placements_of(split: str = "train", number: int = 100, **settings: Any) -> list[Placement]:
+    return [placement for k in range(number) for placement in planner(split, **settings).plan(k).placements]
+
+
+def test_voices_and_channels_of_training_alone_are_changed() -> None:
+    varied = placements_of(**VARIED)
+
+    assert 0.6 < sum(placement.voice is not None for placement in varied) / len(varied) < 0.8
+    assert 0.4 < sum(placement.channel is not None for placement in varied) / len(varied) < 0.6
+    for split in ("eval", "test"):
+        assert placements_of(split, **VARIED) == placements_of(split)
+
+
+def test_changed_voices_are_the_same_voices_in_the_same_places() -> None:
+    varied = placements_of(**VARIED)
+
+    assert [replace(placement, voice=None, channel=None) for placement in varied] == placements_of()
+    assert [placement.voice for placement in varied] == [placement.voice for placement in placements_of(train_voice=TrainVoice())]
+    assert [placement.channel for placement in varied] == [
+        placement.channel for placement in placements_of(train_channel=TrainChannel())
+    ]
+
+
+def test_the_pitch_is_drawn_by_label() -> None:
+    voices = {
+        label: [p.voice for p in placements_of(**VARIED) if p.voice and LABEL_OF[p.speaker_id] == label] for label in LABELS
+    }
+
+    assert min(voice.pitch_hz for voice in voices["female"]) >= 135
+    assert max(voice.pitch_hz for voice in voices["male"]) <= 420
+    assert len({voice for several in voices.values() for voice in several}) == sum(map(len, voices.values()))
+
+
+@given(st.integers(0, 10**6), st.lists(st.integers(0, 1000), max_size=5))
+def test_a_changed_clip_s_plan_follows_from_its_number_alone(k: int, others: list[int]) -> None:
+    busy = planner(**VARIED)
+    for other in others:
+        busy.plan(other)
+
+    assert busy.plan(k) == planner(**VARIED).plan(k)
+
+
+def test_plans_of_settings_as_they_were_are_what_they_were() -> None:
+    """Computed before there were voices and channels: a dataset that was made then is made again."""
+    plans = [
+        (
+            plan.id,
+            plan.label,
+            plan.mode,
+            plan.draws,
+            p.speaker_id,
+            p.utterance.id,
+            p.offset,
+            p.num_samples,
+            p.start,
+            p.gain_db,
+            p.speed,
+        )
+        for plan in (planner(mixed_share=0.2, train_speed=Range(min=0.9, max=1.1)).plan(k) for k in range(50))
+        for p in plan.placements
+    ]
+
+    assert hashlib.sha256(repr(plans).encode()).hexdigest() == "bac99484b6d486b2753b27a7c28b0788d024c418db95247b8be94a200f0df721"
 
 
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 1000), max_size=5))

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import pytest
 import soundfile
 from apache_beam.io.filesystem import FileSystem
 
+from beam_jobs.channel import Channel, Codec, Room
 from beam_jobs.config import ClipsConfig
 from beam_jobs.corpus.index import SpeakerIndex, Utterance
 from beam_jobs.make_shard import split_for
 from beam_jobs.mixing import rms_dbfs
 from beam_jobs.planning import ClipPlan, ClipPlanner, Placement
 from beam_jobs.rendering import UnusableUtteranceError, render
+from beam_jobs.variants import TrainChannel, TrainVoice
+from beam_jobs.voice import Voice
 
 RATE_HZ = 16_000
 
@@ -83,6 +87,57 @@ def test_a_voice_played_faster_is_shorter_and_higher(tmp_path: Path) -> None:
     assert np.flatnonzero(np.abs(clip.pcm16) > 50)[-1] == pytest.approx(length, abs=100)
     spectrum = np.abs(np.fft.rfft(clip.pcm16[: int(length)]))
     assert spectrum.argmax() * RATE_HZ / int(length) == pytest.approx(250, abs=1)
+
+
+VOICE = Voice(pitch_hz=220, intonation=1, formants=1.03, first_formant=0.1, tilt_db_per_octave=3)
+CHANNEL = Channel(Room(0.4, 6, 0.004, 4_000, seed=1), 0.99, Codec("mp3", 16_000, 0.5, 0.8))
+
+
+def strongest_hz(samples: np.ndarray) -> float:
+    return np.abs(np.fft.rfft(samples * np.hanning(len(samples)))).argmax() * RATE_HZ / len(samples)
+
+
+@pytest.mark.parametrize("file_rate_hz", [8_000, 16_000, 44_100])
+@pytest.mark.parametrize("speed", [1.0, 1.25])
+def test_a_changed_voice_has_its_pitch_place_and_gain_whatever_the_rate(
+    tmp_path: Path, make_tone: Callable[..., np.ndarray], file_rate_hz: int, speed: float
+) -> None:
+    utterance = write(tmp_path, "a", make_tone(120, 2.0, sample_rate_hz=file_rate_hz), file_rate_hz)
+    plain = Placement("7", utterance, 0, utterance.num_samples, 4_000, -20.0, speed)
+
+    before = render(plan_of(plain), str(tmp_path), 40_000, RATE_HZ)
+    after = render(plan_of(replace(plain, voice=VOICE, channel=CHANNEL)), str(tmp_path), 40_000, RATE_HZ)
+
+    assert strongest_hz(before.pcm16) == pytest.approx(120 * speed, rel=0.05)
+    assert strongest_hz(after.pcm16) == pytest.approx(220, rel=0.05)  # the tone wavers by 4 %
+    assert after.rms_dbfs == pytest.approx(before.rms_dbfs, abs=0.1)
+    stop = 4_000 + round(2 / speed * RATE_HZ)
+    assert not after.pcm16[:4_000].any()
+    assert not after.pcm16[stop + 2 :].any()
+    assert after.pcm16[stop - 800 : stop].any()
+
+
+def test_a_voice_without_changes_beside_one_with_them_stays_as_it_is(tmp_path: Path, speech: np.ndarray) -> None:
+    plain, changed = (whole(write(tmp_path, name, speech), start, -9) for name, start in (("a", 0), ("b", 20_000)))
+
+    clip = render(plan_of(plain, replace(changed, voice=VOICE, channel=CHANNEL)), str(tmp_path), 40_000, RATE_HZ)
+    alone = render(plan_of(plain), str(tmp_path), 40_000, RATE_HZ)
+
+    assert np.array_equal(clip.pcm16[:20_000], alone.pcm16[:20_000])
+    assert not np.array_equal(clip.pcm16[20_000:36_000], clip.pcm16[:16_000])
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050])
+def test_changed_clips_have_the_exact_length(
+    index: SpeakerIndex, make_config: Callable[..., ClipsConfig], corpus: Path, rate_hz: int
+) -> None:
+    clips = make_config(sample_rate_hz=rate_hz, train_voice=TrainVoice(share=1), train_channel=TrainChannel(share=1))
+    planner = ClipPlanner(clips, "train", split_for(index, clips)["train"])
+
+    for k in range(6):
+        clip = render(planner.plan(k), str(corpus), clips.num_samples, rate_hz)
+        assert clip.pcm16.shape == (3 * rate_hz,)
+        assert clip.pcm16.any()
 
 
 def test_voices_together_are_the_sum_of_each_alone(tmp_path: Path, make_tone: Callable[..., np.ndarray]) -> None:

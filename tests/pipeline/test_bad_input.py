@@ -132,12 +132,12 @@ def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
         ("clips.length_share.max=2", "clips.length_share"),
         ("clips.max_utterances=0", "clips.max_utterances is 0: input should be greater than or equal to 1"),
         ("model.architecture=foo", "model.architecture is 'foo': input should be 'conv3d', 'cnn2d', 'crnn' or 'prototype'"),
-        ("model.hop_length=900", "n_fft 1024"),
+        ("model.hop_length=900", "n_fft 512"),
         ("model.mel_f_max_hz=5000", "model.mel_f_max_hz 5000 is above half of clips.sample_rate_hz 8000"),
         ("train.crop_s=2", "train.crop_s 2 is longer than a clip of 1 s"),
         (
             "train.crop_s=0.05",
-            "train.crop_s 0.05 holds 400 samples, and two STFT frames take model.n_fft + model.hop_length = 1536",
+            "train.crop_s 0.05 holds 400 samples, and two STFT frames take model.n_fft + model.hop_length = 832",
         ),
         ("train.batch_size=yes", "train.batch_size is 'yes': input should be a valid integer"),
         ("tune.trials=2", "tune.space is missing"),
@@ -156,7 +156,7 @@ def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
         ("tune.space={train.learning_rate: {min: 0, max: 1, log: true}}", "min 0 has no logarithm"),
         ("tune.space={train.learning_rate: {min: 0, max: 1}}", "train.learning_rate is 0.0: input should be greater than 0"),
         ("tune.space={train.label_smoothing: [0.0, 0.1]}", "changes the loss that trials are compared by"),
-        ("tune.space={model.hop_length: [512, 2048]}", "hop_length 2048 makes no network: hop_length 2048 is longer than n_fft"),
+        ("tune.space={model.hop_length: [128, 2048]}", "hop_length 2048 makes no network: hop_length 2048 is longer than n_fft"),
         (
             "tune.space={model.n_fft: [1024, 7600]}",
             "n_fft 7600 makes no network: train.crop_s 1 holds 8000 samples, and two STFT frames take",
@@ -173,10 +173,10 @@ def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
 def test_an_impossible_setting_is_named_with_key_value_and_what_is_allowed(
     refused, config, make_corpus, tmp_path, setting, expected
 ):
-    if setting == "model.hop_length=900":  # a clip of 800 samples: the hop is longer
+    if setting == "model.hop_length=900":  # a clip of 800 samples: shorter than two frames
         config.write_text(CONFIG.replace("duration_s: 1\n", "duration_s: 0.1\n").replace("crop_s: 1", "crop_s: 0.1"))
         config.write_text(config.read_text().replace("  max_utter", "  min_speech_s: 0.05\n  max_utter"))
-        expected = "train.crop_s 0.1 holds 800 samples, and two STFT frames take model.n_fft + model.hop_length = 1924"
+        expected = "train.crop_s 0.1 holds 800 samples, and two STFT frames take model.n_fft + model.hop_length = 832"
     line = refused("run", "--config", config, "--corpus", make_corpus(), "--workdir", tmp_path / "work", "--set", setting)
     assert expected in line
     assert not (tmp_path / "work").exists()

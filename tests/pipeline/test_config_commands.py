@@ -28,7 +28,7 @@ def keys(data: object, prefix: str = "") -> set[str]:
 
 def uncommented(text: str) -> str:
     """With the `#` taken away wherever a key stands behind it, and from the comments on keys."""
-    return re.sub(r"(?m)^#(?=[a-z]| +[a-z_]+:|  +#)", "", text)
+    return re.sub(r"(?m)^#(?=[a-z]| +[a-z0-9_]+:|  +#)", "", text)
 
 
 def test_the_starting_point_is_valid_as_it_stands() -> None:
@@ -134,6 +134,15 @@ def test_without_room_a_dry_run_and_a_run_say_so_before_the_clips(audio_gender, 
         assert done.returncode == 2
         assert re.search(r"error: .* TB are needed and .* are free; make room", done.stderr.splitlines()[-1])
     assert not list((workdir / "clips").rglob("*"))
+
+
+def test_changed_voices_take_their_time() -> None:
+    plain, varied = (
+        load_config("demo", settings) for settings in (["clips.train_voice=null"], ["clips.train_voice={share: 0.5}"])
+    )
+
+    seconds = 0.5 * plain.clips.num_clips.train * plain.clips.duration_s * plain.clips.sample_rate_hz / 16_000 * 0.225 / 6
+    assert estimate(varied).seconds - estimate(plain).seconds == pytest.approx(seconds)
 
 
 def test_the_bytes_are_those_of_a_real_run(demo) -> None:

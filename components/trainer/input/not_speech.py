@@ -1,7 +1,7 @@
 """Sounds that are not speech, made by rule: what the speech detector learns from, beside the clips.
 
-Noises of every colour, tones, sweeps, hum, clicks, and a kind of music: plucked and sustained melodies with vibrato, chords, drums.
-Pure functions of a random generator: float32 [samples] whose peak is 1.
+Noises of every colour, tones, sweeps, hum, clicks, and a kind of music: plucked and sustained melodies with vibrato, chords,
+drums. Pure functions of a random generator: float32 [samples] whose peak is 1.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,10 @@ from scipy import signal
 
 Sound = Callable[[np.random.Generator, int, int], np.ndarray]
 
-NUM_SOUNDS = 480
 FAINT_NOISE = 1e-4
 
 
-def make_sounds(seed: int, num_samples: int, sample_rate_hz: int, count: int = NUM_SOUNDS) -> np.ndarray:
+def make_sounds(seed: int, num_samples: int, sample_rate_hz: int, count: int) -> np.ndarray:
     """float32 [count, num_samples]: all kinds in turn, music three times as often as each other kind."""
     sounds = []
     for number in range(count):
@@ -131,7 +130,7 @@ def _note(rng: np.random.Generator, midi: float, length: int, sample_rate_hz: in
     phase = 2 * np.pi * base_hz * time
     if vibrato and rng.random() < 0.5:
         phase += rng.uniform(0, 0.03) * base_hz / 6 * np.sin(2 * np.pi * rng.uniform(4, 7) * time)
-    harmonics = max(1, int(min(rng.integers(1, 25), 0.48 * sample_rate_hz // base_hz)))
+    harmonics = max(1, min(int(rng.integers(1, 25)), int(0.48 * sample_rate_hz / base_hz)))
     fall, step = rng.uniform(0.5, 2.5), 2 if rng.random() < 0.2 else 1
     note = np.zeros(length)
     for k in range(1, harmonics + 1, step):

@@ -58,8 +58,8 @@ def draw_confusion_matrix(matrix: np.ndarray, classes: Sequence[str], title: str
 def draw_model(network: keras.Model) -> Figure:
     """Draws the layers from input to output, with the shape that each makes of one clip and its number of parameters.
 
-    A line from box to box leads to the next layer, a line beside them past others. `?` is a length that depends on the clip's. The
-    layers of a model that stands as one layer among others follow below.
+    A line from box to box leads to the next layer, a line beside them past others. `?` is a length that depends on the clip's.
+    The layers of a model that stands as one layer among others follow below.
     """
     parts = [layer for layer in network.layers if isinstance(layer, keras.Model)]
     layers = [layer for model in (network, *parts) for layer in _in_order(model)]

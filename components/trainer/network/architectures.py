@@ -62,9 +62,7 @@ def _block2d(features: Any, filters: int, stride: int, name: str) -> Any:
 
 
 def _block3d(features: Any, filters: int, kernel: tuple[int, int, int], stride: int, name: str) -> Any:
-    convolution = keras.layers.Conv3D(
-        filters, kernel, (1, stride, stride), padding="same", use_bias=False, name=f"{name}_conv"
-    )
+    convolution = keras.layers.Conv3D(filters, kernel, (1, stride, stride), padding="same", use_bias=False, name=f"{name}_conv")
     features = convolution(features)
     # Frames count as clips: the same figures, and on a CPU five times as fast, because oneDNN knows four dimensions.
     frames = tf.reshape(features, [-1, *features.shape[2:]])

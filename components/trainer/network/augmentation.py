@@ -22,8 +22,8 @@ class RandomConditions(keras.layers.Layer):
     """Puts each clip into conditions of its own: a frequency response, other voices, other sounds, noise and a limited band.
 
     float32 [batch, time, mel, 1] of mel decibels of power -> the same shape. Powers add up, so this is as good as mixing
-    waveforms, and costs next to nothing. Of each effect the settings say in how many clips it takes part and how strong it may be;
-    other voices and other sounds are the other clips of the batch, whose first ones are not speech (`not_speech_rows`).
+    waveforms, and costs next to nothing. Of each effect the settings say in how many clips it takes part and how strong it may
+    be; other voices and other sounds are the other clips of the batch, whose first ones are not speech (`not_speech_rows`).
     """
 
     def __init__(self, augment: AugmentConfig, not_speech_rows: int = 0, **kwargs: object) -> None:
@@ -61,7 +61,7 @@ class RandomConditions(keras.layers.Layer):
 
 
 class MelMask(keras.layers.Layer):
-    """Hides some neighbouring bands of some clips, as SpecAugment does: float32 [batch, time, mel, channels] -> the same shape."""
+    """Hides some neighbouring bands of some clips, as SpecAugment does: float32 [batch, time, mel, channels] -> the same."""
 
     def __init__(self, augment: AugmentConfig, **kwargs: object) -> None:
         super().__init__(**kwargs)
@@ -89,7 +89,7 @@ def to_decibels(power: tf.Tensor) -> tf.Tensor:
 
 
 def smooth_curves(batch: tf.Tensor, bands: int) -> tf.Tensor:
-    """float32 [batch, 1, bands]: a sum of cosines over the bands, normal weights of deviation 1 for the slowest, less for others."""
+    """float32 [batch, 1, bands]: sums of cosines over the bands, with normal weights of deviation 1 / sqrt(order)."""
     orders = tf.range(1, NUM_WAVES + 1, dtype=tf.float32)
     position = (tf.range(bands, dtype=tf.float32) + 0.5) / bands
     cosines = tf.cos(math.pi * orders[:, tf.newaxis] * position) / tf.sqrt(orders)[:, tf.newaxis]

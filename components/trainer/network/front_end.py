@@ -70,7 +70,7 @@ def mel_decibels(model: ModelConfig, sample_rate_hz: int) -> keras.Model:
         "n_freq": model.n_fft // 2 + 1,
         "n_mels": model.n_mels,
         "f_min": model.mel_f_min_hz,
-        "f_max": model.mel_f_max_hz,
+        "f_max": model.highest_mel_hz(sample_rate_hz),
     }
     power = Power(name="power")(Magnitude(name="magnitude")(spectrum))
     mel = ApplyFilterbank(type="mel", filterbank_kwargs=filters, data_format="channels_last", name="mel_filters")(power)

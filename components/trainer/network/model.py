@@ -102,10 +102,17 @@ def build_model(
 ) -> ClipNetwork:
     """Builds the network: kapre's mel decibels, what training does to them, and the classifier.
 
-    The model takes float32 [batch, samples] of any length from two STFT frames on; `num_samples` is the length of the shortest
-    input that it will meet, and `not_speech_rows` says how many clips at the start of each training batch are not speech. Its layers `mel_decibels` and `classifier` are models themselves, so that a recording can be heard
-    window by window: the first turns a waveform into float32 [batch, time, mel, 1], the second those into a dictionary of
-    `logits` float32 [batch, classes] and `speech`, the speech detector's logits, float32 [batch, cells].
+    The model takes float32 [batch, samples] of any length from two STFT frames on. Its layers `mel_decibels` and `classifier`
+    are models themselves, so that a recording can be heard window by window: the first turns a waveform into float32
+    [batch, time, mel, 1], the second those into a dictionary of `logits` float32 [batch, classes] and `speech`, the speech
+    detector's logits, float32 [batch, cells].
+
+    Args:
+        model: the settings.
+        num_samples: length of the shortest input that it will meet.
+        sample_rate_hz: of all input.
+        num_classes: of the labels.
+        not_speech_rows: how many clips at the start of each training batch are not speech.
 
     Raises:
         UserError: that input is shorter than two STFT frames, or the mel bands reach above the Nyquist frequency.

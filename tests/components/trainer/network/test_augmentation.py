@@ -25,7 +25,7 @@ def decibels():
 def change(decibels, rows=0, **effects):
     """How much each point changes, in dB: float32 [clips, time, mel]."""
     tf.random.set_seed(1)
-    layer = RandomConditions(AugmentConfig(**{**OFF, **effects}), rows)
+    layer = RandomConditions(AugmentConfig.model_validate({**OFF, **effects}), rows)
     return (layer(decibels, training=True) - decibels).numpy()[..., 0]
 
 
@@ -110,7 +110,7 @@ def test_the_mask_hides_neighbouring_bands_for_the_whole_of_a_clip():
 def test_training_goes_through_it_and_serving_does_not():
     waveform = np.random.default_rng(0).standard_normal([4, 8000]).astype(np.float32)
     answers = {}
-    for name, augment in (("off", AugmentConfig(**OFF)), ("on", AugmentConfig())):
+    for name, augment in (("off", AugmentConfig.model_validate(OFF)), ("on", AugmentConfig())):
         keras.utils.set_random_seed(3)
         network = build_model(ModelConfig(n_mels=32, mel_f_max_hz=4000.0, augment=augment, dropout=0.0), 8000, 8000, 2)
         heard = keras.Model(network.input, network.get_layer("conditions").output)

@@ -51,7 +51,7 @@ def reference(samples: np.ndarray) -> np.ndarray:
         hop_length=CONFIG.hop_length,
         n_mels=CONFIG.n_mels,
         fmin=CONFIG.mel_f_min_hz,
-        fmax=CONFIG.mel_f_max_hz,
+        fmax=7600,
         center=False,
     )
     decibels = librosa.power_to_db(mel, amin=1e-10, top_db=DYNAMIC_RANGE_DB).T.astype(np.float64)

@@ -79,7 +79,7 @@ def test_kapre_mel_equals_librosa(model, speech):
         hop_length=config.hop_length,
         n_mels=config.n_mels,
         fmin=config.mel_f_min_hz,
-        fmax=config.mel_f_max_hz,
+        fmax=7600,
         center=False,
     )
     assert ours == pytest.approx(librosa.power_to_db(mel, amin=1e-10, top_db=None), abs=2e-3)
