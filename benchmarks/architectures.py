@@ -14,6 +14,7 @@ import tf_keras as keras
 from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.network.architectures import ARCHITECTURES
 from components.trainer.network.model import build_model
+from components.trainer.training import compile_model
 
 SAMPLE_RATE_HZ = 22_050
 LONG_S = 60
@@ -22,12 +23,15 @@ LONG_S = 60
 def variants(network: keras.Model) -> dict[str, Callable[[], object]]:
     """One train step on a batch of crops, and the answer for one long clip, both traced and run once."""
     train = TrainConfig()
-    network.compile(keras.optimizers.AdamW(train.learning_rate), "sparse_categorical_crossentropy")
+    compile_model(network, train, 2)
     crops = tf.random.normal([train.batch_size, round(train.crop_s * SAMPLE_RATE_HZ)], seed=1)
     labels = tf.range(train.batch_size) % 2
     clip = tf.random.normal([1, LONG_S * SAMPLE_RATE_HZ], seed=2)
     answer = tf.function(lambda: network(clip, training=False))
-    found = {"step": lambda: network.train_on_batch(crops, labels), "clip": lambda: answer().numpy()}
+    found = {
+        "step": lambda: network.train_on_batch(crops, labels),
+        "clip": lambda: [output.numpy() for output in tf.nest.flatten(answer())],
+    }
     for variant in found.values():
         variant()
     return found

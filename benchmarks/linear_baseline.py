@@ -1,15 +1,11 @@
-"""No network: logistic regression on the means and deviations of MFCCs and the quantiles of the pitch; prints JSON.
+"""No network: logistic regression on the means and deviations of MFCCs and the quantiles of the pitch.
 
-The bar that a network must clear to earn its place. Features by librosa, on the same clips as the network.
+The bar that a network must clear to earn its place. Features by librosa, on the same recordings as the network.
 """
 
-import argparse
-import json
-import time
-from collections.abc import Iterator
+from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import librosa
 import numpy as np
@@ -17,14 +13,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from beam_jobs.examples import decode_clip, read_records
-from benchmarks.scores import length_name, scores_of
+from benchmarks.degradations import RATE_HZ
+from benchmarks.evaluation_sets import RecordingSet
+from benchmarks.utterance_scores import Answers, BySet, unheard
 
-FRAME_LENGTH, HOP_LENGTH = 2048, 1024
+FRAME_LENGTH, HOP_LENGTH = 1024, 512
 SPEECH_RANGE_DB = 40.0
+PARAMETERS = 46
 
 
-def features(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+def features(samples: np.ndarray, sample_rate_hz: int = RATE_HZ) -> np.ndarray:
     """float32 [samples] -> float [45]: 20 MFCCs' means and deviations and five quantiles of F0 over the frames of speech."""
     power = librosa.feature.rms(y=samples, frame_length=FRAME_LENGTH, hop_length=HOP_LENGTH)[0]
     speech = librosa.amplitude_to_db(power, ref=np.max) > -SPEECH_RANGE_DB
@@ -33,35 +31,29 @@ def features(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     return np.concatenate([mfcc.mean(axis=1), mfcc.std(axis=1), np.quantile(pitch, [0.1, 0.3, 0.5, 0.7, 0.9])])
 
 
-def _features_of(shard: Path) -> tuple[list[np.ndarray], list[int]]:
-    with shard.open("rb") as file:
-        clips = [decode_clip(record) for record in read_records(file)]
-    return [features(clip.pcm16 / np.float32(32768), clip.sample_rate_hz) for clip in clips], [clip.label for clip in clips]
+def write_features(sets: Sequence[RecordingSet], processes: int = 2) -> None:
+    """The features of each set, beside it; those that are there stay."""
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for one in sets:
+            if not one.features.exists():
+                rows = list(pool.map(features, (recording.samples for recording in one.read()), chunksize=8))
+                np.save(one.features, np.array(rows))
 
 
-def table(folder: Path, pool: ProcessPoolExecutor) -> tuple[np.ndarray, np.ndarray]:
-    """Features [clips, 45] and labels [clips] of a split's folder."""
-    parts: Iterator[tuple[list[np.ndarray], list[int]]] = pool.map(_features_of, sorted(folder.iterdir()))
-    rows, labels = zip(*parts, strict=True)
-    return np.concatenate(rows), np.concatenate(labels)
+def linear_answers(training: RecordingSet, heard: Collection[str], sets: Sequence[RecordingSet]) -> BySet:
+    """Fits the model to the recordings of `training` in which the speakers `heard` speak, and asks it about all others'.
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--train", type=Path, required=True, help="dataset folder with train")
-    parser.add_argument("--test", type=Path, action="append", default=[], help="dataset folder with test")
-    parser.add_argument("--seed", type=int, help="not used: nothing here is drawn")
-    args = parser.parse_args()
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        started = time.monotonic()
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-        model.fit(*table(args.train / "train", pool))
-        figures: dict[str, object] = {"parameters": 46, "minutes": (time.monotonic() - started) / 60}
-        for folder in args.test:
-            rows, labels = table(folder / "test", pool)
-            figures[length_name(folder)] = scores_of(labels, model.predict_proba(rows))
-    print(json.dumps(figures))
-
-
-if __name__ == "__main__":
-    main()
+    The features of all sets must have been written.
+    """
+    recordings, rows = training.read(), np.load(training.features)
+    inside = [set(recording.speakers) <= set(heard) for recording in recordings]
+    labels = np.array([recording.label for recording in recordings])
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(rows[inside], labels[inside])
+    found: BySet = {}
+    for one in sets:
+        recordings, answers = one.read(), Answers()
+        chosen = unheard(recordings, heard)
+        for number, row in zip(chosen, model.predict_proba(np.load(one.features)[chosen]), strict=True):
+            answers.add(recordings[number], str(model.classes_[row.argmax()]), round(float(row.max()), 5))
+        found[one.name] = answers
+    return found

@@ -70,6 +70,20 @@ def run(command: Sequence[str], log: Path) -> Run:
     return Run(figures["clips"], figures["seconds"], figures.get("cpu_s", _children_cpu_s() - before), peak[0])
 
 
+def last_line(command: Sequence[str], log: Path) -> str:
+    """Runs a command and returns the last line of its output; `log` gets its errors.
+
+    Raises:
+        RuntimeError: it failed; the message is the end of what it wrote.
+
+    """
+    with log.open("w") as errors:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed; the end of {log}:\n{log.read_text()[-2000:]}")
+    return (done.stdout.strip().splitlines() or [""])[-1]
+
+
 def python(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", module, *map(str, arguments)]
 

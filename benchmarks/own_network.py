@@ -1,25 +1,20 @@
-"""A network, trained by the Trainer's own code on a dataset folder and scored on others; prints JSON."""
+"""A network, trained on a dataset folder and exported, by the Trainer's own code; prints JSON."""
 
 import argparse
 import json
+import shutil
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
-import tensorflow_transform as tft
+import tensorflow as tf
 
 from beam_jobs.dataset import read_dataset_info
-from benchmarks.scores import length_name, scores_of
 from benchmarks.transform_graph import analyse
-from components.trainer.input.batches import evaluation_dataset
-from components.trainer.training import train_network
+from components.trainer.training import train_and_export
 from pipeline.config import load_config
 from pipeline.dag import training_spec
-
-TEST_BATCH = 4
 
 
 def main() -> None:
@@ -27,7 +22,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
     parser.add_argument("--train", type=Path, required=True, help="dataset folder with train and eval")
-    parser.add_argument("--test", type=Path, action="append", default=[], help="dataset folder with test")
+    parser.add_argument("--export", type=Path, required=True, help="where the SavedModel goes")
     args = parser.parse_args()
     config = load_config(args.config, args.settings)
     shards = f"{args.train}/train/*"
@@ -38,24 +33,16 @@ def main() -> None:
             train_files=[shards],
             eval_files=[f"{args.train}/eval/*"],
             transform_graph_path=analyse(shards, num_samples, folder),
+            model_run_dir=str(folder / "logs"),
+            serving_model_dir=str(folder / "model"),
         )
-        spec = training_spec(config).model_copy(update={"num_samples": num_samples})
         started, cpu = time.monotonic(), time.process_time()
-        network, _, history = train_network(fn_args, spec, str(folder / "logs"))
-        figures: dict[str, Any] = {
-            "parameters": network.count_params(),
-            "minutes": (time.monotonic() - started) / 60,
-            "cpu_minutes": (time.process_time() - cpu) / 60,
-            "history": {name: [round(float(value), 4) for value in values] for name, values in history.history.items()},
-        }
-        for test in args.test:
-            graph = analyse(shards, read_dataset_info(str(test)).clips.num_samples, folder)
-            transform = tft.TFTransformOutput(graph).transform_features_layer()
-            clips = evaluation_dataset([f"{test}/test/*"], transform, TEST_BATCH)
-            answers = [(label.numpy(), network(waveform, training=False).numpy()) for waveform, label in clips]
-            labels, probabilities = (np.concatenate(part) for part in zip(*answers, strict=True))
-            figures[length_name(test)] = scores_of(labels, probabilities)
-    print(json.dumps(figures))
+        train_and_export(fn_args, training_spec(config))
+        minutes, cpu_minutes = (time.monotonic() - started) / 60, (time.process_time() - cpu) / 60
+        variables = tf.saved_model.load(fn_args.serving_model_dir).weights
+        shutil.move(folder / "model", args.export)
+    parameters = int(sum(tf.size(variable) for variable in variables))
+    print(json.dumps({"parameters": parameters, "minutes": minutes, "cpu_minutes": cpu_minutes}))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from benchmarks.transform_graph import analyse
 from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.input.batches import record_cache, training_dataset
 from components.trainer.network.model import build_model, precision
-from components.trainer.training import SPEECH_BLOCKS_PER_S
+from components.trainer.training import SPEECH_BLOCKS_PER_S, compile_model
 
 SAMPLE_RATE_HZ = 22050
 WARMUP_STEPS = 3
@@ -73,11 +73,10 @@ def train_article(setting: Setting) -> Step:
 
 def train_ours(setting: Setting, whole: bool = False, policy: str = "float32", jit_compile: bool = False) -> Step:
     """Our network, random crops or whole clips."""
-    train, crop_s = TrainConfig(), setting.clip_s if whole else setting.crop_s
+    crop_s = setting.clip_s if whole else setting.crop_s
     with precision(policy):
         network = build_model(ModelConfig(), _samples(crop_s), SAMPLE_RATE_HZ, 2)
-    optimizer = keras.optimizers.AdamW(train.learning_rate, weight_decay=train.weight_decay)
-    network.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=jit_compile)
+    compile_model(network, TrainConfig(jit_compile=jit_compile), 2)
     return _training_step(network, setting.our_batches(crop_s))
 
 

@@ -114,3 +114,17 @@ def make_fn_args(shards: Path, transform_graph: Path, model_section: dict):
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained(make_fn_args, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """What `run_fn` left behind: its fn_args, whose folders are filled."""
+
+    def make(folder: Path) -> SimpleNamespace:
+        from components.trainer.run_fn import run_fn
+
+        fn_args = make_fn_args(folder)
+        run_fn(fn_args)
+        return fn_args
+
+    return made_once(tmp_path_factory, "trained", make)

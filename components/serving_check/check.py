@@ -21,11 +21,10 @@ from components.serving_check.config import ServingCheckConfig
 from components.serving_check.result import ServingCheckResult
 
 PROBE = Path(__file__).parent / "probe.py"
-SIGNATURES = ("serving_default", "wav", "waveform")
+SIGNATURES = ("serving_default", "wav", "waveform", "waveforms")
+OUTPUTS = ("probabilities", "classes", "speech", "duration_s", "error")
 TOLERANCE = 1e-5
-"""Between the answers of `serving_default` and what the pipeline computed for the same records."""
-SIGNATURE_TOLERANCE = 1e-4
-"""Between the signatures: `wav` and `waveform` measure the loudness themselves, in float32."""
+"""Between the answers of each signature and what the pipeline computed for the same records."""
 WATCH_EVERY_S = 0.05
 
 
@@ -137,23 +136,19 @@ def _compare(found: dict[str, Any], expected: np.ndarray, classes: Sequence[str]
         return [f"cannot be loaded without this project's code ({found['load_error']})"]
     reasons = []
     for name in SIGNATURES:
-        reason = _compare_signature(
-            found["predictions"].get(name), expected, classes, TOLERANCE if name == SIGNATURES[0] else SIGNATURE_TOLERANCE
-        )
+        reason = _compare_signature(found["predictions"].get(name), expected, classes)
         if reason:
             reasons.append(f"signature {name} {reason}")
     return reasons
 
 
-def _compare_signature(
-    predicted: dict[str, Any] | None, expected: np.ndarray, classes: Sequence[str], tolerance: float
-) -> str | None:
+def _compare_signature(predicted: dict[str, Any] | None, expected: np.ndarray, classes: Sequence[str]) -> str | None:
     if predicted is None:
         return "is missing"
     if "error" in predicted:
         return f"fails ({predicted['error']})"
     outputs = predicted["outputs"]
-    missing = [key for key in ("probabilities", "classes") if key not in outputs]
+    missing = [key for key in OUTPUTS if key not in outputs]
     if missing:
         return f"answers without {' and '.join(missing)}"
     if outputs["classes"] != [list(classes)] * len(expected):
@@ -169,8 +164,21 @@ def _compare_signature(
         return "answers with what are no probabilities (negative, or not 1 together)"
     difference = np.abs(probabilities - expected).max()
     # Written so that an expected NaN, which compares as False, is a difference too.
-    if not difference <= tolerance:
-        return f"differs from what the pipeline computed by {difference:.2g}, more than {tolerance:g}"
+    if not difference <= TOLERANCE:
+        return f"differs from what the pipeline computed by {difference:.2g}, more than {TOLERANCE:g}"
+    return _compare_other_outputs(outputs, len(expected))
+
+
+def _compare_other_outputs(outputs: dict[str, Any], clips: int) -> str | None:
+    errors = [error for error in outputs["error"] if error]
+    if errors or len(outputs["error"]) != clips:
+        return f"cannot hear {len(errors)} of {clips} clips ({errors[0]})" if errors else "answers without an error for each clip"
+    speech, duration_s = (np.array(outputs[name], np.float64) for name in ("speech", "duration_s"))
+    # Written so that NaN, which compares as False, is refused.
+    if speech.shape != (clips,) or not (speech.min() >= 0 and speech.max() <= 1):
+        return "answers with a share of speech that is not one number from 0 to 1 for each clip"
+    if duration_s.shape != (clips,) or not (duration_s.min() > 0 and duration_s.max() < np.inf):
+        return "answers with a duration that is not one length of time for each clip"
     return None
 
 

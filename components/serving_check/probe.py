@@ -54,6 +54,10 @@ def main(request: dict[str, Any]) -> None:
         "serving_default": {"examples": tf.constant(records)},
         "wav": {"wav": tf.constant([wav(content, sample_rate_hz) for content in contents])},
         "waveform": {"waveform": tf.constant(waveforms, tf.float32)},
+        "waveforms": {
+            "waveform": tf.constant(np.pad(waveforms, [(0, 0), (0, 1000)]), tf.float32),
+            "lengths": tf.constant([waveforms.shape[1]] * len(waveforms), tf.int64),
+        },
     }
     for name, question in questions.items():
         print(f"asking signature {name}", flush=True)

@@ -69,8 +69,8 @@ def test_none_of_this_project_is_there(bare):
     assert {"beam_jobs", "components", "pipeline", "kapre", "tensorflow_transform"}.isdisjoint(bare["modules"])
 
 
-def test_there_are_three_signatures(bare):
-    assert bare["names"] == ["serving_default", "wav", "waveform"]
+def test_there_are_four_signatures(bare):
+    assert bare["names"] == ["serving_default", "wav", "waveform", "waveforms"]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,9 @@ def test_each_answers_with_probabilities_and_the_names_of_the_classes(bare, name
     answer = bare["answers"][name]
 
     assert answer["classes"] == [["male", "female"]] * num_rows
+    assert answer["error"] == [""] * num_rows
+    assert len(answer["speech"]) == num_rows
+    assert (min(answer["speech"]) >= 0) and (max(answer["speech"]) <= 1)
     assert len(answer["probabilities"]) == num_rows
     for row in answer["probabilities"]:
         assert len(row) == 2
@@ -99,4 +102,4 @@ def test_each_answers_with_probabilities_and_the_names_of_the_classes(bare, name
 def test_the_same_audio_gets_the_same_answer_from_every_signature(bare, name):
     examples, other = bare["answers"]["examples"], bare["answers"][name]
     for row, expected in zip(other["probabilities"], examples["probabilities"], strict=True):
-        assert row == pytest.approx(expected, abs=1e-4)
+        assert row == pytest.approx(expected, abs=1e-5)

@@ -42,6 +42,9 @@ of 152 voices of two corpora (lowest 0.52)."""
 WINDOW_S, STEP_S = 3.0, 0.5
 """What the network hears at a time, as in training; windows overlap so far that no boundary matters."""
 
+MIN_WINDOWS = CELL + 1
+"""However short a recording is: its cells are then heard from every frame on, and none of them decides alone."""
+
 WINDOWS_AT_A_TIME = 16
 """An hour of audio must not need the memory of an hour of activations."""
 
@@ -189,26 +192,30 @@ class Inference:
         return tf.cond(frames >= self._min_frames, lambda: self._weigh_windows(decibels, frames, sound), self._no_speech)
 
     def _weigh_windows(self, decibels: tf.Tensor, frames: tf.Tensor, sound: Sound) -> tuple[tf.Tensor, tf.Tensor]:
-        length = tf.minimum(frames, self._window)
+        length = tf.minimum(tf.maximum(frames - MIN_WINDOWS + 1, self._min_frames), self._window)
         last = frames - length
-        windows = -(-last // self._step) + 1
+        windows = tf.maximum(-(-last // self._step) + 1, MIN_WINDOWS)
+        spacing = tf.cast(last, tf.float32) / tf.cast(windows - 1, tf.float32)
         batches = -(-windows // WINDOWS_AT_A_TIME)
         at_a_time = -(-windows // batches)
 
+        def place(window: tf.Tensor) -> tf.Tensor:
+            """int32 [windows] -> the numbers of their frames: int32 [windows, length]. The last ends with the recording."""
+            start = tf.minimum(tf.cast(tf.cast(window, tf.float32) * spacing, tf.int32), last)
+            return start[:, tf.newaxis] + tf.range(length)
+
         def hear_windows(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            starts = tf.minimum((batch * at_a_time + tf.range(at_a_time)) * self._step, last)
-            outputs = self._classifier(tf.gather(decibels, starts[:, tf.newaxis] + tf.range(length)), training=False)
+            outputs = self._classifier(tf.gather(decibels, place(batch * at_a_time + tf.range(at_a_time))), training=False)
             return outputs["logits"], tf.repeat(tf.sigmoid(outputs["speech"]), CELL, axis=1)[:, :length]
 
         outputs = (tf.TensorSpec([None, self._num_classes], tf.float32), tf.TensorSpec([None, None], tf.float32))
         logits, speech = map_in_turn(hear_windows, tf.range(batches), outputs)
-        # The last window ends with the recording, and what is left of its batch is the same window again.
+        # What is left of the last batch is its last window again.
         logits, speech = tf.reshape(logits, [-1, self._num_classes])[:windows], tf.reshape(speech, [-1, length])[:windows]
         weights = tf.reduce_sum(speech, axis=1)
         probabilities = pool_windows(logits, weights, self._mixed)
 
-        starts = tf.minimum(tf.range(windows) * self._step, last)
-        frame = starts[:, tf.newaxis] + tf.range(length)
+        frame = place(tf.range(windows))
         times_heard = tf.math.unsorted_segment_sum(tf.ones_like(speech), frame, frames)
         speech_frames = tf.reduce_sum(speech / tf.gather(times_heard, frame))
         all_frames = tf.cast(scaled(sound.samples, self._rate_hz, sound.rate_hz), tf.float32) / self._hop

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 
 from beam_jobs.examples import encode_clip
-from components.serving_check.check import _compare, check_model
+from components.serving_check.check import SIGNATURES, _compare, check_model
 from components.serving_check.config import ServingCheckConfig
 from components.serving_check.result import ServingCheckResult
 
 CLASSES = ["male", "female"]
 BUDGET = ServingCheckConfig()
+NAMED = {"serving_default": "examples", "wav": "wav"}
 
 
 @pytest.fixture(scope="session")
@@ -31,26 +33,33 @@ def half_half() -> np.ndarray:
 
 @pytest.fixture
 def check(tmp_path, records, half_half) -> Callable[..., ServingCheckResult]:
-    """A function that saves a model whose three signatures do as told, and checks it."""
+    """A function that saves a model whose signatures do as told, and checks it."""
     import tensorflow as tf
 
     def answer(size, probabilities=(0.5, 0.5), classes=CLASSES):
-        return {"probabilities": tf.tile([probabilities], [size, 1]), "classes": tf.tile([classes], [size, 1])}
+        return {
+            "probabilities": tf.tile([probabilities], [size, 1]),
+            "classes": tf.tile([classes], [size, 1]),
+            "speech": tf.fill([size], 0.7),
+            "duration_s": tf.fill([size], 1.5),
+            "error": tf.fill([size], ""),
+        }
 
     def run(budget: ServingCheckConfig = BUDGET, **behaviour) -> ServingCheckResult:
-        kinds = {"serving_default": ([None], tf.string, "examples"), "wav": ([None], tf.string, "wav")}
-        kinds["waveform"] = ([None, None], tf.float32, "waveform")
+        waveform, lengths = tf.TensorSpec([None, None], tf.float32, "waveform"), tf.TensorSpec([None], tf.int64, "lengths")
+        kinds = {name: [tf.TensorSpec([None], tf.string, argument)] for name, argument in NAMED.items()}
+        kinds |= {"waveform": [waveform], "waveforms": [waveform, lengths]}
         model = tf.Module()
         signatures = {}
-        for name, (shape, dtype, argument) in kinds.items():
+        for name, inputs in kinds.items():
             told = behaviour.get(name, lambda size: {})
             changed = told if callable(told) else lambda size, told=told: told
 
-            def serve(value, changed=changed):
+            def serve(value, *_, changed=changed):
                 size = tf.shape(value)[0]
                 return answer(size, **changed(size))
 
-            function = tf.function(serve, input_signature=[tf.TensorSpec(shape, dtype, name=argument)])
+            function = tf.function(serve, input_signature=inputs)
             signatures[name] = function.get_concrete_function()
         tf.saved_model.save(model, str(tmp_path / "model"), signatures)
         return check_model(str(tmp_path / "model"), records, half_half, CLASSES, budget)
@@ -125,9 +134,10 @@ def test_a_damaged_model_is_refused(tmp_path, records, half_half):
 # The comparison alone.
 
 
-def answers(probabilities=((0.9, 0.1), (0.2, 0.8)), classes=(CLASSES, CLASSES)) -> dict:
-    answer = {"probabilities": [list(row) for row in probabilities], "classes": [list(row) for row in classes]}
-    return {"load_error": None, "predictions": {name: {"outputs": answer} for name in ("serving_default", "wav", "waveform")}}
+def answers(probabilities=((0.9, 0.1), (0.2, 0.8)), classes=(CLASSES, CLASSES), **others) -> dict:
+    answer: dict[str, Any] = {"probabilities": [list(row) for row in probabilities], "classes": [list(row) for row in classes]}
+    answer |= {"speech": [0.0, 1.0], "duration_s": [0.5, 60.0], "error": ["", ""]} | others
+    return {"load_error": None, "predictions": {name: {"outputs": answer} for name in SIGNATURES}}
 
 
 @pytest.mark.parametrize(
@@ -148,6 +158,12 @@ def answers(probabilities=((0.9, 0.1), (0.2, 0.8)), classes=(CLASSES, CLASSES)) 
         (answers(probabilities=((0.9, 0.1),)), [[0.9, 0.1], [0.2, 0.8]], "answers with probabilities of shape [1, 2]"),
         (answers(probabilities=((2.0, -1.0), (0.2, 0.8))), [[2.0, -1.0], [0.2, 0.8]], "answers with what are no probabilities"),
         (answers(probabilities=((float("inf"), 0.1), (0.2, 0.8))), [[0.9, 0.1], [0.2, 0.8]], "NaN or infinity for 1 of 2 clips"),
+        (answers(error=["", "too long"]), [[0.9, 0.1], [0.2, 0.8]], "cannot hear 1 of 2 clips (too long)"),
+        (answers(error=[]), [[0.9, 0.1], [0.2, 0.8]], "answers without an error for each clip"),
+        (answers(speech=[0.5, float("nan")]), [[0.9, 0.1], [0.2, 0.8]], "a share of speech that is not one number from 0 to 1"),
+        (answers(speech=[0.5, 1.1]), [[0.9, 0.1], [0.2, 0.8]], "a share of speech that is not one number from 0 to 1"),
+        (answers(speech=0.5), [[0.9, 0.1], [0.2, 0.8]], "a share of speech that is not one number from 0 to 1"),
+        (answers(duration_s=[0.0, 1.0]), [[0.9, 0.1], [0.2, 0.8]], "a duration that is not one length of time"),
     ],
 )
 def test_the_answers_are_held_against_what_the_pipeline_computed(found, expected, reason):
@@ -160,7 +176,7 @@ def test_an_answer_without_classes_and_a_missing_signature():
     found["predictions"]["wav"] = {"outputs": {"probabilities": [[0.9, 0.1], [0.2, 0.8]]}}
     del found["predictions"]["waveform"]
     assert _compare(found, np.array([[0.9, 0.1], [0.2, 0.8]]), CLASSES) == [
-        "signature wav answers without classes",
+        "signature wav answers without classes and speech and duration_s and error",
         "signature waveform is missing",
     ]
 

@@ -174,15 +174,18 @@ def test_it_learns_the_pitch_quickly(learned):
     assert max(losses["val_accuracy"]) >= 0.9
 
 
-def test_the_crnn_is_served_as_it_is_in_memory(learn, make_voice, transform_graph, tmp_path):
+def test_the_crnn_is_served_as_it_is_in_memory(learn, model_section, make_voice, transform_graph, tmp_path):
     small, _ = learn("crnn")
     voices = np.stack([make_voice(0, 60), make_voice(1, 61)])
     transform = tft.TFTransformOutput(str(transform_graph)).transform_features_layer()
+    config = ModelConfig(**model_section, architecture="crnn")
+    model = ServedModel(small, transform, config, voices.shape[1], 8000, ["male", "female"])
 
-    ServedModel(small, transform, voices.shape[1], 8000, ["male", "female"]).save(str(tmp_path))
-    served = tf.saved_model.load(str(tmp_path)).signatures["waveform"](tf.constant(voices))
+    model.save(str(tmp_path))
+    served = tf.saved_model.load(str(tmp_path)).signatures["waveform"](tf.constant(voices))["probabilities"].numpy()
 
-    assert served["probabilities"].numpy() == pytest.approx(small(voices)["probabilities"].numpy(), abs=5e-2)
+    assert served == pytest.approx(model.serve_waveform(voices)["probabilities"].numpy(), abs=1e-5)
+    assert served.argmax(axis=1).tolist() == small(voices)["probabilities"].numpy().argmax(axis=1).tolist()
 
 
 def test_prototypes_are_compared_by_distance_and_summed_by_class():
