@@ -1,23 +1,25 @@
 """From the answers for a recording's windows to the one for the recording."""
 
+import math
+
 import tensorflow as tf
 
-PRESENCE_SHARE = 0.1
-"""Of a recording's speech, how much of it counts for a voice's presence: that which is most like the voice."""
+SHARPNESS = 0.5
+"""Of the soft maximum over windows: 0 is their mean and infinity the greatest of them, which one error in a minute decides."""
 
-MIN_PRESENCE_WINDOWS = 1.0
-"""Least number of windows that count, in a recording that has few."""
+PRESENCE_SCALE, PRESENCE_BIAS = 1.28, 0.39
+"""What makes log-odds of the soft maximum. All three were chosen as docs/training.md, The class mixed, says."""
 
-PRESENCE_SCALE, PRESENCE_BIAS = 1.0, 0.0
-"""What makes the log-odds of a window that of a recording; chosen as docs/training.md, The class mixed, says."""
+MAX_LOG_ODDS = 15.0
+"""Nobody is surer than that, and single floats cannot tell more from 1."""
 
 
 def pool_windows(logits: tf.Tensor, weights: tf.Tensor, mixed: int | None = None) -> tf.Tensor:
     """The probabilities of a recording's classes.
 
-    Without a class `mixed` they are the softmax of the windows' mean logits. With it the mean would be wrong: of a man and
-    then a woman no window is mixed. So each single class is looked for where it is heard best: its presence in a window is
-    its probability or that of `mixed`, and in the recording the mean log-odds of that over the windows most like it. The
+    Without a class `mixed` they are the softmax of the windows' mean logits. With it the mean would be wrong: where a man
+    speaks and then a woman, hardly a window is mixed. So each single class is looked for where it is heard best: a class is
+    present in a window with its own probability and that of `mixed`, and in the recording with the soft maximum of that. The
     recording is mixed where several classes are present, and otherwise of the one that is.
 
     Args:
@@ -30,33 +32,30 @@ def pool_windows(logits: tf.Tensor, weights: tf.Tensor, mixed: int | None = None
     """
     if mixed is None:
         return tf.nn.softmax(tf.linalg.matvec(logits, weights, transpose_a=True) / tf.maximum(tf.reduce_sum(weights), 1e-6))
-    present = tf.sigmoid(PRESENCE_SCALE * presence(logits, weights, mixed) + PRESENCE_BIAS)
-    absent = 1.0 - present
-    # none, exactly one and several present, class by class: sums of products, in which nothing cancels out.
-    none, one, several = tf.constant(1.0), tf.constant(0.0), tf.constant(0.0)
-    for index in range(mixed):
-        several += one * present[index]
-        one = one * absent[index] + none * present[index]
-        none *= absent[index]
-    single = [present[c] * tf.reduce_prod([absent[other] for other in range(mixed) if other != c]) for c in range(mixed)]
-    return tf.stack([*single, several]) / (tf.add_n(single) + several)
+    log_odds = PRESENCE_SCALE * _soft_maximum(_presence(logits, mixed), weights) + PRESENCE_BIAS
+    log_odds = tf.clip_by_value(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)
+    present, absent = tf.unstack(tf.sigmoid(log_odds)), tf.unstack(tf.sigmoid(-log_odds))
+    single = [present[k] * math.prod([*absent[:k], *absent[k + 1 :]]) for k in range(mixed)]
+    none, one, several = 1.0, 0.0, 0.0  # of the classes up to here; sums of products, in which nothing cancels out
+    for yes, no in zip(present, absent, strict=True):
+        none, one, several = none * no, one * no + none * yes, several + one * yes
+    probabilities = tf.stack([*single, several])
+    return probabilities / tf.reduce_sum(probabilities)
 
 
-def presence(logits: tf.Tensor, weights: tf.Tensor, mixed: int) -> tf.Tensor:
-    """The log-odds with which each single class is heard in the part of a recording that is most like it: float32 [mixed]."""
-    log_probabilities = tf.nn.log_softmax(logits)
-    heard = [[index, mixed] for index in range(mixed)]
-    not_heard = [[other for other in range(mixed) if other != index] for index in range(mixed)]
-    odds = tf.stack(
-        [
-            tf.reduce_logsumexp(tf.gather(log_probabilities, yes, axis=1), axis=1)
-            - tf.reduce_logsumexp(tf.gather(log_probabilities, no, axis=1), axis=1)
-            for yes, no in zip(heard, not_heard, strict=True)
-        ]
-    )
-    order = tf.argsort(odds, direction="DESCENDING", axis=1)
-    odds, weights = tf.gather(odds, order, batch_dims=1), tf.gather(weights, order)
-    enough = tf.maximum(PRESENCE_SHARE * tf.reduce_sum(weights, axis=1), MIN_PRESENCE_WINDOWS * tf.reduce_max(weights, axis=1))
-    before = tf.cumsum(weights, axis=1, exclusive=True)
-    counted = tf.clip_by_value(enough[:, tf.newaxis] - before, 0.0, weights)
-    return tf.reduce_sum(counted * odds, axis=1) / tf.maximum(tf.reduce_sum(counted, axis=1), 1e-6)
+def _presence(logits: tf.Tensor, mixed: int) -> tf.Tensor:
+    """Log-odds of each single class being heard in each window, alone or not: float32 [windows, mixed]."""
+
+    def log_sum(classes: list[int]) -> tf.Tensor:
+        return tf.reduce_logsumexp(tf.gather(logits, classes, axis=1), axis=1)
+
+    others = [[other for other in range(mixed) if other != index] for index in range(mixed)]
+    return tf.stack([log_sum([index, mixed]) - log_sum(others[index]) for index in range(mixed)], axis=1)
+
+
+def _soft_maximum(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """float32 [windows, classes] weighed by [windows] -> [classes]: the logarithm of the mean exponential."""
+    log_weights = tf.math.log(tf.maximum(weights, 1e-30))
+    return (
+        tf.reduce_logsumexp(SHARPNESS * values + log_weights[:, tf.newaxis], axis=0) - tf.reduce_logsumexp(log_weights)
+    ) / SHARPNESS
