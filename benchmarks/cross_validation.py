@@ -27,6 +27,7 @@ from benchmarks.answer_table import markdown, scores_by_set
 from benchmarks.evaluation_sets import (
     CLEAN,
     HELD_OUT_SHARES,
+    VOICE_SETS,
     RecordingSet,
     read_voices,
     sets_in,
@@ -81,9 +82,9 @@ class Bench:
         """The same, and the clips of the fold's own speakers."""
         return sets_in(self.voices, self._of(fold) / "sets")
 
-    def write_sets(self, clips: int, open_corpora: Sequence[Path]) -> None:
+    def write_sets(self, clips: int, open_corpora: Sequence[Path], names: Sequence[str]) -> None:
         """Makes all recordings, and the linear model's features of them."""
-        write_voice_sets(self.voices, read_voices(self.index, self.index.speakers))
+        write_voice_sets(self.voices, read_voices(self.index, self.index.speakers), names)
         for root in open_corpora:
             write_open_set(self.voices, root)
         classes = load_config(self.config_file, self.settings).clips.classes
@@ -183,6 +184,7 @@ def main() -> int:
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--clips", type=int, default=100, help="clips of each length and fold")
+    parser.add_argument("--sets", nargs="+", choices=VOICE_SETS, default=VOICE_SETS, metavar="SET", help="default: all")
     parser.add_argument("--ina-python", help="interpreter of an environment with ina-requirements.txt")
     parser.add_argument("--ina-sets", nargs="+", default=[], metavar="SET", help="what it is asked about; default: all but clips")
     parser.add_argument(
@@ -200,7 +202,7 @@ def main() -> int:
         figures = Figures(args.json, settings | settings_of(config))
         with tempfile.TemporaryDirectory() as temporary:
             bench = Bench(args.workdir or Path(temporary), index, folds(index, args.folds), args.config, args.settings)
-            bench.write_sets(args.clips, open_corpora)
+            bench.write_sets(args.clips, open_corpora, args.sets)
             measure(bench, args.seeds, figures, args.ina_python, args.ina_sets)
     except UserError as error:
         say(f"error: {error}")
