@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from beam_jobs.labels import MIXED
 from components.evaluator.clip_metrics import ECE_BINS, predicted_classes
 
 MAX_POINTS = 300
@@ -145,7 +146,7 @@ def speaker_errors(
     rows = [
         SpeakerErrors(
             speaker,
-            next((classes[labels[k]] for k in found if classes[labels[k]] != "mixed"), "mixed"),
+            next((classes[labels[k]] for k in found if classes[labels[k]] != MIXED), MIXED),
             len(found),
             int(wrong[found].sum()),
             None if baseline_wrong is None else int(baseline_wrong[found].sum()),

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
+from training_inputs import voice
 
 from beam_jobs.errors import UserError
 from beam_jobs.examples import LABEL as LABEL_FEATURE
@@ -132,7 +133,11 @@ def test_a_model_with_mixed_is_trained_and_answers(make_mixed_args, tmp_path):
 
     run_fn(make_mixed_args(say_when))
 
-    model = tf.saved_model.load(str(tmp_path / "serving"))
-    answer = model.signatures["waveform"](waveform=tf.random.normal([2, 16_000], seed=1))
-    assert answer["classes"].numpy()[0].tolist() == [b"male", b"female", b"mixed"]
-    assert answer["probabilities"].numpy().sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
+    answer = tf.saved_model.load(str(tmp_path / "serving")).signatures["waveform"]
+    man, woman, silence = voice(0, 1), voice(1, 2), np.zeros(40_000, np.float32)
+    alone = answer(waveform=tf.constant(np.concatenate([man, woman])[np.newaxis]))
+    longer = answer(waveform=tf.constant(np.concatenate([silence, man, silence, woman, silence])[np.newaxis]))
+    assert alone["classes"].numpy()[0].tolist() == [b"male", b"female", b"mixed"]
+    assert alone["speech"].numpy() > 0
+    assert alone["probabilities"].numpy().sum() == pytest.approx(1, abs=1e-5)
+    assert longer["probabilities"].numpy() == pytest.approx(alone["probabilities"].numpy(), abs=0.02)
