@@ -18,7 +18,7 @@ RAW_FEATURES = {
     examples.PCM16: tf.io.FixedLenFeature([], tf.string),
     examples.RMS_DBFS: tf.io.FixedLenFeature([], tf.float32),
 }
-"""What the preprocessing graph needs to make a waveform, and all that a request to the model must hold."""
+"""What the preprocessing graph needs to make a waveform."""
 
 LABELLED_FEATURES = {**RAW_FEATURES, examples.LABEL: tf.io.FixedLenFeature([], tf.int64)}
 
