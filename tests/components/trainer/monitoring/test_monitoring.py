@@ -19,7 +19,7 @@ from components.trainer.monitoring import callbacks
 from components.trainer.monitoring.callbacks import EpochProgress
 from components.trainer.monitoring.monitor import Monitor, MonitoringCrops, draw_crops, watched
 from components.trainer.monitoring.plots import draw_confusion_matrix, draw_model, pixels
-from components.trainer.network.model import build_model
+from components.trainer.network.model import ClipNetwork, build_model
 from components.trainer.spec import TrainingSpec
 from components.trainer.training import learning_rate
 
@@ -44,8 +44,12 @@ class Recorder:
 
 def tiny_network() -> keras.Model:
     """Takes rows of 2 numbers for logits, after a layer that starts as the identity."""
-    network = keras.Sequential([keras.Input([2]), keras.layers.Dense(2, "softmax", kernel_initializer="identity")], "tiny")
-    network.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    logits = keras.Input([2])
+    probabilities = keras.layers.Dense(2, "softmax", kernel_initializer="identity", name="probabilities")(logits)
+    unsure = 0.0 * logits
+    network = ClipNetwork(logits, {"probabilities": probabilities, "speech": unsure, "speech_target": unsure}, name="tiny")
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    network.compile("adam", "sparse_categorical_crossentropy", weighted_metrics=[accuracy])
     return network
 
 
@@ -320,9 +324,10 @@ def test_the_picture_names_every_layer_with_its_shape_and_parameters(model_secti
     texts = [text.get_text() for text in draw_model(network).axes[0].texts]
 
     assert f"conv3d: {network.count_params():,} parameters" in texts
-    assert {layer.name for layer in network.layers if not layer.name.startswith("tf.")} <= set(texts)
+    layers = [*network.layers, *network.get_layer("mel_decibels").layers, *network.get_layer("classifier").layers]
+    assert {layer.name for layer in layers if not layer.name.startswith("tf.")} <= set(texts)
     assert "? \N{MULTIPLICATION SIGN} 32 \N{MULTIPLICATION SIGN} 1" in texts  # the mel spectrogram
-    assert "27" in texts  # 8 features and a bias for each of 3 classes
+    assert "579" in texts  # mean and deviation of 96 channels and a bias for each of 3 classes
 
 
 # The terminal.
