@@ -16,7 +16,7 @@ from components.trainer.network.architectures import ARCHITECTURES
 from components.trainer.network.model import build_model
 from components.trainer.training import compile_model
 
-SAMPLE_RATE_HZ = 22_050
+SAMPLE_RATE_HZ = 16_000
 LONG_S = 60
 
 

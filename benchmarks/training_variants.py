@@ -81,9 +81,11 @@ def train_ours(setting: Setting, whole: bool = False, policy: str = "float32", j
 
 
 def front_end(setting: Setting) -> Step:
-    """Our network as far as the frames that the first convolution takes. Forward alone: it has no weights to go back to."""
+    """Our network as far as mel and delta. Forward alone: it has no weights to go back to."""
     network = build_model(ModelConfig(), _samples(setting.crop_s), SAMPLE_RATE_HZ, 2)
-    forward = tf.function(keras.Model(network.input, [network.get_layer(name).output for name in ("frame", "frame_mask")]))
+    decibels, classifier = network.get_layer("mel_decibels"), network.get_layer("classifier")
+    features = keras.Model(classifier.input, classifier.get_layer("mel_mask").input)
+    forward = tf.function(lambda waveform: features(decibels(waveform)))
     waveform = next(setting.our_batches(setting.crop_s))[0]
     return partial(forward, waveform)
 
