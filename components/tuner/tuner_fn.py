@@ -61,7 +61,8 @@ class ClipTuner(BaseTuner):
     """
 
     def __init__(self, fn_args: Any) -> None:
-        spec = TuningSpec.of(fn_args)
+        # Where the Trainer keeps its checkpoints: the next trial, and then the Trainer, would go on from one trial's weights.
+        spec = TuningSpec.of(fn_args).model_copy(update={"checkpoints": None, "shared_folder": None})
         self._fn_args, self._tune = fn_args, spec.tune
         self._last_failure = "no combination of tune.space makes a network"
         how = {"train.epochs": self._tune.epochs, "train.strategy": "one_device", "train.wandb_project": None}

@@ -43,12 +43,12 @@ def tune(shards: Path, transform_graph: Path, make_fn_args, tmp_path_factory):
         graph.uri = str(transform_graph)
         best, results = standard_artifacts.HyperParameters(), standard_artifacts.TunerResults()
         best.uri, results.uri = str(folder / "best"), str(folder / "results")
-        section = {"trials": trials, "epochs": 2, "space": space}
+        section, checkpoints = {"trials": trials, "epochs": 2, "space": space}, str(folder / "checkpoints")
         properties = {
             "tuner_fn": "components.tuner.tuner_fn.tuner_fn",
             "train_args": proto_utils.proto_to_json(trainer_pb2.TrainArgs(splits=["train"])),
             "eval_args": proto_utils.proto_to_json(trainer_pb2.EvalArgs(splits=["eval"])),
-            "custom_config": json_utils.dumps(make_fn_args(folder, tune=section).custom_config),
+            "custom_config": json_utils.dumps(make_fn_args(folder, tune=section, checkpoints=checkpoints).custom_config),
         }
         executor = Executor(BaseExecutor.Context(tmp_dir=str(folder / "tmp"), unique_id="1"))
         with console.capture() as terminal:
@@ -58,7 +58,7 @@ def tune(shards: Path, transform_graph: Path, make_fn_args, tmp_path_factory):
                 properties,
             )
         table = json.loads(Path(results.uri, "tuner_results.json").read_text())
-        return SimpleNamespace(best=best.uri, table=table, terminal=terminal.get())
+        return SimpleNamespace(best=best.uri, table=table, terminal=terminal.get(), checkpoints=Path(checkpoints))
 
     return run
 
@@ -66,6 +66,11 @@ def tune(shards: Path, transform_graph: Path, make_fn_args, tmp_path_factory):
 @pytest.fixture(scope="module")
 def tuned(tune) -> SimpleNamespace:
     return tune(SPACE, trials=5)
+
+
+def test_no_trial_goes_on_from_the_weights_of_another_and_the_trainer_from_none(tuned):
+    assert "goes on" not in tuned.terminal
+    assert not tuned.checkpoints.exists()
 
 
 @pytest.fixture

@@ -146,4 +146,4 @@ def test_sounds_that_are_not_speech_lead_each_batch(train_files, transform):
         assert (crops[:3] >= 1).all() and (np.abs(crops[3:]) < 1).all()
     drawn = np.concatenate([crops[:3] for crops, _ in batches])
     assert len(np.unique(np.floor(drawn[:, 0]))) > 1  # other sounds
-    assert len(np.unique(drawn[:, 0] % 1)) == 4  # another stretch in each batch
+    assert len(np.unique((drawn[:, 0] % 1).round(5))) > 1  # other stretches

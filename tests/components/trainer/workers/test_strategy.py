@@ -179,10 +179,13 @@ def test_mixed_precision_keeps_the_front_end_and_the_probabilities_in_float32(mo
     with precision(policy):
         network = build_model(ModelConfig(**model_section), 8000, 8000, 2)
 
-    computes = {layer.name: layer.compute_dtype for layer in network.layers}
+    classifier = network.get_layer("classifier")
+    computes = {layer.name: layer.compute_dtype for layer in [*network.layers, *classifier.layers]}
     half = policy.removeprefix("mixed_")
     assert computes["block1_conv"] == computes["block4_conv"] == half
-    assert {computes[name] for name in ("mel_decibels", "speech_mask", "mel", "delta", "probabilities")} == {"float32"}
+    assert {computes[name] for name in ("conditions", "mel", "delta", "speech", "statistics", "logits", "probabilities")} == {
+        "float32"
+    }
     assert {layer.compute_dtype for layer in network.get_layer("mel_decibels").layers} == {"float32"}
     assert {weight.dtype for weight in network.weights} == {tf.float32}
     assert keras.mixed_precision.global_policy().name == "float32"
