@@ -27,7 +27,7 @@ Transform = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 RECORD_FRAME_BYTES = 16
 """Of a TFRecord around the record itself: length, its checksum, the record's checksum."""
 
-NOT_SPEECH = tf.constant(-1, tf.int64)
+NOT_SPEECH = -1
 """The label of a sound that is not speech."""
 
 SHUFFLED_CLIPS = 128
@@ -115,7 +115,8 @@ def training_dataset(
         if not_speech is None:
             return crops, label
         sounds = not_speech.draw(tf.shape(crops)[1], seed_pair + 3)
-        return tf.concat([sounds, crops], axis=0), tf.concat([tf.fill([not_speech.rows], NOT_SPEECH), label], axis=0)
+        no_label = tf.fill([not_speech.rows], tf.constant(NOT_SPEECH, tf.int64))
+        return tf.concat([sounds, crops], axis=0), tf.concat([no_label, label], axis=0)
 
     options = tf.data.Options()
     options.deterministic = deterministic

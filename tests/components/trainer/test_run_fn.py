@@ -1,6 +1,8 @@
-from pathlib import Path
+import sys
+from pathlib import subprocess
 
 import numpy as np
+import Path
 import pytest
 import tensorflow as tf
 
@@ -60,3 +62,13 @@ def test_the_learning_rate_warms_up_and_falls():
     assert rates[0] < rates[2] == max(rates) == 1.0
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert 0 < rates[-1] < 0.05
+
+
+def test_importing_the_trainer_starts_no_threads_of_tensorflow():
+    """A process that has them cannot fork any more: its children wait for ever for threads that they do not have."""
+    code = (
+        "import components.trainer.run_fn, components.tuner.tuner_fn, components.evaluator.executor\n"
+        "from tensorflow.python.eager import context\n"
+        "assert context.context()._context_handle is None"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3], timeout=300)
