@@ -1,8 +1,8 @@
+import subprocess
 import sys
-from pathlib import subprocess
+from pathlib import Path
 
 import numpy as np
-import Path
 import pytest
 import tensorflow as tf
 
