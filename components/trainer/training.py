@@ -1,7 +1,8 @@
 """One training in this process: build the network, fit it, export it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from beam_jobs.examples import decode_clip
 from beam_jobs.files import absolute
+from beam_jobs.labels import mixed_index
 from components.trainer.checkpoints import Backup, EarlyStopping, finished_epochs
 from components.trainer.config import TrainConfig, training_problem
 from components.trainer.divergence import StopOnDivergence
@@ -27,8 +29,12 @@ from components.trainer.input.clip_ids import ClipIds
 from components.trainer.input.heard import CropLabeller, check_segments
 from components.trainer.input.not_speech import make_sounds
 from components.trainer.model_run import save_expected, save_spec
+from components.trainer.monitoring.logs import log_line
 from components.trainer.monitoring.monitor import draw_crops, watched
+from components.trainer.network.inference import Inference
 from components.trainer.network.model import build_model, precision
+from components.trainer.network.pooling import DEFAULT_FIT, PoolingFit
+from components.trainer.network.pooling_fit import fit_to_clips
 from components.trainer.network.signatures import ServedModel
 from components.trainer.spec import TrainingSpec
 from components.trainer.workers.strategy import (
@@ -45,6 +51,7 @@ from components.trainer.workers.strategy import (
 SPEECH_BLOCKS_PER_S = 10
 WARMUP_SHARE = 0.1
 PREDICTED_CLIPS = 8
+FITTED_CLIPS = 200
 MAX_SOUNDS = 480
 """That are not speech, each a second longer than a crop; made in 6 s of CPU time."""
 
@@ -82,9 +89,9 @@ def _train_and_export(fn_args: Any, spec: TrainingSpec) -> None:
         served = build_model(spec.model, spec.num_samples, spec.sample_rate_hz, len(spec.classes))
         served.set_weights(weights)
         save_spec(spec, fn_args.model_run_dir)
-        model = ServedModel(
-            served, transform, spec.model, spec.num_samples, spec.sample_rate_hz, spec.classes, spec.max_duration_s
-        )
+        network_of = (served, transform, spec.model, spec.num_samples, spec.sample_rate_hz, spec.classes, spec.max_duration_s)
+        fit = DEFAULT_FIT if mixed_index(spec.classes) is None else _fit_pooling(Inference(*network_of), fn_args, spec)
+        model = ServedModel(*network_of, fit)
         save_expected(_expected_predictions(model, fn_args.eval_files), fn_args.model_run_dir)
         model.save(fn_args.serving_model_dir)
         if spec.checkpoints and tf.io.gfile.exists(spec.checkpoints):
@@ -97,6 +104,22 @@ def _expected_predictions(model: ServedModel, patterns: Sequence[str]) -> dict[s
     records = list(tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(list(patterns)))).take(PREDICTED_CLIPS).as_numpy_iterator())
     probabilities = model.serve_examples(tf.constant(records))["probabilities"].numpy()
     return {decode_clip(record).id: row for record, row in zip(records, probabilities, strict=True)}
+
+
+def _fit_pooling(inference: Inference, fn_args: Any, spec: TrainingSpec) -> PoolingFit:
+    fit, clips = fit_to_clips(inference, _first_clips(fn_args.eval_files), spec.sample_rate_hz)
+    line = f"mixed: presence scale {fit.scale:.2f}, bias {fit.bias:.2f}, fitted to {clips} eval clips"
+    say(line)
+    log_line(Path(fn_args.model_run_dir), line)
+    return fit
+
+
+def _first_clips(patterns: Sequence[str]) -> Iterator[bytes]:
+    """The first `FITTED_CLIPS` records, one of each shard in turn: any run of clips is balanced, but not any shard."""
+    names = sorted(tf.io.gfile.glob(list(patterns)))
+    shards = tf.data.Dataset.from_tensor_slices(names)
+    records = shards.interleave(tf.data.TFRecordDataset, cycle_length=min(len(names), FITTED_CLIPS))
+    yield from records.take(FITTED_CLIPS).as_numpy_iterator()
 
 
 def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:

@@ -16,6 +16,12 @@ LOG_FILE = "training.log"
 TABLE_FILE = "training.csv"
 
 
+def log_line(folder: Path, message: str) -> None:
+    """Adds a line with the time of day to the `training.log` of a folder."""
+    with (folder / LOG_FILE).open("a") as log:
+        log.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {message}\n")
+
+
 class Log(Protocol):
     """One place that figures go to. Epochs count from 1."""
 
@@ -62,13 +68,12 @@ class FileLog:
     """`training.csv`, a line an epoch, and `training.log`, with times and reports. A resumed training goes on in both."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._table = (folder / TABLE_FILE).open("a", newline="")
-        self._log = (folder / LOG_FILE).open("a")
 
     def say(self, message: str) -> None:
         """Writes a line with the time of day to `training.log`."""
-        self._log.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {message}\n")
-        self._log.flush()
+        log_line(self._folder, message)
 
     def epoch(self, epoch: int, values: Values) -> None:
         """Writes a line to each."""
@@ -87,7 +92,6 @@ class FileLog:
     def close(self, failed: bool) -> None:
         """Closes the files."""
         self.say("failed" if failed else "done")
-        self._log.close()
         self._table.close()
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from beam_jobs import examples
 from beam_jobs.labels import mixed_index
 from components.trainer.config import CELL, ModelConfig
-from components.trainer.network.pooling import pool_windows
+from components.trainer.network.pooling import DEFAULT_FIT, PoolingFit, class_probabilities, pool_windows
 from components.trainer.network.sound import (
     SILENT_PEAK,
     Sound,
@@ -83,6 +83,7 @@ class Inference:
         sample_rate_hz: of the clips.
         classes: names of the labels.
         max_duration_s: longest recording that is answered.
+        fit: of the network, where the classes have `mixed`.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Inference:
         sample_rate_hz: int,
         classes: Sequence[str],
         max_duration_s: float,
+        fit: PoolingFit = DEFAULT_FIT,
     ) -> None:
         self._mel_decibels = network.get_layer("mel_decibels")
         self._classifier = network.get_layer("classifier")
@@ -101,6 +103,7 @@ class Inference:
         self._n_fft, self._hop = model.n_fft, model.hop_length
         self._num_samples, self._rate_hz = num_samples, sample_rate_hz
         self._num_classes, self._mixed, self._max_duration_s = len(classes), mixed_index(classes), max_duration_s
+        self._num_pooled, self._fit = self._num_classes if self._mixed is None else self._mixed, fit
         self._window, self._step = (max(1, round(s * sample_rate_hz / self._hop)) for s in (WINDOW_S, STEP_S))
         # A click alone is in several frames. The network needs two.
         self._min_frames = max(2, (round(MIN_LOUD_S * sample_rate_hz) + self._n_fft) // self._hop)
@@ -113,6 +116,15 @@ class Inference:
 
     def answer(self, sound: Sound) -> Answer:
         """Hears a recording; what is wrong with it is in its answer's `error`, never an exception."""
+        pooled, speech, duration_s, error = self.hear(sound)
+        probabilities = tf.where(speech > 0, class_probabilities(pooled, self._mixed, self._fit), 1.0 / self._num_classes)
+        return Answer(probabilities, speech, duration_s, error)
+
+    def hear(self, sound: Sound) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What `pool_windows` gives, before `class_probabilities`, and an answer's `speech`, `duration_s` and `error`.
+
+        Zeros are pooled where there is no speech.
+        """
         duration_s = tf.cast(sound.samples / tf.maximum(sound.rate_hz, 1), tf.float32)
         error = first_problem(
             (sound.error != "", sound.error),
@@ -129,22 +141,22 @@ class Inference:
         )
         readable = error == ""
         duration_s = tf.where(readable | (sound.error == ""), duration_s, 0.0)
-        probabilities, speech, error = tf.cond(readable, lambda: self._hear(sound), lambda: (*self._no_speech(), error))
-        return Answer(probabilities, speech, duration_s, error)
+        pooled, speech, error = tf.cond(readable, lambda: self._hear(sound), lambda: (*self._no_speech(), error))
+        return pooled, speech, duration_s, error
 
     def _no_speech(self) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.fill([self._num_classes], 1.0 / self._num_classes), tf.constant(0.0)
+        return tf.zeros([self._num_pooled]), tf.constant(0.0)
 
     def _hear(self, sound: Sound) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Probabilities, share of speech, error."""
+        """The pooled windows, share of speech, error."""
         known = survey(sound)
         finite = tf.math.is_finite(known.peak)
 
         def classify() -> tuple[tf.Tensor, tf.Tensor]:
             return self._classify(self._loud_frames(from_first_sound(sound, known), known.rms_dbfs), sound)
 
-        probabilities, speech = tf.cond(finite & (known.peak > SILENT_PEAK), classify, self._no_speech)
-        return probabilities, speech, tf.where(finite, "", "samples that are NaN or infinite")
+        pooled, speech = tf.cond(finite & (known.peak > SILENT_PEAK), classify, self._no_speech)
+        return pooled, speech, tf.where(finite, "", "samples that are NaN or infinite")
 
     def _loud_frames(self, sound: Sound, rms_dbfs: tf.Tensor) -> tf.Tensor:
         """The mel frames of a recording that are not far below its loud parts: float32 [frames, mel, 1] of decibels."""
@@ -188,7 +200,7 @@ class Inference:
         return tf.reshape(parts, [-1])[: self._num_samples]
 
     def _classify(self, decibels: tf.Tensor, sound: Sound) -> tuple[tf.Tensor, tf.Tensor]:
-        """float32 [frames, mel, 1], the loud frames -> probabilities float32 [classes], share of speech."""
+        """float32 [frames, mel, 1], the loud frames -> the pooled windows, share of speech."""
         frames = tf.shape(decibels)[0]
         return tf.cond(frames >= self._min_frames, lambda: self._weigh_windows(decibels, frames, sound), self._no_speech)
 
@@ -214,7 +226,7 @@ class Inference:
         # What is left of the last batch is its last window again.
         logits, speech = tf.reshape(logits, [-1, self._num_classes])[:windows], tf.reshape(speech, [-1, length])[:windows]
         weights = tf.reduce_sum(speech, axis=1)
-        probabilities = pool_windows(logits, weights, self._mixed)
+        pooled = pool_windows(logits, weights, self._mixed)
 
         frame = place(tf.range(windows))
         times_heard = tf.math.unsorted_segment_sum(tf.ones_like(speech), frame, frames)
@@ -222,7 +234,7 @@ class Inference:
         all_frames = tf.cast(scaled(sound.samples, self._rate_hz, sound.rate_hz), tf.float32) / self._hop
         share = tf.minimum(speech_frames / all_frames, 1.0)
         is_speech = speech_frames >= MIN_PURITY * tf.cast(frames, tf.float32)
-        return tf.cond(is_speech, lambda: (probabilities, share), self._no_speech)
+        return tf.cond(is_speech, lambda: (pooled, share), self._no_speech)
 
 
 def _pcm16(samples: tf.Tensor, sample_rate_hz: int) -> tf.Tensor:

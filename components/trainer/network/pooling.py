@@ -1,26 +1,34 @@
 """From the answers for a recording's windows to the one for the recording."""
 
 import math
+from typing import NamedTuple
 
 import tensorflow as tf
 
 SHARPNESS = 0.5
 """Of the soft maximum over windows: 0 is their mean and infinity the greatest of them, which one error in a minute decides."""
 
-PRESENCE_SCALE, PRESENCE_BIAS = 1.28, 0.39
-"""What makes log-odds of the soft maximum. All three were chosen as docs/training.md, The class mixed, says."""
-
 MAX_LOG_ODDS = 15.0
 """Nobody is surer than that, and single floats cannot tell more from 1."""
 
 
-def pool_windows(logits: tf.Tensor, weights: tf.Tensor, mixed: int | None = None) -> tf.Tensor:
-    """The probabilities of a recording's classes.
+class PoolingFit(NamedTuple):
+    """What makes log-odds of the soft maximum, fitted to each network (`pooling_fit.py`)."""
 
-    Without a class `mixed` they are the softmax of the windows' mean logits. With it the mean would be wrong: where a man
-    speaks and then a woman, hardly a window is mixed. So each single class is looked for where it is heard best: a class is
-    present in a window with its own probability and that of `mixed`, and in the recording with the soft maximum of that. The
-    recording is mixed where several classes are present, and otherwise of the one that is.
+    scale: float
+    bias: float
+
+
+DEFAULT_FIT = PoolingFit(scale=1.28, bias=0.39)
+"""That of one network. It and `SHARPNESS` were chosen as docs/training.md, The class mixed, says."""
+
+
+def pool_windows(logits: tf.Tensor, weights: tf.Tensor, mixed: int | None = None) -> tf.Tensor:
+    """What `class_probabilities` makes a recording's answer of.
+
+    Without a class `mixed` it is the windows' mean logits. With it the mean would be wrong: where a man speaks and then a
+    woman, hardly a window is mixed. So each single class is looked for where it is heard best: a class is present in a window
+    with its own probability and that of `mixed`, and in the recording with the soft maximum of those log-odds.
 
     Args:
         logits: float32 [windows, classes].
@@ -28,19 +36,34 @@ def pool_windows(logits: tf.Tensor, weights: tf.Tensor, mixed: int | None = None
         mixed: index of the class `mixed`, which comes last; None where there is none.
 
     Returns:
-        float32 [classes].
+        float32 [classes], or [classes - 1] with `mixed`.
     """
     if mixed is None:
-        return tf.nn.softmax(tf.linalg.matvec(logits, weights, transpose_a=True) / tf.maximum(tf.reduce_sum(weights), 1e-6))
-    log_odds = PRESENCE_SCALE * _soft_maximum(_presence(logits, mixed), weights) + PRESENCE_BIAS
-    log_odds = tf.clip_by_value(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)
-    present, absent = tf.unstack(tf.sigmoid(log_odds)), tf.unstack(tf.sigmoid(-log_odds))
+        return tf.linalg.matvec(logits, weights, transpose_a=True) / tf.maximum(tf.reduce_sum(weights), 1e-6)
+    return _soft_maximum(_presence(logits, mixed), weights)
+
+
+def class_probabilities(pooled: tf.Tensor, mixed: int | None = None, fit: PoolingFit = DEFAULT_FIT) -> tf.Tensor:
+    """The probabilities of a recording's classes: it is mixed where several are present, and otherwise of the one that is.
+
+    Args:
+        pooled: what `pool_windows` gave, float [..., classes], or [..., classes - 1] with `mixed`.
+        mixed: as there.
+        fit: of no use without `mixed`.
+
+    Returns:
+        float [..., classes].
+    """
+    if mixed is None:
+        return tf.nn.softmax(pooled)
+    log_odds = tf.clip_by_value(fit.scale * pooled + fit.bias, -MAX_LOG_ODDS, MAX_LOG_ODDS)
+    present, absent = tf.unstack(tf.sigmoid(log_odds), axis=-1), tf.unstack(tf.sigmoid(-log_odds), axis=-1)
     single = [present[k] * math.prod([*absent[:k], *absent[k + 1 :]]) for k in range(mixed)]
     none, one, several = 1.0, 0.0, 0.0  # of the classes up to here; sums of products, in which nothing cancels out
     for yes, no in zip(present, absent, strict=True):
         none, one, several = none * no, one * no + none * yes, several + one * yes
-    probabilities = tf.stack([*single, several])
-    return probabilities / tf.reduce_sum(probabilities)
+    probabilities = tf.stack([*single, several], axis=-1)
+    return probabilities / tf.reduce_sum(probabilities, axis=-1, keepdims=True)
 
 
 def _presence(logits: tf.Tensor, mixed: int) -> tf.Tensor:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from components.trainer.config import ModelConfig
 from components.trainer.network.example import open_example
 from components.trainer.network.inference import Inference
+from components.trainer.network.pooling import DEFAULT_FIT, PoolingFit
 from components.trainer.network.sound import Sound, map_in_turn, zeros_around
 from components.trainer.network.wav import open_wav
 
@@ -31,13 +32,14 @@ class ServedModel(tf.Module):
         sample_rate_hz: int,
         classes: Sequence[str],
         max_duration_s: float = 3600.0,
+        fit: PoolingFit = DEFAULT_FIT,
     ) -> None:
         super().__init__()
         # Only variables are tracked, not the Keras model: its layers would be written with their Keras metadata and
         # loaded as Keras objects, which needs kapre.
         self.weights = list(network.variables)
         self.transform = transform
-        self._inference = Inference(network, transform, model, num_samples, sample_rate_hz, classes, max_duration_s)
+        self._inference = Inference(network, transform, model, num_samples, sample_rate_hz, classes, max_duration_s, fit)
         self._sample_rate_hz = sample_rate_hz
         self._classes = list(classes)
 

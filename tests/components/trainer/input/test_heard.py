@@ -1,5 +1,6 @@
-"""With a class `mixed`, a crop is labelled by who speaks in it."""
+"""With a class `mixed`, a crop is labelled by who speaks in it, and the model's pooling is fitted to the eval clips."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from beam_jobs.examples import PCM16 as PCM16_FEATURE
 from beam_jobs.examples import Clip, Segment, decode_clip, encode_clip, frame_record, read_records
 from components.trainer.input.batches import training_dataset
 from components.trainer.input.heard import CropLabeller, Segments
+from components.trainer.network.pooling import DEFAULT_FIT
+from components.trainer.network.pooling_fit import fit_pooling
 from components.trainer.run_fn import run_fn
 from components.transform.preprocessing import LABEL, WAVEFORM
 
@@ -141,3 +144,28 @@ def test_a_model_with_mixed_is_trained_and_answers(make_mixed_args, tmp_path):
     assert alone["speech"].numpy() > 0
     assert alone["probabilities"].numpy().sum() == pytest.approx(1, abs=1e-5)
     assert longer["probabilities"].numpy() == pytest.approx(alone["probabilities"].numpy(), abs=0.02)
+
+
+def test_the_exported_model_answers_with_what_was_fitted_to_the_eval_clips(make_mixed_args, tmp_path):
+    def mix_some(clip: Clip) -> Clip:
+        segments = (Segment(clip.label, 0.0, 1.1), Segment(1 - clip.label, 0.0, 1.1))
+        mixed = int(clip.utterance_ids[0].split("-")[0]) % 5 == 0
+        return replace(clip, label=MIXED, segments=segments) if mixed else replace(clip, segments=segments[:1])
+
+    arguments = make_mixed_args(mix_some)
+    run_fn(arguments)
+
+    (line,) = re.findall(
+        "mixed: presence scale (.*), bias (.*), fitted to (.*) eval clips", (tmp_path / "logs/training.log").read_text()
+    )
+    scale, bias, clips = float(line[0]), float(line[1]), int(line[2])
+    records = [record for path in sorted(tmp_path.glob("eval/*")) for record in read_records(path.open("rb"))]
+    answer = tf.saved_model.load(str(tmp_path / "serving")).signatures["serving_default"](tf.constant(records))
+    with_speech = answer["speech"].numpy() > 0
+    male, female, mixed = answer["probabilities"].numpy()[with_speech].astype(float).T
+    log_odds = np.log(np.stack([mixed / female, mixed / male], axis=1))
+    labels = np.array([decode_clip(record).label for record in records])[with_speech]
+    assert clips == with_speech.sum() > 8
+    assert (scale, bias) != pytest.approx(DEFAULT_FIT, abs=0.1)
+    # What the answers were made of gives the same fit again, but for the two digits of the line.
+    assert fit_pooling((log_odds - bias) / scale, labels) == pytest.approx((scale, bias), abs=0.03)

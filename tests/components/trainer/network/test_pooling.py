@@ -7,16 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from components.trainer.network.pooling import pool_windows
+from components.trainer.network.pooling import DEFAULT_FIT, PoolingFit, class_probabilities, pool_windows
 
 MIXED = 2
 MALE_W, FEMALE_W, MIXED_W = np.log([[0.98, 0.01, 0.01], [0.01, 0.98, 0.01], [0.01, 0.01, 0.98]])
 
 
-def pool(windows, weights=None, mixed: int | None = MIXED) -> np.ndarray:
+def pool(windows, weights=None, mixed: int | None = MIXED, fit: PoolingFit = DEFAULT_FIT) -> np.ndarray:
     windows = np.array(windows, np.float32)
     weights = np.ones(len(windows)) if weights is None else np.asarray(weights)
-    return pool_windows(tf.constant(windows), tf.constant(weights, tf.float32), mixed).numpy()
+    pooled = pool_windows(tf.constant(windows), tf.constant(weights, tf.float32), mixed)
+    return class_probabilities(pooled, mixed, fit).numpy()
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,19 @@ def test_three_single_classes():
 
 def test_no_weight_at_all_is_no_nan():
     assert np.isfinite(pool([MALE_W] * 3, np.zeros(3))).all()
+
+
+def test_rows_are_answered_as_each_alone():
+    pooled = np.random.default_rng(3).normal(size=(5, 2), scale=4)
+
+    together = class_probabilities(tf.constant(pooled), MIXED).numpy()
+
+    assert together == pytest.approx(np.array([class_probabilities(tf.constant(row), MIXED).numpy() for row in pooled]))
+
+
+def test_the_bias_decides_how_much_it_takes_to_be_heard():
+    windows = [MALE_W] * 16 + [FEMALE_W] * 4
+
+    low, default, high = (pool(windows, fit=PoolingFit(1.28, bias))[MIXED] for bias in (-4.0, 0.39, 4.0))
+
+    assert low < 0.2 < default < high
