@@ -91,9 +91,16 @@ class ClipNetwork(keras.Model):
         return self.compiled_loss(y, y_pred["probabilities"], is_speech, regularization_losses=others)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, tf.Tensor]:
-        """The whole loss, and the accuracy on the clips that are speech; Keras would put the output's name before the latter."""
+        """Of the clips that are speech."""
         self.compiled_metrics.update_state(y, y_pred["probabilities"], _is_speech(y))
-        values = self.get_metrics_result()
+        return self.get_metrics_result()
+
+    def get_metrics_result(self) -> dict[str, tf.Tensor]:
+        """The whole loss, and the accuracy, which Keras would call by the output's name.
+
+        Here and nowhere else: with several replicas Keras adds up what a step returns, unless its names are those of this method.
+        """
+        values = super().get_metrics_result()
         return {"loss": values["loss"], "accuracy": values["probabilities_accuracy"]}
 
 

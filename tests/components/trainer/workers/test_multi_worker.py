@@ -1,5 +1,6 @@
 """Training in several processes: what they come to, and what happens when one of them is killed."""
 
+import csv
 import json
 import os
 import re
@@ -104,8 +105,14 @@ def test_two_workers_learn_as_one_device_does_with_the_same_global_batch(cluster
     one_device, ours = losses(Path(trained.model_run_dir)), losses(cluster_run.folder / "worker0/logs")
 
     assert len(ours) == len(one_device) == TRAIN["epochs"]
-    assert ours == pytest.approx(one_device, abs=0.2)
+    # On the way they differ: each draws other crops and conditions, and batch norms see 4 clips instead of 8.
+    assert ours[-1] == pytest.approx(one_device[-1], abs=0.2)
     assert ours[-1] < ours[0] / 1.5
+    # Metrics of several replicas are not added up.
+    accuracies = [
+        float(row["eval_accuracy"]) for row in csv.DictReader((cluster_run.folder / "worker0/logs/training.csv").open())
+    ]
+    assert max(accuracies) <= 1
 
 
 def test_the_chief_alone_leaves_files(cluster_run):
