@@ -24,8 +24,8 @@ test: setup-dev ## before each commit: all but the slow tests (5 minutes); real 
 	@echo "test: about 5 minutes on two quiet cores; make test-all adds the slow tests"
 	@$(PYTEST) -m "not slow"
 
-test-all: setup-dev ## all tests that this machine can run (10 minutes), and what is skipped and why
-	@echo "test-all: about 10 minutes on two quiet cores"
+test-all: setup-dev ## all tests that this machine can run (15 minutes), and what is skipped and why
+	@echo "test-all: about 15 minutes on two quiet cores"
 	@$(PYTEST)
 
 test-fresh: setup ## the two commands above on bare Debian 12 and 13 (root, mmdebstrap; two hours)
