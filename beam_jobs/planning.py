@@ -125,13 +125,14 @@ class ClipPlanner:
         return np.random.Generator(np.random.PCG64(_seed(self._clips.seed, self._split, *parts)))
 
     def _change(self, k: int, draw: int, placements: tuple[Placement, ...]) -> tuple[Placement, ...]:
+        if self._voice is None and self._channel is None:
+            return placements
         # From generators of their own, so that the same clips come out with and without them, for comparison.
         voice_rng, channel_rng = self._generator(k, draw, "voice"), self._generator(k, draw, "channel")
-        label_of = {speaker.id: label for label, members in self._by_label.items() for speaker in members}
         return tuple(
             replace(
                 placement,
-                voice=draw_voice(voice_rng, self._voice, label_of[placement.speaker_id]) if self._voice else None,
+                voice=draw_voice(voice_rng, self._voice, self._clips.classes[placement.label]) if self._voice else None,
                 channel=draw_channel(channel_rng, self._channel) if self._channel else None,
             )
             for placement in placements
