@@ -15,3 +15,16 @@ SMALL = [
 ]
 ANY_MODEL = [f"gate.{where}={{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}}" for where in ("overall", "slices")]
 PERFECT_MODEL = [f"gate.{where}={{min_accuracy: 1, min_auc: 1, min_recall: 1, max_ece: 0}}" for where in ("overall", "slices")]
+
+TINY = """\
+clips:
+  duration_s: 1
+  sample_rate_hz: 8000
+  num_clips: {train: 16, eval: 8, test: 8}
+  clips_per_shard: 8
+  max_utterances: 2
+  pause_s: {min: 0, max: 0}
+data: {min_class_share: 0.1}
+model: {n_fft: 512, hop_length: 128, n_mels: 16, mel_f_max_hz: 3000, frame_length: 16, filters: [2, 2, 2, 2]}
+"""
+"""A configuration of 32 clips of a second and a network of next to nothing; it lacks `train` and `gate`."""

@@ -16,6 +16,7 @@ from typing import Any, Self
 from component_contract import MODULES
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
+from small_demo import TINY
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.pipeline import Pipeline
@@ -36,20 +37,11 @@ WRITES = {
     "components.pusher.component": "serving_uri",
 }
 """The property of a component that names a folder which it changes, beside its outputs. The others change nothing else."""
-CONFIG = """\
-clips:
-  duration_s: 1
-  sample_rate_hz: 8000
-  num_clips: {train: 16, eval: 8, test: 8}
-  clips_per_shard: 8
-  max_utterances: 2
-  pause_s: {min: 0, max: 0}
-data: {min_class_share: 0.1}
-model: {n_fft: 512, hop_length: 128, n_mels: 16, mel_f_max_hz: 3000, frame_length: 16, filters: [2, 2, 2, 2]}
-train: {epochs: 1, batch_size: 8, crop_s: 0.5}
+CONFIG = f"""\
+{TINY}train: {{epochs: 1, batch_size: 8, crop_s: 0.5}}
 gate:
-  overall: {min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}
-  slices: {min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}
+  overall: {{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}}
+  slices: {{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}}
   bootstrap_samples: 100
 """
 Artifacts = dict[str, list[Artifact]]

@@ -8,23 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_demo import TINY
 
 pytestmark = pytest.mark.slow
 
 PACKAGES = ("beam_jobs", "components", "pipeline")
-CONFIG = """\
-clips:
-  duration_s: 1
-  sample_rate_hz: 8000
-  num_clips: {train: 16, eval: 8, test: 8}
-  clips_per_shard: 8
-  max_utterances: 2
-  pause_s: {min: 0, max: 0}
-data: {min_class_share: 0.1}
-model: {n_fft: 512, hop_length: 128, n_mels: 16, mel_f_max_hz: 3000, frame_length: 16, filters: [2, 2, 2, 2]}
-train: {epochs: 1, batch_size: 8, crop_s: 0.5}
+CONFIG = f"""\
+{TINY}train: {{epochs: 1, batch_size: 8, crop_s: 0.5}}
 gate:
-  overall: {min_accuracy: 1, min_auc: 1, max_ece: 0}
+  overall: {{min_accuracy: 1, min_auc: 1, max_ece: 0}}
 """
 """Noise in place of voices, and one epoch: no model of it is right about every clip and sure of it besides."""
 

@@ -9,25 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_demo import TINY
 
 from pipeline.config import load_config
 from pipeline.dag import RunContext, checkpoint_folder
 
 COMMAND = Path(sys.executable).parent / "audio-gender"
-CONFIG = """\
-clips:
-  duration_s: 1
-  sample_rate_hz: 8000
-  num_clips: {train: 16, eval: 8, test: 8}
-  clips_per_shard: 8
-  max_utterances: 2
-  pause_s: {min: 0, max: 0}
-data: {min_class_share: 0.1}
-model: {n_fft: 512, hop_length: 128, n_mels: 16, mel_f_max_hz: 3000, frame_length: 16, filters: [2, 2, 2, 2]}
-train: {epochs: 30, batch_size: 8, crop_s: 0.5, early_stopping_patience: 30}
+CONFIG = f"""\
+{TINY}train: {{epochs: 30, batch_size: 8, crop_s: 0.5, early_stopping_patience: 30}}
 gate:
-  overall: {min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}
-  slices: {min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}
+  overall: {{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}}
+  slices: {{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}}
 """
 
 
