@@ -70,7 +70,7 @@ class TrainConfig(Strict):
     """Length of the stretch of a clip that a step hears."""
     min_crop_s: Annotated[float, Field(gt=0)] | None = None
     """With it, each batch is as long as it draws between this and `crop_s`; not on a TPU, whose shapes are static."""
-    not_speech_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    not_speech_share: Annotated[float, Field(ge=0, le=0.5)] = 0.15
     """Of each batch, beside its clips: noises, tones and music, from which the speech detector learns what speech is not."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     scale_learning_rate: bool = False

@@ -1,7 +1,7 @@
 """Sounds that are not speech, made by rule: what the speech detector learns from, beside the clips.
 
-Noises of every colour, tones, sweeps, hum, clicks, and a kind of music: plucked and sustained melodies with vibrato, chords,
-drums. Pure functions of a random generator: float32 [samples] whose peak is 1.
+Noises of every colour, tones, hum, engines, wind, applause, things that are struck, sirens and birds, and music (`music.py`),
+half of it all in a room or through a codec. Pure functions of a random generator: float32 [samples] whose peak is 1.
 """
 
 from collections.abc import Callable
@@ -9,18 +9,26 @@ from collections.abc import Callable
 import numpy as np
 from scipy import signal
 
+from beam_jobs.channel import apply_channel, draw_channel
+from beam_jobs.variants import TrainChannel
+from components.trainer.input.music import music
+
 Sound = Callable[[np.random.Generator, int, int], np.ndarray]
 
 FAINT_NOISE = 1e-4
+CHANNEL = TrainChannel()
+"""What voices of training go through, these sounds go through: a room must not sound like speech."""
 
 
 def make_sounds(seed: int, num_samples: int, sample_rate_hz: int, count: int) -> np.ndarray:
-    """float32 [count, num_samples]: all kinds in turn, music three times as often as each other kind."""
+    """float32 [count, num_samples]: all kinds in turn, a third of them music."""
     sounds = []
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         sound = KINDS[number % len(KINDS)](rng, num_samples, sample_rate_hz)
-        sound = sound + FAINT_NOISE * rng.standard_normal(num_samples)
+        sound = sound / max(np.abs(sound).max(), 1e-9) + FAINT_NOISE * rng.standard_normal(num_samples)
+        if channel := draw_channel(rng, CHANNEL):
+            sound = apply_channel(sound.astype(np.float32), sample_rate_hz, channel)
         sounds.append((sound / np.abs(sound).max()).astype(np.float32))
     return np.stack(sounds)
 
@@ -75,77 +83,102 @@ def clicks(rng: np.random.Generator, num_samples: int, sample_rate_hz: int) -> n
     return signal.lfilter([1], [1, -1.9 * np.cos(rng.uniform(0.1, 2.5)), 0.95**2], sound)
 
 
-def music(rng: np.random.Generator, num_samples: int, sample_rate_hz: int) -> np.ndarray:
-    """One to three of a plucked melody, a sustained one, chords and drums."""
-    parts = rng.choice(4, rng.integers(1, 4), replace=False)
-    return sum(rng.uniform(0.3, 1) * _PARTS[part](rng, num_samples, sample_rate_hz) for part in parts)
+def machine(rng: np.random.Generator, num_samples: int, sample_rate_hz: int) -> np.ndarray:
+    """An engine: harmonics of a speed that rises, falls and trembles, through the resonances of its housing, and its noise."""
+    speed_hz = _log_uniform(rng, 20, 300) * np.exp(_wander(rng, num_samples, sample_rate_hz, 1.0, rng.uniform(0, 0.5)))
+    phase = np.cumsum(speed_hz) / sample_rate_hz
+    roughness = rng.uniform(0, 0.5)
+    firing = signal.sawtooth(2 * np.pi * phase, rng.uniform(0, 1)) + roughness * np.sin(np.pi * phase)
+    whine = np.sin(2 * np.pi * phase * rng.integers(5, 25)) * rng.uniform(0, 0.5)
+    sound = _resonances(rng, firing + whine, sample_rate_hz)
+    return sound / sound.std() + 10 ** rng.uniform(-2, 0) * noise(rng, num_samples, sample_rate_hz)
 
 
-def _melody(rng: np.random.Generator, num_samples: int, sample_rate_hz: int, sustained: bool = False) -> np.ndarray:
-    sound, position = np.zeros(num_samples), 0
-    lowest, beat_s = rng.uniform(48, 76), rng.uniform(0.12, 0.7)
-    while position < num_samples:
-        length = min(int(beat_s * rng.choice([0.5, 1, 1, 2]) * sample_rate_hz), num_samples - position)
-        note = _note(rng, lowest + rng.choice([0, 2, 4, 5, 7, 9, 11, 12]), length, sample_rate_hz)
-        if sustained:
-            ends = np.minimum(np.arange(length), np.arange(length)[::-1]) / (0.02 * sample_rate_hz)
-            note *= np.minimum(1, ends)
-        else:
-            note *= _pluck(rng, length, sample_rate_hz)
-        sound[position : position + length] += note
-        position += length
-    return sound
+def gusts(rng: np.random.Generator, num_samples: int, sample_rate_hz: int) -> np.ndarray:
+    """Wind, a slide, a whoosh: noise whose level and brightest frequency wander."""
+    size = round(0.064 * sample_rate_hz)
+    sound = rng.standard_normal(num_samples)
+    frequency_hz, _, spectrum = signal.stft(sound, nperseg=size)
+    frequency_hz = frequency_hz * sample_rate_hz
+    frames = spectrum.shape[1]
+    rate_hz = sample_rate_hz / (size // 2)
+    centre_hz = _log_uniform(rng, 150, 3000) * np.exp(_wander(rng, frames, rate_hz, rng.uniform(0.5, 4), rng.uniform(0, 0.8)))
+    level = np.exp(_wander(rng, frames, rate_hz, rng.uniform(0.5, 6), rng.uniform(0.2, 1.2)))
+    width = rng.uniform(0.1, 1.5)
+    spectrum *= level / (1 + ((frequency_hz[:, np.newaxis] - centre_hz) / (centre_hz * width)) ** 2)
+    return np.pad(signal.istft(spectrum, nperseg=size)[1], (0, num_samples))[:num_samples]
 
 
-def _sustained_melody(rng: np.random.Generator, num_samples: int, sample_rate_hz: int) -> np.ndarray:
-    return _melody(rng, num_samples, sample_rate_hz, sustained=True)
+def crowd(rng: np.random.Generator, num_samples: int, sample_rate_hz: int) -> np.ndarray:
+    """Applause, rain, steps, a typewriter: a short noise again and again, from a few to hundreds in a second."""
+    each = round(_log_uniform(rng, 0.003, 0.08) * sample_rate_hz)
+    grain = rng.standard_normal(each) * np.exp(-5 * np.arange(each) / each)
+    grain = _resonances(rng, grain, sample_rate_hz)
+    count = int(_log_uniform(rng, 2, 400) * num_samples / sample_rate_hz) + 1
+    hits = np.zeros(num_samples)
+    if rng.random() < 0.3:
+        hits[:: max(1, num_samples // count)] = 1
+    else:
+        np.add.at(hits, rng.integers(0, num_samples, count), rng.uniform(0.1, 1, count))
+    return signal.fftconvolve(hits, grain)[:num_samples]
 
 
-def _chords(rng: np.random.Generator, num_samples: int, sample_rate_hz: int) -> np.ndarray:
-    sound, position = np.zeros(num_samples), 0
-    while position < num_samples:
-        length = min(int(rng.uniform(0.4, 2) * sample_rate_hz), num_samples - position)
-        root = rng.uniform(40, 64)
-        for interval in (0, rng.choice([3, 4]), 7, 12):
-            note = _note(rng, root + interval, length, sample_rate_hz, vibrato=False)
-            sound[position : position + length] += note * _pluck(rng, length, sample_rate_hz)
-        position += length
-    return sound
-
-
-def _drums(rng: np.random.Generator, num_samples: int, sample_rate_hz: int) -> np.ndarray:
+def impacts(rng: np.random.Generator, num_samples: int, sample_rate_hz: int) -> np.ndarray:
+    """Things that are struck: wood, metal, glass, each with its own frequencies, which fade at their own pace."""
     sound = np.zeros(num_samples)
-    for start in range(0, num_samples, int(rng.uniform(0.12, 0.35) * sample_rate_hz)):
-        time = np.arange(min(int(0.3 * sample_rate_hz), num_samples - start)) / sample_rate_hz
-        if rng.random() < 1 / 3:
-            hit = np.sin(2 * np.pi * (50 * time + 8 * (1 - np.exp(-30 * time)))) * np.exp(-12 * time)
-        else:
-            hit = rng.standard_normal(len(time)) * np.exp(-rng.uniform(15, 60) * time)
-        sound[start : start + len(time)] += rng.uniform(0.2, 1) * hit
+    time_s = np.arange(min(num_samples, sample_rate_hz)) / sample_rate_hz
+    thing = None
+    for _ in range(rng.integers(1, 8)):
+        if thing is None or rng.random() < 0.5:
+            modes_hz = np.exp(rng.uniform(np.log(100), np.log(0.45 * sample_rate_hz), rng.integers(2, 12)))
+            fades = _log_uniform(rng, 2, 60) * rng.uniform(0.5, 3, len(modes_hz))
+            thing = sum(np.sin(2 * np.pi * f * time_s) * np.exp(-d * time_s) for f, d in zip(modes_hz, fades, strict=True))
+        start = int(rng.integers(0, num_samples))
+        sound[start : start + len(thing)] += rng.uniform(0.3, 1) * thing[: num_samples - start]
     return sound
 
 
-def _note(rng: np.random.Generator, midi: float, length: int, sample_rate_hz: int, vibrato: bool = True) -> np.ndarray:
-    time, base_hz = np.arange(length) / sample_rate_hz, 440 * 2 ** ((midi - 69) / 12)
-    phase = 2 * np.pi * base_hz * time
-    if vibrato and rng.random() < 0.5:
-        phase += rng.uniform(0, 0.03) * base_hz / 6 * np.sin(2 * np.pi * rng.uniform(4, 7) * time)
-    harmonics = max(1, min(int(rng.integers(1, 25)), int(0.48 * sample_rate_hz / base_hz)))
-    fall, step = rng.uniform(0.5, 2.5), 2 if rng.random() < 0.2 else 1
-    note = np.zeros(length)
-    for k in range(1, harmonics + 1, step):
-        note += k**-fall * rng.uniform(0.2, 1) * np.sin(k * phase + rng.uniform(0, 2 * np.pi))
-    return note
+def calls(rng: np.random.Generator, num_samples: int, sample_rate_hz: int) -> np.ndarray:
+    """Sirens, birds, squeaks, the effects of a game: a tone with overtones whose pitch runs up and down, in calls or for good."""
+    sound, position = np.zeros(num_samples), 0
+    lowest_hz, speed_hz, depth = _log_uniform(rng, 100, 3000), _log_uniform(rng, 0.3, 12), rng.uniform(0.05, 1)
+    fall, wave, call_s, pause_s = rng.uniform(0.5, 4), rng.integers(3), _log_uniform(rng, 0.05, 3), rng.uniform(0, 0.6)
+    order = np.arange(1, 13)
+    while position < num_samples:
+        length = min(max(2, int(call_s * rng.uniform(0.6, 1.4) * sample_rate_hz)), num_samples - position)
+        time_s = np.arange(length) / sample_rate_hz
+        turn = 2 * np.pi * speed_hz * time_s
+        bend = (np.sin(turn), signal.sawtooth(turn, 0.5), 2 * time_s / max(time_s[-1], 1e-3) - 1)[wave]
+        phase = np.cumsum(np.minimum(lowest_hz * np.exp(depth * bend), 0.4 * sample_rate_hz)) / sample_rate_hz
+        heard = order * lowest_hz * np.exp(depth) < 0.48 * sample_rate_hz
+        heard[0] = True
+        call = (order**-fall * heard) @ np.sin(2 * np.pi * np.outer(order, phase))
+        sound[position : position + length] = call * np.sin(np.pi * np.arange(length) / length) ** rng.uniform(0.1, 1)
+        position += length + int(pause_s * rng.uniform(0.3, 1.7) * sample_rate_hz)
+    return _resonances(rng, sound, sample_rate_hz) if rng.random() < 0.5 else sound
 
 
-def _pluck(rng: np.random.Generator, length: int, sample_rate_hz: int) -> np.ndarray:
-    time = np.arange(length) / sample_rate_hz
-    return np.exp(-time / rng.uniform(0.08, 1.5)) * np.minimum(1, time / rng.uniform(0.002, 0.08))
+def _wander(rng: np.random.Generator, points: int, rate_hz: float, turns_hz: float, deviation: float) -> np.ndarray:
+    """A slow random curve of mean 0: float [points]."""
+    knots = max(2, round(points / rate_hz * turns_hz) + 1)
+    return np.interp(np.linspace(0, knots - 1, points), range(knots), rng.normal(0, deviation, knots))
+
+
+def _resonances(rng: np.random.Generator, sound: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """The sound through one to three resonances that stay where they are."""
+    spectrum = np.fft.rfft(sound)
+    frequency_hz = np.fft.rfftfreq(len(sound), 1 / sample_rate_hz)
+    response = np.full(len(frequency_hz), 0.05)
+    for _ in range(rng.integers(1, 4)):
+        centre_hz = _log_uniform(rng, 150, 4000)
+        response += rng.uniform(0.2, 1) / (1 + ((frequency_hz - centre_hz) / (centre_hz * rng.uniform(0.05, 0.6))) ** 2)
+    return np.fft.irfft(spectrum * response, len(sound))
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-_PARTS: tuple[Sound, ...] = (_melody, _sustained_melody, _chords, _drums)
-KINDS: tuple[Sound, ...] = (music, noise, tone, music, hum, clicks, music)
+KINDS: tuple[Sound, ...] = (
+    *(music, noise, tone, music, hum, clicks, music, machine, gusts, music, crowd, impacts, music, calls, music),
+)

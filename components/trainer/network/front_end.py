@@ -9,8 +9,9 @@ from kapre import STFT, ApplyFilterbank, Delta, Magnitude, MagnitudeToDecibel
 from beam_jobs.errors import UserError
 from components.trainer.config import ModelConfig, input_problem
 
-DYNAMIC_RANGE_DB = 80.0
-"""What lies further below the loudest point is raised to this: it is noise, or nothing."""
+DYNAMIC_RANGE_DB = 60.0
+"""What lies further below the loudest point is raised to this: noise of the room or the converter, of which no answer may
+depend. Down to 50 dB that holds better still, and costs accuracy (docs/decisions/0005-network-trials.md, section 8)."""
 
 SPEECH_RANGE_DB = 40.0
 """Frames whose loudest band is no further below the loudest point take part in the standardisation."""

@@ -4,6 +4,7 @@ import librosa
 import numpy as np
 import pytest
 
+from beam_jobs.variants import TrainChannel
 from components.trainer.input import not_speech
 
 RATE_HZ = 16000
@@ -37,12 +38,32 @@ def test_every_rate(kind, rate_hz):
 
 def test_noise_is_noisy_and_music_is_not(sounds):
     flatness = librosa.feature.spectral_flatness(y=sounds).mean(axis=(1, 2))
-    kinds = np.array([kind.__name__ for kind in not_speech.KINDS * 10])
+    kinds = np.array([kind.__name__ for kind in (not_speech.KINDS * 5)[:70]])
     assert np.median(flatness[kinds == "noise"]) > 5 * np.median(flatness[kinds == "tone"])
 
 
-def test_melodies_play_notes():
-    """By librosa's own pitch tracker, on notes held long enough for it."""
-    notes = [not_speech._sustained_melody(np.random.default_rng(seed), 2 * RATE_HZ, RATE_HZ) for seed in range(6)]
-    pitched = [np.isfinite(librosa.pyin(note, fmin=100, fmax=2000, sr=RATE_HZ)[0]).mean() for note in notes]
-    assert np.median(pitched) > 0.5
+def test_wind_swells_and_hum_does_not():
+    unsteady = {}
+    for kind in (not_speech.gusts, not_speech.hum):
+        levels = [librosa.feature.rms(y=kind(np.random.default_rng(seed), 4 * RATE_HZ, RATE_HZ))[0, 3:-3] for seed in range(9)]
+        unsteady[kind] = np.median([level.std() / level.mean() for level in levels])
+    assert unsteady[not_speech.gusts] > 4 * unsteady[not_speech.hum]
+
+
+def test_what_is_struck_starts_suddenly():
+    """By librosa's onsets: as many as there are blows that can be told apart."""
+    hits = [
+        librosa.onset.onset_detect(y=not_speech.impacts(np.random.default_rng(seed), 4 * RATE_HZ, RATE_HZ), sr=RATE_HZ)
+        for seed in range(8)
+    ]
+    assert all(1 <= len(found) <= 20 for found in hits)
+
+
+def test_half_of_the_sounds_are_in_a_room_or_went_through_a_codec(monkeypatch):
+    monkeypatch.setattr(not_speech, "CHANNEL", TrainChannel(share=0))
+    plain = not_speech.make_sounds(3, 2 * RATE_HZ, RATE_HZ, 70)
+    monkeypatch.undo()
+    changed = [
+        not np.allclose(*pair, atol=1e-3) for pair in zip(plain, not_speech.make_sounds(3, 2 * RATE_HZ, RATE_HZ, 70), strict=True)
+    ]
+    assert 0.2 < np.mean(changed) < 0.7

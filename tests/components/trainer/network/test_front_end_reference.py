@@ -6,7 +6,7 @@ import pytest
 import tf_keras as keras
 
 from components.trainer.config import ModelConfig
-from components.trainer.network.front_end import DELTA_GAIN, DYNAMIC_RANGE_DB, QUIETEST, SPEECH_RANGE_DB
+from components.trainer.network.front_end import DELTA_GAIN, DYNAMIC_RANGE_DB, QUIETEST, SPEECH_RANGE_DB, mel_decibels
 from components.trainer.network.model import build_model
 
 SAMPLE_RATE_HZ = 22050
@@ -69,3 +69,20 @@ def test_mel_and_delta_equal_librosa(front_end):
 
     for clip, features in zip(clips, front_end(clips), strict=True):
         assert features == pytest.approx(reference(clip), abs=1e-3)
+
+
+def test_noise_that_lies_far_below_the_loudest_point_changes_nothing(front_end):
+    """In all bands, those of a voice's pauses and those above its formants: quiet rooms and converters differ there."""
+    time = np.arange(2 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    voice = sum(np.sin(2 * np.pi * 120 * harmonic * time) / harmonic**3 for harmonic in range(1, 40)) * np.hanning(len(time))
+    noise = 10**-3.25 * np.random.default_rng(0).standard_normal(len(time))
+    loudest, quiet = (level.max() for level in (mel_decibels_of(voice), mel_decibels_of(noise)))
+    assert loudest - 75 < quiet < loudest - 60  # 80 dB, the floor until then, was below
+
+    features = front_end(np.stack([voice, voice + noise]).astype(np.float32))
+
+    assert features[1] == pytest.approx(features[0], abs=0.1)
+
+
+def mel_decibels_of(samples):
+    return mel_decibels(CONFIG, SAMPLE_RATE_HZ)(samples[np.newaxis].astype(np.float32)).numpy()
