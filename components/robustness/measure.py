@@ -84,21 +84,34 @@ def chosen_clips(test_uri: str, number: int, seed: int) -> list[Clip]:
 
 
 def choose(clips: Sequence[Clip], number: int, seed: int) -> list[Clip]:
-    """See `chosen_clips`: of each label in turn the clip whose speakers are in the fewest of those chosen so far."""
+    """See `chosen_clips`: of each label in turn the clip whose speakers are in the fewest of those chosen so far.
+
+    How many speakers it has is drawn first, or clips of one speaker would be ahead.
+    """
     shuffled = sorted(clips, key=lambda clip: hashlib.sha256(f"{seed}/{clip.id}".encode()).digest())
     labels = sorted({clip.label for clip in clips})
     left = {label: [clip for clip in shuffled if clip.label == label][: CANDIDATES_PER_CLIP * number] for label in labels}
+    drawn = {label: [_num_speakers(clip) for clip in left[label]] for label in labels}
     found: list[Clip] = []
     heard: Counter[str] = Counter()
     while len(found) < number and any(left.values()):
         for label in (label for label in labels if left[label]):
             if len(found) == number:
                 break
-            counts = [sorted((heard[speaker] for speaker in set(clip.speaker_ids)), reverse=True) for clip in left[label]]
-            clip = left[label].pop(min(range(len(counts)), key=counts.__getitem__))
+            num_speakers = drawn[label].pop(0)
+            alike = [position for position, clip in enumerate(left[label]) if _num_speakers(clip) == num_speakers]
+            clip = left[label].pop(min(alike, key=lambda position: _heard(left[label][position], heard)))
             heard.update(set(clip.speaker_ids))
             found.append(clip)
     return found
+
+
+def _num_speakers(clip: Clip) -> int:
+    return len(set(clip.speaker_ids))
+
+
+def _heard(clip: Clip, heard: Counter[str]) -> list[int]:
+    return sorted((heard[speaker] for speaker in set(clip.speaker_ids)), reverse=True)
 
 
 def _clips(test_uri: str) -> Iterator[Clip]:

@@ -38,12 +38,27 @@ def scores(test_shard, models) -> RobustnessScores:
 # Which clips.
 
 
-def test_every_speaker_is_heard_about_as_often_and_the_labels_take_turns(test_clips):
-    chosen = choose(test_clips, 12, seed=5)
+def test_speakers_are_heard_more_evenly_than_by_chance_and_the_labels_take_turns(test_clips):
+    def spread(clips: list[Clip]) -> float:
+        heard = Counter(speaker for clip in clips for speaker in set(clip.speaker_ids))
+        return float(np.std([heard[speaker] for clip in test_clips for speaker in clip.speaker_ids]))
 
-    heard = Counter(speaker for clip in chosen for speaker in set(clip.speaker_ids))
-    assert Counter(clip.label for clip in chosen) == {0: 6, 1: 6}
-    assert len(heard) == 12 and max(heard.values()) - min(heard.values()) <= 1
+    chosen = [choose(test_clips, 12, seed) for seed in range(20)]
+    by_chance = [random.Random(seed).sample(test_clips, 12) for seed in range(20)]
+
+    assert np.mean([spread(clips) for clips in chosen]) < 0.75 * np.mean([spread(clips) for clips in by_chance])
+    assert all(Counter(clip.label for clip in clips) == {0: 6, 1: 6} for clips in chosen)
+
+
+def test_clips_of_several_speakers_are_chosen_as_often_as_there_are(test_clips):
+    def shares(clips: list[Clip]) -> list[float]:
+        sizes = Counter(len(set(clip.speaker_ids)) for clip in clips)
+        return [sizes[number] / len(clips) for number in (1, 2, 3)]
+
+    chosen = [clip for seed in range(60) for clip in choose(test_clips, 10, seed)]
+
+    assert shares(chosen) == pytest.approx(shares(test_clips), abs=0.06)
+    assert Counter(clip.label for clip in chosen) == {0: 300, 1: 300}
 
 
 def test_the_choice_depends_on_the_seed_and_the_clips_and_on_no_order(test_clips):
