@@ -1,0 +1,85 @@
+"""A server's life: it loads the model, listens, and at SIGTERM answers what it has in hand before it ends."""
+
+import asyncio
+import logging
+import resource
+import signal
+import time
+
+from aiohttp import web
+
+from beam_jobs.console import say
+from beam_jobs.errors import UserError
+from components.server.app import Server
+from components.server.config import ServerConfig
+
+IDLE_S = 75.0
+"""After which a connection is closed that brings no whole request head."""
+DRAIN_S = 30.0
+"""In which requests in hand are answered after SIGTERM."""
+BACKLOG = 1024
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class ConsoleLog(logging.Handler):
+    """The server's own lines, on the console with their time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Says one."""
+        say(f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {self.format(record)}")
+
+
+def run(config: ServerConfig) -> None:
+    """Serves until a signal ends it.
+
+    Raises:
+        UserError: no model can be loaded, or the address cannot be had.
+    """
+    logger = logging.getLogger("components.server")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(ConsoleLog())
+    logger.propagate = False
+    # A connection is a file: the default of 1,024 is little for many idle ones.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    server = Server(config)
+    asyncio.run(_serve(server, config))
+
+
+async def _serve(server: Server, config: ServerConfig) -> None:
+    runner = web.AppRunner(
+        server.application(), access_log=None, keepalive_timeout=IDLE_S, shutdown_timeout=DRAIN_S, handle_signals=False
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, config.host, config.port, backlog=BACKLOG).start()
+    except OSError as error:
+        raise UserError(
+            f"{config.host}:{config.port}: cannot listen there ({error.strerror}); give another --host or --port"
+        ) from None
+    host, port = runner.addresses[0][:2]
+    say(f"serving {config.serving} at http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)")
+    server.versions.start()
+    ended = await _signal()
+    say(f"{ended.name}: answering what is in hand")
+    server.versions.stop()
+    await runner.cleanup()
+    server.limits.close()
+
+
+async def _signal() -> signal.Signals:
+    """Waits for one; what this process was started to ignore stays ignored."""
+    loop = asyncio.get_running_loop()
+    came: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def note(one: signal.Signals) -> None:
+        if not came.done():
+            came.set_result(one)
+
+    caught = [one for one in SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+    for one in caught:
+        loop.add_signal_handler(one, note, one)
+    ended = await came
+    for one in caught:
+        loop.remove_signal_handler(one)  # a second one ends it at once
+    return ended
