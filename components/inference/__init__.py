@@ -1,0 +1,11 @@
+"""A model in use: what the command line, the server and the Beam job ask.
+
+>>> from components.inference import load_model
+>>> model = load_model("work/serving")
+>>> model.predict("voice.flac")
+"""
+
+from components.inference.answers import NO_SPEECH, UNCERTAIN, Prediction, Segment, Timeline, Total
+from components.inference.model import Model, load_model
+
+__all__ = ["NO_SPEECH", "UNCERTAIN", "Model", "Prediction", "Segment", "Timeline", "Total", "load_model"]
