@@ -16,6 +16,9 @@ import soundfile
 from beam_jobs.audio import NO_FFMPEG, AudioError, _check_file, _reason, _Source, ffmpeg_is_there, needs_ffmpeg
 from beam_jobs.mixing import Samples
 
+PIECE = 1 << 16
+"""Samples that are decoded at a time, before channels are mixed down."""
+
 WAV_FLOAT, WAV_PCM, WAV_EXTENSIBLE = 3, 1, 0xFFFE
 
 
@@ -70,7 +73,7 @@ def open_audio(file: str | IO[bytes], name: str | None = None) -> Iterator[Audio
             except (soundfile.LibsndfileError, RuntimeError) as error:
                 raise AudioError(f"cannot be decoded: {_reason(error)}") from None
 
-        yield AudioStream(source.samplerate, read)
+        yield AudioStream(source.samplerate, _in_pieces(read))
 
 
 @contextmanager
@@ -123,7 +126,7 @@ def _ffmpeg(path: str) -> Iterator[AudioStream]:
                     check_end()
                 return _mono(found)
 
-            yield AudioStream(sound.sample_rate_hz, read)
+            yield AudioStream(sound.sample_rate_hz, _in_pieces(read))
         finally:
             process.kill()
 
@@ -177,6 +180,19 @@ def read_wav_header(stream: IO[bytes]) -> WavFormat:
             f"a WAV stream of {found.channels} channels of {found.bits} bits, format tag {found.tag}; send PCM of 16 bits"
         )
     return found
+
+
+def _in_pieces(read: Callable[[int], Samples]) -> Callable[[int], Samples]:
+    """The same, in pieces: minutes of many channels, which silence packs into a few kilobytes, are gigabytes before mixing."""
+
+    def read_all(samples: int) -> Samples:
+        pieces, left = [], samples
+        while left > 0 and len(piece := read(min(left, PIECE))):
+            pieces.append(piece)
+            left -= len(piece)
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+    return read_all
 
 
 def _mono(samples: np.ndarray) -> Samples:

@@ -1,8 +1,9 @@
 """A model of a serving folder, and what it says about recordings. The SavedModel decides all of it; here is what feeds it."""
 
 import io
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -80,6 +81,11 @@ class Model:
         self.classes = tuple(name.decode() for name in answer["classes"].numpy()[0])
         self.sample_rate_hz = round(samples / float(answer["duration_s"][0]))
 
+    @property
+    def signatures(self) -> Mapping[str, Any]:
+        """The SavedModel's functions by name, for whoever speaks a model server's protocol."""
+        return self._signatures
+
     def predict(self, file: Audio, name: str | None = None) -> Prediction:
         """What a recording is: a path, or an open file with its `name`. What is wrong with it is in the answer's `error`."""
         return self._read(file, name).prediction
@@ -88,14 +94,19 @@ class Model:
         """The same for float32 [samples], mono, full scale 1.0."""
         return self._hear(_stream_of(samples, sample_rate_hz)).prediction
 
-    def timeline(self, file: Audio, name: str | None = None) -> Timeline:
+    def timeline(self, file: Audio, name: str | None = None, max_duration_s: float = math.inf) -> Timeline:
         """Who speaks when in a recording, from the same windows as its answer.
+
+        Args:
+            file: as of `predict`.
+            name: as of `predict`.
+            max_duration_s: a recording that turns out to be longer is an error.
 
         Raises:
             UserError: the model was exported before there were timelines.
         """
         self._check_timeline()
-        return self._read(file, name)
+        return self._read(file, name, max_duration_s)
 
     def timeline_samples(self, samples: Samples, sample_rate_hz: int) -> Timeline:
         """The same for float32 [samples], mono, full scale 1.0."""
@@ -108,11 +119,14 @@ class Model:
                 f"{self.folder}: this model has no signature `timeline`, because it is older than that; train and push a new one"
             )
 
-    def _read(self, file: Audio, name: str | None) -> Timeline:
+    def _read(self, file: Audio, name: str | None, max_duration_s: float = math.inf) -> Timeline:
         source = os.fspath(file) if isinstance(file, str | os.PathLike) else file
         try:
             with open_audio(source, name) as stream:
-                return self._hear(stream)
+                # A minute at a rate that the model refuses could be gigabytes: it is asked before anything is decoded.
+                if error := self._ask("wav", np.zeros(1, np.float32), stream.sample_rate_hz)["error"]:
+                    return self._failed(error.decode())
+                return self._hear(_at_most(stream, max_duration_s))
         except AudioError as error:
             return self._failed(str(error))
 
@@ -182,6 +196,21 @@ class Model:
 
     def _named(self, probabilities: np.ndarray) -> dict[str, float]:
         return dict(zip(self.classes, map(float, probabilities), strict=True))
+
+
+def _at_most(stream: AudioStream, max_duration_s: float) -> AudioStream:
+    """The same, refused where it goes on for too long."""
+    left = max_duration_s * stream.sample_rate_hz
+
+    def read(number: int) -> Samples:
+        nonlocal left
+        samples = stream.read(number)
+        left -= len(samples)
+        if left < 0:
+            raise AudioError(f"longer than {max_duration_s:g} s")
+        return samples
+
+    return AudioStream(stream.sample_rate_hz, read)
 
 
 def _stream_of(samples: Samples, sample_rate_hz: int) -> AudioStream:

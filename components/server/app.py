@@ -4,12 +4,14 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.metadata import version as package_version
 from typing import Any
 
 from aiohttp import web
 
 from components.server import open_inference, tensorflow_serving
+from components.server.analyse import PAGE, PAGE_HEADERS, analyse
 from components.server.bodies import write_json
 from components.server.config import ServerConfig
 from components.server.errors import RequestError
@@ -43,6 +45,8 @@ class Server:
         app = web.Application(middlewares=[self._observe, self._refuse])
         app.add_routes(
             [
+                web.get("/", self.show_page),
+                web.post("/analyse", self.analyse),
                 web.get("/metrics", self.show_metrics),
                 web.get("/v2", self.v2_server),
                 web.get("/v2/health/live", self.v2_health),
@@ -60,6 +64,17 @@ class Server:
             app.router.add_get(f"{prefix}/ready", self.v2_ready)
             app.router.add_post(f"{prefix}/infer", self.v2_infer)
         return app
+
+    async def show_page(self, request: web.Request) -> web.Response:
+        """The page to try the model."""
+        return web.Response(body=PAGE.read_bytes(), headers={**PAGE_HEADERS, "Content-Type": "text/html; charset=utf-8"})
+
+    async def analyse(self, request: web.Request) -> web.Response:
+        """Who speaks when in the recording that is the request's body."""
+        name, longest = request.query.get("name", ""), self.config.max_duration_s
+        async with self.limits.body(request) as body:
+            answer = await self.limits.answer(partial(analyse, self.versions.current, body, name, longest))
+        return web.Response(body=answer, content_type="application/json")
 
     async def show_metrics(self, request: web.Request) -> web.Response:
         """Prometheus' text format."""
@@ -88,11 +103,8 @@ class Server:
         self._asked_v2(request)
         name, header = request.match_info["model"], request.headers.get(open_inference.HEADER_LENGTH)
         async with self.limits.body(request) as body:
-
-            def work() -> tuple[bytes, int | None]:
-                served, signature = self._asked_v2(request)
-                return open_inference.infer(served, name, served.signatures[signature], body, header)
-
+            served, signature = self._asked_v2(request)
+            work = partial(open_inference.infer, served, name, served.signatures[signature], body, header)
             answer, json_length = await self.limits.answer(work)
         if json_length is None:
             return web.Response(body=answer, content_type="application/json")
@@ -112,7 +124,7 @@ class Server:
         """Inference."""
         self._asked(request, self.config.name)
         async with self.limits.body(request) as body:
-            work = lambda: write_json(tensorflow_serving.predict(self._asked(request, self.config.name), body))  # noqa: E731
+            work = partial(tensorflow_serving.predict, self._asked(request, self.config.name), body)
             answer = await self.limits.answer(work)
         return web.Response(body=answer, content_type="application/json")
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+import os
 import resource
 import signal
 import time
+from pathlib import Path
 
 from aiohttp import web
 
-from beam_jobs.console import say
+from beam_jobs.console import noise_to, say
 from beam_jobs.errors import UserError
 from components.server.app import Server
 from components.server.config import ServerConfig
@@ -42,24 +44,34 @@ def run(config: ServerConfig) -> None:
     # A connection is a file: the default of 1,024 is little for many idle ones.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    server = Server(config)
-    asyncio.run(_serve(server, config))
+    with noise_to(Path(os.devnull)):  # TensorFlow's notes on the processor; what is wrong with a model is an exception
+        server = Server(config)
+    asyncio.run(_serve(server))
 
 
-async def _serve(server: Server, config: ServerConfig) -> None:
+async def listen(server: Server, idle_s: float = IDLE_S) -> web.AppRunner:
+    """Makes a server answer; `cleanup` of what is returned ends that when what is in hand is answered.
+
+    Raises:
+        UserError: the address cannot be had.
+    """
+    host, port = server.config.host, server.config.port
     runner = web.AppRunner(
-        server.application(), access_log=None, keepalive_timeout=IDLE_S, shutdown_timeout=DRAIN_S, handle_signals=False
+        server.application(), access_log=None, keepalive_timeout=idle_s, shutdown_timeout=DRAIN_S, handle_signals=False
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, config.host, config.port, backlog=BACKLOG).start()
+        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
     except OSError as error:
-        raise UserError(
-            f"{config.host}:{config.port}: cannot listen there ({error.strerror}); give another --host or --port"
-        ) from None
-    host, port = runner.addresses[0][:2]
-    say(f"serving {config.serving} at http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)")
+        raise UserError(f"{host}:{port}: cannot listen there ({error.strerror}); give another --host or --port") from None
     server.versions.start()
+    return runner
+
+
+async def _serve(server: Server) -> None:
+    runner = await listen(server)
+    host, port = runner.addresses[0][:2]
+    say(f"serving {server.config.serving} at http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)")
     ended = await _signal()
     say(f"{ended.name}: answering what is in hand")
     server.versions.stop()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from components.server.bodies import read_json
+from components.server.bodies import read_json, write_json
 from components.server.errors import RequestError
 from components.server.tensors import TensorSpec, text
 from components.server.versions import ServedVersion, Signature
@@ -29,8 +29,8 @@ def metadata(served: ServedVersion, name: str) -> dict[str, Any]:
     }
 
 
-def predict(served: ServedVersion, body: bytes) -> dict[str, Any]:
-    """Answers `:predict`, in rows (`instances`) or in columns (`inputs`).
+def predict(served: ServedVersion, body: bytes) -> bytes:
+    """Answers `:predict` in JSON, in rows (`instances`) or in columns (`inputs`).
 
     Raises:
         RequestError: the request is wrong.
@@ -46,8 +46,8 @@ def predict(served: ServedVersion, body: bytes) -> dict[str, Any]:
     columns = _rows(signature, request["instances"]) if in_rows else _columns(signature, request["inputs"])
     outputs = {key: _plain(value) for key, value in signature(columns).items()}
     if in_rows:
-        return {"predictions": [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]}
-    return {"outputs": outputs}
+        return write_json({"predictions": [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]})
+    return write_json({"outputs": outputs})
 
 
 def _rows(signature: Signature, instances: Any) -> dict[str, Any]:

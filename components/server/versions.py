@@ -17,6 +17,7 @@ from google.protobuf.json_format import MessageToDict
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from beam_jobs.errors import UserError
+from components.inference import Model, load_model
 from components.pusher.serving_folder import model_digest, read_provenance, versions
 from components.server.metrics import Metrics
 from components.server.tensors import TensorSpec, checked_inputs
@@ -54,8 +55,8 @@ class ServedVersion:
     """A version in memory; whoever answers a request holds on to it, and after the last one it is freed."""
 
     version: int
+    model: Model
     signatures: Mapping[str, Signature]
-    module: Any
     definition: Mapping[str, Any]
     """What the SavedModel says of its signatures, as TensorFlow Serving shows it."""
 
@@ -69,12 +70,12 @@ class ServedVersion:
         provenance = read_provenance(folder.parent, int(folder.name))
         if provenance and provenance.model_digest and provenance.model_digest != model_digest(folder):
             raise UserError("its files are not those that were pushed")
-        module = tf.saved_model.load(str(folder))
-        signatures = {name: Signature.of(function) for name, function in module.signatures.items()}
+        model = load_model(folder)
+        signatures = {name: Signature.of(function) for name, function in model.signatures.items()}
         definition = MessageToDict(
             SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0], preserving_proto_field_name=True
         )
-        loaded = cls(int(folder.name), signatures, module, definition["signature_def"])
+        loaded = cls(int(folder.name), model, signatures, definition["signature_def"])
         loaded.warm_up()
         return loaded
 
@@ -97,6 +98,8 @@ class ServedVersion:
             answer = self.signatures[name](question)["probabilities"]
             if not np.isfinite(answer).all():
                 raise ValueError(f"signature {name} answers with NaN or infinity")
+        if "timeline" in self.signatures:
+            self.model.timeline(io.BytesIO(questions["wav"]["wav"][0]), "warm-up.wav")
 
 
 class Versions:

@@ -1,6 +1,5 @@
 """`audio-gender serve`: the model over HTTP, and a page to try it."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +33,6 @@ def serve(
     ] = DEFAULT.workers,
 ) -> None:
     """Serve the newest model: Open Inference Protocol v2, TensorFlow Serving's REST paths, metrics, and a page to try it."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes on the processor
     from components.server.run import run
 
     run(ServerConfig(serving, name, host, port, max_body_mb, max_duration_s, max_waiting, timeout_s, workers))
