@@ -1,10 +1,12 @@
 """`audio-gender serve`: the model over HTTP, and a page to try it."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from beam_jobs.console import noise_to
 from beam_jobs.paths import local_path
 from components.server.config import ServerConfig
 
@@ -33,6 +35,7 @@ def serve(
     ] = DEFAULT.workers,
 ) -> None:
     """Serve the newest model: Open Inference Protocol v2, TensorFlow Serving's REST paths, metrics, and a page to try it."""
-    from components.server.run import run
+    with noise_to(Path(os.devnull)):  # TensorFlow's notes on the processor
+        from components.server.run import run
 
     run(ServerConfig(serving, name, host, port, max_body_mb, max_duration_s, max_waiting, timeout_s, workers))
