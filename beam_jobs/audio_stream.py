@@ -19,6 +19,12 @@ from beam_jobs.mixing import Samples
 PIECE = 1 << 16
 """Samples that are decoded at a time, before channels are mixed down."""
 
+FFMPEG_FORMATS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dts,eac3,flac,flv,gsm,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,ogg,rm,sln,tta,"
+    "voc,w64,wav,wv"
+)
+"""What ffmpeg may take a file for. A playlist is not among them: under any name, it has ffmpeg open other files of this machine."""
+
 WAV_FLOAT, WAV_PCM, WAV_EXTENSIBLE = 3, 1, 0xFFFE
 
 
@@ -95,7 +101,7 @@ def _by_ffmpeg(file: str | IO[bytes], name: str) -> Iterator[AudioStream]:
 @contextmanager
 def _ffmpeg(path: str) -> Iterator[AudioStream]:
     # `file:` so that no name is taken for an address; without -nostdin ffmpeg would read what is typed.
-    source = ["ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}"]
+    source = ["ffmpeg", "-nostdin", "-v", "error", "-format_whitelist", FFMPEG_FORMATS, "-i", f"file:{path}"]
     with (
         tempfile.TemporaryFile() as messages,
         subprocess.Popen(

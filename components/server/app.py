@@ -55,8 +55,8 @@ class Server:
                 web.get("/v1/models/{model}/versions/{version}", self.v1_status),
                 web.get("/v1/models/{model}/metadata", self.v1_metadata),
                 web.get("/v1/models/{model}/versions/{version}/metadata", self.v1_metadata),
-                web.post("/v1/models/{model:[^/:]+}:predict", self.v1_predict),
-                web.post("/v1/models/{model}/versions/{version:[^/:]+}:predict", self.v1_predict),
+                web.post("/v1/models/{model}:predict", self.v1_predict),
+                web.post("/v1/models/{model}/versions/{version}:predict", self.v1_predict),
             ]
         )
         for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
@@ -152,7 +152,7 @@ class Server:
     async def _observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Counts and times requests by their route: paths themselves would be as many as clients think of."""
         resource = request.match_info.route.resource
-        path = re.sub(r":\[\^/:\]\+", "", resource.canonical) if resource else UNMATCHED
+        path = resource.canonical if resource else UNMATCHED
         started, status = time.monotonic(), 500
         try:
             response = await handler(request)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from components.server.app import Server
 from components.server.config import ServerConfig
 from components.server.run import listen
-from components.server.app import Server
 
 
 @dataclass(frozen=True)

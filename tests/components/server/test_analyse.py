@@ -1,11 +1,13 @@
 """`/analyse`: any format, one answer with its segments; the same that `components.inference` gives."""
 
 import io
+import subprocess
 
 import numpy as np
 import pytest
 import soundfile
 
+from beam_jobs.audio import ffmpeg_is_there
 from components.inference import load_model
 
 
@@ -52,6 +54,27 @@ def test_what_cannot_be_decoded_is_refused_in_one_line(served, content, name):
 
     answer = served.ask("POST", f"/analyse?name={quote(name)}", content)
     assert answer.status == 400 and answer.error
+
+
+@pytest.mark.skipif(not ffmpeg_is_there(), reason="no ffmpeg on the PATH")
+@pytest.mark.parametrize("name", ["voice.m4a", "list.m3u8", "list.ffconcat", ""])
+def test_a_playlist_does_not_read_the_servers_files(served, samples, tmp_path, name):
+    secret = tmp_path / "secret.mp3"
+    secret.write_bytes(encoded(samples, "MP3"))
+    hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile://{secret}\n#EXT-X-ENDLIST\n"
+    for playlist in (hls, f"ffconcat version 1.0\nfile '{secret}'\n"):
+        answer = served.ask("POST", f"/analyse?name={name}", playlist.encode())
+        assert answer.status == 400 and answer.error.startswith("cannot be decoded")
+
+
+@pytest.mark.skipif(not ffmpeg_is_there(), reason="no ffmpeg on the PATH")
+@pytest.mark.parametrize("kind", ["m4a", "webm", "mka", "wma", "aac", "mp4", "avi"])
+def test_what_ffmpeg_decodes(served, samples, tmp_path, kind):
+    source, path = tmp_path / "voice.wav", tmp_path / f"voice.{kind}"
+    source.write_bytes(encoded(samples, "WAV"))
+    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-i", source, path], check=True)
+    answer = served.ask("POST", f"/analyse?name=voice.{kind}", path.read_bytes()).json
+    assert answer["duration_s"] == pytest.approx(len(samples) / 8000, abs=0.2)
 
 
 def test_the_page_asks_nobody_else(served):

@@ -49,9 +49,9 @@ def test_a_file_is_shown_and_accessible(browser, served, recording, width, dark)
     assert browser.run("document.querySelectorAll('#rows tr').length") == len(answer["segments"])
     assert browser.run("getComputedStyle(document.body).backgroundColor") == ("rgb(20, 22, 27)" if dark else "rgb(255, 255, 255)")
     assert browser.run("Math.max(...peaks)") > 0.05, "no waveform"
-    assert browser.run("player.play().then(() => new Promise(done => { player.ontimeupdate = () => done(player.duration) }))") == (
-        pytest.approx(answer["duration_s"], abs=0.1)
-    )
+    assert browser.run(
+        "player.play().then(() => new Promise(done => { player.ontimeupdate = () => done(player.duration) }))"
+    ) == (pytest.approx(answer["duration_s"], abs=0.1))
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
     browser.run(files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8") + "; 0")
     assert browser.run(AXE) == []
@@ -76,7 +76,9 @@ def test_the_microphone_by_keyboard_alone(browser, served):
 @pytest.mark.parametrize("label", ["no speech", "uncertain"])
 def test_what_is_no_label_is_said_as_such(browser, served, label):
     browser.show(f"http://127.0.0.1:{served.port}/", 390, False)
-    answer = f"{{label: '{label}', probabilities: {{low: .52, high: .48}}, speech: .4, duration_s: 2, version: '1', segments: []}}"
+    answer = (
+        f"{{label: '{label}', probabilities: {{low: .52, high: .48}}, speech: .4, duration_s: 2, version: '1', segments: []}}"
+    )
     browser.run(f"show({answer}, 'x')")
     assert browser.text("label") == label.capitalize()
     assert "%" not in browser.text("label")

@@ -1,4 +1,4 @@
-"""Both protocols, asked as their specifications have it: https://github.com/kserve/open-inference-protocol and TensorFlow's api_rest."""
+"""Both protocols, asked as their specifications have it (kserve/open-inference-protocol, TensorFlow's api_rest)."""
 
 import base64
 import gzip
@@ -57,7 +57,12 @@ def test_status_and_metadata_of_tensorflow_serving(served):
 
 def test_metadata_of_the_open_inference_protocol(served):
     assert served.ask("GET", "/v2").json["extensions"] == ["binary_tensor_data"]
-    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/audio-gender/ready", "/v2/models/audio-gender.waveform/ready"):
+    for path in (
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/audio-gender/ready",
+        "/v2/models/audio-gender.waveform/ready",
+    ):
         assert served.ask("GET", path).status == 200
     found = served.ask("GET", "/v2/models/audio-gender").json
     assert found["versions"] == ["7"] and found["inputs"] == [{"name": "wav", "datatype": "BYTES", "shape": [-1]}]
@@ -82,9 +87,7 @@ def test_binary_tensors_in_and_out(served, voices, expected):
     tensor = {"name": "wav", "shape": [4], "datatype": "BYTES", "parameters": {"binary_data_size": len(content)}}
     outputs = [{"name": "classes"}, {"name": "probabilities", "parameters": {"binary_data": True}}]
     head = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
-    answer = served.ask(
-        "POST", "/v2/models/audio-gender/infer", head + content, Inference_Header_Content_Length=str(len(head))
-    )
+    answer = served.ask("POST", "/v2/models/audio-gender/infer", head + content, Inference_Header_Content_Length=str(len(head)))
     size = int(answer.headers["Inference-Header-Content-Length"])
     classes, probabilities = json.loads(answer.body[:size])["outputs"]
     assert classes["data"] == ["male", "female"] * 4
@@ -107,9 +110,7 @@ def test_a_waveform_as_json(served, make_voice, nested):
 def test_a_compressed_request(served, voices, expected):
     body = gzip.compress(json.dumps({"signature_name": "wav", "instances": in_base64(voices)}).encode())
     answer = served.ask("POST", "/v1/models/audio-gender:predict", body, Content_Encoding="gzip")
-    np.testing.assert_allclose(
-        [row["probabilities"] for row in answer.json["predictions"]], expected["probabilities"], atol=1e-6
-    )
+    np.testing.assert_allclose([row["probabilities"] for row in answer.json["predictions"]], expected["probabilities"], atol=1e-6)
 
 
 def test_the_figures_know_each_route(served, voices):

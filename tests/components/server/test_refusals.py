@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,8 +142,6 @@ def test_a_bomb_of_silence_is_too_long(served):
 
 
 def test_a_bomb_of_channels_costs_what_it_holds_in_mono(served):
-    from pathlib import Path
-
     def peak_mb() -> float:
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
@@ -164,13 +163,26 @@ def test_a_wav_of_a_rate_that_nobody_records_at(served, rate_hz):
     assert f"sample rate {rate_hz} Hz" in answer.json["predictions"][0]["error"]
 
 
+NAMES = st.sampled_from(
+    [
+        "inputs",
+        "instances",
+        "signature_name",
+        "outputs",
+        "name",
+        "shape",
+        "datatype",
+        "data",
+        "parameters",
+        "wav",
+        "b64",
+        "lengths",
+    ]
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES | st.text(max_size=5), inner, max_size=4),
     max_leaves=12,
-)
-NAMES = st.sampled_from(
-    ["inputs", "instances", "signature_name", "outputs", "name", "shape", "datatype", "data", "parameters", "wav", "b64", "lengths"]
 )
 
 
