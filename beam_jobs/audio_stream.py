@@ -23,7 +23,7 @@ FFMPEG_FORMATS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dts,eac3,flac,flv,gsm,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,ogg,rm,sln,tta,"
     "voc,w64,wav,wv"
 )
-"""What ffmpeg may take a file for. A playlist is not among them: under any name, it has ffmpeg open other files of this machine."""
+"""What ffmpeg may take a file for. No playlist: whatever its name, it would have ffmpeg open other files of this machine."""
 
 WAV_FLOAT, WAV_PCM, WAV_EXTENSIBLE = 3, 1, 0xFFFE
 

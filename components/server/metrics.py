@@ -1,5 +1,7 @@
 """What a server tells Prometheus."""
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector, generate_latest
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -12,7 +14,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        prefix = {"namespace": "audio_gender", "registry": self.registry}
+        prefix: dict[str, Any] = {"namespace": "audio_gender", "registry": self.registry}
         self.requests = Counter("requests", "Requests by path and HTTP status.", ("path", "status"), **prefix)
         self.seconds = Histogram(
             "request_seconds", "From the request's head to the end of its answer.", ("path",), buckets=SECONDS, **prefix

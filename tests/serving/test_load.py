@@ -18,7 +18,7 @@ from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push, roll_back
 
 REQUESTS, CLIENTS = 10_000, 8
-BY = {"by": "test", "login": "test@here"}
+BY = Provenance(by="test", login="test@here")
 
 
 def other_weights(model: Path, copy: Path) -> Path:
@@ -105,14 +105,14 @@ def test_versions_and_a_kill_under_load(models, recordings, serve, processes, tm
     expected = [answers_of(model, contents) for model in models]
     assert np.abs(np.subtract(*expected)).max() > 1e-3, "both models answer alike"
     serving, port = tmp_path / "serving", free_port()
-    first = push(models[0], serving, Provenance(**BY), keep=None).version
+    first = push(models[0], serving, BY, keep=None).version
     by_version = {str(first): expected[0]}
     serve(serving, port)
     load, started = Load(port, contents), time.monotonic()
     load.start()
 
     load.wait_for(0.2)
-    second = push(models[1], serving, Provenance(**BY), keep=None).version
+    second = push(models[1], serving, BY, keep=None).version
     by_version[str(second)] = expected[1]
     load.wait_for(0.4)
     back = roll_back(serving, None, "test", "test@here", "").version
@@ -122,7 +122,7 @@ def test_versions_and_a_kill_under_load(models, recordings, serve, processes, tm
     processes.kill("serve")
     serve(serving, port)
     load.wait_for(0.8)
-    again = push(models[1], serving, Provenance(**BY), keep=None).version
+    again = push(models[1], serving, BY, keep=None).version
     by_version[str(again)] = expected[1]
     load.join()
 

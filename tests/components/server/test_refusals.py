@@ -186,13 +186,13 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(body=st.dictionaries(NAMES, JSON, max_size=5), path=st.sampled_from([V1, V2, WAVEFORMS]))
 def test_no_json_is_a_fault_of_the_server(served, body, path):
     assert served.ask("POST", path, body).status in (200, 400)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(body=st.binary(max_size=300), path=st.sampled_from([V1, V2, "/analyse", "/analyse?name=a.m4a"]))
 def test_no_bytes_are_a_fault_of_the_server(served, body, path):
     assert served.ask("POST", path, body).status in (200, 400)

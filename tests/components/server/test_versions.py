@@ -31,7 +31,7 @@ def test_versions_come_and_go_under_load_without_a_lost_request(saved_models, se
             while not stop.is_set():
                 answers.append(server.ask("POST", PREDICT, body))
 
-        clients = [threading.Thread(target=client) for _ in range(4)]
+        clients = [threading.Thread(target=client) for _ in range(2)]
         for one in clients:
             one.start()
         first = weakref.ref(server.server.versions.current)
