@@ -72,7 +72,7 @@ class Server:
     async def analyse(self, request: web.Request) -> web.Response:
         """Who speaks when in the recording that is the request's body."""
         name, longest = request.query.get("name", ""), self.config.max_duration_s
-        async with self.limits.body(request) as body:
+        async with self.limits.body(request, self.config.max_recording_mb) as body:
             answer = await self.limits.answer(partial(analyse, self.versions.current, body, name, longest))
         return web.Response(body=answer, content_type="application/json")
 
@@ -102,7 +102,7 @@ class Server:
         """Inference."""
         self._asked_v2(request)
         name, header = request.match_info["model"], request.headers.get(open_inference.HEADER_LENGTH)
-        async with self.limits.body(request) as body:
+        async with self.limits.body(request, self.config.max_body_mb) as body:
             served, signature = self._asked_v2(request)
             work = partial(open_inference.infer, served, name, served.signatures[signature], body, header)
             answer, json_length = await self.limits.answer(work)
@@ -123,7 +123,7 @@ class Server:
     async def v1_predict(self, request: web.Request) -> web.Response:
         """Inference."""
         self._asked(request, self.config.name)
-        async with self.limits.body(request) as body:
+        async with self.limits.body(request, self.config.max_body_mb) as body:
             work = partial(tensorflow_serving.predict, self._asked(request, self.config.name), body)
             answer = await self.limits.answer(work)
         return web.Response(body=answer, content_type="application/json")

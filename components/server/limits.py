@@ -14,8 +14,7 @@ from components.server.errors import RequestError
 from components.server.metrics import Metrics
 
 T = TypeVar("T")
-BODIES_IN_MEMORY = 4
-"""Of the largest size, all requests together; small ones are far more."""
+MEBIBYTE = 1024 * 1024
 BUSY, TOO_SLOW, TOO_LARGE, OUT_OF_TIME = 503, 408, 413, 504
 
 
@@ -32,25 +31,26 @@ class Limits:
         metrics.waiting.set_function(lambda: max(0, self._taken_on - config.workers))
 
     @asynccontextmanager
-    async def body(self, request: web.Request) -> AsyncIterator[bytes]:
-        """A request's body, which counts as in memory until the block ends.
+    async def body(self, request: web.Request, max_mb: int) -> AsyncIterator[bytes]:
+        """A request's body of at most `max_mb`, which counts as in memory until the block ends.
 
         Raises:
             RequestError: it is too large, comes too slowly, or there is no memory for it now.
         """
         held = 0
+        too_large = RequestError(f"a request larger than {max_mb} MiB; send less at a time", TOO_LARGE)
 
         def hold(size: int) -> None:
             nonlocal held
             held += size
             self._bytes += size
-            if held > self.config.max_body_bytes:
-                raise RequestError(f"a request larger than {self.config.max_body_mb} MiB; send less at a time", TOO_LARGE)
-            if self._bytes > BODIES_IN_MEMORY * self.config.max_body_bytes:
+            if held > max_mb * MEBIBYTE:
+                raise too_large
+            if self._bytes > self.config.max_in_hand_mb * MEBIBYTE:
                 raise RequestError("the server's memory for requests is in use; try again", BUSY)
 
-        if (request.content_length or 0) > self.config.max_body_bytes:
-            raise RequestError(f"a request larger than {self.config.max_body_mb} MiB; send less at a time", TOO_LARGE)
+        if (request.content_length or 0) > max_mb * MEBIBYTE:
+            raise too_large
         try:
             parts = []
             try:

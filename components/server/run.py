@@ -5,6 +5,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -44,32 +45,52 @@ def run(config: ServerConfig) -> None:
     # A connection is a file: the default of 1,024 is little for many idle ones.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    address = bind(config.host, config.port)  # first: a model takes seconds
     with noise_to(Path(os.devnull)):  # TensorFlow's notes on the processor; what is wrong with a model is an exception
         server = Server(config)
-    asyncio.run(_serve(server))
+    asyncio.run(_serve(server, address))
 
 
-async def listen(server: Server, idle_s: float = IDLE_S) -> web.AppRunner:
+def bind(host: str, port: int) -> socket.socket:
+    """The address to listen at.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, kind, protocol)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from None
+    return found
+
+
+async def listen(server: Server, address: socket.socket, idle_s: float = IDLE_S) -> web.AppRunner:
     """Makes a server answer; `cleanup` of what is returned ends that when what is in hand is answered.
 
     Raises:
-        UserError: the address cannot be had.
+        UserError: another listens at the address by now.
     """
-    host, port = server.config.host, server.config.port
     runner = web.AppRunner(
         server.application(), access_log=None, keepalive_timeout=idle_s, shutdown_timeout=DRAIN_S, handle_signals=False
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+        await web.SockSite(runner, address, backlog=BACKLOG).start()
     except OSError as error:
-        raise UserError(f"{host}:{port}: cannot listen there ({error.strerror}); give another --host or --port") from None
+        raise _cannot_listen(server.config.host, server.config.port, error) from None
     server.versions.start()
     return runner
 
 
-async def _serve(server: Server) -> None:
-    runner = await listen(server)
+def _cannot_listen(host: str, port: int, error: OSError) -> UserError:
+    return UserError(f"{host}:{port}: cannot listen there ({error.strerror}); give another --host or --port")
+
+
+async def _serve(server: Server, address: socket.socket) -> None:
+    runner = await listen(server, address)
     host, port = runner.addresses[0][:2]
     say(f"serving {server.config.serving} at http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)")
     ended = await _signal()

@@ -20,7 +20,10 @@ def serve(
     name: Annotated[str, typer.Option(help="The model's name in the protocols' paths.")] = DEFAULT.name,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 serves everybody who can reach it.")] = DEFAULT.host,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = DEFAULT.port,
-    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request, in MiB.")] = DEFAULT.max_body_mb,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request of the protocols, in MiB.")] = DEFAULT.max_body_mb,
+    max_recording_mb: Annotated[
+        int, typer.Option(min=1, help="Largest recording that the page and /analyse take, in MiB.")
+    ] = DEFAULT.max_recording_mb,
     max_duration_s: Annotated[
         float, typer.Option(min=1, help="Longest recording that the page and /analyse take.")
     ] = DEFAULT.max_duration_s,
@@ -38,4 +41,4 @@ def serve(
     with noise_to(Path(os.devnull)):  # TensorFlow's notes on the processor
         from components.server.run import run
 
-    run(ServerConfig(serving, name, host, port, max_body_mb, max_duration_s, max_waiting, timeout_s, workers))
+    run(ServerConfig(serving, name, host, port, max_body_mb, max_recording_mb, max_duration_s, max_waiting, timeout_s, workers))

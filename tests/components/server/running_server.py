@@ -17,7 +17,7 @@ import soundfile
 
 from components.server.app import Server
 from components.server.config import ServerConfig
-from components.server.run import listen
+from components.server.run import bind, listen
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def running(serving: Path, idle_s: float = 75, **settings: Any) -> Iterator[Runn
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        runner = asyncio.run_coroutine_threadsafe(listen(server, idle_s), loop).result(60)
+        runner = asyncio.run_coroutine_threadsafe(listen(server, bind("127.0.0.1", 0), idle_s), loop).result(60)
         try:
             yield Running(server, runner.addresses[0][1])
         finally:

@@ -19,7 +19,9 @@ def small(saved_models, tmp_path_factory):
 
     serving = tmp_path_factory.mktemp("serving")
     put(saved_models["trained"], serving, 1)
-    with running(serving, idle_s=2, max_body_mb=1, max_waiting=2, timeout_s=2, workers=1, max_duration_s=5) as found:
+    with running(
+        serving, idle_s=2, max_body_mb=1, max_recording_mb=1, max_waiting=2, timeout_s=2, workers=1, max_duration_s=5
+    ) as found:
         yield found
 
 

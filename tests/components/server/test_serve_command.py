@@ -3,11 +3,10 @@
 import base64
 import http.client
 import json
-import os
 import signal
+import socket
 import subprocess
 import threading
-from pathlib import Path
 
 import pytest
 from commands import COMMAND, call, environment, only_line
@@ -20,7 +19,7 @@ def started(serving):
     port = free_port()
     process = subprocess.Popen(
         [*COMMAND, "serve", "--serving", serving, "--port", str(port)],
-        stderr=subprocess.PIPE, text=True, env=environment(PYTHONPATH=os.environ.get("PYTHONPATH", str(Path.cwd()))),
+        stderr=subprocess.PIPE, text=True, env=environment(),
     )  # fmt: skip
     while not answers(port):
         assert process.poll() is None, process.communicate()
@@ -63,5 +62,8 @@ def test_a_signal_ends_it_when_what_is_in_hand_is_answered(started, voices):
 
 
 def test_what_it_cannot_do_is_one_line(serving, tmp_path):
-    assert "holds no version of a model" in only_line(call("serve", "--serving", tmp_path))
-    assert "outside" not in only_line(call("serve", "--serving", tmp_path / "nowhere"))
+    assert "holds no version of a model" in only_line(call("serve", "--serving", tmp_path, "--port", "0"))
+    assert "Name or service" in only_line(call("serve", "--serving", serving, "--host", "nowhere.invalid"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"127.0.0.1:{port}: cannot listen there" in only_line(call("serve", "--serving", serving, "--port", str(port)))
