@@ -74,7 +74,7 @@ def test_what_ffmpeg_decodes(served, samples, tmp_path, kind):
     source.write_bytes(encoded(samples, "WAV"))
     subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-i", source, path], check=True)
     answer = served.ask("POST", f"/analyse?name=voice.{kind}", path.read_bytes()).json
-    assert answer["duration_s"] == pytest.approx(len(samples) / 8000, abs=0.2)
+    assert answer["duration_s"] == pytest.approx(len(samples) / 8000, abs=0.3)  # AAC begins with silence
 
 
 def test_the_page_asks_nobody_else(served):
