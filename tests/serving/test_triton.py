@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-import pytest
 from processes import free_port
 
 CLIENT, SERVER = (Path(__file__).with_name(f"triton_{name}.py") for name in ("client", "server"))
@@ -24,9 +23,7 @@ def ask(python, port, folder, *how):
     return json.loads(done.stdout)
 
 
-@pytest.fixture
-def both(trained, triton_python, serve, processes, tmp_path, recordings):
-    """What each server answers, by its name, and `serve` in JSON too."""
+def test_the_same_answers_to_a_hundred_thousandth(trained, triton_python, serve, processes, tmp_path, recordings):
     serving = tmp_path / "serving"
     shutil.copytree(trained.serving_model_dir, serving / "1")
     port, triton_ports = free_port(), [free_port() for _ in range(3)]
@@ -39,29 +36,20 @@ def both(trained, triton_python, serve, processes, tmp_path, recordings):
         return subprocess.run(["curl", "-sf", url], capture_output=True).returncode == 0
 
     processes.wait_until(triton_is_ready, "Triton", 300)
-    return {
-        "triton": ask(triton_python, triton_ports[0], recordings),
-        "serve": ask(triton_python, port, recordings),
-        "serve in JSON": ask(triton_python, port, recordings, "json"),
-    }
+    theirs = ask(triton_python, triton_ports[0], recordings)
+    binary, in_json = ask(triton_python, port, recordings), ask(triton_python, port, recordings, "json")
 
-
-def test_the_same_answers_to_a_hundred_thousandth(both):
-    theirs = both["triton"]["answers"]
-    assert len(theirs) == 9 and [one["error"] for one in theirs] == [[""]] * 8 + [["not a WAV file"]]
-    for ours in (both["serve"]["answers"], both["serve in JSON"]["answers"]):
-        for expected, found in zip(theirs, ours, strict=True):
+    assert [one["error"] for one in theirs["answers"]] == [[""]] * 8 + [["not a WAV file"]]
+    for ours in (binary, in_json):
+        assert described(ours) == described(theirs)
+        for expected, found in zip(theirs["answers"], ours["answers"], strict=True):
             assert found.keys() == expected.keys()
             assert (found["classes"], found["error"]) == (expected["classes"], expected["error"])
             for name in ("probabilities", "speech", "duration_s"):
                 np.testing.assert_allclose(found[name], expected[name], atol=1e-5, rtol=0)
 
 
-def test_the_same_tensors_are_described(both):
-    def described(server):
-        metadata = both[server]["metadata"]
-        return {
-            kind: {one["name"]: (one["datatype"], len(one["shape"])) for one in metadata[kind]} for kind in ("inputs", "outputs")
-        }
-
-    assert described("serve") == described("triton")
+def described(answer):
+    """The tensors that a server says its model has."""
+    metadata = answer["metadata"]
+    return {kind: {one["name"]: (one["datatype"], len(one["shape"])) for one in metadata[kind]} for kind in ("inputs", "outputs")}
