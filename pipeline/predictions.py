@@ -196,6 +196,7 @@ def listen_to(folder: Path, band: float, stdin_rate_hz: int | None) -> None:
     """
     with ExitStack() as stack, _quiet() as out:
         model = _load(folder, band)
+        model.warm_up()
         from components.inference import listen
 
         try:

@@ -42,8 +42,6 @@ def listen(model: Model, stream: AudioStream) -> Iterator[Moment]:
     """
     model.check_timeline()
     rate_hz, per_second = stream.sample_rate_hz, round(1 / STEP_S)
-    # TensorFlow takes a while for its first answer, and not for those that follow.
-    model.ask("timeline", np.random.default_rng(0).random(MEMORY_S * rate_hz, np.float32), rate_hz)
     before, start_s = np.zeros(0, np.float32), 0.0
     while len(second := stream.read(rate_hz)):
         heard = np.concatenate([before, second])

@@ -75,7 +75,7 @@ def test_a_file_in_pieces_is_the_file(stereo, tmp_path, name, options):
     assert found_rate_hz == rate_hz
     # ffmpeg's own output may be 16 bits in the one and float in the other.
     assert len(found) == len(expected) and np.abs(found - expected).max() < 2e-4
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         assert np.array_equal(in_pieces(file, name=path)[0], found)
 
 

@@ -1,6 +1,7 @@
 """Labels, segments and totals, and what is written of them."""
 
 import io
+import itertools
 import re
 
 import numpy as np
@@ -48,7 +49,7 @@ def test_segments_are_in_order_within_the_recording_and_add_up(timeline):
 
 @given(timelines())
 def test_neighbours_have_other_labels_or_a_pause_between_them(timeline):
-    for before, after in zip(timeline.segments, timeline.segments[1:], strict=False):
+    for before, after in itertools.pairwise(timeline.segments):
         assert before.label != after.label or before.end_s < after.start_s
 
 
@@ -81,14 +82,16 @@ def test_praat_reads_the_textgrid(timeline):
     for name in grid.tierNames:
         entries = grid.getTier(name).entries
         assert entries[0].start == 0 and entries[-1].end == pytest.approx(timeline.prediction.duration_s, abs=1e-3)
-        assert all(before.end == after.start for before, after in zip(entries, entries[1:], strict=False))
+        assert all(before.end == after.start for before, after in itertools.pairwise(entries))
     spoken = [entry for entry in grid.getTier("label").entries if entry.label]
     assert [(entry.start, entry.label) for entry in spoken] == [(item.start_s, item.label) for item in timeline.segments]
 
 
 @given(timelines())
 def test_audacity_labels_and_rows_say_the_same(timeline):
-    lines = [re.fullmatch(r"(\d+\.\d{6})\t(\d+\.\d{6})\t(\w+) (\d\.\d\d)", line) for line in audacity_labels(timeline).splitlines()]
+    lines = [
+        re.fullmatch(r"(\d+\.\d{6})\t(\d+\.\d{6})\t(\w+) (\d\.\d\d)", line) for line in audacity_labels(timeline).splitlines()
+    ]
     rows = list(segment_rows("a.wav", timeline))
     listed = timeline_object("a.wav", timeline)["segments"]
 

@@ -43,7 +43,13 @@ def dialogue(make_voice):
 
 
 def test_its_answer_is_that_of_the_signature_wav(served, dialogue, make_voice):
-    items = [wav(dialogue), wav(make_voice(FEMALE, 7)), wav(silence(1)), b"rubbish", wav(make_voice(MALE, 8, 40_000, 44_100), 44_100)]
+    items = [
+        wav(dialogue),
+        wav(make_voice(FEMALE, 7)),
+        wav(silence(1)),
+        b"rubbish",
+        wav(make_voice(MALE, 8, 40_000, 44_100), 44_100),
+    ]
 
     found, expected = ask(served["timeline"], *items), ask(served["wav"], *items)
 
@@ -86,9 +92,7 @@ def test_the_time_is_that_of_the_recording_at_any_rate(served, make_voice, rate_
 def test_combined_steps_of_one_recording_are_its_answer(served, dialogue, make_voice):
     row = ask(served["timeline"], wav(dialogue), wav(make_voice(FEMALE, 7)))
 
-    combined = served["combine"](
-        step_pooled=tf.constant(row["step_pooled"]), step_weights=tf.constant(row["step_weights"])
-    )
+    combined = served["combine"](step_pooled=tf.constant(row["step_pooled"]), step_weights=tf.constant(row["step_weights"]))
 
     assert combined["probabilities"].numpy() == pytest.approx(row["probabilities"], abs=1e-5)
     assert combined["classes"].numpy().tolist() == [[b"male", b"female"]] * 2
