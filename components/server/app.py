@@ -39,6 +39,10 @@ class Server:
         self.metrics = Metrics()
         self.versions = Versions(config.serving, config.poll_s, self.metrics)
         self.limits = Limits(config, self.metrics)
+        self.in_hand = 0
+        """Requests whose answer is not made yet."""
+        self.draining = False
+        """Whether each answer is its connection's last."""
 
     def application(self) -> web.Application:
         """All routes."""
@@ -154,11 +158,15 @@ class Server:
         resource = request.match_info.route.resource
         path = resource.canonical if resource else UNMATCHED
         started, status = time.monotonic(), 500
+        self.in_hand += 1
         try:
             response = await handler(request)
             status = response.status
+            if self.draining:
+                response.force_close()
             return response
         finally:
+            self.in_hand -= 1
             self.metrics.requests.labels(path, str(status)).inc()
             self.metrics.seconds.labels(path).observe(time.monotonic() - started)
 

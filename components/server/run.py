@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import web
@@ -20,6 +21,7 @@ IDLE_S = 75.0
 """After which a connection is closed that brings no whole request head."""
 DRAIN_S = 30.0
 """In which requests in hand are answered after SIGTERM."""
+LOOK_EVERY_S = 0.1
 BACKLOG = 1024
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -96,8 +98,22 @@ async def _serve(server: Server, address: socket.socket) -> None:
     ended = await _signal()
     say(f"{ended.name}: answering what is in hand")
     server.versions.stop()
-    await runner.cleanup()
+    await drain(server, runner)
     server.limits.close()
+
+
+async def drain(server: Server, runner: web.AppRunner) -> None:
+    """Takes no new connection, answers what is in hand, and ends; what takes longer than `DRAIN_S` is given up."""
+    server.draining = True
+    for site in list(runner.sites):
+        await site.stop()
+    # aiohttp's own end waits for handlers, but lets go of a body that is still coming (3.14, `data_received` after `close`).
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            await asyncio.sleep(LOOK_EVERY_S)  # what has just arrived is seen first
+            while server.in_hand:
+                await asyncio.sleep(LOOK_EVERY_S)
+    await runner.cleanup()
 
 
 async def _signal() -> signal.Signals:
