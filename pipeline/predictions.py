@@ -14,7 +14,7 @@ from beam_jobs.errors import UserError
 from beam_jobs.spreadsheet import csv_rows
 from beam_jobs.visible import visible
 from pipeline.commands.options import write
-from pipeline.commands.predict import Format
+from pipeline.formats import Format
 from pipeline.recordings import STDIN, NotFoundError, find_recordings
 from pipeline.sources import microphone, stdin_file, stdin_stream
 from pipeline.table import print_table

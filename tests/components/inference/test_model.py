@@ -213,7 +213,8 @@ def test_a_conversation_of_real_voices_is_told_apart(real):
 
     root = Path(os.environ["LIBRISPEECH_ROOT"])
     speakers = read_librispeech(root).speakers
-    parts, spoken = [], []
+    parts: list[np.ndarray] = []
+    spoken: list[str] = []
     for label in ("female", "male", "male", "female"):
         speaker = [speaker for speaker in speakers if speaker.label == label][len(parts) * 4]
         samples, rate_hz = soundfile.read(root / speaker.utterances[0].path, dtype="float32")
