@@ -33,7 +33,7 @@ def test_a_signal_ends_it_when_what_is_in_hand_is_answered(started, voices):
     body = json.dumps(
         {"signature_name": "wav", "instances": [{"b64": base64.b64encode(voice).decode()} for voice in voices * 60]}
     )
-    found = []
+    found: list[bytes] = []
 
     def client() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
