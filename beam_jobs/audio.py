@@ -23,7 +23,7 @@ class AudioError(ValueError):
     """A file that holds no usable speech; the text says why in words."""
 
 
-class _Source(soundfile.SoundFile):
+class Source(soundfile.SoundFile):
     """A sound file that stays where it is when told to go there; soundfile says so after each read, and FLAC decodes for it."""
 
     def seek(self, frames: int, whence: int = soundfile.SEEK_SET) -> int:
@@ -55,7 +55,7 @@ def read_audio(file: str | IO[bytes], start: int = 0, num_samples: int = -1, nam
     """
     name = name or (file if isinstance(file, str) else "")
     if isinstance(file, str):
-        _check_file(file)
+        check_readable(file)
     if needs_ffmpeg(name):
         if not ffmpeg_is_there():
             raise UserError(f"{name}: {NO_FFMPEG}")
@@ -80,7 +80,7 @@ def measure_audio(path: str) -> tuple[int, int]:
         AudioError: not decodable, empty, of unknown length, or ffmpeg is needed and not installed.
 
     """
-    _check_file(path)
+    check_readable(path)
     if needs_ffmpeg(path):
         if not ffmpeg_is_there():
             raise AudioError(NO_FFMPEG)
@@ -95,7 +95,7 @@ def measure_audio(path: str) -> tuple[int, int]:
     except soundfile.LibsndfileError as error:
         raise AudioError(f"cannot be opened as audio: {error.error_string.rstrip('.')}") from None
     except RuntimeError as error:
-        raise AudioError(f"cannot be opened as audio: {_reason(error)}") from None
+        raise AudioError(f"cannot be opened as audio: {reason_of(error)}") from None
     if num_samples == 0:
         raise AudioError("holds no samples")
     if num_samples == UNKNOWN_LENGTH:
@@ -103,7 +103,12 @@ def measure_audio(path: str) -> tuple[int, int]:
     return num_samples, sample_rate_hz
 
 
-def _check_file(path: str) -> None:
+def check_readable(path: str) -> None:
+    """Makes sure that a path can be read to its end.
+
+    Raises:
+        AudioError: it is no file, or is not there.
+    """
     try:
         check_file(path)
     except OSError as error:
@@ -136,12 +141,12 @@ def ffmpeg_is_there() -> bool:
 
 def _decode_by_libsndfile(file: str | IO[bytes], start: int, num_samples: int) -> tuple[Samples, int]:
     try:
-        with _Source(file) as source:
+        with Source(file) as source:
             # A frame of an MP3 needs bits of those before it: mpg123 complains when it lands among them.
             _ = source.read(start) if source.format == "MP3" else source.seek(start)
             return source.read(num_samples, dtype="float32", always_2d=True), source.samplerate
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"cannot be decoded: {_reason(error)}") from None
+        raise AudioError(f"cannot be decoded: {reason_of(error)}") from None
 
 
 def _decode_by_ffmpeg(file: str | IO[bytes]) -> tuple[Samples, int]:
@@ -152,14 +157,17 @@ def _decode_by_ffmpeg(file: str | IO[bytes]) -> tuple[Samples, int]:
         # Without -nostdin ffmpeg would read what is typed.
         segment = AudioSegment.from_file(file, parameters=["-nostdin"] if isinstance(file, str) else None)
     except (CouldntDecodeError, FileNotFoundError) as error:
-        raise AudioError(f"cannot be decoded: {_reason(error)}") from None
+        raise AudioError(f"cannot be decoded: {reason_of(error)}") from None
     except (IndexError, KeyError, TypeError) as error:
         raise AudioError("cannot be decoded: no audio in it") from error  # pydub expects some in what ffprobe lists
     samples = np.array(segment.get_array_of_samples()).reshape(-1, segment.channels)
     return samples.astype(np.float32) / np.float32(2 ** (8 * segment.sample_width - 1)), segment.frame_rate
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What a library's error says, without what it says of itself."""
+    if "possibly a pipe" in str(error):  # libsndfile of a broken MP3: it is there, and no decoder took it
+        return "format not recognised"
     return str(error).rsplit(": ", 1)[-1].strip().rstrip(".").lower() or "unknown error"
 
 

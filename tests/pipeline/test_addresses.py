@@ -28,6 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "approve 1 --by me --workdir s3://b/w",
         "reject 1 --by me --note no --workdir s3://b/w",
         "rollback --workdir s3://b/w",
+        "serve --serving s3://b/m",
         "corpus synth s3://b/c",
         "corpus fetch dev-clean --dest s3://b/c",
         "corpus info . --json s3://b/i.json",

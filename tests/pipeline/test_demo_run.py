@@ -115,7 +115,7 @@ def test_the_json_holds_metrics_of_every_slice(demo, test_clips):
 def test_the_terminal_shows_one_line_a_node_and_what_is_next_and_the_result_is_metrics_verdict_and_folders(demo):
     terminal, result = demo.first.terminal, demo.first.stdout
 
-    places = [terminal.index(f"\n{name} ") for name in ("Corpus", "Clips", *NODES)] + [terminal.index("\nnext: serve ")]
+    places = [terminal.index(f"\n{name} ") for name in ("Corpus", "Clips", *NODES)] + [terminal.index("\nnext: ask the model: ")]
     assert places == sorted(places)
     parts = ("Test speakers", "\nall ", "\npushed\n  version ", f"  serving        {demo.workdir}/serving")
     places = [result.index(part) for part in parts]

@@ -13,7 +13,14 @@ import tensorflow as tf
 from beam_jobs import examples
 from beam_jobs.labels import mixed_index
 from components.trainer.config import CELL, ModelConfig
-from components.trainer.network.pooling import DEFAULT_FIT, PoolingFit, class_probabilities, pool_windows
+from components.trainer.network.pooling import (
+    DEFAULT_FIT,
+    PoolingFit,
+    class_probabilities,
+    pool_steps,
+    pool_windows,
+    pool_windows_by_step,
+)
 from components.trainer.network.sound import (
     SILENT_PEAK,
     Sound,
@@ -72,6 +79,37 @@ class Answer(NamedTuple):
     error: Any
 
 
+class Steps(NamedTuple):
+    """What the model says about each step of `STEP_S` of a recording, the first of which begins with it.
+
+    Attributes:
+        pooled: float32 [steps, pooled classes], what `pool_windows_by_step` gives.
+        weights: float32 [steps], how much `pooled` counts in the whole recording's answer.
+        speech: float32 [steps], share of each step that is speech, 0 to 1; 0 where less than `MIN_PURITY` of what the windows
+            that hear it hold is speech.
+    """
+
+    pooled: Any
+    weights: Any
+    speech: Any
+
+
+class Heard(NamedTuple):
+    """An answer before `class_probabilities`.
+
+    Attributes:
+        pooled: what `pool_windows` gives; zeros where there is no speech.
+        speech, duration_s, error: as in `Answer`.
+        steps: of the timeline.
+    """
+
+    pooled: Any
+    speech: Any
+    duration_s: Any
+    error: Any
+    steps: Steps
+
+
 class Inference:
     """The inference of one network.
 
@@ -103,7 +141,7 @@ class Inference:
         self._n_fft, self._hop = model.n_fft, model.hop_length
         self._num_samples, self._rate_hz = num_samples, sample_rate_hz
         self._num_classes, self._mixed, self._max_duration_s = len(classes), mixed_index(classes), max_duration_s
-        self._num_pooled, self._fit = self._num_classes if self._mixed is None else self._mixed, fit
+        self.num_pooled, self._fit = self._num_classes if self._mixed is None else self._mixed, fit
         self._window, self._step = (max(1, round(s * sample_rate_hz / self._hop)) for s in (WINDOW_S, STEP_S))
         # A click alone is in several frames. The network needs two.
         self._min_frames = max(2, (round(MIN_LOUD_S * sample_rate_hz) + self._n_fft) // self._hop)
@@ -116,15 +154,27 @@ class Inference:
 
     def answer(self, sound: Sound) -> Answer:
         """Hears a recording; what is wrong with it is in its answer's `error`, never an exception."""
-        pooled, speech, duration_s, error = self.hear(sound)
-        probabilities = tf.where(speech > 0, class_probabilities(pooled, self._mixed, self._fit), 1.0 / self._num_classes)
-        return Answer(probabilities, speech, duration_s, error)
+        return self._answered(self.hear(sound))
 
-    def hear(self, sound: Sound) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """What `pool_windows` gives, before `class_probabilities`, and an answer's `speech`, `duration_s` and `error`.
+    def answer_by_step(self, sound: Sound) -> tuple[Answer, tf.Tensor, Steps]:
+        """The same answer, and of the same windows the timeline: float32 [steps, classes] of probabilities, and the steps."""
+        heard = self.hear(sound)
+        return self._answered(heard), self.probabilities(heard.steps.pooled, heard.steps.weights), heard.steps
 
-        Zeros are pooled where there is no speech.
-        """
+    def combined(self, pooled: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """The probabilities of a recording that was heard in parts, of all of its steps: float32 [classes]."""
+        return self.probabilities(pool_steps(pooled, weights, self._mixed), tf.reduce_sum(weights))
+
+    def probabilities(self, pooled: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """Those of the classes, float32 [..., classes]; uniform where nothing weighs."""
+        known = class_probabilities(pooled, self._mixed, self._fit)
+        return tf.where(weights[..., tf.newaxis] > 0, known, 1.0 / self._num_classes)
+
+    def _answered(self, heard: Heard) -> Answer:
+        return Answer(self.probabilities(heard.pooled, heard.speech), heard.speech, heard.duration_s, heard.error)
+
+    def hear(self, sound: Sound) -> Heard:
+        """Hears a recording; what is wrong with it is in `error`, never an exception."""
         duration_s = tf.cast(sound.samples / tf.maximum(sound.rate_hz, 1), tf.float32)
         error = first_problem(
             (sound.error != "", sound.error),
@@ -141,25 +191,37 @@ class Inference:
         )
         readable = error == ""
         duration_s = tf.where(readable | (sound.error == ""), duration_s, 0.0)
-        pooled, speech, error = tf.cond(readable, lambda: self._hear(sound), lambda: (*self._no_speech(), error))
-        return pooled, speech, duration_s, error
+        steps = tf.where(readable, _steps(sound.samples, sound.rate_hz), 0)
+        pooled, speech, by_step, error = tf.cond(
+            readable, lambda: self._hear(sound, steps), lambda: (*self._no_speech(steps), error)
+        )
+        return Heard(pooled, speech, duration_s, error, by_step)
 
-    def _no_speech(self) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.zeros([self._num_pooled]), tf.constant(0.0)
+    def _no_speech(self, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Steps]:
+        by_step = Steps(tf.zeros([steps, self.num_pooled]), tf.zeros([steps]), tf.zeros([steps]))
+        return tf.zeros([self.num_pooled]), tf.constant(0.0), by_step
 
-    def _hear(self, sound: Sound) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The pooled windows, share of speech, error."""
+    def _hear(self, sound: Sound, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Steps, tf.Tensor]:
+        """The pooled windows, share of speech, timeline, error."""
         known = survey(sound)
         finite = tf.math.is_finite(known.peak)
 
-        def classify() -> tuple[tf.Tensor, tf.Tensor]:
-            return self._classify(self._loud_frames(from_first_sound(sound, known), known.rms_dbfs), sound)
+        def classify() -> tuple[tf.Tensor, tf.Tensor, Steps]:
+            decibels, numbers = self._loud_frames(from_first_sound(sound, known), known.rms_dbfs)
+            # A frame's middle, in the time of the recording; in front of it are n_fft zeros.
+            middle = (numbers * self._hop - self._n_fft // 2) * sound.rate_hz // self._rate_hz + known.anchor
+            step = tf.cast(middle / sound.rate_hz / STEP_S, tf.int32)
+            return self._classify(decibels, tf.clip_by_value(step, 0, steps - 1), steps, sound)
 
-        pooled, speech = tf.cond(finite & (known.peak > SILENT_PEAK), classify, self._no_speech)
-        return pooled, speech, tf.where(finite, "", "samples that are NaN or infinite")
+        pooled, speech, by_step = tf.cond(finite & (known.peak > SILENT_PEAK), classify, lambda: self._no_speech(steps))
+        return pooled, speech, by_step, tf.where(finite, "", "samples that are NaN or infinite")
 
-    def _loud_frames(self, sound: Sound, rms_dbfs: tf.Tensor) -> tf.Tensor:
-        """The mel frames of a recording that are not far below its loud parts: float32 [frames, mel, 1] of decibels."""
+    def _loud_frames(self, sound: Sound, rms_dbfs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The mel frames of a recording that are not far below its loud parts, and their numbers among all of its frames.
+
+        Returns:
+            float32 [frames, mel, 1] of decibels, and int64 [frames].
+        """
         frames = (self._num_samples - self._n_fft) // self._hop + 1
         # Zeros on both sides, so that the first sound and the last are in as many frames as any other.
         chunks = (scaled(sound.samples, self._rate_hz, sound.rate_hz) + self._n_fft) // (self._hop * frames) + 1
@@ -175,7 +237,8 @@ class Inference:
         energy = tf.reduce_sum(tf.pow(10.0, (decibels - tf.reduce_max(decibels)) / 10), axis=[1, 2])
         # The energy's own mean: silence, which has none, cannot move it, as it would a mean over frames or a quantile.
         reference = tf.reduce_sum(tf.square(energy)) / tf.reduce_sum(energy)
-        return tf.boolean_mask(decibels, energy > reference * 10 ** (-LOUD_RANGE_DB / 10))
+        loud = tf.where(energy > reference * 10 ** (-LOUD_RANGE_DB / 10))[:, 0]
+        return tf.gather(decibels, loud), loud
 
     def _resampled(self, sound: Sound, start: tf.Tensor) -> tf.Tensor:
         """What the model's clips are made of: float32 [num_samples] from `start`, at the model's rate."""
@@ -199,12 +262,20 @@ class Inference:
         parts = map_in_turn(read_piece, tf.range(pieces, dtype=tf.int64), tf.TensorSpec([length], tf.float32))
         return tf.reshape(parts, [-1])[: self._num_samples]
 
-    def _classify(self, decibels: tf.Tensor, sound: Sound) -> tuple[tf.Tensor, tf.Tensor]:
-        """float32 [frames, mel, 1], the loud frames -> the pooled windows, share of speech."""
-        frames = tf.shape(decibels)[0]
-        return tf.cond(frames >= self._min_frames, lambda: self._weigh_windows(decibels, frames, sound), self._no_speech)
+    def _classify(
+        self, decibels: tf.Tensor, step: tf.Tensor, steps: tf.Tensor, sound: Sound
+    ) -> tuple[tf.Tensor, tf.Tensor, Steps]:
+        """The loud frames, float32 [frames, mel, 1], and their steps -> the pooled windows, share of speech, timeline."""
+        return tf.cond(
+            tf.shape(decibels)[0] >= self._min_frames,
+            lambda: self._weigh_windows(decibels, step, steps, sound),
+            lambda: self._no_speech(steps),
+        )
 
-    def _weigh_windows(self, decibels: tf.Tensor, frames: tf.Tensor, sound: Sound) -> tuple[tf.Tensor, tf.Tensor]:
+    def _weigh_windows(
+        self, decibels: tf.Tensor, step: tf.Tensor, steps: tf.Tensor, sound: Sound
+    ) -> tuple[tf.Tensor, tf.Tensor, Steps]:
+        frames = tf.shape(decibels)[0]
         length = tf.minimum(tf.maximum(frames - MIN_WINDOWS + 1, self._min_frames), self._window)
         last = frames - length
         windows = tf.maximum(-(-last // self._step) + 1, MIN_WINDOWS)
@@ -230,11 +301,29 @@ class Inference:
 
         frame = place(tf.range(windows))
         times_heard = tf.math.unsorted_segment_sum(tf.ones_like(speech), frame, frames)
-        speech_frames = tf.reduce_sum(speech / tf.gather(times_heard, frame))
+        heard_in_frame = speech / tf.gather(times_heard, frame)
+        speech_frames = tf.reduce_sum(heard_in_frame)
         all_frames = tf.cast(scaled(sound.samples, self._rate_hz, sound.rate_hz), tf.float32) / self._hop
         share = tf.minimum(speech_frames / all_frames, 1.0)
         is_speech = speech_frames >= MIN_PURITY * tf.cast(frames, tf.float32)
-        return tf.cond(is_speech, lambda: (pooled, share), self._no_speech)
+        step = tf.gather(step, frame)
+        # The same rule for a step, of the windows that hear it: in an hour of music a minute may be speech.
+        purity = tf.repeat((weights / tf.cast(length, tf.float32))[:, tf.newaxis], length, axis=1)
+        of_speech = tf.math.unsorted_segment_mean(purity, step, steps) >= MIN_PURITY
+        share_by_step = self._share_by_step(tf.math.unsorted_segment_sum(heard_in_frame, step, steps), sound)
+        by_step = Steps(*pool_windows_by_step(logits, speech, step, steps, self._mixed), tf.where(of_speech, share_by_step, 0.0))
+        return tf.where(is_speech, pooled, 0.0), tf.where(is_speech, share, 0.0), by_step
+
+    def _share_by_step(self, frames: tf.Tensor, sound: Sound) -> tf.Tensor:
+        """How many frames of each step are speech -> which share of it: float32 [steps]. The last step may be short."""
+        left_s = tf.cast(sound.samples / sound.rate_hz, tf.float32) - STEP_S * tf.cast(tf.range(tf.size(frames)), tf.float32)
+        length = tf.clip_by_value(left_s, self._hop / self._rate_hz, STEP_S) * self._rate_hz / self._hop
+        return tf.minimum(frames / length, 1.0)
+
+
+def _steps(samples: tf.Tensor, rate_hz: tf.Tensor) -> tf.Tensor:
+    """How many steps a recording has: int32."""
+    return tf.cast(tf.math.ceil(samples / rate_hz / STEP_S), tf.int32)
 
 
 def _pcm16(samples: tf.Tensor, sample_rate_hz: int) -> tf.Tensor:

@@ -39,8 +39,54 @@ def pool_windows(logits: tf.Tensor, weights: tf.Tensor, mixed: int | None = None
         float32 [classes], or [classes - 1] with `mixed`.
     """
     if mixed is None:
-        return tf.linalg.matvec(logits, weights, transpose_a=True) / tf.maximum(tf.reduce_sum(weights), 1e-6)
+        return _mean(logits, weights)
     return _soft_maximum(_presence(logits, mixed), weights)
+
+
+def pool_steps(pooled: tf.Tensor, weights: tf.Tensor, mixed: int | None = None) -> tf.Tensor:
+    """What `pool_windows` gives for a recording, of what `pool_windows_by_step` gives for all of its steps.
+
+    Args:
+        pooled: float32 [steps, classes], or [steps, classes - 1] with `mixed`.
+        weights: float32 [steps].
+        mixed: as there.
+
+    Returns:
+        float32 [classes], or [classes - 1] with `mixed`.
+    """
+    return _mean(pooled, weights) if mixed is None else _soft_maximum(pooled, weights)
+
+
+def pool_windows_by_step(
+    logits: tf.Tensor, speech: tf.Tensor, step: tf.Tensor, steps: tf.Tensor, mixed: int | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`pool_windows` for each step of time: of the windows that hear it, weighed by the speech that they hear in it.
+
+    Args:
+        logits: float32 [windows, classes].
+        speech: float32 [windows, frames of a window].
+        step: in which each of those frames lies, int32 [windows, frames of a window].
+        steps: how many there are.
+        mixed: as in `pool_windows`.
+
+    Returns:
+        float32 [steps, classes], or [steps, classes - 1] with `mixed`, zeros where nothing is heard, and weights float32 [steps].
+    """
+    weights = tf.math.unsorted_segment_sum(speech, step, steps)
+
+    def mean(values: tf.Tensor) -> tf.Tensor:
+        total = tf.math.unsorted_segment_sum(speech[:, :, tf.newaxis] * values[:, tf.newaxis], step, steps)
+        return total / tf.maximum(weights, 1e-6)[:, tf.newaxis]
+
+    if mixed is None:
+        return mean(logits), weights
+    values = SHARPNESS * _presence(logits, mixed)
+    greatest = tf.reduce_max(values, axis=0)
+    return tf.where(
+        weights[:, tf.newaxis] > 0,
+        (tf.math.log(tf.maximum(mean(tf.exp(values - greatest)), 1e-30)) + greatest) / SHARPNESS,
+        0.0,
+    ), weights
 
 
 def class_probabilities(pooled: tf.Tensor, mixed: int | None = None, fit: PoolingFit = DEFAULT_FIT) -> tf.Tensor:
@@ -64,6 +110,11 @@ def class_probabilities(pooled: tf.Tensor, mixed: int | None = None, fit: Poolin
         none, one, several = none * no, one * no + none * yes, several + one * yes
     probabilities = tf.stack([*single, several], axis=-1)
     return probabilities / tf.reduce_sum(probabilities, axis=-1, keepdims=True)
+
+
+def _mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """float32 [windows, classes] weighed by [windows] -> [classes]."""
+    return tf.linalg.matvec(values, weights, transpose_a=True) / tf.maximum(tf.reduce_sum(weights), 1e-6)
 
 
 def _presence(logits: tf.Tensor, mixed: int) -> tf.Tensor:

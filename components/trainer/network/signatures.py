@@ -16,11 +16,11 @@ from components.trainer.network.wav import open_wav
 class ServedModel(tf.Module):
     """The network behind its preprocessing, as a SavedModel that needs none of this project's code.
 
-    Each signature returns, row by row, `probabilities` float32 [batch, classes], `classes` string [batch, classes], the names
-    in the order of the probabilities, `speech` float32 [batch], the share of the recording that is speech, `duration_s`
-    float32 [batch], and `error` string [batch], empty where all is well. Where there is no speech or an error,
-    probabilities are uniform and `speech` is 0. The names are repeated in every row because TF Serving and TFMA want all
-    outputs batched.
+    Each signature but `combine` returns, row by row, `probabilities` float32 [batch, classes], `classes` string
+    [batch, classes], the names in the order of the probabilities, `speech` float32 [batch], the share of the recording that
+    is speech, `duration_s` float32 [batch], and `error` string [batch], empty where all is well. Where there is no speech or
+    an error, probabilities are uniform and `speech` is 0. The names are repeated in every row because TF Serving and TFMA
+    want all outputs batched.
     """
 
     def __init__(
@@ -50,6 +50,8 @@ class ServedModel(tf.Module):
             "wav": self.serve_wav.get_concrete_function(),
             "waveform": self.serve_waveform.get_concrete_function(),
             "waveforms": self.serve_waveforms.get_concrete_function(),
+            "timeline": self.serve_timeline.get_concrete_function(),
+            "combine": self.serve_combine.get_concrete_function(),
         }
         tf.saved_model.save(self, folder, signatures=signatures)
 
@@ -82,10 +84,64 @@ class ServedModel(tf.Module):
             tf.shape(waveform)[0], lambda index: open_waveform(waveform[index], lengths[index], self._sample_rate_hz)
         )
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="wav")], autograph=False)
+    def serve_timeline(self, wav: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Answers for WAV files, and of the same windows for each half second of them.
+
+        `step_probabilities` float32 [batch, steps, classes]; `step_speech` float32 [batch, steps], the share of each step that is
+        speech; and for `combine` `step_pooled` and `step_weights`. Rows of shorter recordings end in zeros.
+        """
+        inference = self._inference
+
+        def answer(index: tf.Tensor) -> dict[str, Any]:
+            answer, probabilities, steps = inference.answer_by_step(open_wav(wav, index))
+            return answer._asdict() | {
+                "step_probabilities": probabilities,
+                "step_speech": steps.speech,
+                "step_pooled": steps.pooled,
+                "step_weights": steps.weights,
+            }
+
+        def by_step(*shape: int) -> tf.RaggedTensorSpec:
+            return tf.RaggedTensorSpec([None, *shape], tf.float32, ragged_rank=0)
+
+        outputs = inference.signature._asdict() | {
+            "step_probabilities": by_step(len(self._classes)),
+            "step_speech": by_step(),
+            "step_pooled": by_step(inference.num_pooled),
+            "step_weights": by_step(),
+        }
+        answers = map_in_turn(answer, tf.range(tf.size(wav)), outputs)
+        filled = {name: value.to_tensor() if name.startswith("step_") else value for name, value in answers.items()}
+        return filled | {"classes": self._class_names(tf.size(wav))}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None, None], tf.float32, name="step_pooled"),
+            tf.TensorSpec([None, None], tf.float32, name="step_weights"),
+        ],
+        autograph=False,
+    )
+    def serve_combine(self, step_pooled: tf.Tensor, step_weights: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`probabilities` of recordings too long to be heard at once, of what `timeline` gave for their parts.
+
+        Of one part alone they are those of its own answer, where that is speech.
+        """
+        inference = self._inference
+        probabilities = map_in_turn(
+            lambda row: inference.combined(*row),
+            (tf.ensure_shape(step_pooled, [None, None, inference.num_pooled]), step_weights),
+            inference.signature.probabilities,
+        )
+        return {"probabilities": probabilities, "classes": self._class_names(tf.shape(step_pooled)[0])}
+
+    def _class_names(self, size: tf.Tensor) -> tf.Tensor:
+        return tf.repeat(tf.constant([self._classes]), size, axis=0)
+
     def _answer(self, size: tf.Tensor, open_sound: Callable[[tf.Tensor], Sound]) -> dict[str, tf.Tensor]:
         # One after the other: each may be long, and none must be able to spoil another.
         answers = map_in_turn(lambda index: self._inference.answer(open_sound(index)), tf.range(size), self._inference.signature)
-        return answers._asdict() | {"classes": tf.repeat(tf.constant([self._classes]), size, axis=0)}
+        return answers._asdict() | {"classes": self._class_names(size)}
 
 
 def open_waveform(waveform: tf.Tensor, length: tf.Tensor, sample_rate_hz: int) -> Sound:

@@ -115,7 +115,7 @@ def scaled(samples: tf.Tensor, to_hz: int, from_hz: tf.Tensor) -> tf.Tensor:
     return (samples * to_hz + from_hz - 1) // from_hz
 
 
-def map_in_turn(function: Callable[[tf.Tensor], Any], elements: tf.Tensor, outputs: Any) -> Any:
+def map_in_turn(function: Callable[[Any], Any], elements: Any, outputs: Any) -> Any:
     """tf.map_fn, an element after the other."""
     # One at a time: several would need several times the memory.
     return tf.map_fn(function, elements, fn_output_signature=outputs, parallel_iterations=1)

@@ -1,0 +1,44 @@
+"""`audio-gender serve`: the model over HTTP, and a page to try it."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from beam_jobs.console import noise_to
+from beam_jobs.paths import local_path
+from components.server.config import ServerConfig
+
+DEFAULT = ServerConfig(Path("work/serving"))
+
+
+def serve(
+    serving: Annotated[
+        Path, typer.Option(parser=local_path, metavar="DIR", help="Serving folder, whose newest version answers.")
+    ] = DEFAULT.serving,
+    name: Annotated[str, typer.Option(help="The model's name in the protocols' paths.")] = DEFAULT.name,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 serves everybody who can reach it.")] = DEFAULT.host,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = DEFAULT.port,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request of the protocols, in MiB.")] = DEFAULT.max_body_mb,
+    max_recording_mb: Annotated[
+        int, typer.Option(min=1, help="Largest recording that the page and /analyse take, in MiB.")
+    ] = DEFAULT.max_recording_mb,
+    max_duration_s: Annotated[
+        float, typer.Option(min=1, help="Longest recording that the page and /analyse take.")
+    ] = DEFAULT.max_duration_s,
+    max_waiting: Annotated[
+        int, typer.Option(min=0, help="Requests that wait for a worker; more are answered with 503.")
+    ] = DEFAULT.max_waiting,
+    timeout_s: Annotated[
+        float, typer.Option(min=0.1, help="In which a request must arrive, and then be answered.")
+    ] = DEFAULT.timeout_s,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Requests that the model answers at a time; by default the processors.")
+    ] = DEFAULT.workers,
+) -> None:
+    """Serve the newest model: Open Inference Protocol v2, TensorFlow Serving's REST paths, metrics, and a page to try it."""
+    with noise_to(Path(os.devnull)):  # TensorFlow's notes on the processor
+        from components.server.run import run
+
+    run(ServerConfig(serving, name, host, port, max_body_mb, max_recording_mb, max_duration_s, max_waiting, timeout_s, workers))
