@@ -6,7 +6,7 @@ import typer
 
 from beam_jobs.console import tell
 from beam_jobs.ending import one_line_ending
-from pipeline.commands import clips, config, corpus, decisions, kubeflow, prune, run, runs
+from pipeline.commands import clips, config, corpus, decisions, export, kubeflow, prune, run, runs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +26,7 @@ app.command()(runs.review)
 app.command()(decisions.approve)
 app.command()(decisions.reject)
 app.command()(decisions.rollback)
+app.command()(export.export)
 app.command("compile")(kubeflow.compile_)
 app.command()(kubeflow.submit)
 
