@@ -85,7 +85,8 @@ class Steps(NamedTuple):
     Attributes:
         pooled: float32 [steps, pooled classes], what `pool_windows_by_step` gives.
         weights: float32 [steps], how much `pooled` counts in the whole recording's answer.
-        speech: float32 [steps], share of each step that is speech, 0 to 1.
+        speech: float32 [steps], share of each step that is speech, 0 to 1; 0 where less than `MIN_PURITY` of what the windows
+            that hear it hold is speech.
     """
 
     pooled: Any
@@ -295,10 +296,11 @@ class Inference:
         share = tf.minimum(speech_frames / all_frames, 1.0)
         is_speech = speech_frames >= MIN_PURITY * tf.cast(frames, tf.float32)
         step = tf.gather(step, frame)
-        by_step = Steps(
-            *pool_windows_by_step(logits, speech, step, steps, self._mixed),
-            self._share_by_step(tf.math.unsorted_segment_sum(heard_in_frame, step, steps), sound),
-        )
+        # The same rule for a step, of the windows that hear it: in an hour of music a minute may be speech.
+        purity = tf.repeat((weights / tf.cast(length, tf.float32))[:, tf.newaxis], length, axis=1)
+        of_speech = tf.math.unsorted_segment_mean(purity, step, steps) >= MIN_PURITY
+        share_by_step = self._share_by_step(tf.math.unsorted_segment_sum(heard_in_frame, step, steps), sound)
+        by_step = Steps(*pool_windows_by_step(logits, speech, step, steps, self._mixed), tf.where(of_speech, share_by_step, 0.0))
         return tf.where(is_speech, pooled, 0.0), tf.where(is_speech, share, 0.0), by_step
 
     def place_windows(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:

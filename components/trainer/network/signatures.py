@@ -18,10 +18,10 @@ class ServedModel(tf.Module):
     """The network behind its preprocessing, as a SavedModel that needs none of this project's code.
 
     Each signature but `combine` returns, row by row, `probabilities` float32 [batch, classes], `classes` string
-    [batch, classes], the names in the order of the probabilities, `speech` float32 [batch], the share of the recording that is speech, `duration_s`
-    float32 [batch], and `error` string [batch], empty where all is well. Where there is no speech or an error,
-    probabilities are uniform and `speech` is 0. The names are repeated in every row because TF Serving and TFMA want all
-    outputs batched.
+    [batch, classes], the names in the order of the probabilities, `speech` float32 [batch], the share of the recording that
+    is speech, `duration_s` float32 [batch], and `error` string [batch], empty where all is well. Where there is no speech or
+    an error, probabilities are uniform and `speech` is 0. The names are repeated in every row because TF Serving and TFMA
+    want all outputs batched.
     """
 
     def __init__(
