@@ -1,11 +1,12 @@
 """`audio-gender export`: a model for other runtimes."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from beam_jobs.console import say, tell
+from beam_jobs.console import noise_to, say, tell
 from beam_jobs.errors import UserError
 from beam_jobs.paths import local_path
 from pipeline.commands.options import WorkFolder
@@ -26,11 +27,8 @@ def export(
 ) -> None:
     """Write a model as one file for phones, browsers and other runtimes, once it gives the served model's answers there."""
     from beam_jobs.dataset import INFO_FILE
-    from components.export.convert import check_packages
-    from pipeline.workdir import WorkDir
-
-    check_packages(target)
     from components.export.export import export_model
+    from pipeline.workdir import WorkDir
 
     work = WorkDir.at(workdir)
     folder = Path(version) if (Path(version) / "saved_model.pb").is_file() else work.serving / version
@@ -40,7 +38,8 @@ def export(
     clips = [str(path.parent) for path in sorted(work.clips.glob(f"*/{INFO_FILE}"), key=lambda path: -path.stat().st_mtime)]
     path = output or Path(f"audio-gender-{folder.name}.{target}")
     say(f"converting {folder} and comparing its answers (half a minute)")
-    made = export_model(folder, target, path, check or clips[:1])
+    with noise_to(Path(os.devnull)):
+        made = export_model(folder, target, path, check or clips[:1])
     tell(
         f"{made.path}: {made.num_bytes / 1e6:.1f} MB; float32 [samples] at {made.sample_rate_hz} Hz -> `probabilities` of "
         f"{', '.join(made.classes)}, and `speech`"
