@@ -15,6 +15,12 @@ from beam_jobs.paths import check_file
 LIBSNDFILE_SUFFIXES = ("", ".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".sph", ".w64", ".wav")
 """Names that end so are decoded by libsndfile; all others by ffmpeg, through pydub."""
 
+FFMPEG_SUFFIXES = (
+    ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".flv", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp4",
+    ".mpg", ".ts", ".webm", ".wma", ".wmv", ".wv",
+)  # fmt: skip
+"""What a folder is searched for beside `LIBSNDFILE_SUFFIXES`; a file that is named itself may be called anything."""
+
 # What libsndfile reports for a FLAC whose header leaves the length open, as a streaming encoder writes it (SF_COUNT_MAX).
 UNKNOWN_LENGTH = 2**63 - 1
 
@@ -23,7 +29,7 @@ class AudioError(ValueError):
     """A file that holds no usable speech; the text says why in words."""
 
 
-class _Source(soundfile.SoundFile):
+class Source(soundfile.SoundFile):
     """A sound file that stays where it is when told to go there; soundfile says so after each read, and FLAC decodes for it."""
 
     def seek(self, frames: int, whence: int = soundfile.SEEK_SET) -> int:
@@ -55,7 +61,7 @@ def read_audio(file: str | IO[bytes], start: int = 0, num_samples: int = -1, nam
     """
     name = name or (file if isinstance(file, str) else "")
     if isinstance(file, str):
-        _check_file(file)
+        check_readable(file)
     if needs_ffmpeg(name):
         if not ffmpeg_is_there():
             raise UserError(f"{name}: {NO_FFMPEG}")
@@ -80,7 +86,7 @@ def measure_audio(path: str) -> tuple[int, int]:
         AudioError: not decodable, empty, of unknown length, or ffmpeg is needed and not installed.
 
     """
-    _check_file(path)
+    check_readable(path)
     if needs_ffmpeg(path):
         if not ffmpeg_is_there():
             raise AudioError(NO_FFMPEG)
@@ -95,7 +101,7 @@ def measure_audio(path: str) -> tuple[int, int]:
     except soundfile.LibsndfileError as error:
         raise AudioError(f"cannot be opened as audio: {error.error_string.rstrip('.')}") from None
     except RuntimeError as error:
-        raise AudioError(f"cannot be opened as audio: {_reason(error)}") from None
+        raise AudioError(f"cannot be opened as audio: {reason_of(error)}") from None
     if num_samples == 0:
         raise AudioError("holds no samples")
     if num_samples == UNKNOWN_LENGTH:
@@ -103,7 +109,12 @@ def measure_audio(path: str) -> tuple[int, int]:
     return num_samples, sample_rate_hz
 
 
-def _check_file(path: str) -> None:
+def check_readable(path: str) -> None:
+    """Makes sure that a path can be read to its end.
+
+    Raises:
+        AudioError: it is no file, or is not there.
+    """
     try:
         check_file(path)
     except OSError as error:
@@ -124,6 +135,11 @@ def _mp3_says_its_length(path: str) -> bool:
 NO_FFMPEG = "needs ffmpeg, which is not installed (Debian: apt-get install ffmpeg)"
 
 
+def is_recording(name: str) -> bool:
+    """Whether a file that is found in a folder is taken for a recording, by its name."""
+    return not name.startswith(".") and PurePath(name).suffix.lower() in {*LIBSNDFILE_SUFFIXES[1:], *FFMPEG_SUFFIXES}
+
+
 def needs_ffmpeg(name: str) -> bool:
     """Whether a file of this name is left to ffmpeg."""
     return PurePath(name).suffix.lower() not in LIBSNDFILE_SUFFIXES
@@ -136,12 +152,12 @@ def ffmpeg_is_there() -> bool:
 
 def _decode_by_libsndfile(file: str | IO[bytes], start: int, num_samples: int) -> tuple[Samples, int]:
     try:
-        with _Source(file) as source:
+        with Source(file) as source:
             # A frame of an MP3 needs bits of those before it: mpg123 complains when it lands among them.
             _ = source.read(start) if source.format == "MP3" else source.seek(start)
             return source.read(num_samples, dtype="float32", always_2d=True), source.samplerate
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"cannot be decoded: {_reason(error)}") from None
+        raise AudioError(f"cannot be decoded: {reason_of(error)}") from None
 
 
 def _decode_by_ffmpeg(file: str | IO[bytes]) -> tuple[Samples, int]:
@@ -152,14 +168,15 @@ def _decode_by_ffmpeg(file: str | IO[bytes]) -> tuple[Samples, int]:
         # Without -nostdin ffmpeg would read what is typed.
         segment = AudioSegment.from_file(file, parameters=["-nostdin"] if isinstance(file, str) else None)
     except (CouldntDecodeError, FileNotFoundError) as error:
-        raise AudioError(f"cannot be decoded: {_reason(error)}") from None
+        raise AudioError(f"cannot be decoded: {reason_of(error)}") from None
     except (IndexError, KeyError, TypeError) as error:
         raise AudioError("cannot be decoded: no audio in it") from error  # pydub expects some in what ffprobe lists
     samples = np.array(segment.get_array_of_samples()).reshape(-1, segment.channels)
     return samples.astype(np.float32) / np.float32(2 ** (8 * segment.sample_width - 1)), segment.frame_rate
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What a library's error says, without what it says of itself."""
     return str(error).rsplit(": ", 1)[-1].strip().rstrip(".").lower() or "unknown error"
 
 

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 import soundfile
 
-from beam_jobs.audio import NO_FFMPEG, AudioError, _check_file, _reason, _Source, ffmpeg_is_there, needs_ffmpeg
+from beam_jobs.audio import NO_FFMPEG, AudioError, Source, check_readable, ffmpeg_is_there, needs_ffmpeg, reason_of
 from beam_jobs.mixing import Samples
 
 WAV_FLOAT, WAV_PCM, WAV_EXTENSIBLE = 3, 1, 0xFFFE
@@ -47,16 +47,16 @@ def open_audio(file: str | IO[bytes], name: str | None = None) -> Iterator[Audio
     """
     name = name or (file if isinstance(file, str) else "")
     if isinstance(file, str):
-        _check_file(file)
+        check_readable(file)
     if needs_ffmpeg(name):
         with _by_ffmpeg(file, name) as stream:
             yield stream
         return
     try:
-        source = _Source(file)
+        source = Source(file)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         if PurePath(name).suffix or not ffmpeg_is_there():
-            raise AudioError(f"cannot be decoded: {_reason(error)}") from None
+            raise AudioError(f"cannot be decoded: {reason_of(error)}") from None
         if not isinstance(file, str):
             file.seek(0)
         with _by_ffmpeg(file, name) as stream:
@@ -68,7 +68,7 @@ def open_audio(file: str | IO[bytes], name: str | None = None) -> Iterator[Audio
             try:
                 return _mono(source.read(samples, dtype="float32", always_2d=True))
             except (soundfile.LibsndfileError, RuntimeError) as error:
-                raise AudioError(f"cannot be decoded: {_reason(error)}") from None
+                raise AudioError(f"cannot be decoded: {reason_of(error)}") from None
 
         yield AudioStream(source.samplerate, read)
 
@@ -117,11 +117,13 @@ def _ffmpeg(path: str) -> Iterator[AudioStream]:
                 check_end()
                 raise
 
+            stream = stream_of(out, sound)
+
             def read(samples: int) -> Samples:
-                found = sound.decode(out.read(samples * sound.frame_bytes))
+                found = stream.read(samples)
                 if len(found) < samples:
                     check_end()
-                return _mono(found)
+                return found
 
             yield AudioStream(sound.sample_rate_hz, read)
         finally:
@@ -151,13 +153,16 @@ class WavFormat:
         return samples.astype(np.float32) * np.float32(scale)
 
 
-def read_wav_header(stream: IO[bytes]) -> WavFormat:
+def read_wav_header(stream: IO[bytes], start: bytes = b"") -> WavFormat:
     """Reads a WAV file that comes through a pipe up to its first sample; how long it says it is counts for nothing.
+
+    `start` is what was read of it before.
 
     Raises:
         AudioError: it is none, or of an encoding other than PCM of 16 or 32 bits and float.
     """
-    if (start := stream.read(12))[:4] not in (b"RIFF", b"RF64") or start[8:] != b"WAVE":
+    start += stream.read(12 - len(start))
+    if start[:4] not in (b"RIFF", b"RF64") or start[8:] != b"WAVE":
         raise AudioError("not a WAV stream")
     found = None
     while len(head := stream.read(8)) == 8:
@@ -177,6 +182,17 @@ def read_wav_header(stream: IO[bytes]) -> WavFormat:
             f"a WAV stream of {found.channels} channels of {found.bits} bits, format tag {found.tag}; send PCM of 16 bits"
         )
     return found
+
+
+def stream_of(file: IO[bytes], sound: WavFormat, start: bytes = b"") -> AudioStream:
+    """The samples that come through a pipe, as they come; `start` is what was read of them before."""
+    waiting = [start]
+
+    def read(samples: int) -> Samples:
+        before = waiting.pop() if waiting else b""
+        return _mono(sound.decode(before + file.read(samples * sound.frame_bytes - len(before))))
+
+    return AudioStream(sound.sample_rate_hz, read)
 
 
 def _mono(samples: np.ndarray) -> Samples:

@@ -6,7 +6,7 @@ import typer
 
 from beam_jobs.console import tell
 from beam_jobs.ending import one_line_ending
-from pipeline.commands import clips, config, corpus, decisions, export, kubeflow, prune, run, runs
+from pipeline.commands import clips, config, corpus, decisions, export, kubeflow, predict, prune, run, runs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +20,7 @@ app.add_typer(corpus.app, name="corpus")
 app.add_typer(clips.app, name="clips")
 app.add_typer(config.app, name="config")
 app.command()(run.run)
+app.command()(predict.predict)
 app.add_typer(runs.app, name="runs")
 app.command()(prune.prune)
 app.command()(runs.review)

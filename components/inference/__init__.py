@@ -6,6 +6,7 @@
 """
 
 from components.inference.answers import NO_SPEECH, UNCERTAIN, Prediction, Segment, Timeline, Total
+from components.inference.live import Moment, listen
 from components.inference.model import Model, load_model
 
-__all__ = ["NO_SPEECH", "UNCERTAIN", "Model", "Prediction", "Segment", "Timeline", "Total", "load_model"]
+__all__ = ["NO_SPEECH", "UNCERTAIN", "Model", "Moment", "Prediction", "Segment", "Timeline", "Total", "listen", "load_model"]

@@ -65,12 +65,13 @@ class Model:
     Attributes:
         folder: its version's.
         version: that folder's name.
+        band: as in `load_model`.
         classes: in the order of the model's probabilities.
         sample_rate_hz: what it was trained on; recordings may have any.
     """
 
     def __init__(self, folder: Path, band: float = BAND) -> None:
-        self.folder, self.version, self._band = folder, folder.name, band
+        self.folder, self.version, self.band = folder, folder.name, band
         self._signatures = tf.saved_model.load(str(folder)).signatures
         missing = [name for name in ("wav", "waveform") if name not in self._signatures]
         if missing:
@@ -94,15 +95,20 @@ class Model:
         Raises:
             UserError: the model was exported before there were timelines.
         """
-        self._check_timeline()
+        self.check_timeline()
         return self._read(file, name)
 
     def timeline_samples(self, samples: Samples, sample_rate_hz: int) -> Timeline:
         """The same for float32 [samples], mono, full scale 1.0."""
-        self._check_timeline()
+        self.check_timeline()
         return self._hear(_stream_of(samples, sample_rate_hz))
 
-    def _check_timeline(self) -> None:
+    def check_timeline(self) -> None:
+        """Makes sure that the model gives timelines.
+
+        Raises:
+            UserError: it is too old for that.
+        """
         if "timeline" not in self._signatures:
             raise UserError(
                 f"{self.folder}: this model has no signature `timeline`, because it is older than that; train and push a new one"
@@ -128,7 +134,7 @@ class Model:
             return self._hear_whole(stream)
         heard, duration_s = [], 0.0
         for block in in_blocks(stream):
-            answer = self._ask("timeline", block.samples, stream.sample_rate_hz)
+            answer = self.ask("timeline", block.samples, stream.sample_rate_hz)
             duration_s = block.start_s + len(block.samples) / stream.sample_rate_hz
             if answer["error"]:
                 return self._failed(answer["error"].decode(), duration_s)
@@ -137,7 +143,7 @@ class Model:
             return self._failed("holds no samples")
         prediction = self._prediction(heard[0] if len(heard) == 1 else self._combined(heard, duration_s), duration_s)
         probabilities, speech = (np.concatenate([part[name] for part in heard]) for name in ("step_probabilities", "step_speech"))
-        segments = find_segments(probabilities, speech, duration_s, self.classes, self._band)
+        segments = find_segments(probabilities, speech, duration_s, self.classes, self.band)
         return Timeline(prediction, segments, total_by_label(segments, self.classes))
 
     def _hear_whole(self, stream: AudioStream) -> Timeline:
@@ -147,7 +153,7 @@ class Model:
         if not blocks:
             return self._failed("holds no samples")
         samples = np.concatenate(blocks)
-        answer = self._ask("wav", samples, stream.sample_rate_hz)
+        answer = self.ask("wav", samples, stream.sample_rate_hz)
         if answer["error"]:
             return self._failed(answer["error"].decode(), float(answer["duration_s"]))
         return Timeline(self._prediction(answer, float(answer["duration_s"])), (), {})
@@ -166,14 +172,15 @@ class Model:
         share = min(float(speech.sum()) * STEP_S / duration_s, 1.0)
         return {"probabilities": answer["probabilities"].numpy()[0], "speech": share}
 
-    def _ask(self, signature: str, samples: Samples, sample_rate_hz: int) -> Answer:
+    def ask(self, signature: str, samples: Samples, sample_rate_hz: int) -> Answer:
+        """What the signature `wav` or `timeline` gives for float32 [samples]: its outputs without the batch dimension."""
         file = io.BytesIO()
         soundfile.write(file, samples, sample_rate_hz, format="WAV", subtype="FLOAT")
         answer = self._signatures[signature](wav=tf.constant([file.getvalue()]))
         return {name: value.numpy()[0] for name, value in answer.items()}
 
     def _prediction(self, answer: Answer, duration_s: float) -> Prediction:
-        label = label_of(answer["probabilities"], self.classes, self._band) if answer["speech"] > 0 else NO_SPEECH
+        label = label_of(answer["probabilities"], self.classes, self.band) if answer["speech"] > 0 else NO_SPEECH
         return Prediction(label, self._named(answer["probabilities"]), float(answer["speech"]), duration_s)
 
     def _failed(self, error: str, duration_s: float = 0.0) -> Timeline:

@@ -1,0 +1,91 @@
+"""`audio-gender predict`: what recordings are."""
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from beam_jobs.errors import UserError
+from beam_jobs.paths import local_path
+
+
+class Format(enum.StrEnum):
+    """How answers are written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    JSONL = "jsonl"
+    TEXTGRID = "textgrid"
+    AUDACITY = "audacity"
+
+
+def predict(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH", help="Recordings, folders of them, patterns; - is a file on stdin.")
+    ] = None,
+    serving: Annotated[
+        Path, typer.Option(parser=local_path, metavar="DIR", help="Serving folder, or the folder of one version.")
+    ] = Path("work/serving"),
+    version: Annotated[
+        str | None, typer.Option("--model", metavar="VERSION", help="A version of the serving folder; else the newest.")
+    ] = None,
+    timeline: Annotated[bool, typer.Option("--timeline", help="Who speaks when, to half a second, and for how long.")] = False,
+    how: Annotated[Format, typer.Option("--format", help="textgrid (Praat) and audacity are timelines.")] = Format.TABLE,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", parser=local_path, metavar="DIR", help="Folder for textgrid and audacity: one file a recording."
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(parser=local_path, metavar="FILE", help="Write a page with waveform, timeline and player to this file."),
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Answer for each second of stdin: WAV, or 16-bit mono PCM at --rate. JSON lines.")
+    ] = False,
+    microphone: Annotated[bool, typer.Option("--microphone", help="The same for the microphone, until Ctrl-C.")] = False,
+    rate: Annotated[int, typer.Option(min=4000, max=192_000, metavar="HZ", help="Of PCM on stdin.")] = 16_000,
+    band: Annotated[
+        float,
+        typer.Option(
+            "--uncertain", min=0, max=0.5, metavar="BAND", help="A probability below 0.5 + BAND is uncertain; 0 for never."
+        ),
+    ] = 0.1,
+) -> None:
+    """Say what recordings are: label, probability and share of speech of each.
+
+    A recording that cannot be read is a line on stderr, the others are answered, and the exit status is 2.
+    """
+    live = stream or microphone
+    _check(paths or [], how, timeline, output, html, stream, microphone)
+    from pipeline.predictions import listen_to, predict_files
+
+    folder = serving / version if version else serving
+    if live:
+        listen_to(folder, band, None if microphone else rate)
+        return
+    unread = predict_files(folder, band, paths or [], how, timeline or how in (Format.TEXTGRID, Format.AUDACITY), output, html)
+    if unread:
+        raise typer.Exit(2)
+
+
+def _check(
+    paths: list[str], how: Format, timeline: bool, output: Path | None, html: Path | None, stream: bool, microphone: bool
+) -> None:
+    if stream or microphone:
+        option = "--stream" if stream else "--microphone"
+        if stream and microphone:
+            raise UserError("--stream and --microphone: give one of them")
+        if html or output or timeline or how not in (Format.TABLE, Format.JSONL):
+            raise UserError(f"{option} writes JSON lines, one a second; leave --timeline, --format, --output and --html out")
+        if paths != (["-"] if stream else []):
+            raise UserError(
+                "--stream listens to stdin: `audio-gender predict - --stream`" if stream else "--microphone takes no PATH"
+            )
+    elif not paths:
+        raise UserError("no recording given: name files or folders, or give --microphone")
+    if output and how not in (Format.TEXTGRID, Format.AUDACITY):
+        raise UserError(f"--output is for --format textgrid and audacity; {how} goes to stdout")
