@@ -44,4 +44,3 @@ def _in_folder(folder: str) -> Iterator[str]:
         for name in names:
             if is_recording(name):
                 yield str(Path(parent) / name)
-

@@ -55,7 +55,7 @@ def to_onnx(model: Any, facts: Mapping[str, Any]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.tflite"
         file.write_bytes(to_tflite(model, facts))
-        handlers = {"FloorDiv": (_floor_div, [])}
+        handlers: dict[str, Any] = {"FloorDiv": (_floor_div, [])}
         converted, _ = tf2onnx.convert.from_tflite(str(file), opset=ONNX_OPSET, custom_op_handlers=handlers)
     _name_ports(converted.graph)
     onnx.helper.set_model_props(converted, {name: _text(value) for name, value in facts.items()})
@@ -120,6 +120,6 @@ def check_packages(target: str) -> None:
     missing = [name for name in FORMATS[target][0] if find_spec(name) is None]
     if missing:
         raise UserError(
-            f"--to {target} takes {' and '.join(missing).replace('_', '-')}; `make setup EXTRAS=export` installs what is missing, or "
+            f"--to {target} takes {' and '.join(missing).replace('_', '-')}; `make setup EXTRAS=export` installs it, or "
             "export.lock beside the wheel"
         )

@@ -132,8 +132,8 @@ def with_hard_ones(recordings: Sequence[Recording], rate_hz: int) -> list[Record
         *recordings,
         Recording("with a pause", np.concatenate([pause, first, pause, first])),
         Recording("0.2 s", first[middle : middle + rate_hz // 5]),
-        Recording("60 dB quieter", first / 1000),
-        Recording(f"{LONG_S} s", np.resize(voices, LONG_S * rate_hz)),
+        Recording("60 dB quieter", first / np.float32(1000)),
+        Recording(f"{LONG_S} s", np.resize(voices, LONG_S * rate_hz).astype(np.float32)),
         Recording("silence", pause),
     ]
 
@@ -152,8 +152,8 @@ def _compare(served: Any, run: Run, recordings: Sequence[Recording], target: str
             # Written so that a NaN, which compares as False, is a difference too.
             if not difference <= TOLERANCE:
                 raise UserError(
-                    f"the {target} file differs from the served model: `{name}` of {recording.name} by {difference:.2g}, more than "
-                    f"{TOLERANCE:g}; nothing was written"
+                    f"the {target} file differs from the served model: `{name}` of {recording.name} by {difference:.2g}, more "
+                    f"than {TOLERANCE:g}; nothing was written"
                 )
             worst = max(worst, difference)
     return worst

@@ -21,7 +21,9 @@ def export(
     ] = None,
     check: Annotated[
         list[str] | None,
-        typer.Option("--check", metavar="PATH", help="Compare answers for this recording; without it for clips of the work folder."),
+        typer.Option(
+            "--check", metavar="PATH", help="Compare answers for this recording; without it for clips of the work folder."
+        ),
     ] = None,
     workdir: WorkFolder = Path("work"),
 ) -> None:

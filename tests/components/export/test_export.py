@@ -2,14 +2,13 @@
 
 import importlib.util
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
-from commands import call, only_line
+from commands import call_here, only_line
 from untrained import serve_untrained
 
 from beam_jobs.errors import UserError
@@ -115,10 +114,10 @@ def test_what_is_missing_is_said_with_the_command_that_installs_it(target):
 @pytest.mark.parametrize("target", BOTH)
 def test_the_command_compares_with_the_recordings_given_and_names_versions_that_are_there(target, trained, voices, tmp_path):
     (tmp_path / "work" / "serving").mkdir(parents=True)
-    os.symlink(trained.serving_model_dir, tmp_path / "work" / "serving" / "3")
+    (tmp_path / "work" / "serving" / "3").symlink_to(trained.serving_model_dir)
     options = ["--to", target, "--workdir", tmp_path / "work", "--check", voices[0], "--output", tmp_path / "file"]
 
-    unknown, done = call("export", "4", *options), call("export", "3", *options)
+    unknown, done = call_here("export", "4", *options), call_here("export", "3", *options)
 
     assert unknown.returncode == 2
     assert only_line(unknown).endswith("no version 4; there are 3")

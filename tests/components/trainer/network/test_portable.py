@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from untrained import NUM_SAMPLES, RATE_HZ, serve_untrained
 
+
 @pytest.fixture(scope="module")
 def recordings(make_voice):
     voice, other = make_voice(0, 60, 3 * RATE_HZ, RATE_HZ), make_voice(1, 61, 5 * RATE_HZ, RATE_HZ)

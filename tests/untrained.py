@@ -15,7 +15,16 @@ RATE_HZ, NUM_SAMPLES = 8000, 16_000
 def serve_untrained(architecture: str, classes: list[str]) -> ServedModel:
     """A network of random weights behind a preprocessing graph as TF Transform's."""
     keras.utils.set_random_seed(4)
-    model = ModelConfig(architecture=architecture, n_fft=400, hop_length=150, n_mels=32, filters=[4, 8, 8, 8], mel_f_max_hz=3800)
+    model = ModelConfig.model_validate(
+        {
+            "architecture": architecture,
+            "n_fft": 400,
+            "hop_length": 150,
+            "n_mels": 32,
+            "filters": [4, 8, 8, 8],
+            "mel_f_max_hz": 3800,
+        }
+    )
 
     @tf.function
     def transform(raw):
