@@ -56,7 +56,11 @@ def to_onnx(model: Any, facts: Mapping[str, Any]) -> bytes:
         file = Path(folder) / "model.tflite"
         file.write_bytes(to_tflite(model, facts))
         handlers: dict[str, Any] = {"FloorDiv": (_floor_div, [])}
-        converted, _ = tf2onnx.convert.from_tflite(str(file), opset=ONNX_OPSET, custom_op_handlers=handlers)
+        try:
+            converted, _ = tf2onnx.convert.from_tflite(str(file), opset=ONNX_OPSET, custom_op_handlers=handlers)
+        except Exception as error:  # ValueError and others: of a `crnn`, whose LSTM is a loop within the loop over windows
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"the network cannot be converted to ONNX ({reason}); --to tflite may do") from None
     _name_ports(converted.graph)
     onnx.helper.set_model_props(converted, {name: _text(value) for name, value in facts.items()})
     return bytes(converted.SerializeToString())

@@ -1,6 +1,6 @@
 """Exporting a model: the file is written only where its own runtime gives the served model's answers with it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,12 +70,19 @@ def export_model(folder: Path, target: str, output: Path, compared: Sequence[str
     recordings = with_hard_ones(_read(compared, rate_hz), rate_hz)
     _, write, run = FORMATS[target]
     content = write(served, {"classes": classes, "sample_rate_hz": rate_hz, "model": folder.name})
-    difference = _compare(served, run(content), recordings, target)
+    difference = _compare(served, _opened(run, content, target), recordings, target)
     try:
         write_atomically(str(output), content)
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror}); give another --output") from None
     return Exported(output, len(content), classes, rate_hz, len(recordings), difference)
+
+
+def _opened(run: Callable[[bytes], Run], content: bytes, target: str) -> Run:
+    try:
+        return run(content)
+    except Exception as error:  # each runtime has its own
+        raise UserError(f"the {target} file cannot be opened ({' '.join(str(error).split())[:300]}); nothing was written") from None
 
 
 def _load(folder: Path) -> Any:

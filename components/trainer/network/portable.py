@@ -14,7 +14,7 @@ import tensorflow as tf
 from beam_jobs import examples
 from beam_jobs.silence import LEVEL_FLOOR_POWER, QUIETEST_CLIP_DBFS
 from components.trainer.config import CELL
-from components.trainer.network.inference import MIN_PURITY, WINDOWS_AT_A_TIME, Inference, is_loud
+from components.trainer.network.inference import MIN_PURITY, MIN_WINDOWS, Inference, is_loud
 from components.trainer.network.pooling import pool_windows
 from components.trainer.network.sound import ANCHOR_SHARE, HEARD_PEAK, SILENT_PEAK
 from components.transform.preprocessing import WAVEFORM
@@ -97,12 +97,12 @@ class PortableInference(Inference):
         self, decibels: tf.Tensor, windows: tf.Tensor, length: tf.Tensor, place: Place
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Each window's logits, float32 [windows, classes], and the speech in its frames, float32 [windows, length]."""
-        batches = (windows + WINDOWS_AT_A_TIME - 1) // WINDOWS_AT_A_TIME
-        at_a_time = (windows + batches - 1) // batches
+        # A number that is known beforehand, without which TensorFlow Lite knows no LSTM; there are never fewer windows.
+        batches = (windows + MIN_WINDOWS - 1) // MIN_WINDOWS
 
         def hear(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            heard = take(decibels, place(batch * at_a_time + tf.range(at_a_time)))
-            outputs = self._classifier(tf.ensure_shape(heard, [None, None, *decibels.shape[1:]]), training=False)
+            heard = take(decibels, place(batch * MIN_WINDOWS + tf.range(MIN_WINDOWS)))
+            outputs = self._classifier(tf.ensure_shape(heard, [MIN_WINDOWS, None, *decibels.shape[1:]]), training=False)
             return outputs["logits"], tf.repeat(tf.sigmoid(outputs["speech"]), CELL, axis=1)[:, :length]
 
         def hear_next(batch: tf.Tensor, logits: tf.Tensor, speech: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

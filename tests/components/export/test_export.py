@@ -49,9 +49,14 @@ def test_the_file_answers_as_the_served_model_in_its_own_runtime(target, trained
 
 @pytest.mark.parametrize("target", BOTH)
 @pytest.mark.parametrize(("architecture", "classes"), [("cnn2d", 2), ("crnn", 2), ("prototype", 3)])
-def test_every_architecture_goes(target, architecture, classes, voices, tmp_path):
+def test_every_architecture_goes_but_an_lstm_to_onnx(target, architecture, classes, voices, tmp_path):
     serve_untrained(architecture, ["male", "female", "mixed"][:classes]).save(str(tmp_path / "7"))
 
+    if (architecture, target) == ("crnn", "onnx"):
+        with pytest.raises(UserError, match="cannot be converted to ONNX.*; --to tflite may do"):
+            export_model(tmp_path / "7", target, tmp_path / "file", voices)
+        assert not (tmp_path / "file").exists()
+        return
     made = export_model(tmp_path / "7", target, tmp_path / "file", voices)
 
     assert made.recordings == 7
