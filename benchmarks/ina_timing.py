@@ -1,6 +1,6 @@
 """CPU seconds that inaSpeechSegmenter 0.6.8 takes for WAV files, start-up apart; prints JSON. In its own environment (ina_referee.py).
 
-    /tmp/ina/bin/python benchmarks/ina_timing.py WARM_UP.wav RECORDING.wav …
+/tmp/ina/bin/python benchmarks/ina_timing.py WARM_UP.wav RECORDING.wav …
 """
 
 import contextlib

@@ -86,7 +86,9 @@ def main() -> None:
     figures = {
         "ours_cpu_ms": _ms(ours, args.seconds),
         "ina_cpu_ms": _ms(ina, args.seconds) if ina else None,
-        "ratio": statistics.median(theirs["cpu_s"] / own["cpu_s"] for own, theirs in zip(ours, ina, strict=True)) if ina else None,
+        "ratio": statistics.median(theirs["cpu_s"] / own["cpu_s"] for own, theirs in zip(ours, ina, strict=True))
+        if ina
+        else None,
         "long_hours": args.hours,
         "long_cpu_ms": 1000 * long_of["cpu_s"] / seconds,
         "long_real_time_factor": long_of["s"] / seconds,

@@ -61,21 +61,24 @@ def to_onnx(model: Any, facts: Mapping[str, Any]) -> bytes:
         except Exception as error:  # ValueError and others: of a `crnn`, whose LSTM is a loop within the loop over windows
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"the network cannot be converted to ONNX ({reason}); --to tflite may do") from None
-    _name_ports(converted.graph)
+    _name_ports(converted.graph, len(facts["classes"]))
     onnx.helper.set_model_props(converted, {name: _text(value) for name, value in facts.items()})
     return bytes(converted.SerializeToString())
 
 
-def _name_ports(graph: Any) -> None:
+def _name_ports(graph: Any, num_classes: int) -> None:
     """Calls input and outputs what the signature calls them, which TensorFlow Lite orders by name."""
-    from onnx.helper import make_node
+    from onnx import TensorProto
+    from onnx.helper import make_node, make_tensor_value_info
 
     (source,) = graph.input
     graph.node.insert(0, make_node("Identity", ["waveform"], [source.name]))
     source.name = "waveform"
-    for output, name in zip(sorted(graph.output, key=lambda output: output.name), OUTPUTS, strict=True):
-        graph.node.append(make_node("Identity", [output.name], [name]))
-        output.name = name
+    outputs = sorted(output.name for output in graph.output)
+    del graph.output[:]
+    for output, name, shape in zip(outputs, OUTPUTS, ([num_classes], []), strict=True):
+        graph.node.append(make_node("Identity", [output], [name]))
+        graph.output.append(make_tensor_value_info(name, TensorProto.FLOAT, shape))  # tf2onnx leaves a scalar's shape out
 
 
 def _floor_div(context: Any, node: Any, *_: Any) -> None:

@@ -82,7 +82,9 @@ def _opened(run: Callable[[bytes], Run], content: bytes, target: str) -> Run:
     try:
         return run(content)
     except Exception as error:  # each runtime has its own
-        raise UserError(f"the {target} file cannot be opened ({' '.join(str(error).split())[:300]}); nothing was written") from None
+        raise UserError(
+            f"the {target} file cannot be opened ({' '.join(str(error).split())[:300]}); nothing was written"
+        ) from None
 
 
 def _load(folder: Path) -> Any:

@@ -42,7 +42,7 @@ def test_the_file_answers_as_the_served_model_in_its_own_runtime(target, trained
     assert (made.classes, made.sample_rate_hz) == (("male", "female"), 8000)
     for number in range(4):
         samples = make_voice(number % 2, 80 + number, 7000 * (number + 1), 8000)
-        expected = served.signatures["waveform"](samples[np.newaxis])
+        expected = served.signatures["waveform"](tf.constant(samples[np.newaxis]))
         assert run(samples)["probabilities"] == pytest.approx(expected["probabilities"].numpy()[0], abs=1e-4)
         assert run(samples)["speech"] == pytest.approx(expected["speech"].numpy()[0], abs=1e-4)
 
