@@ -1,4 +1,4 @@
-"""CPU seconds that inaSpeechSegmenter 0.6.8 takes for WAV files, start-up apart; prints JSON. In its own environment (ina_referee.py).
+"""CPU seconds that inaSpeechSegmenter 0.6.8, in its own environment (ina_referee.py), takes for WAV files; prints JSON.
 
 /tmp/ina/bin/python benchmarks/ina_timing.py WARM_UP.wav RECORDING.wav …
 """

@@ -53,7 +53,7 @@ def test_every_architecture_goes_but_an_lstm_to_onnx(target, architecture, class
     serve_untrained(architecture, ["male", "female", "mixed"][:classes]).save(str(tmp_path / "7"))
 
     if (architecture, target) == ("crnn", "onnx"):
-        with pytest.raises(UserError, match="cannot be converted to ONNX.*; --to tflite may do"):
+        with pytest.raises(UserError, match=r"cannot be converted to ONNX.*; --to tflite may do"):
             export_model(tmp_path / "7", target, tmp_path / "file", voices)
         assert not (tmp_path / "file").exists()
         return
