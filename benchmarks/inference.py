@@ -28,8 +28,9 @@ def write_recordings(corpus: str, folder: Path, seconds: int, number: int) -> li
     """A short one, and `number` of `seconds`: utterances of many speakers with pauses of half a second, at 16 kHz."""
     index = read_corpus(corpus)
     names = [utterance.path for speaker in index.speakers for utterance in speaker.utterances[:1]]
-    pause, parts = np.zeros(RATE_HZ // 2, np.float32), []
-    while sum(map(len, parts)) < number * seconds * RATE_HZ:
+    pause = np.zeros(RATE_HZ // 2, np.float32)
+    parts: list[np.ndarray] = []
+    while sum(len(part) for part in parts) < number * seconds * RATE_HZ:
         for name in names:
             parts += [read_audio(str(Path(index.root) / name))[0], pause]
     speech = np.concatenate(parts)
