@@ -177,6 +177,8 @@ def _decode_by_ffmpeg(file: str | IO[bytes]) -> tuple[Samples, int]:
 
 def reason_of(error: Exception) -> str:
     """What a library's error says, without what it says of itself."""
+    if "possibly a pipe" in str(error):  # libsndfile of a broken MP3: it is there, and no decoder took it
+        return "format not recognised"
     return str(error).rsplit(": ", 1)[-1].strip().rstrip(".").lower() or "unknown error"
 
 

@@ -6,11 +6,11 @@ from beam_jobs.console import tell
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus_with_bar
 from beam_jobs.dataset import INFO_FILE, read_dataset_info
-from beam_jobs.errors import UserError
+from beam_jobs.filesystems import set_filesystem_options
 from pipeline.config import PipelineConfig
 from pipeline.estimate import MEASURED_ON, SYNTH_BYTES, estimate, format_bytes, free_bytes, refuse_if_short
 from pipeline.nodes import NODES
-from pipeline.run import hashed
+from pipeline.run import corpus_root
 from pipeline.workdir import WorkDir
 
 
@@ -54,17 +54,15 @@ def dry_run(config: PipelineConfig, corpus: str | None, root: Path) -> None:
 
 
 def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> tuple[SpeakerIndex | None, str, int]:
-    synth = config.corpus.synth
-    if corpus is None and synth is None:
-        raise UserError("no corpus: give --corpus ROOT, the folder that holds SPEAKERS.TXT")
-    root = Path(corpus).absolute() if corpus else workdir.corpus / f"synth-{hashed(config.corpus.model_dump_json())}"
-    if corpus is None and synth is not None and not root.exists():
+    root, synth = corpus_root(config, corpus, workdir), config.corpus.synth
+    if corpus is None and synth is not None and not Path(root).exists():
         utterances = synth.num_speakers * synth.utterances_per_speaker
         return (
             None,
             f"{synth.num_speakers} speakers, {utterances} utterances, to be spoken by espeak-ng",
             utterances * SYNTH_BYTES,
         )
+    set_filesystem_options(config.beam.clips)
     # Without a cache, which would be written.
     index = read_corpus_with_bar(root, config.corpus.subsets)
     minutes = sum(speaker.duration_s for speaker in index.speakers) / 60
@@ -77,5 +75,6 @@ def _dataset_is_there(config: PipelineConfig, index: SpeakerIndex, workdir: Work
 
 
 def _nodes(config: PipelineConfig) -> list[str]:
-    left_out = {"ClipGenerator"} | (set() if config.tune else {"Tuner"})
+    sections = {"Tuner": config.tune, "Robustness": config.robustness}
+    left_out = {"ClipGenerator", *(node for node, section in sections.items() if section is None)}
     return [node for node in NODES if node not in left_out]

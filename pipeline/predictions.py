@@ -14,7 +14,7 @@ from beam_jobs.errors import UserError
 from beam_jobs.spreadsheet import csv_rows
 from beam_jobs.visible import visible
 from pipeline.commands.options import write
-from pipeline.commands.predict import Format
+from pipeline.formats import Format
 from pipeline.recordings import STDIN, NotFoundError, find_recordings
 from pipeline.sources import microphone, stdin_file, stdin_stream
 from pipeline.table import print_table
@@ -156,7 +156,8 @@ class _Writer:
             self._out.write(json.dumps(self._objects, indent=1) + "\n")
 
     def tables(self, heard: Sequence["Recording"]) -> None:
-        if self._how != Format.TABLE:
+        heard = [recording for recording in heard if not recording.timeline.prediction.error]
+        if self._how != Format.TABLE or not heard:
             return
         if not self._timeline:
             rows = [(recording.name, *_cells(recording.timeline.prediction)) for recording in heard]
@@ -170,8 +171,6 @@ def _cells(answer: "Prediction") -> tuple[str, str, str, str]:
     from components.inference import NO_SPEECH
     from components.inference.page import clock
 
-    if answer.error:
-        return "-", "-", "-", "-"
     probability = "-" if answer.label == NO_SPEECH else f"{max(answer.probabilities.values()):.2f}"
     return answer.label, probability, f"{answer.speech:.0%}", clock(answer.duration_s)
 
@@ -179,8 +178,6 @@ def _cells(answer: "Prediction") -> tuple[str, str, str, str]:
 def _print_timeline(name: str, timeline: "Timeline") -> None:
     from components.inference.page import clock
 
-    if timeline.prediction.error:
-        return
     label, probability, speech, duration = _cells(timeline.prediction)
     rows = [
         (clock(segment.start_s), clock(segment.end_s), segment.label, f"{segment.probability:.2f}")
@@ -199,6 +196,7 @@ def listen_to(folder: Path, band: float, stdin_rate_hz: int | None) -> None:
     """
     with ExitStack() as stack, _quiet() as out:
         model = _load(folder, band)
+        model.warm_up()
         from components.inference import listen
 
         try:

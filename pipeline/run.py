@@ -17,10 +17,9 @@ from beam_jobs.corpus.readers import read_corpus_with_bar
 from beam_jobs.corpus.synthetic import synthesise_corpus
 from beam_jobs.dataset import INFO_FILE, fingerprint
 from beam_jobs.errors import UserError
-from beam_jobs.files import write_atomically
+from beam_jobs.files import absolute, write_atomically
 from beam_jobs.filesystems import set_filesystem_options
 from beam_jobs.generate_clips import generate_clips
-from beam_jobs.paths import is_uri
 from beam_jobs.surroundings import temporary_files
 from components.pusher.provenance import code_revision
 from components.pusher.serving_folder import versions, versions_by_run
@@ -97,15 +96,28 @@ def _new_run_id(workdir: WorkDir) -> str:
     return run_id
 
 
+def corpus_root(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> str:
+    """Where a run's corpus is: an absolute path, or a URI as given.
+
+    Args:
+        config: names the synthetic corpus.
+        corpus: as people give it; None for the synthetic one, which lies in the work folder and need not exist.
+        workdir: the work folder.
+
+    Raises:
+        UserError: neither is given.
+
+    """
+    if corpus is not None:
+        return absolute(corpus)
+    if config.corpus.synth is None:
+        raise UserError("no corpus: give --corpus ROOT, the folder that holds SPEAKERS.TXT")
+    return str(workdir.corpus / f"synth-{hashed(config.corpus.model_dump_json())}")
+
+
 def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> SpeakerIndex:
     started = time.monotonic()
-    synth = config.corpus.synth
-    if corpus is None and synth is None:
-        raise UserError("no corpus: give --corpus ROOT, the folder that holds SPEAKERS.TXT")
-    if corpus is None:
-        root = str(workdir.corpus / f"synth-{hashed(config.corpus.model_dump_json())}")
-    else:
-        root = corpus if is_uri(corpus) else str(Path(corpus).absolute())
+    root, synth = corpus_root(config, corpus, workdir), config.corpus.synth
     if corpus is None and synth is not None and not Path(root).exists():
         with progress("speaking the demo corpus", synth.num_speakers * synth.utterances_per_speaker, "utterances") as advance:
             workdir.corpus.mkdir(parents=True, exist_ok=True)

@@ -48,5 +48,6 @@ def next_step(result: RunResult) -> str:
         return f"open {report}, then `{decide}`, or reject instead of approve"
     rest = f"the report: {report}; all runs: `{command('runs', '--workdir', workdir)}`"
     if result.verdict == "pushed":
-        return f"serve {result.folders['serving']} (docs/serving.md); {rest}"
+        ask = command("predict", "FILE", "--serving", result.folders["serving"])
+        return f"ask the model: `{ask}`, or serve {result.folders['serving']} (docs/serving.md); {rest}"
     return f"train on more or longer clips (--set clips.num_clips.train=…, --set train.epochs=…); {rest}"

@@ -57,7 +57,7 @@ def microphone(sample_rate_hz: int) -> Iterator[AudioStream]:
                 process.wait()
                 messages.seek(0)
                 lines = messages.read().decode(errors="replace").splitlines()
-                reason = next((line.rsplit(": ", 1)[-1] for line in lines if line.startswith(RECORDER)), "it records nothing")
+                reason = next((line.split(": ", 2)[-1] for line in lines if line.startswith(RECORDER)), "it records nothing")
                 raise UserError(f"no microphone: {RECORDER}: {reason}; `{RECORDER} -l` lists recording devices")
             yield stream_of(process.stdout, sound, start)
         finally:

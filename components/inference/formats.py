@@ -81,9 +81,8 @@ def textgrid(timeline: Timeline) -> str:
         "size = 2",
         "item []:",
     ]
-    for number, (tier, *texts) in enumerate(
-        zip(("label", "probability"), *(item[2:] for item in intervals), strict=True), start=1
-    ):
+    texts_of_tiers = zip(*(item[2:] for item in intervals), strict=True)
+    for number, (tier, texts) in enumerate(zip(("label", "probability"), texts_of_tiers, strict=True), start=1):
         lines += [
             f"    item [{number}]:",
             '        class = "IntervalTier"',

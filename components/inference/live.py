@@ -38,13 +38,11 @@ def listen(model: Model, stream: AudioStream) -> Iterator[Moment]:
 
     Raises:
         UserError: the model was exported before there were timelines.
-        AudioError: the stream cannot be decoded, holds NaN or infinity, or is of a rate that the model does not hear.
+        AudioError: the stream is empty, cannot be decoded, holds NaN or infinity, or is of a rate that the model does not hear.
     """
     model.check_timeline()
     rate_hz, per_second = stream.sample_rate_hz, round(1 / STEP_S)
-    # TensorFlow takes a while for its first answer, and not for those that follow.
-    model.ask("timeline", np.random.default_rng(0).random(MEMORY_S * rate_hz, np.float32), rate_hz)
-    before, start_s = np.zeros(0, np.float32), 0
+    before, start_s = np.zeros(0, np.float32), 0.0
     while len(second := stream.read(rate_hz)):
         heard = np.concatenate([before, second])
         answer = model.ask("timeline", heard, rate_hz)
@@ -53,9 +51,11 @@ def listen(model: Model, stream: AudioStream) -> Iterator[Moment]:
         first = len(before) // rate_hz * per_second
         yield _moment(model, answer["step_probabilities"][first:], answer["step_speech"][first:], start_s, len(second) / rate_hz)
         before, start_s = heard[-(MEMORY_S - 1) * rate_hz :], start_s + 1
+    if not start_s:
+        raise AudioError("holds no samples")
 
 
-def _moment(model: Model, probabilities: np.ndarray, speech: np.ndarray, start_s: int, length_s: float) -> Moment:
+def _moment(model: Model, probabilities: np.ndarray, speech: np.ndarray, start_s: float, length_s: float) -> Moment:
     lengths = np.minimum(length_s - STEP_S * np.arange(len(speech)), STEP_S)
     share = float(np.average(speech, weights=lengths))
     if speech.max() < MIN_STEP_SPEECH:

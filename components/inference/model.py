@@ -172,6 +172,10 @@ class Model:
         share = min(float(speech.sum()) * STEP_S / duration_s, 1.0)
         return {"probabilities": answer["probabilities"].numpy()[0], "speech": share}
 
+    def warm_up(self) -> None:
+        """Asks for some seconds of noise: TensorFlow takes a while for its first answer, and not for those that follow."""
+        self.timeline_samples(np.random.default_rng(0).random(5 * self.sample_rate_hz, np.float32), self.sample_rate_hz)
+
     def ask(self, signature: str, samples: Samples, sample_rate_hz: int) -> Answer:
         """What the signature `wav` or `timeline` gives for float32 [samples]: its outputs without the batch dimension."""
         file = io.BytesIO()

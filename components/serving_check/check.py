@@ -21,7 +21,7 @@ from components.serving_check.config import ServingCheckConfig
 from components.serving_check.result import ServingCheckResult
 
 PROBE = Path(__file__).parent / "probe.py"
-SIGNATURES = ("serving_default", "wav", "waveform", "waveforms")
+SIGNATURES = ("serving_default", "wav", "waveform", "waveforms", "timeline")
 OUTPUTS = ("probabilities", "classes", "speech", "duration_s", "error")
 TOLERANCE = 1e-5
 """Between the answers of each signature and what the pipeline computed for the same records."""

@@ -50,9 +50,11 @@ def main(request: dict[str, Any]) -> None:
     contents = clips[request["pcm16_feature"]].numpy()
     sample_rate_hz = int(clips[request["sample_rate_feature"]][0])
     waveforms = np.stack([np.frombuffer(content, "<i2") for content in contents]) / np.float32(32768)
+    files = {"wav": tf.constant([wav(content, sample_rate_hz) for content in contents])}
     questions = {
         "serving_default": {"examples": tf.constant(records)},
-        "wav": {"wav": tf.constant([wav(content, sample_rate_hz) for content in contents])},
+        "wav": files,
+        "timeline": files,
         "waveform": {"waveform": tf.constant(waveforms, tf.float32)},
         "waveforms": {
             "waveform": tf.constant(np.pad(waveforms, [(0, 0), (0, 1000)]), tf.float32),

@@ -1,6 +1,5 @@
 """`audio-gender predict`: what recordings are."""
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,17 +7,7 @@ import typer
 
 from beam_jobs.errors import UserError
 from beam_jobs.paths import local_path
-
-
-class Format(enum.StrEnum):
-    """How answers are written."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-    JSONL = "jsonl"
-    TEXTGRID = "textgrid"
-    AUDACITY = "audacity"
+from pipeline.formats import Format
 
 
 def predict(

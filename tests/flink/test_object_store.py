@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from small_demo import ANY_MODEL, SMALL
 from tfx.types import standard_artifacts
 
 from beam_jobs.config import ClipsConfig
@@ -186,3 +187,22 @@ def test_a_store_that_refuses_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(UserError, match=r"refuses \(HTTP status 403\); check AWS_ACCESS_KEY_ID"):
         check_reachable(f"s3://{BUCKET}/clips")
+
+
+@pytest.mark.usefixtures("credentials")
+def test_the_commands_of_the_laptop_take_a_corpus_in_the_store(stored: str, speech: SpeakerIndex, tmp_path: Path) -> None:
+    def call(*arguments: str) -> str:
+        program = str(Path(sys.executable).parent / "audio-gender")
+        done = subprocess.run([program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout + done.stderr
+
+    run = ["run", "--config=demo", f"--corpus={stored}", *(f"--set={setting}" for setting in [*SMALL, *ANY_MODEL])]
+
+    assert f"{len(speech.speakers)}  " in call("corpus", "info", stored).splitlines()[-1]
+    call("corpus", "listen", stored, "-n", "2", "--html", "listen.html")
+    assert (tmp_path / "listen.html").read_text().count("<audio") == 2
+    assert f"in {stored}" in call(*run, "--dry-run")
+    assert not (tmp_path / "work").exists()
+    assert "pushed" in call(*run)
+    assert len(list((tmp_path / "work/serving").glob("[0-9]*"))) == 1

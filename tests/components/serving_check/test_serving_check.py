@@ -18,7 +18,7 @@ from components.serving_check.result import ServingCheckResult
 
 CLASSES = ["male", "female"]
 BUDGET = ServingCheckConfig()
-NAMED = {"serving_default": "examples", "wav": "wav"}
+NAMED = {"serving_default": "examples", "wav": "wav", "timeline": "wav"}
 
 
 @pytest.fixture(scope="session")
