@@ -58,9 +58,9 @@ def to_onnx(model: Any, facts: Mapping[str, Any]) -> bytes:
         handlers: dict[str, Any] = {"FloorDiv": (_floor_div, [])}
         try:
             converted, _ = tf2onnx.convert.from_tflite(str(file), opset=ONNX_OPSET, custom_op_handlers=handlers)
-        except Exception as error:  # ValueError and others: of a `crnn`, whose LSTM is a loop within the loop over windows
+        except Exception as error:  # ValueError and others: of a `crnn`, whose LSTM is a loop within a loop
             reason = " ".join(str(error).split())[:300]
-            raise UserError(f"the network cannot be converted to ONNX ({reason}); --to tflite may do") from None
+            raise UserError(f"the network cannot be converted to ONNX ({reason}); nothing was written") from None
     _name_ports(converted.graph, len(facts["classes"]))
     onnx.helper.set_model_props(converted, {name: _text(value) for name, value in facts.items()})
     return bytes(converted.SerializeToString())

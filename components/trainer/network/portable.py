@@ -97,7 +97,7 @@ class PortableInference(Inference):
         self, decibels: tf.Tensor, windows: tf.Tensor, length: tf.Tensor, place: Place
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Each window's logits, float32 [windows, classes], and the speech in its frames, float32 [windows, length]."""
-        # A number that is known beforehand, without which TensorFlow Lite knows no LSTM; there are never fewer windows.
+        # Always the same number, so that its shape is known beforehand; there are never fewer windows.
         batches = (windows + MIN_WINDOWS - 1) // MIN_WINDOWS
 
         def hear(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
