@@ -15,6 +15,12 @@ from beam_jobs.paths import check_file
 LIBSNDFILE_SUFFIXES = ("", ".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".sph", ".w64", ".wav")
 """Names that end so are decoded by libsndfile; all others by ffmpeg, through pydub."""
 
+FFMPEG_SUFFIXES = (
+    ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".flv", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp4",
+    ".mpg", ".ts", ".webm", ".wma", ".wmv", ".wv",
+)  # fmt: skip
+"""What a folder is searched for beside `LIBSNDFILE_SUFFIXES`; a file that is named itself may be called anything."""
+
 # What libsndfile reports for a FLAC whose header leaves the length open, as a streaming encoder writes it (SF_COUNT_MAX).
 UNKNOWN_LENGTH = 2**63 - 1
 
@@ -127,6 +133,11 @@ def _mp3_says_its_length(path: str) -> bool:
 
 
 NO_FFMPEG = "needs ffmpeg, which is not installed (Debian: apt-get install ffmpeg)"
+
+
+def is_recording(name: str) -> bool:
+    """Whether a file that is found in a folder is taken for a recording, by its name."""
+    return not name.startswith(".") and PurePath(name).suffix.lower() in {*LIBSNDFILE_SUFFIXES[1:], *FFMPEG_SUFFIXES}
 
 
 def needs_ffmpeg(name: str) -> bool:

@@ -6,36 +6,31 @@ file into place, so memory stays flat, nothing is shuffled, a restart goes by sh
 
 import argparse
 import hashlib
-import io
 import json
-import shutil
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from beam_jobs.command_line import command
 from beam_jobs.config import SPLITS, ClipsConfig, load_section
-from beam_jobs.console import progress, say
+from beam_jobs.console import say
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
 from beam_jobs.describe_dataset import check_rejected, describe_dataset
 from beam_jobs.ending import USER_ERROR_STATUS, one_line_ending
 from beam_jobs.errors import UserError, one_line_errors
-from beam_jobs.files import cause, read_text, remove, remove_folder, storage_errors, write_atomically
+from beam_jobs.files import cause, read_text, remove_folder, storage_errors, write_atomically
 from beam_jobs.filesystems import FileSystems, LocalFileSystem, set_filesystem_options
 from beam_jobs.make_shard import PLAN_FILE, UNFINISHED, MakeShard, Shard, split_for
 from beam_jobs.object_store import check_reachable
 from beam_jobs.planning import ClipPlanner
-
-DEFAULT_BEAM_OPTIONS = ("--runner=DirectRunner", "--direct_running_mode=in_memory")
+from beam_jobs.running import DEFAULT_BEAM_OPTIONS, check_beam_options, make_pipeline, tidied, watch
 
 
 def generate_clips(
@@ -68,8 +63,10 @@ def generate_clips(
     shards = _claim(output, clips, index)
     record_bytes = 2 * clips.num_samples
     total = sum(getattr(clips.num_clips, split) for split in SPLITS)
-    job = _pipeline(beam_options)
-    with _watch(output, total, record_bytes), one_line_errors(), _tidied(output, job), job as pipeline:
+    job = make_pipeline(beam_options)
+    count = partial(_clips_there, output, total, record_bytes)
+    unfinished = FileSystems.join(output, UNFINISHED)
+    with watch("mixing clips", total, "clips", count), one_line_errors(), tidied(unfinished, job), job as pipeline:
         _ = (
             pipeline
             | "Shards" >> beam.Create(shards, reshuffle=False)
@@ -88,29 +85,6 @@ def _check_same(info: DatasetInfo, clips: ClipsConfig, index: SpeakerIndex, outp
         what = "another corpus" if settings == clips else "other settings"
         raise UserError(f"{output}: holds a dataset of {what}; give a new folder or remove this one")
     return info
-
-
-def check_beam_options(beam_options: Sequence[str]) -> None:
-    """Holds Beam's options against Beam, before anything depends on them.
-
-    Raises:
-        UserError: Beam refuses one of them.
-    """
-    # A pipeline makes a temporary folder, which only running it removes.
-    shutil.rmtree(_pipeline(beam_options).local_tempdir)
-
-
-def _pipeline(beam_options: Sequence[str]) -> beam.Pipeline:
-    complaints = io.StringIO()
-    try:
-        # The defaults hold where nothing else is said: without a mode, DirectRunner would try to download Prism.
-        options = PipelineOptions([*DEFAULT_BEAM_OPTIONS, *beam_options])
-        with redirect_stderr(complaints):
-            options.get_all_options()  # Beam parses an option only where it is used; argparse writes and exits
-        return beam.Pipeline(options=options)
-    except (ValueError, SystemExit) as error:
-        reason = complaints.getvalue().strip().rpartition("error: ")[2] if isinstance(error, SystemExit) else str(error)
-        raise UserError(f"Beam options {' '.join(beam_options)}: {' '.join(reason.split())}") from None
 
 
 def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
@@ -163,51 +137,11 @@ def _holds_anything(output: str) -> bool:
     return any(not file.path.startswith(ours) for file in found)
 
 
-@contextmanager
-def _watch(output: str, total: int, record_bytes: int) -> Iterator[None]:
-    """Shows progress by the bytes that lie in the output, which every runner's workers write to."""
-    stop = threading.Event()
-    with progress("mixing clips", total, "clips") as advance:
-
-        def count() -> int:
-            metadata = FileSystems.match([FileSystems.join(output, "**")])[0].metadata_list
-            written = sum(file.size_in_bytes for file in metadata if file.path.endswith((".tfrecord", ".tmp")))
-            return min(total, written // record_bytes)
-
-        def poll() -> None:
-            seen, pause_s = 0, 0.5
-            while not stop.wait(pause_s):
-                started = time.monotonic()
-                try:
-                    now = count()
-                except storage_errors():
-                    continue  # a file that is renamed while it is looked at; the next look finds it
-                advance(max(0, now - seen))
-                seen = max(now, seen)
-                # An object store lists a large dataset slowly, and for money.
-                pause_s = max(0.5, 20 * (time.monotonic() - started))
-
-        poller = threading.Thread(target=poll, daemon=True)
-        poller.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            poller.join()
-
-
-@contextmanager
-def _tidied(output: str, job: beam.Pipeline) -> Iterator[None]:
-    """Removes half-written shards where the job is stopped: its workers on this machine are, and those of a cluster may go on."""
-    runs_here = job.options.view_as(StandardOptions).runner == "DirectRunner"  # Beam puts another name there as it starts
-    try:
-        yield
-    except BaseException:
-        if runs_here:
-            for match in FileSystems.match([FileSystems.join(output, UNFINISHED, "*.tmp")]):
-                for file in match.metadata_list:
-                    remove(file.path)
-        raise
+def _clips_there(output: str, total: int, record_bytes: int) -> int:
+    """How many clips are written, by the bytes that lie in the output, which every runner's workers write to."""
+    metadata = FileSystems.match([FileSystems.join(output, "**")])[0].metadata_list
+    written = sum(file.size_in_bytes for file in metadata if file.path.endswith((".tfrecord", ".tmp")))
+    return min(total, written // record_bytes)
 
 
 def _read_index(path: str, root: str) -> SpeakerIndex:

@@ -5,13 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from beam_jobs.audio import LIBSNDFILE_SUFFIXES
-
-FFMPEG_SUFFIXES = (
-    ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".flv", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp4",
-    ".mpg", ".ts", ".webm", ".wma", ".wmv", ".wv",
-)  # fmt: skip
-"""What a folder is searched for beside `LIBSNDFILE_SUFFIXES`; a file that is named itself may be called anything."""
+from beam_jobs.audio import is_recording
 
 STDIN = "-"
 
@@ -48,8 +42,5 @@ def _in_folder(folder: str) -> Iterator[str]:
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES:
+            if is_recording(name):
                 yield str(Path(parent) / name)
-
-
-_SUFFIXES = {*LIBSNDFILE_SUFFIXES, *FFMPEG_SUFFIXES} - {""}

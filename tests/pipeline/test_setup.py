@@ -150,7 +150,15 @@ def test_a_second_set_up_does_nothing(root):
     assert stamp.stat() == before
 
 
-LOCKS = ["requirements.lock", "locks/dev.lock", "locks/s3.lock", "locks/synth.lock", "locks/wandb.lock", "tools/bootstrap.lock"]
+LOCKS = [
+    "requirements.lock",
+    "locks/dev.lock",
+    "locks/export.lock",
+    "locks/s3.lock",
+    "locks/synth.lock",
+    "locks/wandb.lock",
+    "tools/bootstrap.lock",
+]
 OPTION = re.compile(r"^--(no|only)-binary (\S+)\n", re.MULTILINE)
 
 

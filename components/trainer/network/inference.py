@@ -5,7 +5,7 @@ taken out, and windows over the rest are weighed by the speech in them. See docs
 A recording is read in pieces of seconds, and the only thing of its length that is ever in memory are its mel frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -144,7 +144,7 @@ class Inference:
         self.num_pooled, self._fit = self._num_classes if self._mixed is None else self._mixed, fit
         self._window, self._step = (max(1, round(s * sample_rate_hz / self._hop)) for s in (WINDOW_S, STEP_S))
         # A click alone is in several frames. The network needs two.
-        self._min_frames = max(2, (round(MIN_LOUD_S * sample_rate_hz) + self._n_fft) // self._hop)
+        self.min_frames = max(2, (round(MIN_LOUD_S * sample_rate_hz) + self._n_fft) // self._hop)
         self.signature = Answer(
             tf.TensorSpec([self._num_classes], tf.float32),
             tf.TensorSpec([], tf.float32),
@@ -234,10 +234,7 @@ class Inference:
         bands = self._mel_decibels.output_shape[2]
         decibels = map_in_turn(hear_chunk, tf.range(chunks), tf.TensorSpec([frames, bands, 1], tf.float32))
         decibels = tf.reshape(decibels, [-1, bands, 1])
-        energy = tf.reduce_sum(tf.pow(10.0, (decibels - tf.reduce_max(decibels)) / 10), axis=[1, 2])
-        # The energy's own mean: silence, which has none, cannot move it, as it would a mean over frames or a quantile.
-        reference = tf.reduce_sum(tf.square(energy)) / tf.reduce_sum(energy)
-        loud = tf.where(energy > reference * 10 ** (-LOUD_RANGE_DB / 10))[:, 0]
+        loud = tf.where(is_loud(decibels))[:, 0]
         return tf.gather(decibels, loud), loud
 
     def _resampled(self, sound: Sound, start: tf.Tensor) -> tf.Tensor:
@@ -267,7 +264,7 @@ class Inference:
     ) -> tuple[tf.Tensor, tf.Tensor, Steps]:
         """The loud frames, float32 [frames, mel, 1], and their steps -> the pooled windows, share of speech, timeline."""
         return tf.cond(
-            tf.shape(decibels)[0] >= self._min_frames,
+            tf.shape(decibels)[0] >= self.min_frames,
             lambda: self._weigh_windows(decibels, step, steps, sound),
             lambda: self._no_speech(steps),
         )
@@ -276,17 +273,9 @@ class Inference:
         self, decibels: tf.Tensor, step: tf.Tensor, steps: tf.Tensor, sound: Sound
     ) -> tuple[tf.Tensor, tf.Tensor, Steps]:
         frames = tf.shape(decibels)[0]
-        length = tf.minimum(tf.maximum(frames - MIN_WINDOWS + 1, self._min_frames), self._window)
-        last = frames - length
-        windows = tf.maximum(-(-last // self._step) + 1, MIN_WINDOWS)
-        spacing = tf.cast(last, tf.float32) / tf.cast(windows - 1, tf.float32)
+        windows, length, place = self.place_windows(frames)
         batches = -(-windows // WINDOWS_AT_A_TIME)
         at_a_time = -(-windows // batches)
-
-        def place(window: tf.Tensor) -> tf.Tensor:
-            """int32 [windows] -> the numbers of their frames: int32 [windows, length]. The last ends with the recording."""
-            start = tf.minimum(tf.cast(tf.cast(window, tf.float32) * spacing, tf.int32), last)
-            return start[:, tf.newaxis] + tf.range(length)
 
         def hear_windows(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             outputs = self._classifier(tf.gather(decibels, place(batch * at_a_time + tf.range(at_a_time))), training=False)
@@ -314,11 +303,36 @@ class Inference:
         by_step = Steps(*pool_windows_by_step(logits, speech, step, steps, self._mixed), tf.where(of_speech, share_by_step, 0.0))
         return tf.where(is_speech, pooled, 0.0), tf.where(is_speech, share, 0.0), by_step
 
+    def place_windows(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        """How many windows there are over int32 `frames`, `min_frames` at least; their length in frames; and where they lie.
+
+        The last is a function of int32 [windows], their numbers, to those of their frames: int32 [windows, length]. The last
+        window ends with the recording, and so does every one behind it.
+        """
+        length = tf.minimum(tf.maximum(frames - MIN_WINDOWS + 1, self.min_frames), self._window)
+        last = frames - length
+        windows = tf.maximum(-(-last // self._step) + 1, MIN_WINDOWS)
+        spacing = tf.cast(last, tf.float32) / tf.cast(windows - 1, tf.float32)
+
+        def place(window: tf.Tensor) -> tf.Tensor:
+            start = tf.minimum(tf.cast(tf.cast(window, tf.float32) * spacing, tf.int32), last)
+            return start[:, tf.newaxis] + tf.range(length)
+
+        return windows, length, place
+
     def _share_by_step(self, frames: tf.Tensor, sound: Sound) -> tf.Tensor:
         """How many frames of each step are speech -> which share of it: float32 [steps]. The last step may be short."""
         left_s = tf.cast(sound.samples / sound.rate_hz, tf.float32) - STEP_S * tf.cast(tf.range(tf.size(frames)), tf.float32)
         length = tf.clip_by_value(left_s, self._hop / self._rate_hz, STEP_S) * self._rate_hz / self._hop
         return tf.minimum(frames / length, 1.0)
+
+
+def is_loud(decibels: tf.Tensor) -> tf.Tensor:
+    """Which frames of float32 [frames, mel, 1] are not far below the recording's loud parts: bool [frames]."""
+    energy = tf.reduce_sum(tf.pow(10.0, (decibels - tf.reduce_max(decibels)) / 10), axis=[1, 2])
+    # The energy's own mean: silence, which has none, cannot move it, as it would a mean over frames or a quantile.
+    reference = tf.reduce_sum(tf.square(energy)) / tf.reduce_sum(energy)
+    return energy > reference * 10 ** (-LOUD_RANGE_DB / 10)
 
 
 def _steps(samples: tf.Tensor, rate_hz: tf.Tensor) -> tf.Tensor:

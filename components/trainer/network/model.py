@@ -57,7 +57,7 @@ class SpeechStatistics(keras.layers.Layer):
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         """Weighs the moments."""
         cells, speech = inputs
-        weight = (tf.stop_gradient(tf.sigmoid(speech)) + LEAST_WEIGHT)[:, :, tf.newaxis]
+        weight = tf.expand_dims(tf.stop_gradient(tf.sigmoid(speech)) + LEAST_WEIGHT, axis=-1)
         mean, variance = tf.nn.weighted_moments(cells, axes=[1], frequency_weights=weight)
         return tf.concat([mean, tf.sqrt(variance + 1e-4)], axis=-1)
 

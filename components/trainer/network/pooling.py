@@ -108,7 +108,7 @@ def class_probabilities(pooled: tf.Tensor, mixed: int | None = None, fit: Poolin
     none, one, several = 1.0, 0.0, 0.0  # of the classes up to here; sums of products, in which nothing cancels out
     for yes, no in zip(present, absent, strict=True):
         none, one, several = none * no, one * no + none * yes, several + one * yes
-    probabilities = tf.stack([*single, several], axis=-1)
+    probabilities = tf.concat([tf.expand_dims(value, -1) for value in (*single, several)], axis=-1)
     return probabilities / tf.reduce_sum(probabilities, axis=-1, keepdims=True)
 
 

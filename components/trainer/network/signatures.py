@@ -9,6 +9,7 @@ from components.trainer.config import ModelConfig
 from components.trainer.network.example import open_example
 from components.trainer.network.inference import Inference
 from components.trainer.network.pooling import DEFAULT_FIT, PoolingFit
+from components.trainer.network.portable import PortableInference
 from components.trainer.network.sound import Sound, map_in_turn, zeros_around
 from components.trainer.network.wav import open_wav
 
@@ -39,7 +40,8 @@ class ServedModel(tf.Module):
         # loaded as Keras objects, which needs kapre.
         self.weights = list(network.variables)
         self.transform = transform
-        self._inference = Inference(network, transform, model, num_samples, sample_rate_hz, classes, max_duration_s, fit)
+        of_network = (network, transform, model, num_samples, sample_rate_hz, classes, max_duration_s, fit)
+        self._inference, self._portable = Inference(*of_network), PortableInference(*of_network)
         self._sample_rate_hz = sample_rate_hz
         self._classes = list(classes)
 
@@ -134,6 +136,11 @@ class ServedModel(tf.Module):
             inference.signature.probabilities,
         )
         return {"probabilities": probabilities, "classes": self._class_names(tf.shape(step_pooled)[0])}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="waveform")], autograph=False)
+    def portable(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`probabilities` and `speech` of one waveform, of built-in operators only: no signature, but for `components.export`."""
+        return self._portable.answer_waveform(waveform)
 
     def _class_names(self, size: tf.Tensor) -> tf.Tensor:
         return tf.repeat(tf.constant([self._classes]), size, axis=0)

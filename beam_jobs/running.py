@@ -1,0 +1,88 @@
+"""What Beam jobs share: their options, their progress, and what is left where they are stopped."""
+
+import io
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from beam_jobs.console import progress
+from beam_jobs.errors import UserError
+from beam_jobs.files import remove, storage_errors
+from beam_jobs.filesystems import FileSystems
+
+DEFAULT_BEAM_OPTIONS = ("--runner=DirectRunner", "--direct_running_mode=in_memory")
+
+
+def check_beam_options(beam_options: Sequence[str]) -> None:
+    """Holds Beam's options against Beam, before anything depends on them.
+
+    Raises:
+        UserError: Beam refuses one of them.
+    """
+    # A pipeline makes a temporary folder, which only running it removes.
+    shutil.rmtree(make_pipeline(beam_options).local_tempdir)
+
+
+def make_pipeline(beam_options: Sequence[str]) -> beam.Pipeline:
+    """A pipeline with these options, and DirectRunner in this process where they name no other.
+
+    Raises:
+        UserError: Beam refuses one of them.
+    """
+    complaints = io.StringIO()
+    try:
+        # The defaults hold where nothing else is said: without a mode, DirectRunner would try to download Prism.
+        options = PipelineOptions([*DEFAULT_BEAM_OPTIONS, *beam_options])
+        with redirect_stderr(complaints):
+            options.get_all_options()  # Beam parses an option only where it is used; argparse writes and exits
+        return beam.Pipeline(options=options)
+    except (ValueError, SystemExit) as error:
+        reason = complaints.getvalue().strip().rpartition("error: ")[2] if isinstance(error, SystemExit) else str(error)
+        raise UserError(f"Beam options {' '.join(beam_options)}: {' '.join(reason.split())}") from None
+
+
+@contextmanager
+def watch(what: str, total: int, unit: str, count: Callable[[], int]) -> Iterator[None]:
+    """Shows progress while the body runs: how many of `total` there are, which `count` finds out by looking at the output."""
+    stop = threading.Event()
+    with progress(what, total, unit) as advance:
+
+        def poll() -> None:
+            seen, pause_s = 0, 0.5
+            while not stop.wait(pause_s):
+                started = time.monotonic()
+                try:
+                    now = count()
+                except storage_errors():
+                    continue  # a file that is renamed while it is looked at; the next look finds it
+                advance(max(0, now - seen))
+                seen = max(now, seen)
+                # An object store lists a large dataset slowly, and for money.
+                pause_s = max(0.5, 20 * (time.monotonic() - started))
+
+        poller = threading.Thread(target=poll, daemon=True)
+        poller.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            poller.join()
+
+
+@contextmanager
+def tidied(folder: str, job: beam.Pipeline) -> Iterator[None]:
+    """Removes half-written files of `folder` where the job is stopped: workers on this machine are, those of a cluster not."""
+    runs_here = job.options.view_as(StandardOptions).runner == "DirectRunner"  # Beam puts another name there as it starts
+    try:
+        yield
+    except BaseException:
+        if runs_here:
+            for match in FileSystems.match([FileSystems.join(folder, "*.tmp")]):
+                for file in match.metadata_list:
+                    remove(file.path)
+        raise
