@@ -19,6 +19,7 @@ from session_work import made_once
 from small_demo import ANY_MODEL, PERFECT_MODEL, SMALL
 from terminals import in_pty
 
+from components.pusher.provenance import MODEL_DIGEST, model_digest
 from pipeline import cli
 from pipeline.result import RunResult, folders, write_result
 from pipeline.workdir import WorkDir
@@ -172,14 +173,14 @@ def make_run(workdir, model) -> Callable[..., str]:
     """A function that records a finished run."""
 
     def make(verdict: Any, baseline: str | None = None, servable: bool = True, run_id: str = "20261123-000000") -> str:
-        shutil.copytree(model, workdir.tfx / "Trainer/model/7", dirs_exist_ok=True)
+        shutil.copytree(model, workdir.tfx / "Trainer/model/7/Format-Serving", dirs_exist_ok=True)
         store = MetadataStore(workdir.connection())
         pushed: dict[str, int | str] = {"pushed": int(verdict == "pushed"), "waiting": int(verdict == "waiting")}
         if verdict == "pushed":
             pushed["pushed_version"] = "1795000000"
         checked = {"blessed": int(servable), "reasons": json.dumps([] if servable else ["signature wav is missing"])}
         artifacts: dict[str, tuple[str, dict[str, Any]]] = {
-            "Model": ("tfx/Trainer/model/7", {}),
+            "Model": ("tfx/Trainer/model/7", {MODEL_DIGEST: model_digest(model)}),
             "ModelBlessing": ("blessing", {"blessed": int(verdict != "refused")}),
             "InfraBlessing": ("check", checked),
             "PushedModel": ("pushed", pushed),

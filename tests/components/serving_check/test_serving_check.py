@@ -1,6 +1,9 @@
 """The serving check on real SavedModels, good and broken, each in a process of its own."""
 
+import contextlib
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +102,47 @@ def test_a_model_that_hangs_is_refused_when_its_time_is_over(check):
     assert result.reasons[0].startswith("did not answer within serving_check.max_seconds 12 (")
     assert len(result.reasons) == 1
     assert time.monotonic() - started < 45
+
+
+HANG = """
+import sys
+import numpy as np
+from components.serving_check.check import check_model
+from components.serving_check.config import ServingCheckConfig
+check_model(sys.argv[1], [b""], np.array([[0.5, 0.5]]), ["male", "female"], ServingCheckConfig(max_seconds=600))
+"""
+
+
+def test_whoever_kills_the_check_leaves_no_process_and_no_files(tmp_path):
+    # A file that never ends, in place of a model that hangs.
+    os.mkfifo(tmp_path / "saved_model.pb")
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": os.pathsep.join(sys.path)}
+    check = subprocess.Popen([sys.executable, "-c", HANG, str(tmp_path)], env=environment, stdin=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: any("loading the model" in file.read_text() for file in temporary.glob("serving-check-*/stdout")))
+        assert probes_in(temporary)
+    finally:
+        check.kill()
+        check.wait()
+    wait_for(lambda: not probes_in(temporary) and not list(temporary.iterdir()))
+
+
+def probes_in(folder: Path) -> list[str]:
+    """Command lines of the processes that were started on a file below a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(process.read_text().replace("\0", " "))
+    return [line for line in found if str(folder) in line and "probe.py" in line]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def test_a_model_that_needs_too_much_memory_is_refused(check):
