@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from beam_jobs.examples import encode_clip
+from components.pusher.provenance import MODEL_DIGEST, model_digest
 from components.serving_check.check import SIGNATURES, _compare, check_model
 from components.serving_check.config import ServingCheckConfig
 from components.serving_check.result import ServingCheckResult
@@ -238,6 +239,7 @@ def test_a_trained_model_passes_and_the_executor_writes_the_result_beside_its_bl
     model.uri, examples.uri, blessing.uri = str(tmp_path / "model"), str(tmp_path / "examples"), str(tmp_path / "blessing")
     (tmp_path / "model").mkdir()
     (tmp_path / "model/Format-Serving").symlink_to(trained.serving_model_dir)
+    model.set_string_custom_property(MODEL_DIGEST, model_digest(Path(trained.serving_model_dir)))
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples/Split-eval").symlink_to(Path(shards) / "eval")
     examples.split_names = encode_split_names(["eval"])
