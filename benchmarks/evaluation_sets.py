@@ -19,8 +19,10 @@ from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.examples import decode_clip, read_records
 from beam_jobs.generate_clips import generate_clips
-from benchmarks.degradations import RATE_HZ, STRENGTHS, degradations, generator
+from components.robustness.config import NAMES, STRENGTHS, Degradation, Strength
+from components.robustness.degradations import degradations, generator
 
+RATE_HZ = 16000
 LENGTHS_S = (1, 2, 3, 5)
 CLEAN = "10 s"
 WHOLE = "whole"
@@ -29,7 +31,7 @@ DEGRADED_S = 5
 CLIP_LENGTHS_S = (60, 10)
 HELD_OUT_SHARES = SplitShares(train=0.9, eval=0.0999, test=0.0001)
 """Of the speakers who are not fixed to the test split; none of them rounds into it."""
-DEGRADED = tuple(f"{name} {strength + 1}" for name in degradations(()) for strength in STRENGTHS)
+DEGRADED = {f"{name.replace('_', ' ')} {strength}": (name, strength) for name in NAMES for strength in STRENGTHS}
 VOICE_SETS = (CLEAN, WHOLE, *(f"{length_s} s" for length_s in LENGTHS_S), *DEGRADED)
 """Names of the sets that each corpus's voices make, in the order of tables."""
 SPEECH_LEVEL = 0.05
@@ -109,8 +111,7 @@ def write_voice_sets(folder: Path, voices: Sequence[Recording], names: Sequence[
     """
     makers: dict[str, Callable[[Recording], Recording]] = {CLEAN: partial(_first, seconds=FIRST_S), WHOLE: lambda voice: voice}
     makers |= {f"{length_s} s": partial(_busiest, seconds=length_s) for length_s in LENGTHS_S}
-    for name in degradations(()):
-        makers |= {f"{name} {strength + 1}": partial(_degraded, name, strength, voices) for strength in STRENGTHS}
+    makers |= {set_name: partial(_degraded, *which, voices) for set_name, which in DEGRADED.items()}
     missing = [(RecordingSet(folder / f"{name}.npz"), makers[name]) for name in names]
     missing = [(target, make) for target, make in missing if not target.path.exists()]
     with progress("making recordings", len(missing), "sets") as advance:
@@ -177,7 +178,7 @@ def _busiest(voice: Recording, seconds: float) -> Recording:
     return voice._replace(samples=voice.samples[start : start + length])
 
 
-def _degraded(name: str, strength: int, voices: Sequence[Recording], voice: Recording) -> Recording:
+def _degraded(name: Degradation, strength: Strength, voices: Sequence[Recording], voice: Recording) -> Recording:
     part, others = _busiest(voice, DEGRADED_S), [other.samples for other in voices if other.speakers != voice.speakers]
     rng = generator(name, strength, *voice.speakers)
-    return part._replace(samples=degradations(others)[name](part.samples, strength, rng))
+    return part._replace(samples=degradations(others)[name](part.samples, RATE_HZ, strength, rng))

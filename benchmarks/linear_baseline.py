@@ -13,8 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.degradations import RATE_HZ
-from benchmarks.evaluation_sets import RecordingSet
+from benchmarks.evaluation_sets import RATE_HZ, RecordingSet
 from benchmarks.utterance_scores import Answers, BySet, unheard
 
 FRAME_LENGTH, HOP_LENGTH = 1024, 512

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from benchmarks.degradations import RATE_HZ
-from benchmarks.evaluation_sets import Recording, RecordingSet
+from benchmarks.evaluation_sets import RATE_HZ, Recording, RecordingSet
 from benchmarks.measure import last_line, python
 from benchmarks.scores import calibration_error
 from components.gate.intervals import SpeakerDraws

@@ -17,6 +17,7 @@ from beam_jobs.planning import count_classes, rare_class
 from beam_jobs.secret_names import holds_secret
 from components.gate.config import GateConfig
 from components.pusher.config import PushConfig
+from components.robustness.config import RobustnessConfig
 from components.serving_check.config import ServingCheckConfig
 from components.trainer.config import ModelConfig, ServingConfig, TrainConfig, training_problem
 from components.tuner.search_space import TuneConfig
@@ -80,6 +81,7 @@ class PipelineConfig(Strict):
     train: TrainConfig = TrainConfig()
     tune: TuneConfig | None = None
     gate: GateConfig = GateConfig()
+    robustness: RobustnessConfig | None = None
     serving: ServingConfig = ServingConfig()
     serving_check: ServingCheckConfig = ServingCheckConfig()
     push: PushConfig = PushConfig()
@@ -104,6 +106,15 @@ class PipelineConfig(Strict):
         if self.tune is not None:
             sections = {"model": self.model.model_dump(), "train": self.train.model_dump()}
             self.tune.check(sections, clips.num_samples, clips.sample_rate_hz)
+        for name, thresholds in self.gate.robustness.items():
+            if self.robustness is None:
+                raise ValueError(f"gate.robustness has thresholds on {name}, and no section robustness says to measure it")
+            if name not in self.robustness.degradations:
+                raise ValueError(f"gate.robustness has thresholds on {name}, which is not among robustness.degradations")
+            if thresholds.max_strength < min(self.robustness.strengths):
+                raise ValueError(
+                    f"gate.robustness.{name}.max_strength {thresholds.max_strength} is below all of robustness.strengths"
+                )
         return self
 
     def to_yaml(self) -> str:

@@ -27,6 +27,7 @@ from components.import_schema_gen.component import ImportSchemaGen
 from components.pusher.component import Pusher
 from components.pusher.provenance import Approval
 from components.review_report.component import ReviewReport
+from components.robustness.component import Robustness
 from components.serving_baseline.component import ServingBaseline
 from components.serving_check.component import ServingCheck
 from components.trainer.component import Trainer
@@ -155,6 +156,17 @@ def create_pipeline(
     baseline = serving_baseline.outputs["model"]
     evaluator = Evaluator(examples=examples, model=model, baseline_model=baseline, classes=clips.classes)
     evaluation = evaluator.outputs["evaluation"]
+    robustness = None
+    if config.robustness is not None:
+        robustness = Robustness(
+            examples=examples,
+            model=model,
+            baseline_model=baseline,
+            config=config.robustness,
+            classes=clips.classes,
+            seed=clips.seed,
+        )
+        nodes.append(robustness)
     serving_check = ServingCheck(
         model=model,
         examples=examples,
@@ -168,6 +180,7 @@ def create_pipeline(
         model=model,
         baseline_model=baseline,
         serving_check=servable,
+        robustness=robustness.outputs["scores"] if robustness else None,
         config=config.gate,
         classes=clips.classes,
     )

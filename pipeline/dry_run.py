@@ -75,5 +75,6 @@ def _dataset_is_there(config: PipelineConfig, index: SpeakerIndex, workdir: Work
 
 
 def _nodes(config: PipelineConfig) -> list[str]:
-    left_out = {"ClipGenerator"} | (set() if config.tune else {"Tuner"})
+    sections = {"Tuner": config.tune, "Robustness": config.robustness}
+    left_out = {"ClipGenerator", *(node for node, section in sections.items() if section is None)}
     return [node for node in NODES if node not in left_out]

@@ -32,6 +32,8 @@ SCORED_TIMES = 4
 """The test clips: by the candidate, by the model in serving, and by the serving check."""
 VOICE_S_PER_SAMPLE = 0.225 / 96_000
 """Of a training clip whose voice is changed: one voice, 6 s at 16,000 Hz."""
+DEGRADE_S_PER_SAMPLE = 1.9 / 30 / 96_000
+"""All ten degradations at three strengths of a clip of 6 s at 16,000 Hz take 1.9 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def estimate(config: PipelineConfig, dataset_is_there: bool = False) -> Estimate
         copy=dataset,
         cache=train if config.train.cache == "file" else 0,
         other=OTHER_BYTES + MODEL_COPIES * _weights(config.model) * 4,
-        seconds=FIXED_S + (0 if dataset_is_there else _mixing_s(config.clips)) + _training_s(config),
+        seconds=FIXED_S + (0 if dataset_is_there else _mixing_s(config.clips)) + _training_s(config) + _degrading_s(config),
     )
 
 
@@ -123,9 +125,23 @@ def _mixing_s(clips: ClipsConfig) -> float:
     return (_total(clips) * CLIP_S_PER_SAMPLE + changed * VOICE_S_PER_SAMPLE) * clips.num_samples
 
 
+def _degrading_s(config: PipelineConfig) -> float:
+    if config.robustness is None:
+        return 0
+    clips = min(config.robustness.num_clips, config.clips.num_clips.test)
+    conditions = 1 + len(config.robustness.degradations) * len(config.robustness.strengths)
+    # The candidate is asked, and the model in serving.
+    return clips * conditions * config.clips.num_samples * (DEGRADE_S_PER_SAMPLE + 2 * FORWARD_SHARE * _cell_s(config.model))
+
+
+def _cell_s(model: ModelConfig) -> float:
+    """Of a training step, for a sample."""
+    return TRAIN_S_PER_CELL * model.n_mels / model.hop_length
+
+
 def _training_s(config: PipelineConfig) -> float:
     clips, train = config.clips, config.train
-    cell_s = TRAIN_S_PER_CELL * config.model.n_mels / config.model.hop_length
+    cell_s = _cell_s(config.model)
     epoch_s = cell_s * (
         clips.num_clips.train * train.crop_s * clips.sample_rate_hz + FORWARD_SHARE * clips.num_clips.eval * clips.num_samples
     )

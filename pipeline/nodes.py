@@ -12,9 +12,10 @@ NODES = (
     "Trainer",
     "ServingBaseline",
     "Evaluator",
+    "Robustness",
     "ServingCheck",
     "Gate",
     "ReviewReport",
     "Pusher",
 )
-"""`ClipGenerator` is on Kubernetes alone, `Tuner` where the configuration has the section `tune`."""
+"""`ClipGenerator` is on Kubernetes alone, `Tuner` and `Robustness` where the configuration has their sections."""

@@ -14,7 +14,7 @@ from components.evaluator.predictions import Predictions
 from components.evaluator.slices import slices_of
 from components.gate.config import GateConfig
 from components.gate.decide import compare
-from components.gate.result import GateResult, Slice
+from components.gate.result import Degraded, GateResult, Robustness, Slice
 from components.review_report.curves import Scores
 from components.review_report.formatting import accuracy_of, compared_with
 from components.review_report.inputs import ReportInputs
@@ -186,7 +186,8 @@ def beside(ours: ReportInputs, theirs: ReportInputs, run_id: str, against: str) 
         _metrics(predictions, predictions.candidate, gate.classes),
         _metrics(predictions, theirs.predictions.candidate, gate.classes),
     )
-    gate = gate.model_copy(update={"slices": slices, "baseline_version": name})
+    degraded = degraded_beside(ours.gate.robustness, theirs.gate.robustness, same_clips=True)
+    gate = gate.model_copy(update={"slices": slices, "baseline_version": name, "robustness": degraded})
     accuracy = accuracy_of(gate)
     comparison = f"Its accuracy is {compared_with(accuracy, name)}." if accuracy else ""
     return dataclasses.replace(common, gate=gate, predictions=predictions, comparison=comparison)
@@ -220,4 +221,24 @@ def side_by_side(ours: GateResult, theirs: GateResult) -> GateResult:
         matrix = other.confusion_matrix if other else None
         return item.model_copy(update={"metrics": metrics, "baseline_confusion_matrix": matrix})
 
-    return ours.model_copy(update={"slices": [of_slice(item) for item in ours.slices]})
+    degraded = degraded_beside(ours.robustness, theirs.robustness)
+    return ours.model_copy(update={"slices": [of_slice(item) for item in ours.slices], "robustness": degraded})
+
+
+def degraded_beside(ours: Robustness | None, theirs: Robustness | None, same_clips: bool = False) -> Robustness | None:
+    """Our figures on degraded clips, beside theirs in place of the serving model's.
+
+    With `same_clips` theirs are left out where they are of other clips.
+    """
+    if ours is None:
+        return None
+    comparable = theirs is not None and (not same_clips or theirs.clip_ids == ours.clip_ids)
+    their_rows = {row.name: row for row in theirs.rows} if theirs and comparable else {}
+
+    def of_row(row: Degraded) -> Degraded:
+        other = their_rows.get(row.name)
+        candidates = {metric.metric: metric.candidate for metric in other.metrics} if other else {}
+        metrics = [metric.model_copy(update={"baseline": candidates.get(metric.metric)}) for metric in row.metrics]
+        return row.model_copy(update={"metrics": metrics, "baseline_no_speech": other.no_speech if other else None})
+
+    return ours.model_copy(update={"rows": [of_row(row) for row in ours.rows]})

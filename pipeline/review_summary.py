@@ -5,8 +5,17 @@ from pathlib import Path
 from rich.markup import escape
 
 from beam_jobs.console import results, say, tell
-from components.gate.result import Estimate, Slice
-from components.review_report.formatting import decimal, direction, interval, metric_name, signed, signed_interval, verdict
+from components.gate.result import Estimate, Robustness, Slice
+from components.review_report.formatting import (
+    decimal,
+    degradation_name,
+    direction,
+    interval,
+    metric_name,
+    signed,
+    signed_interval,
+    verdict,
+)
 from components.review_report.inputs import ReportInputs
 from pipeline.table import print_table
 
@@ -22,8 +31,13 @@ def show(inputs: ReportInputs, path: Path, next_step: str) -> None:
         tell(line)
     if inputs.gate.slices:
         _print_metrics(inputs, inputs.gate.slices[0])
+    if inputs.gate.robustness:
+        tell(_worst_degradation(inputs.gate.robustness))
     failing = [check for check in decided.checks if check.decides and not check.ok]
     for check in failing[:MAX_FAILURES]:
+        if check.value is None:
+            tell(f"  fails: {metric_name(check)} on {check.slice} could not be measured, and has a threshold")
+            continue
         change, bound = (", change" if check.kind == "change" else ""), ("at most" if check.metric == "ece" else "at least")
         tell(f"  fails: {metric_name(check)}{change} on {check.slice}: {check.value:.4f}, {bound} {check.threshold:g} is wanted")
     if len(failing) > MAX_FAILURES:
@@ -47,6 +61,22 @@ def _print_metrics(inputs: ReportInputs, overall: Slice) -> None:
         rows.append(row)
     title = f"{overall.clips} test clips of {overall.speakers} speakers ({100 * inputs.gate.confidence:g} % intervals)"
     print_table(title, [*columns, *(["difference", ""] if paired else [])], rows)
+
+
+def _worst_degradation(robustness: Robustness) -> str:
+    """Where accuracy is lowest, in a line."""
+    found = {}
+    for row in robustness.rows:
+        accuracy = next((item.candidate.value for item in row.metrics if item.metric == "accuracy"), None)
+        if accuracy is not None:
+            found[degradation_name(row)] = accuracy
+    clean = found.pop("clean", None)
+    said = f"degraded: accuracy on {len(robustness.clip_ids)} clips is {decimal(clean)} clean"
+    if found:
+        worst = min(found, key=lambda name: found[name])
+        said += f", at worst {decimal(found[worst])} ({worst})"
+    missing = sum(bool(row.not_measured) for row in robustness.rows)
+    return said + (f"; {missing} not measured" if missing else "")
 
 
 def _with_interval(found: Estimate | None) -> str:

@@ -13,6 +13,8 @@ from components.evaluator.slices import slices_of
 from components.gate.config import GateConfig
 from components.gate.decide import decide
 from components.gate.result import RESULT_FILE, GateResult
+from components.robustness.config import STRENGTHS, Degradation
+from components.robustness.scores import Answers, Condition, RobustnessScores
 
 
 def test_clips(dataset: Path) -> list[Clip]:
@@ -62,7 +64,39 @@ def write_evaluation(
     return read_predictions(str(folder))
 
 
-def decided(predictions: Predictions, classes: list[str], version: str | None, **settings: object) -> GateResult:
+def degraded(predictions: Predictions, num_classes: int, baseline: bool) -> RobustnessScores:
+    """Scores under three degradations, ever worse with their strength, and one that could not be made."""
+
+    def drawn(wrong: int, seed: int) -> Answers:
+        probabilities = answers(predictions.labels, num_classes, wrong, seed)
+        return Answers(
+            probabilities=probabilities.tolist(), speech=[0.0] * (wrong // 4) + [0.8] * (len(probabilities) - wrong // 4)
+        )
+
+    conditions = [Condition()]
+    names: tuple[Degradation, ...] = ("telephone", "pink_noise", "far", "opus")
+    conditions += [Condition(degradation=name, strength=strength) for name in names for strength in STRENGTHS]
+    for number, condition in enumerate(conditions):
+        if condition.degradation == "opus":
+            condition.not_measured = "this machine's libsndfile 1.0.28 cannot code OPUS"
+        else:
+            condition.candidate = drawn(number, number)
+            condition.baseline = drawn(number + 1, 100 + number) if baseline else None
+    return RobustnessScores(
+        ids=predictions.ids,
+        labels=predictions.labels.tolist(),
+        speaker_ids=[list(names) for names in predictions.speaker_ids],
+        conditions=conditions,
+    )
+
+
+def decided(
+    predictions: Predictions,
+    classes: list[str],
+    version: str | None,
+    degraded_scores: RobustnessScores | None = None,
+    **settings: object,
+) -> GateResult:
     """What the gate makes of the predictions."""
 
     def figures(probabilities: np.ndarray) -> dict:
@@ -76,7 +110,7 @@ def decided(predictions: Predictions, classes: list[str], version: str | None, *
 
     config = GateConfig.model_validate({"bootstrap_samples": 100, "min_slice_clips": 5, **settings})
     baseline = None if predictions.baseline is None else figures(predictions.baseline)
-    return decide(config, classes, predictions, figures(predictions.candidate), baseline, version)
+    return decide(config, classes, predictions, figures(predictions.candidate), baseline, version, degraded=degraded_scores)
 
 
 def write_gate_result(folder: Path, result: GateResult) -> None:

@@ -12,6 +12,7 @@ SMALL = [
     "model.filters=[8, 8, 8, 8]",
     "gate.min_slice_clips=10",
     "gate.bootstrap_samples=200",
+    "robustness={degradations: [telephone, babble], strengths: [2], num_clips: 8}",
 ]
 ANY_MODEL = [f"gate.{where}={{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}}" for where in ("overall", "slices")]
 PERFECT_MODEL = [f"gate.{where}={{min_accuracy: 1, min_auc: 1, min_recall: 1, max_ece: 0}}" for where in ("overall", "slices")]

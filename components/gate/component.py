@@ -20,6 +20,7 @@ class GateSpec(ComponentSpec):
         "model": ChannelParameter(type=standard_artifacts.Model),
         "baseline_model": ChannelParameter(type=standard_artifacts.Model),
         "serving_check": ChannelParameter(type=standard_artifacts.InfraBlessing, optional=True),
+        "robustness": ChannelParameter(type=standard_artifacts.InferenceResult, optional=True),
     }
     OUTPUTS = {"blessing": ChannelParameter(type=standard_artifacts.ModelBlessing)}
 
@@ -36,6 +37,7 @@ class Gate(base_component.BaseComponent):
         config: the thresholds.
         classes: names by label.
         serving_check: InfraBlessing; its custom property `reasons`, a JSON list, says why the model must not be served.
+        robustness: InferenceResult of Robustness.
 
     Outputs:
         blessing: ModelBlessing, with `gate.json` in it; as TFX's Evaluator does, it says whether the model is `blessed` (1 or 0),
@@ -55,6 +57,7 @@ class Gate(base_component.BaseComponent):
         config: GateConfig,
         classes: Sequence[str],
         serving_check: BaseChannel | None = None,
+        robustness: BaseChannel | None = None,
     ) -> None:
         super().__init__(
             GateSpec(
@@ -64,6 +67,7 @@ class Gate(base_component.BaseComponent):
                 config=config.model_dump_json(),
                 classes=json.dumps(list(classes)),
                 serving_check=serving_check,
+                robustness=robustness,
                 blessing=channel_utils.as_channel([standard_artifacts.ModelBlessing()]),
             )
         )

@@ -1,10 +1,11 @@
 """The gate's thresholds."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from beam_jobs.config import Share, Strict
+from components.robustness.config import NAMES, Degradation, RobustnessThresholds
 
 
 class Thresholds(Strict):
@@ -61,3 +62,13 @@ class GateConfig(Strict):
     bootstrap_samples: Annotated[int, Field(ge=100, le=100_000)] = 1000
     decide_on: Literal["estimate", "lower_bound"] = "estimate"
     """`lower_bound` holds the pessimistic end of each interval against the thresholds (for `ece` the upper end)."""
+    robustness: dict[Degradation, RobustnessThresholds] = {}
+    """On what the section `robustness` of a run's configuration measures."""
+
+    @field_validator("robustness", mode="before")
+    @classmethod
+    def _known(cls, thresholds: Any) -> Any:
+        for name in thresholds if isinstance(thresholds, dict) else ():
+            if name not in NAMES:
+                raise ValueError(f"there is no degradation {name}; known here: {', '.join(sorted(NAMES))}")
+        return thresholds

@@ -9,17 +9,17 @@ from beam_jobs.errors import UserError
 from components.evaluator.clip_metrics import Key, confusion_matrix
 from components.evaluator.predictions import Predictions
 from components.evaluator.slices import ALL, slices_of
+from components.gate import robustness
+from components.gate.checks import LOWER_IS_BETTER, ROUNDING, check_of, reason
 from components.gate.config import GateConfig, Thresholds
 from components.gate.intervals import SpeakerDraws, estimate_of, sample
 from components.gate.result import Check, Compared, Estimate, GateResult, Slice
+from components.robustness.scores import RobustnessScores
 
 MetricsBySlice = Mapping[str, Mapping[Key, float | None]]
 """Metrics of a model by slice, as `components.evaluator.results.read_metrics` reads them."""
 
-ROUNDING = 1e-6
-"""An equal model passes a threshold of 0 on its loss: sums of the same numbers in another order differ in the last digits."""
 SUM_TOLERANCE = 1e-3
-LOWER_IS_BETTER = "ece"
 
 
 def decide(
@@ -30,6 +30,7 @@ def decide(
     baseline: MetricsBySlice | None,
     baseline_version: str | None,
     serving_failures: Sequence[str] = (),
+    degraded: RobustnessScores | None = None,
 ) -> GateResult:
     """Holds the candidate against every threshold.
 
@@ -41,6 +42,7 @@ def decide(
         baseline: those of the model in serving, None where there is none.
         baseline_version: its version.
         serving_failures: why the exported model must not be served, in words.
+        degraded: what both models say of degraded clips; None where that is not measured.
 
     Raises:
         UserError: the test split is empty, or the model in serving does not give probabilities to compare with.
@@ -54,11 +56,18 @@ def decide(
         )
     slices = compare(config, classes, predictions, candidate, baseline)
     checks = [check for item in slices for check in _checks(config, classes, item)]
+    robust = None if degraded is None else robustness.figures(config, degraded)
+    not_measured = {row.name: row.not_measured for row in robust.rows} if robust else {}
+    if robust:
+        checks += robustness.checks(config, robust)
     failed = [check for check in checks if check.decides and not check.ok]
     reasons = [
         *serving_failures,
         *_structural(classes, predictions),
-        *(_reason(check, config) for check in sorted(failed, key=lambda check: check.slice != ALL)),
+        *(
+            reason(check, config, not_measured.get(check.slice, ""))
+            for check in sorted(failed, key=lambda check: check.slice != ALL)
+        ),
     ]
     return GateResult(
         blessed=not reasons,
@@ -70,6 +79,7 @@ def decide(
         decided_on=config.decide_on,
         slices=slices,
         checks=checks,
+        robustness=robust,
     )
 
 
@@ -173,37 +183,18 @@ def _checks(config: GateConfig, classes: Sequence[str], item: Slice) -> list[Che
         for kind, estimate, threshold in kinds:
             if estimate is None or threshold is None:
                 continue
-            value = _judged(estimate, lower, config)
-            margin = None if value is None else threshold - value if lower else value - threshold
-            check = Check(
-                kind=kind,
+            enough = item.name == ALL or clips >= config.min_slice_clips
+            # Without a value a class or the scores are missing: on the whole `_structural` has the reason.
+            check = check_of(
+                config,
+                estimate,
+                threshold,
                 metric=metric,
-                class_name=compared.class_name,
-                slice=item.name,
+                slice_name=item.name,
                 clips=clips,
-                value=value,
-                threshold=threshold,
-                margin=margin,
-                # Without a value a class or the scores are missing: on the whole `_structural` has the reason.
-                decides=margin is not None and (item.name == ALL or clips >= config.min_slice_clips),
-                ok=margin is None or margin >= -ROUNDING,
+                enough=enough,
+                kind=kind,
+                class_name=compared.class_name,
             )
             found.append(check)
     return found
-
-
-def _judged(estimate: Estimate, lower: bool, config: GateConfig) -> float | None:
-    pessimistic = estimate.high if lower else estimate.low
-    return estimate.value if config.decide_on == "estimate" or pessimistic is None else pessimistic
-
-
-def _reason(check: Check, config: GateConfig) -> str:
-    """A failed check as a clause: `accuracy on label=female is 0.9412, below 0.95`."""
-    of_class = f" of {check.class_name}" if check.class_name else ""
-    lower = check.metric == LOWER_IS_BETTER
-    end = f"the {'upper' if lower else 'lower'} bound of " if config.decide_on == "lower_bound" else ""
-    what = f"{end}{check.metric}{of_class} on {check.slice}"
-    value, threshold = check.value or 0.0, abs(check.threshold)
-    if check.kind == "value":
-        return f"{what} is {value:.4f}, {'above' if lower else 'below'} {threshold:g}"
-    return f"{what} is {abs(value):.4f} {'above' if lower else 'below'} the model now in serving, more than {threshold:g} allowed"

@@ -13,6 +13,7 @@ from components.evaluator.results import read_metrics
 from components.gate.config import GateConfig
 from components.gate.decide import decide
 from components.gate.result import RESULT_FILE, GateResult
+from components.robustness.scores import read_scores
 from components.serving_baseline.artifact import serving_version
 
 REASONS_PROPERTY = "reasons"
@@ -41,6 +42,7 @@ class Executor(base_executor.BaseExecutor):
             None if predictions.baseline is None else read_metrics(evaluation, classes, BASELINE),
             serving_version(baseline),
             [text for artifact in input_dict.get("serving_check", []) for text in serving_failures(artifact)],
+            read_scores(artifact_utils.get_single_uri(input_dict["robustness"])) if input_dict.get("robustness") else None,
         )
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         _bless(blessing, result, artifact_utils.get_single_instance(input_dict["model"]), baseline)

@@ -47,11 +47,35 @@ class Slice(BaseModel):
     baseline_confusion_matrix: list[list[int]] | None = None
 
 
+class Degraded(BaseModel):
+    """Accuracy and calibration error on clips that went through something; `name` is `clean` for the clips as they are.
+
+    `degradation` is a name of `components.robustness.config`, None for `clean`. `not_measured` says why there are no figures. In
+    `no_speech` and `baseline_no_speech` are the clips in which the model heard no speech, which count as wrong.
+    """
+
+    name: str
+    degradation: str | None = None
+    strength: int | None = None
+    not_measured: str = ""
+    metrics: list[Compared] = []
+    no_speech: int | None = None
+    baseline_no_speech: int | None = None
+
+
+class Robustness(BaseModel):
+    """What degradations do to the model, on some of the test clips; `clean` is the first row."""
+
+    clip_ids: list[str]
+    speakers: int
+    rows: list[Degraded]
+
+
 class Check(BaseModel):
     """One threshold on one slice. `threshold` is what `value` is held against: at least, or for `ece` at most.
 
     `margin` is how far `value` is on the right side (negative: on the wrong one). A check that does not `decide` (too few
-    clips) is reported and never refuses a model.
+    clips) is reported and never refuses a model. A `value` that decides and is None could not be measured.
     """
 
     kind: Literal["value", "change"]
@@ -79,6 +103,8 @@ class GateResult(BaseModel):
     decided_on: Literal["estimate", "lower_bound"]
     slices: list[Slice]
     checks: list[Check]
+    robustness: Robustness | None = None
+    """None where it was not measured, as by older versions."""
 
 
 def read_gate_result(uri: str) -> GateResult:

@@ -1,6 +1,6 @@
 """The verdict and its grounds in words: the same in the page and in the terminal."""
 
-from components.gate.result import Check, Compared, Estimate, GateResult
+from components.gate.result import Check, Compared, Degraded, Estimate, GateResult
 
 METRIC_NAMES = {"accuracy": "accuracy", "auc": "AUC", "recall": "recall", "ece": "calibration error"}
 LOWER_IS_BETTER = frozenset({"ece"})
@@ -10,6 +10,11 @@ def metric_name(item: Compared | Check) -> str:
     """`accuracy`, `recall of female`."""
     name = METRIC_NAMES.get(item.metric, item.metric)
     return f"{name} of {item.class_name}" if item.class_name else name
+
+
+def degradation_name(row: Degraded) -> str:
+    """`clean`, `pink noise 2`."""
+    return row.name if row.degradation is None else f"{row.degradation.replace('_', ' ')} {row.strength}"
 
 
 def decimal(value: float | None) -> str:

@@ -14,7 +14,7 @@ from beam_jobs.html_pages import TEMPLATES as BASE_TEMPLATES
 from beam_jobs.html_pages import player_source, waveform_and_mel_spectrogram
 from components.evaluator.clip_metrics import predicted_classes
 from components.gate.result import Check, Compared, GateResult, Slice
-from components.review_report import charts, curves
+from components.review_report import charts, curves, degraded
 from components.review_report.formatting import (
     LOWER_IS_BETTER,
     decimal,
@@ -73,6 +73,7 @@ def render_report(inputs: ReportInputs) -> str:
         failing=sorted((check for check in decided.checks if not check.ok), key=_order),
         holding=sorted((check for check in decided.checks if check.ok), key=_order),
         slices=[_slice_row(item, gate) for item in gate.slices],
+        **degraded.shown(inputs),
         matrices=_matrices(inputs, overall),
         figures=_charts(inputs),
         cards=cards,

@@ -13,8 +13,8 @@ from training_inputs import voice
 from beam_jobs.errors import UserError
 from benchmarks.answer_table import markdown, scores_by_set
 from benchmarks.cross_validation import Figures, folds
-from benchmarks.degradations import RATE_HZ
 from benchmarks.evaluation_sets import (
+    RATE_HZ,
     VOICE_SETS,
     Recording,
     RecordingSet,
@@ -78,7 +78,7 @@ def test_clips_hold_the_held_out_speakers_alone(index, tmp_path):
 
 
 def test_every_voice_is_in_every_set(index, tmp_path):
-    names = ("10 s", "1 s", "babble 3", "gsm 1")
+    names = ("10 s", "1 s", "babble 3", "telephone 1")
     voices = read_voices(index, index.speakers)
     write_voice_sets(tmp_path, voices, names)
     assert [one.name for one in sets_in(tmp_path)] == [name for name in VOICE_SETS if name in names]

@@ -43,6 +43,8 @@ gate:
   overall: {{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}}
   slices: {{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}}
   bootstrap_samples: 100
+  robustness: {{telephone: {{min_accuracy: 0}}}}
+robustness: {{num_clips: 3}}
 """
 Artifacts = dict[str, list[Artifact]]
 

@@ -14,7 +14,7 @@ from pipeline.dag import RunContext, create_pipeline
 @pytest.fixture(scope="module")
 def nodes():
     """Every node that a pipeline can have."""
-    config = load_config(CONFIGS / "demo.yaml", ["tune.space={train.learning_rate: [0.001]}"])
+    config = load_config(CONFIGS / "demo.yaml", ["tune.space={train.learning_rate: [0.001]}", "robustness={}"])
     at = RunContext("clips", "1", "tfx", "serving", "", corpus_uri="corpus", shared_folder="/shared")
     return create_pipeline(config, at).components
 
@@ -36,7 +36,7 @@ def test_every_node_has_a_digest_and_the_place_of_the_checkout_is_no_part_of_it(
     here = digests(nodes, ROOT)
 
     assert here.keys() == {node.id for node in nodes}
-    assert len(here) == 15 and all(len(digest) == 64 for digest in here.values())
+    assert len(here) == 16 and all(len(digest) == 64 for digest in here.values())
     assert digests(nodes, sources) == here
     for node in nodes:
         assert not any(str(ROOT) in str(value) for value in node.exec_properties.values()), node.id
@@ -47,6 +47,10 @@ def test_every_node_has_a_digest_and_the_place_of_the_checkout_is_no_part_of_it(
     [
         ("components/gate/decide.py", {"Gate"}),
         ("components/gate/result.py", {"Gate", "ReviewReport"}),
+        ("components/gate/robustness.py", {"Gate"}),
+        ("components/robustness/psola.py", {"Robustness"}),
+        ("components/robustness/measure.py", {"Robustness"}),
+        ("components/robustness/scores.py", {"Robustness", "Gate"}),
         ("components/evaluator/slices.py", {"Evaluator", "Gate"}),
         ("components/evaluator/metrics.py", {"Evaluator", "Gate"}),
         ("components/clip_example_gen/executor.py", {"ClipExampleGen"}),

@@ -164,6 +164,7 @@ MISTAKES: dict[str, Callable[[Step, Path], Step]] = {
     "import_schema_gen": lambda step, folder: step.again(folder, schema_text="feature {"),
     "pusher": lambda step, folder: step.again(folder, serving_uri="/dev/null/serving"),
     "review_report": lambda step, folder: step.again(folder, dataset_uri="/nowhere"),
+    "robustness": lambda step, folder: without(step, folder, "model"),
     "serving_baseline": lambda step, folder: step.again(folder, serving_uri="/nowhere", version="1"),
     "trainer": lambda step, folder: step.again(folder, custom_config="{}"),
 }

@@ -22,7 +22,8 @@ for top in ("beam_jobs", "components", "pipeline"):
     names.append(top)
     names += [module.name for module in pkgutil.walk_packages(importlib.import_module(top).__path__, top + ".")]
 for name in names:
-    importlib.import_module(name)
+    if not name.endswith(".__main__"):  # which is a command, and runs
+        importlib.import_module(name)
 print(json.dumps(names))
 """
 DISTRIBUTIONS = """

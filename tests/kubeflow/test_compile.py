@@ -134,6 +134,18 @@ def test_a_search_is_a_node_before_the_trainer():
     assert "Tuner" in spec["root"]["dag"]["tasks"]["Trainer"]["dependentTasks"]
 
 
+def test_degraded_clips_are_a_node_before_the_gate_where_the_configuration_has_them(demo):
+    spec, _ = compiled("robustness={degradations: [telephone]}", "gate.robustness={telephone: {min_accuracy: 0.9}}")
+    tasks = spec["root"]["dag"]["tasks"]
+    assert {"Robustness", "Evaluator"} <= set(tasks["Gate"]["dependentTasks"])
+    assert tasks["Gate"]["inputs"]["artifacts"]["robustness"]["taskOutputArtifact"]["producerTask"] == "Robustness"
+    assert tasks["Robustness"]["cachingOptions"]["enableCache"]
+    config = tasks["Robustness"]["inputs"]["parameters"]["config"]["runtimeValue"]["constant"]
+    assert '"degradations":["telephone"]' in config
+    assert "Robustness" not in demo[0]["root"]["dag"]["tasks"]
+    assert "robustness" not in demo[0]["root"]["dag"]["tasks"]["Gate"]["inputs"]["artifacts"]
+
+
 def test_the_same_configuration_compiles_to_the_same_bytes():
     from pipeline.kubeflow.compile import compile_pipeline
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from launcher import LOGS, KubeflowError
 
-COMPARED = {"ServingBaseline", "Evaluator", "Gate", "ReviewReport", "Pusher"}
+COMPARED = {"ServingBaseline", "Evaluator", "Robustness", "Gate", "ReviewReport", "Pusher"}
 NOT_CACHED = {"ClipGenerator", "ServingBaseline", "Pusher"}
 PERFECT_MODEL = "gate.overall={min_accuracy: 1, min_auc: 1, min_recall: 1, max_ece: 0}"
 

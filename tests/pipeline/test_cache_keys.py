@@ -21,9 +21,8 @@ gate:
 """Noise in place of voices, and one epoch: no model of it is right about every clip and sure of it besides."""
 
 
-def run(checkout: Path, *arguments: str | Path) -> dict:
-    """A run by the sources of `checkout`; its result."""
-    result = checkout.parent / "result.json"
+def run(checkout: Path, result: Path, *arguments: str | Path) -> dict:
+    """A run by the sources of `checkout`; its result, which it writes to a file of that name."""
     done = subprocess.run(
         [sys.executable, "-c", "from pipeline.cli import main; main()", "run", *map(str, arguments), "--json", str(result)],
         cwd=checkout,
@@ -59,10 +58,26 @@ def test_a_repaired_gate_judges_anew_and_nothing_else_runs_again(checkouts, make
     config.write_text(CONFIG)
     arguments = ["--config", config, "--corpus", make_corpus(), "--workdir", tmp_path / "work"]
 
-    first = run(broken, *arguments)
-    second = run(whole, *arguments)
+    first = run(broken, tmp_path / "1.json", *arguments)
+    second = run(whole, tmp_path / "2.json", *arguments)
 
     assert first["verdict"] == "pushed"
     assert not any(node["cached"] for node in first["nodes"])
     assert second["verdict"] == "refused" and "accuracy" in second["reason"]
     assert [node["node"] for node in second["nodes"] if not node["cached"]] == ["Gate", "ReviewReport", "Pusher"]
+
+
+def test_another_threshold_on_degraded_clips_degrades_and_asks_nothing_again(root, make_corpus, tmp_path):
+    config = tmp_path / "config.yaml"
+    nothing = "{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}"
+    measured = "robustness: {degradations: [telephone], strengths: [1], num_clips: 4}"
+    train = "train: {epochs: 1, batch_size: 8, crop_s: 0.5}"
+    config.write_text(f"{TINY}{train}\ngate: {{overall: {nothing}, slices: {nothing}}}\n{measured}\n")
+    arguments = ["--config", config, "--corpus", make_corpus(), "--workdir", tmp_path / "work"]
+
+    refused = run(root, tmp_path / "1.json", *arguments, "--set", "gate.robustness.telephone.max_ece=0")
+    pushed = run(root, tmp_path / "2.json", *arguments, "--set", "gate.robustness.telephone.max_ece=1")
+
+    assert (refused["verdict"], pushed["verdict"]) == ("refused", "pushed")
+    assert refused["reason"].startswith("ece on degradation=telephone, strength=1 is 0.")
+    assert [node["node"] for node in pushed["nodes"] if not node["cached"]] == ["Gate", "ReviewReport", "Pusher"]

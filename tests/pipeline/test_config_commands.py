@@ -42,8 +42,8 @@ def test_the_starting_point_holds_every_key_with_its_default() -> None:
     config = validate(PipelineConfig, everything, "start")
     defaults = PipelineConfig.model_validate({"clips": everything["clips"]}).model_dump(mode="json")
 
-    assert config.tune is not None
-    assert config.model_dump(mode="json") | {"tune": None} == defaults
+    assert config.tune is not None and config.robustness is not None
+    assert config.model_dump(mode="json") | {"tune": None, "robustness": None} == defaults
     assert keys(everything) >= keys(defaults)
 
 
@@ -97,6 +97,29 @@ def test_show_prints_the_configuration_as_a_run_sees_it(audio_gender, root: Path
         ),
         ("train.seed=4294967296", "train.seed is 4294967296: input should be less than 2147483648"),
         ("corpus.subsets=[]", "corpus.subsets is []"),
+        (
+            "gate.robustness={telefone: {min_accuracy: 0.9}}",
+            "there is no degradation telefone; known here: babble, clipped, far, low_pass, low_voice, opus, pink_noise, room, ",
+        ),
+        ("gate.robustness.telephone={min_accuracy: 2}", "telephone.min_accuracy is 2: input should be less than"),
+        (
+            "gate.robustness.telephone={min_auc: 0.9}",
+            "unknown key gate.robustness.telephone.min_auc",
+        ),
+        (
+            "gate.robustness.telephone={max_strength: 2}",
+            "telephone: holds no threshold; give min_accuracy or max_ece",
+        ),
+        (
+            "gate.robustness.telephone={min_accuracy: 0.9}",
+            "gate.robustness has thresholds on telephone, and no section robustness says to measure it",
+        ),
+        (
+            "robustness={degradations: [telefone]}",
+            "degradations.0 is 'telefone': input should be 'shout', 'low_voice'",
+        ),
+        ("robustness={strengths: [2, 4]}", "robustness.strengths.1 is 4: input should be 1, 2 or 3"),
+        ("robustness={strengths: [2, 2]}", "strengths names 2 more than once"),
         ("clips.gain_db={min: -200, max: 0}", "gain_db.min -200 is below -60 dB"),
         ("clips.pause_s={min: 0, max: 1e300}", "pause_s.max 1e+300 is longer than any clip"),
         (f"tune={{space: {{model.n_mels: {list(range(8, 40))}}}}}", "32 values to choose from; at most 20"),
@@ -145,6 +168,26 @@ def test_changed_voices_take_their_time() -> None:
     assert estimate(varied).seconds - estimate(plain).seconds == pytest.approx(seconds)
 
 
+def test_thresholds_are_on_what_is_measured() -> None:
+    measured = ["robustness={degradations: [room], strengths: [2, 3]}"]
+
+    with pytest.raises(UserError, match=r"thresholds on telephone, which is not among robustness\.degradations"):
+        load_config("demo", [*measured, "gate.robustness.telephone={max_ece: 0.1}"])
+    with pytest.raises(UserError, match=r"gate\.robustness\.room\.max_strength 1 is below all of robustness\.strengths"):
+        load_config("demo", [*measured, "gate.robustness.room={max_ece: 0.1, max_strength: 1}"])
+    assert load_config("demo", [*measured, "gate.robustness.room={max_ece: 0.1}"]).gate.robustness["room"].max_strength == 3
+
+
+def test_degraded_clips_take_their_time() -> None:
+    plain, measured = (load_config("demo", settings).model_copy() for settings in ([], ["robustness={num_clips: 50}"]))
+    half = load_config("demo", ["robustness={num_clips: 25}"])
+
+    assert estimate(measured).seconds - estimate(plain).seconds == pytest.approx(
+        2 * (estimate(half).seconds - estimate(plain).seconds)
+    )
+    assert estimate(measured).seconds > estimate(plain).seconds + 60
+
+
 def test_the_bytes_are_those_of_a_real_run(demo) -> None:
     config = load_config(demo.workdir / "reports" / demo.first.result["run_id"] / "config.yaml")
     dataset = demo.dataset
@@ -169,7 +212,7 @@ def test_a_dry_run_knows_a_dataset_that_is_there(demo, audio_gender, small_demo,
 def test_the_nodes_are_those_of_the_pipeline(tmp_path: Path) -> None:
     from pipeline.dag import RunContext, create_pipeline
 
-    config = load_config("demo", ["tune={space: {model.n_mels: [32, 64]}}"])
+    config = load_config("demo", ["tune={space: {model.n_mels: [32, 64]}}", "robustness={}"])
     pipeline = create_pipeline(config, RunContext("d", "f", str(tmp_path), str(tmp_path / "s"), "", corpus_uri=""))
 
     assert {node.id for node in pipeline.components} == set(NODES)

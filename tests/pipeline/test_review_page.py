@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from review_artifacts import decided, write_evaluation, write_gate_result, write_history
+from review_artifacts import decided, degraded, write_evaluation, write_gate_result, write_history
 
 from beam_jobs.config import NumClips
 from beam_jobs.errors import UserError
@@ -39,12 +39,14 @@ const known = player => new Promise(done => {
   else { player.onloadedmetadata = answer; player.onerror = answer; player.load(); }
 });
 const plays = player => { player.muted = true; return player.play().then(() => !player.paused, error => error.name); };
-const order = column => [...document.querySelectorAll("table.sortable tbody tr")].map(row => row.cells[column].dataset.value);
-const sorted = [...document.querySelectorAll("table.sortable thead th")].slice(1).map((head, k) => {
+const sortable = [...document.querySelectorAll("table.sortable")];
+const sorted = sortable.flatMap(table => [...table.tHead.rows[0].cells].slice(1).map((head, k) => {
   head.querySelector("button").click();
-  const found = order(k + 1).filter(value => value !== "").map(Number);
-  return head.getAttribute("aria-sort") === "ascending" && found.every((value, n) => !n || found[n - 1] <= value);
-});
+  const values = [...table.tBodies[0].rows].map(row => row.cells[k + 1].dataset.value);
+  const found = values.filter(value => value !== "").map(Number);
+  const last = values.slice(found.length).every(value => value === "");
+  return last && head.getAttribute("aria-sort") === "ascending" && found.every((value, n) => !n || found[n - 1] <= value);
+}));
 document.body.dataset.sorted = sorted.join(" ");
 document.body.dataset.overflow = document.documentElement.scrollWidth > window.innerWidth;
 document.body.dataset.dark = matchMedia("(prefers-color-scheme: dark)").matches;
@@ -95,7 +97,8 @@ def make_run(
 ) -> GateResult:
     folder = workdir.tfx / run_id
     predictions = write_evaluation(folder / "evaluation", dataset, wrong, baseline[1] if baseline else None, seed=len(run_id))
-    result = decided(predictions, CLASSES, baseline[0] if baseline else None, **settings)
+    scores = degraded(predictions, len(CLASSES), baseline is not None) if baseline else None
+    result = decided(predictions, CLASSES, baseline[0] if baseline else None, scores, **settings)
     write_gate_result(folder / "blessing", result)
     write_history(folder / "model_run")
     (folder / "examples").mkdir()
@@ -186,6 +189,25 @@ def test_lineage_tells_who_pushed_and_what_differs_from_the_run_in_serving(runs)
     assert "Trainer</th><td>12.3</td>" in text
 
 
+def test_the_terminal_says_where_degraded_clips_are_worst_and_what_could_not_be_measured(runs):
+    assert "degraded: accuracy on 30 clips is 1.000 clean, at worst 0.633 (far 3); 3 not measured" in runs.said
+
+
+def test_beside_another_run_stand_its_degraded_clips_and_not_those_of_the_serving_model(runs, capfd_session):
+    def accuracies(path: Path) -> list[str]:
+        text = page_of(path)
+        row = text[text.index('<th scope="row" data-value="2">telephone 1') :].split("</tr>")[0]
+        return re.findall(r"(?<=<span>)\d\.\d{3}|(?<=<span class=\"pair\"><span>)\d\.\d{3}", row)
+
+    alone, _ = capfd_session(lambda: review(runs.workdir, "20260102-000001"))
+    beside, _ = capfd_session(lambda: review(runs.workdir, "20260102-000001", against="20260103-000001"))
+    without, _ = capfd_session(lambda: review(runs.workdir, "20260102-000001", against="20260101-000001"))
+
+    assert accuracies(alone) == ["0.967", "0.933"]  # the second is the serving model's
+    assert accuracies(beside) == ["0.967", "0.967"]
+    assert accuracies(without) == ["0.967"]  # that run measured none
+
+
 def test_two_runs_on_the_same_clips_are_paired(runs, capfd_session):
     path, said = capfd_session(lambda: review(runs.workdir, "20260102-000001", against="20260101-000001"))
     text = page_of(path)
@@ -269,7 +291,7 @@ def test_a_browser_shows_it_plays_it_and_finds_it_accessible(runs, tmp_path, wid
     assert probed("dark") == str(dark).lower()
     assert probed("page") == ("rgb(20, 22, 27)" if dark else "rgb(255, 255, 255)")
     assert probed("overflow") == "false" and probed("unreachable") == "0"
-    assert set(probed("sorted").split()) == {"true"} and len(probed("sorted").split()) == 6
+    assert set(probed("sorted").split()) == {"true"} and len(probed("sorted").split()) == 6 + 6
     durations = [float(length) for length in probed("durations").split()]
     assert durations == pytest.approx([3.0] * 9, abs=0.1)
     assert probed("plays").split() == ["true"] * 9

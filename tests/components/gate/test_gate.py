@@ -16,6 +16,7 @@ from components.evaluator.slices import slices_of
 from components.gate.config import GateConfig, Thresholds
 from components.gate.decide import decide
 from components.gate.result import Check, read_gate_result
+from components.robustness.scores import Answers, Condition, RobustnessScores
 
 CLASSES = ["male", "female"]
 NOTHING = dict.fromkeys(Thresholds.model_fields)
@@ -43,7 +44,7 @@ def scores_of(right) -> np.ndarray:
     return np.stack([1 - female, female], axis=1).astype(np.float32)
 
 
-def decided(gate: GateConfig, right, baseline_right=None, **changes):
+def decided(gate: GateConfig, right, baseline_right=None, degraded_scores=None, **changes):
     """The verdict on 80 made-up clips of 20 speakers; `right` says about which the candidate is right."""
     predictions = Predictions(
         ids=[f"{number:02d}" for number in range(80)],
@@ -68,7 +69,7 @@ def decided(gate: GateConfig, right, baseline_right=None, **changes):
         return found
 
     other = None if predictions.baseline is None else figures(predictions.baseline)
-    return decide(gate, CLASSES, predictions, figures(predictions.candidate), other, other and "7")
+    return decide(gate, CLASSES, predictions, figures(predictions.candidate), other, other and "7", degraded=degraded_scores)
 
 
 ALL_RIGHT = np.ones(80, bool)
@@ -227,6 +228,85 @@ def test_a_model_in_serving_that_scores_nan_stops_the_run():
     baseline[3] = np.nan
     with pytest.raises(UserError, match="version 7, cannot be compared with: 1 of 80 test clips get a score that is no number"):
         decided(config(), ALL_RIGHT, ALL_RIGHT, baseline=baseline)
+
+
+# Degraded clips.
+
+
+def degraded(**right: int) -> RobustnessScores:
+    """Scores of a model that is right about so many of 10 clips in each condition, each 0.8 sure."""
+
+    def answers(number: int) -> Answers:
+        female = [(0.8 if label else 0.2) if k < number else (0.2 if label else 0.8) for k, label in enumerate([0, 1] * 5)]
+        return Answers(probabilities=[[1 - value, value] for value in female], speech=[0.9] * 10)
+
+    conditions = [Condition(candidate=answers(10))]
+    for name, number in right.items():
+        degradation, strength = name.rsplit("_", 1)
+        conditions.append(Condition.model_validate({"degradation": degradation, "strength": int(strength)}))
+        conditions[-1].candidate = answers(number)
+    return RobustnessScores(
+        ids=[str(k) for k in range(10)], labels=[0, 1] * 5, speaker_ids=[[str(k)] for k in range(10)], conditions=conditions
+    )
+
+
+ON_THE_TELEPHONE = {"robustness": {"telephone": {"min_accuracy": 0.85, "max_ece": 0.15}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reasons"),
+    [
+        ({}, []),
+        (
+            ON_THE_TELEPHONE,
+            [
+                "accuracy on degradation=telephone, strength=2 is 0.8000, below 0.85",
+                "accuracy on degradation=telephone, strength=3 is 0.5000, below 0.85",
+                "ece on degradation=telephone, strength=3 is 0.3000, above 0.15",
+            ],
+        ),
+        (
+            {"robustness": {"telephone": {"min_accuracy": 0.85, "max_strength": 2}}},
+            ["accuracy on degradation=telephone, strength=2 is 0.8000, below 0.85"],
+        ),
+        ({"robustness": {"telephone": {"min_accuracy": 0.85, "max_strength": 1}}}, []),
+        ({"robustness": {"pink_noise": {"min_accuracy": 1}}}, []),
+        (
+            {"robustness": {"telephone": {"min_accuracy": 0.85, "max_strength": 1}}, "decide_on": "lower_bound"},
+            ["the lower bound of accuracy on degradation=telephone, strength=1 is 0.6975, below 0.85"],
+        ),
+    ],
+)
+def test_a_model_that_is_wrong_on_the_telephone_is_refused(changes, reasons):
+    scores = degraded(telephone_1=9, telephone_2=8, telephone_3=5, pink_noise_3=10)
+
+    result = decided(config(**changes), ALL_RIGHT, degraded_scores=scores)
+
+    assert (result.blessed, result.reasons) == (not reasons, reasons)
+    assert result.robustness and [row.name for row in result.robustness.rows][:2] == [
+        "clean",
+        "degradation=telephone, strength=1",
+    ]
+
+
+def test_a_threshold_on_a_degradation_that_could_not_be_made_refuses_with_the_reason():
+    scores = degraded(opus_1=9)
+    scores.conditions[1] = scores.conditions[1].model_copy(update={"candidate": None, "not_measured": "no such codec here"})
+    gate = config(robustness={"opus": {"min_accuracy": 0}})
+
+    assert decided(gate, ALL_RIGHT, degraded_scores=scores).reasons == [
+        "accuracy on degradation=opus, strength=1 could not be measured: no such codec here"
+    ]
+    assert decided(config(), ALL_RIGHT, degraded_scores=scores).blessed
+
+
+def test_scores_that_are_no_numbers_leave_a_threshold_without_its_figure():
+    scores = degraded(room_1=10)
+    scores.conditions[1].candidate.probabilities[4] = [float("nan"), float("nan")]
+
+    assert decided(config(robustness={"room": {"max_ece": 1}}), ALL_RIGHT, degraded_scores=scores).reasons == [
+        "ece on degradation=room, strength=1 could not be measured: it is not defined on these clips"
+    ]
 
 
 # The component.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from review_artifacts import decided, write_evaluation, write_gate_result, write_history
+from review_artifacts import decided, degraded, write_evaluation, write_gate_result, write_history
 from sklearn.metrics import roc_auc_score
 
 from beam_jobs.config import NumClips
@@ -20,6 +20,8 @@ from components.review_report.formatting import direction, metric_name, signed, 
 from components.review_report.inputs import ReportInputs, config_diff, mistakes
 from components.review_report.page import MAX_BYTES, render_report
 from components.review_report.read import history_of, read_inputs
+
+ON_DEGRADED_CLIPS = {"telephone": {"min_accuracy": 0.99, "max_strength": 1}, "opus": {"max_ece": 0.5, "max_strength": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,8 @@ def inputs(dataset, tmp_path_factory) -> ReportInputs:
     """A model with 3 mistakes beside one with 6, read from artifacts' folders as the executor does."""
     folder = tmp_path_factory.mktemp("artifacts")
     predictions = write_evaluation(folder / "evaluation", dataset, num_wrong=3, baseline_wrong=6)
-    write_gate_result(folder / "blessing", decided(predictions, ["male", "female"], "7"))
+    result = decided(predictions, ["male", "female"], "7", degraded(predictions, 2, baseline=True), robustness=ON_DEGRADED_CLIPS)
+    write_gate_result(folder / "blessing", result)
     write_history(folder / "model_run")
     return read_inputs(
         title="Run 1",
@@ -62,7 +65,7 @@ def test_the_verdict_comes_first_and_the_sections_in_order(page, inputs):
     status, sentence = verdict(inputs.gate)
     assert status == "Refused" and sentence[1:] in page
     heads = re.findall(r'<h2 id="(\w+)-title">', page)
-    assert heads == ["figures", "thresholds", "slices", "curves", "mistakes", "speakers", "lineage", "card"]
+    assert heads == ["figures", "thresholds", "slices", "robustness", "curves", "mistakes", "speakers", "lineage", "card"]
     assert page.index(sentence[1:]) < page.index('id="figures-title"')
 
 
@@ -75,11 +78,47 @@ def test_the_page_needs_no_network(page):
 def test_every_threshold_is_there_with_its_margin_and_failures_come_first(page, inputs):
     section = page[page.index('id="thresholds"') : page.index('id="slices"')]
     marks = re.findall(r'<span class="mark (good|bad)">', section)
-    assert len(marks) == sum(check.value is not None for check in inputs.gate.checks)
+    assert len(marks) == sum(check.value is not None or check.decides for check in inputs.gate.checks)
+    assert section.count("not measured") == 1
     assert marks == sorted(marks)  # bad before good
-    worst = min((c for c in inputs.gate.checks if c.decides and not c.ok), key=lambda check: check.margin)
+    worst = min((c for c in inputs.gate.checks if c.decides and c.margin is not None), key=lambda check: check.margin)
     first = section[section.index("<tbody>") :].split("</tr>")[0]
     assert metric_name(worst) in first and worst.slice in first and signed(worst.margin) in first
+
+
+def rows_of_degraded_clips(page: str) -> dict[str, list[str]]:
+    """The cells of each row of the table on degraded clips, by its name: what stands there, without markup."""
+    section = page[page.index('id="robustness"') : page.index('id="curves"')]
+    body = section[section.index("<tbody>") : section.index("</tbody>")]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in body.split("</tr>")[:-1]]
+    texts = [[re.sub(r"<[^>]+>", " ", cell).split() for cell in row] for row in rows]
+    return {" ".join(row[0]): [" ".join(cell) for cell in row[1:]] for row in texts}
+
+
+def test_degraded_clips_stand_beside_the_clean_ones_with_what_could_not_be_measured(page, inputs):
+    rows = rows_of_degraded_clips(page)
+    robustness = inputs.gate.robustness
+
+    assert list(rows)[:3] == ["clean", "telephone 1", "telephone 2"] and len(rows) == 13
+    for (_, cells), row in zip(rows.items(), robustness.rows, strict=True):
+        if row.degradation == "opus":
+            assert cells == ["not measured", *["\u2013"] * 5]
+            continue
+        accuracy, error = row.metrics
+        figures = (accuracy.candidate, accuracy.baseline, error.candidate, error.baseline)
+        assert cells[:4] == [f"{found.value:.3f} {found.low:.3f}\u2013{found.high:.3f}" for found in figures]
+        assert cells[4:] == [str(row.no_speech), str(row.baseline_no_speech)]
+    assert "<p>Not measured: opus 1, opus 2, opus 3. This machine&#39;s libsndfile 1.0.28 cannot code OPUS.</p>" in page
+    assert "GSM 6.10 at 8 kHz" in page and "a reverberation time" not in page  # only what was measured is described
+    reason = "ece on degradation=opus, strength=1 could not be measured: this machine's libsndfile 1.0.28 cannot code OPUS"
+    assert reason in inputs.gate.reasons
+
+
+def test_a_run_that_measured_no_degraded_clips_says_nothing_of_them(inputs):
+    gate = inputs.gate.model_copy(update={"robustness": None})
+    page = render_report(dataclasses.replace(inputs, gate=gate))
+
+    assert 'id="robustness"' not in page and 'href="#robustness"' not in page
 
 
 def test_the_mistakes_are_those_of_the_predictions_the_surest_first(page, inputs):

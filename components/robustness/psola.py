@@ -1,5 +1,7 @@
-"""Pitch and formants moved apart by TD-PSOLA (Moulines and Charpentier, 1990): two periods around each pitch mark are cut out,
-and laid down again at another distance. The training's own voices are WORLD's, so these are strange to it.
+"""Pitch and formants moved apart by TD-PSOLA (Moulines and Charpentier, 1990).
+
+Two periods around each pitch mark are cut out, and laid down again at another distance. The training's own voices are WORLD's, so
+these are strange to it.
 """
 
 from collections.abc import Iterator
@@ -8,11 +10,11 @@ import librosa
 import numpy as np
 from scipy import signal
 
-HOP, FRAME = 160, 1024
+HOP_S, FRAME_S = 0.01, 0.064
 PITCH_HZ = (60.0, 500.0)
 LOWEST_HZ = 70.0
-UNVOICED_STEP = 80
-"""Samples between the marks where nothing is voiced; there nothing is moved."""
+UNVOICED_STEP_S = 0.005
+"""Between the marks where nothing is voiced; there nothing is moved."""
 MIN_PERIODICITY = 0.5
 """Correlation of two neighbouring periods from which on a frame is voiced."""
 SPEECH_RANGE_DB = 32.0
@@ -33,48 +35,57 @@ def move_voice(samples: np.ndarray, rate_hz: int, pitch: float, formants: float 
     # Hum, cut up and laid down anew, would sound like a voice of its own.
     samples = signal.sosfiltfilt(signal.butter(4, LOWEST_HZ, "high", fs=rate_hz, output="sos"), samples)
     periods = _periods(samples, rate_hz)
-    marks = np.fromiter(_marks(samples, periods), int)
+    marks = np.fromiter(_marks(samples, periods, rate_hz), int)
     between = (marks[1:] + marks[:-1]) / 2
+    step = round(UNVOICED_STEP_S * rate_hz)
     moved, weight = np.zeros(len(samples)), np.zeros(len(samples))
     position = 0.0
     while position < len(samples):
         mark = marks[np.searchsorted(between, position)]
-        period = periods[min(mark // HOP, len(periods) - 1)]
+        period = _at(mark, periods, rate_hz)
         if period:
             _lay_down(samples, mark, period, formants, round(position), moved, weight)
             position += period / pitch
         else:  # it stays where it is
-            _lay_down(samples, round(position), UNVOICED_STEP, 1.0, round(position), moved, weight)
-            position += UNVOICED_STEP
+            _lay_down(samples, round(position), step, 1.0, round(position), moved, weight)
+            position += step
     return (moved / np.maximum(weight, 0.5)).astype(np.float32)
 
 
 def _periods(samples: np.ndarray, rate_hz: int) -> np.ndarray:
-    """int [frames]: the period in samples, 0 where nothing is voiced."""
+    """Int [frames]: the period in samples, 0 where nothing is voiced."""
+    # A quarter and half of a frame must be whole: librosa pads by halves.
+    hop, frame = round(HOP_S * rate_hz), 4 * round(FRAME_S * rate_hz / 4)
     # Breath hides a voice above.
     tone = signal.sosfiltfilt(signal.butter(2, [80, 1000], "band", fs=rate_hz, output="sos"), samples)
     low, high = PITCH_HZ
-    pitch = librosa.yin(tone, fmin=low, fmax=high, sr=rate_hz, frame_length=FRAME, hop_length=HOP)
+    pitch = librosa.yin(tone, fmin=low, fmax=high, sr=rate_hz, frame_length=frame, hop_length=hop)
     periods = np.rint(rate_hz / signal.medfilt(pitch, 5)).astype(int)
-    level = librosa.amplitude_to_db(librosa.feature.rms(y=tone, frame_length=FRAME // 2, hop_length=HOP)[0], ref=np.max)
-    padded = np.pad(tone, FRAME)
+    level = librosa.amplitude_to_db(librosa.feature.rms(y=tone, frame_length=frame // 2, hop_length=hop)[0], ref=np.max)
+    padded = np.pad(tone, frame)
     for number, period in enumerate(periods):
-        start = number * HOP + FRAME - (FRAME // 2 + period) // 2
-        one, other = padded[start : start + FRAME // 2], padded[start + period : start + period + FRAME // 2]
+        start = number * hop + frame - (frame // 2 + period) // 2
+        one, other = padded[start : start + frame // 2], padded[start + period : start + period + frame // 2]
         alike = one @ other / np.sqrt(one @ one * (other @ other) + 1e-12)
         if level[number] < -SPEECH_RANGE_DB or alike < MIN_PERIODICITY:
             periods[number] = 0
     return periods
 
 
-def _marks(samples: np.ndarray, periods: np.ndarray) -> Iterator[int]:
+def _at(mark: int, periods: np.ndarray, rate_hz: int) -> int:
+    """The period around a sample."""
+    return int(periods[min(mark // round(HOP_S * rate_hz), len(periods) - 1)])
+
+
+def _marks(samples: np.ndarray, periods: np.ndarray, rate_hz: int) -> Iterator[int]:
     """A mark on the highest peak of each period, and one every 5 ms where nothing is voiced."""
     mark, voiced = 0, False
+    step = round(UNVOICED_STEP_S * rate_hz)
     while mark < len(samples):
         yield mark
-        period = periods[min(mark // HOP, len(periods) - 1)]
+        period = _at(mark, periods, rate_hz)
         if not period:
-            mark, voiced = mark + UNVOICED_STEP, False
+            mark, voiced = mark + step, False
             continue
         # The first mark of a voice may lie anywhere in a period, the next ones a period on, but for what the pitch drifts.
         start = mark + (round(0.8 * period) if voiced else 1)
