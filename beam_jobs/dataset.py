@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from beam_jobs.command_line import command
-from beam_jobs.config import ClipsConfig, Strict
+from beam_jobs.config import SPLITS, ClipsConfig, Strict
 from beam_jobs.errors import UserError
 from beam_jobs.files import join, list_files, read_text
 
@@ -17,14 +17,25 @@ CLIPS_FILE = "clips.csv"
 REJECTED_FILE = "rejected.csv"
 
 
+Split = Annotated[str, StringConstraints(pattern=f"^({'|'.join(SPLITS)})$")]
+"""One of `SPLITS`."""
+
+
 class ShardInfo(Strict):
     """One TFRecord file. `file` is relative to the dataset folder; `num_bytes` and `sha256` are of the whole file."""
 
-    split: str
-    file: str
+    split: Split
+    # What comes from elsewhere becomes a path only where it cannot leave its folder.
+    file: Annotated[str, StringConstraints(pattern=r"^(train|eval|test)/[A-Za-z0-9_][A-Za-z0-9._-]*$")]
     num_records: Annotated[int, Field(ge=0)]
     num_bytes: Annotated[int, Field(ge=0)]
-    sha256: str
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+
+    @model_validator(mode="after")
+    def _in_its_folder(self) -> Self:
+        if not self.file.startswith(f"{self.split}/"):
+            raise ValueError(f"file {self.file!r} is not in the folder of split {self.split}")
+        return self
 
 
 class DatasetInfo(Strict):
@@ -34,9 +45,9 @@ class DatasetInfo(Strict):
     clips: ClipsConfig
     classes: list[str]
     corpus_fingerprint: str
-    speakers: dict[str, list[str]]
+    speakers: dict[Split, list[str]]
     """Ids of the speakers of each split."""
-    counts: dict[str, dict[str, int]]
+    counts: dict[Split, dict[str, int]]
     """Number of clips by split and class."""
     redraws: int
     rejected: int

@@ -174,6 +174,10 @@ def frame_record(record: bytes) -> tuple[bytes, bytes, bytes]:
     return length + _masked_crc(length), record, _masked_crc(record)
 
 
+MAX_RECORD_BYTES = 2**31 - 1
+"""Of a record that holds a tf.Example: longer ones no protocol buffer can be."""
+
+
 def read_records(file: IO[bytes]) -> Iterator[bytes]:
     """Reads an uncompressed TFRecord file, record by record.
 
@@ -188,6 +192,8 @@ def read_records(file: IO[bytes]) -> Iterator[bytes]:
             raise RecordError(f"the file ends inside record {number}")
         if header[8:] != _masked_crc(header[:8]):
             raise RecordError(f"the length of record {number} is damaged")
+        if length > MAX_RECORD_BYTES:
+            raise RecordError(f"record {number} claims {length} bytes")
         record = file.read(length)
         footer = file.read(4)
         if len(record) < length or len(footer) < 4:

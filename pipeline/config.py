@@ -14,6 +14,7 @@ from beam_jobs import yaml_text
 from beam_jobs.config import SPLITS, ClipsConfig, Share, Strict, override, read_yaml, validate
 from beam_jobs.errors import UserError
 from beam_jobs.planning import count_classes, rare_class
+from beam_jobs.secret_names import holds_secret
 from components.gate.config import GateConfig
 from components.pusher.config import PushConfig
 from components.robustness.config import RobustnessConfig
@@ -61,6 +62,12 @@ class BeamConfig(Strict):
                 is_value = before.startswith("--") and "=" not in before
                 if option == "--help" or not (re.match("--[a-z]", option) or is_value):
                     raise ValueError(f"{key} holds {option!r}: expected Beam options such as '--direct_num_workers=2'")
+                name, _, value = option.partition("=")
+                if holds_secret(name, value):
+                    raise ValueError(
+                        f"{key} holds {name}: a configuration is stored with each run and shown on its report; "
+                        "give credentials by the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile"
+                    )
         return self
 
 

@@ -49,7 +49,7 @@ class RunContext:
     whoever decides where there is no work folder.
 
     `baseline_version` is that of ServingBaseline: empty where none is in serving. `baseline_config` is the configuration of the
-    run that made it, None where it is not known. `lost_versions` are those that runs of the same inputs pushed and that are gone.
+    run that made it, None where it is not known. `serving_changes` is what people did to the serving folder since.
     """
 
     dataset_uri: str | RuntimeParameter
@@ -58,7 +58,7 @@ class RunContext:
     serving_uri: str
     baseline_version: str
     baseline_config: dict[str, Any] | None = None
-    lost_versions: str = ""
+    serving_changes: str = ""
     corpus_uri: str | RuntimeParameter | None = None
     shared_folder: str | None = None
     keep_pending: bool = False
@@ -203,7 +203,7 @@ def create_pipeline(
         mode=runtime_parameters.push_mode,
         config_digest=config.digest(),
         approval=approval,
-        lost_versions=context.lost_versions,
+        serving_changes=context.serving_changes,
         keep_pending=context.keep_pending,
     )
     # Whoever asks how a model came into serving finds its report.

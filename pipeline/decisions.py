@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from beam_jobs.console import noise_to, progress
 from beam_jobs.errors import UserError
-from components.pusher.provenance import Approval, code_revision, login
-from components.pusher.serving_folder import now, read_provenance, roll_back, versions
+from components.pusher.provenance import MODEL_DIGEST, Approval, code_revision, login
+from components.pusher.serving_folder import now, read_provenance, roll_back, versions, withdraw
 from pipeline.result import APPROVAL_RUN, CONFIG_FILE, RESULT_FILE, Kind, ReviewDecision, RunResult, read_result, write_result
 from pipeline.workdir import WorkDir
 
@@ -52,7 +52,10 @@ def reject(workdir: WorkDir, run_id: str, by: str, note: str) -> RunResult:
         result = _undecided(workdir, run_id)
         decision = _decision("rejected", by, note, run_id)
         with _recorded(workdir, decision):
-            pass
+            from pipeline.lineage import candidate_of_run
+
+            digest = candidate_of_run(workdir, run_id).custom_properties[MODEL_DIGEST].string_value
+            withdraw(workdir.serving, {digest: run_id}, "rejected", decision.by, decision.login, decision.note)
         return _decided(workdir, result, decision)
 
 
@@ -163,6 +166,7 @@ def _undecided(workdir: WorkDir, run_id: str) -> RunResult:
 
 
 def _require_approvable(workdir: WorkDir, result: RunResult, override: bool) -> None:
+    from components.trained_model import unchanged_model
     from pipeline.lineage import artifact_of_run, candidate_of_run
 
     run_id = result.run_id
@@ -170,9 +174,8 @@ def _require_approvable(workdir: WorkDir, result: RunResult, override: bool) -> 
     if not check["blessed"].int_value:
         reasons = "; ".join(json.loads(check["reasons"].string_value))
         raise UserError(f"run {run_id}: its model failed the serving check and is never pushed ({reasons}); make a new run")
-    model = workdir.path(candidate_of_run(workdir, run_id).uri)
-    if not model.exists():
-        raise UserError(f"run {run_id}: its model is gone ({model}); make a new run")
+    candidate = candidate_of_run(workdir, run_id)
+    unchanged_model(str(workdir.path(candidate.uri)), candidate.custom_properties[MODEL_DIGEST].string_value)
     if not override and not artifact_of_run(workdir, run_id, "ModelBlessing").custom_properties["blessed"].int_value:
         refusals = result.reason.split("; ")
         shown = "; ".join(refusals[:MAX_REASONS])

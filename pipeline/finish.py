@@ -5,6 +5,7 @@ import shutil
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from components.gate.result import read_gate_result
+from components.review_report.formatting import grounds
 from components.tuner.search_space import read_best
 from pipeline.config import PipelineConfig, load_config
 from pipeline.lineage import artifact_of_run, recorded_runs
@@ -28,7 +29,7 @@ def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> Run
     tuned = None
     if config.tune is not None:
         tuned = read_best(str(workdir.path(artifact_of_run(workdir, run_id, "HyperParameters").uri)))
-    reason = "; ".join(gate.reasons) or _why_pushed(config, version, outcome.baseline_version)
+    reason = "; ".join(gate.reasons) or (f"version {version}: " if version else "") + grounds(gate)
     if waiting:
         reason = f"waits for approval ({pushed['waiting_for'].string_value}); {reason}"
     return RunResult(
@@ -83,19 +84,3 @@ def complete_results(workdir: WorkDir) -> None:
         except (OSError, UserError):  # its artifacts or its configuration are gone
             continue
         keep_result(workdir, result)
-
-
-def _why_pushed(config: PipelineConfig, version: str | None, baseline: str | None) -> str:
-    overall, slices = config.gate.overall, config.gate.slices
-    compared = f"no worse than version {baseline}" if baseline else "no model was in serving before"
-    model = f"version {version}" if version else "the candidate"
-    held = [
-        f"{name} at least {bound:g}{where}"
-        for name, bound, where in (
-            ("accuracy", overall.min_accuracy, ""),
-            ("accuracy", slices.min_accuracy, " on every slice"),
-            ("AUC", overall.min_auc, ""),
-        )
-        if bound is not None
-    ]
-    return f"{model}: {', '.join(held) or 'no least accuracy is asked for'}; {compared}"

@@ -23,6 +23,7 @@ from beam_jobs.generate_clips import generate_clips
 from beam_jobs.surroundings import temporary_files
 from components.pusher.provenance import code_revision
 from components.pusher.serving_folder import versions, versions_by_run
+from components.pusher.withdrawn import read_withdrawn
 from pipeline.config import PipelineConfig
 from pipeline.estimate import check_space
 from pipeline.outcome import NodeTime, Outcome, now, recorded
@@ -166,7 +167,7 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, outcome: Outcome, begin:
         serving_uri=workdir.relative(workdir.serving),
         baseline_version=outcome.baseline_version or "",
         baseline_config=_config_of(workdir, results, outcome.baseline_version),
-        lost_versions=_lost_versions(workdir, results, outcome.inputs_digest),
+        serving_changes=_serving_changes(workdir, results, outcome.inputs_digest),
     )
     checkpoints = str(workdir.path(checkpoint_folder(config, context)))
     if not resume:
@@ -200,13 +201,13 @@ def _config_of(workdir: WorkDir, results: Sequence[RunResult], version: str | No
     return read_run_config(workdir, made_by.run_id) if made_by else None
 
 
-def _lost_versions(workdir: WorkDir, results: Sequence[RunResult], inputs_digest: str) -> str:
-    """The versions that runs of the same inputs pushed and that are no longer there, so that the model is pushed anew."""
-    there = {str(version) for version in versions(workdir.serving)}
+def _serving_changes(workdir: WorkDir, results: Sequence[RunResult], inputs_digest: str) -> str:
+    """The versions that runs of the same inputs pushed and that are no longer there, and the models that were withdrawn."""
+    there, withdrawn = {str(version) for version in versions(workdir.serving)}, read_withdrawn(workdir.serving)
     pushed = {
         result.serving_version for result in results if result.inputs_digest == inputs_digest and result.verdict == "pushed"
     }
-    return ",".join(sorted(version for version in pushed if version and version not in there))
+    return ",".join(sorted({version for version in pushed if version and version not in there} | set(withdrawn)))
 
 
 def _line(name: str, seconds: float, note: str) -> None:

@@ -12,7 +12,7 @@ from beam_jobs.errors import UserError
 from components.pusher.executor import record
 from components.pusher.pending import drop_pending, pending_candidate
 from components.pusher.provenance import Provenance, login
-from components.pusher.serving_folder import push, read_provenance, roll_back, versions
+from components.pusher.serving_folder import push, read_provenance, roll_back, versions, withdraw
 from components.run_id import run_id as id_of_this_run
 
 
@@ -70,8 +70,9 @@ def _approve(serving: Path, run_id: str, who: dict[str, str], override: bool, ke
 
 
 def _reject(serving: Path, run_id: str, who: dict[str, str]) -> None:
-    pending_candidate(serving, run_id)
+    _, candidate = pending_candidate(serving, run_id)
     if not who["note"]:
         raise UserError("note is empty: say why the model is rejected")
+    withdraw(serving, {candidate.provenance.model_digest: run_id}, "rejected", **who)
     drop_pending(serving, run_id)
     say(f"run {run_id} is rejected by {who['by']}: {who['note']}")

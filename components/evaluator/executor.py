@@ -13,7 +13,7 @@ from tensorflow_model_analysis.extractors import slice_key_extractor
 from tensorflow_model_analysis.utils import util
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils
-from tfx.utils import io_utils, path_utils
+from tfx.utils import io_utils
 from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
 
 from beam_jobs import examples as names
@@ -23,6 +23,7 @@ from components.evaluator.predictions import BASELINE, CANDIDATE, write_predicti
 from components.evaluator.signatures import CLASSES, PROBABILITIES, check_signature
 from components.evaluator.slices import LOUDNESS, SPEECH, loudness, speech
 from components.serving_baseline.artifact import baseline_path
+from components.trained_model import trained_model
 
 SPLIT = "test"
 RAW_PREDICTIONS = "raw_predictions"
@@ -37,13 +38,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Evaluates the candidate, and beside it the model in serving where there is one.
 
         Raises:
-            UserError: the test split is empty, or a model does not answer as a model of this pipeline does.
+            UserError: the test split is empty, or a model was changed or does not answer as a model of this pipeline does.
         """
         model = artifact_utils.get_single_instance(input_dict["model"])
         baseline = artifact_utils.get_single_instance(input_dict["baseline_model"])
         evaluate(
             [io_utils.all_files_pattern(uri) for uri in artifact_utils.get_split_uris(input_dict["examples"], SPLIT)],
-            path_utils.serving_model_path(model.uri),
+            str(trained_model(model)),
             baseline_path(baseline),
             json.loads(exec_properties["classes"]),
             artifact_utils.get_single_uri(output_dict["evaluation"]),

@@ -1,13 +1,16 @@
-"""Confidence intervals by a bootstrap over speakers.
+"""Confidence intervals by a bootstrap over speakers, and exact ones where a bootstrap is too sure.
 
 The clips of one speaker are alike, so a bootstrap over clips would give intervals that are much too narrow. Here speakers are
-drawn, with replacement, and every clip's weight follows how often its speakers were drawn. docs/gate.md has the reasons.
+drawn, with replacement, and every clip's weight follows how often its speakers were drawn. Where hardly any clip is wrong, the
+draws hardly differ, and their percentiles say too much: accuracy and recall have the exact interval of a proportion instead, on
+as many independent clips as the draws' variance is worth (Korn and Graubard, 1998). docs/gate.md has the reasons.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from components.evaluator.clip_metrics import Key, weigher
 from components.gate.result import Estimate
@@ -42,6 +45,11 @@ class SpeakerDraws:
         """How many speakers the clips of a slice have."""
         return int(self._heard[:, inside].any(axis=1).sum())
 
+    def units(self, inside: np.ndarray) -> float:
+        """How many clips of a slice can have nobody in common: its speakers, by how many of them a clip has on average."""
+        heard = self._heard[:, inside]
+        return float(heard.any(axis=1).sum() / max(heard.sum() / max(heard.shape[1], 1), 1))
+
     def weights(self, inside: np.ndarray) -> tuple[Iterator[np.ndarray], float]:
         """Weights of a slice's clips, batches of float64 [samples, clips], and the factor by which they understate deviations.
 
@@ -59,11 +67,17 @@ class SpeakerDraws:
 
 @dataclass(frozen=True, slots=True)
 class SliceSamples:
-    """Metrics of one model on one slice, float64 [samples] each, and the factor of `SpeakerDraws.weights`."""
+    """Metrics of one model on one slice, float64 [samples] each, and what their intervals rest on.
+
+    `factor` is that of `SpeakerDraws.weights`; `clips` and `units` are how many clips a metric is about, and how many of them
+    can have nobody in common.
+    """
 
     values: dict[Key, np.ndarray]
     factor: float
     speakers: int
+    clips: dict[Key, int]
+    units: dict[Key, float]
 
 
 def sample(draws: SpeakerDraws, labels: np.ndarray, probabilities: np.ndarray, inside: np.ndarray) -> SliceSamples:
@@ -72,20 +86,48 @@ def sample(draws: SpeakerDraws, labels: np.ndarray, probabilities: np.ndarray, i
     batches, factor = draws.weights(inside)
     found = [weigh(weights) for weights in batches]
     values = {key: np.concatenate([batch[key] for batch in found]) for key in found[0]}
-    return SliceSamples(values, factor, draws.speakers(inside))
+    clips, units = {}, {}
+    for metric, label in values:
+        about = inside if metric in ("accuracy", "ece") else inside & (labels == label)
+        clips[metric, label], units[metric, label] = int(about.sum()), draws.units(about)
+        if metric == "auc":  # it compares clips with the label and without
+            units[metric, label] = min(units[metric, label], draws.units(inside & (labels != label)))
+    return SliceSamples(values, factor, draws.speakers(inside), clips, units)
 
 
 def estimate_of(
     value: float | None, samples: SliceSamples, key: Key, confidence: float, minus: SliceSamples | None = None
 ) -> Estimate:
-    """An estimate with its interval: percentiles of the draws. `minus` is the model whose metric is subtracted."""
+    """An estimate with its interval. `minus` is the model whose metric is subtracted."""
     drawn = samples.values[key] - minus.values[key] if minus else samples.values[key]
     drawn = drawn[np.isfinite(drawn)]
     if value is None or samples.speakers < MIN_SPEAKERS or len(drawn) < MIN_DEFINED_SHARE * len(samples.values[key]):
         return Estimate(value=value)
     tail = (1 - confidence) / 2
+    if minus is None and key[0] != "ece":
+        variance = float(np.mean((drawn - value) ** 2)) * samples.factor**2
+        perfect = variance == 0 and value in (0.0, 1.0)
+        if perfect or key[0] != "auc":
+            low, high = _exact(value, variance, samples.clips[key], samples.units[key], tail)
+            return Estimate(value=value, low=low, high=high)
     ends = value + samples.factor * (np.quantile(drawn, [tail, 1 - tail]) - value)
     # ECE is an absolute value, whose draws lie above it: an interval must hold its estimate all the same.
     least, most = RANGES["difference" if minus else "value"]
     low, high = np.clip([min(ends[0], value), max(ends[1], value)], least, most)
     return Estimate(value=value, low=float(low), high=float(high))
+
+
+def _exact(share: float, variance: float, clips: int, units: float, tail: float) -> tuple[float, float]:
+    """The interval of a share of clips by Clopper and Pearson, on the effective number of independent ones.
+
+    That is as many as would have the same variance, fewer by what few units know of a variance; where there is none, the units.
+    """
+    independent = units
+    if variance > 0 and units > 1 and 0 < share < 1:
+        # A bootstrap's variance is that of a population: smaller by (units - 1) / units.
+        quantiles = stats.t.ppf(1 - tail, max(clips - 1, 1)) / stats.t.ppf(1 - tail, units - 1)
+        independent = min(share * (1 - share) / (variance * units / (units - 1)) * quantiles**2, clips)
+    right = share * independent
+    low = stats.beta.ppf(tail, right, independent - right + 1) if right > 0 else 0.0
+    high = stats.beta.ppf(1 - tail, right + 1, independent - right) if right < independent else 1.0
+    return float(min(low, share)), float(max(high, share))

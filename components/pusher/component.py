@@ -19,7 +19,7 @@ class PusherSpec(ComponentSpec):
         "keep": ExecutionParameter(type=int),
         "config_digest": ExecutionParameter(type=str),
         "approval": ExecutionParameter(type=str),
-        "lost_versions": ExecutionParameter(type=str),
+        "serving_changes": ExecutionParameter(type=str),
         "keep_pending": ExecutionParameter(type=int),
     }
     INPUTS = {
@@ -47,8 +47,8 @@ class Pusher(base_component.BaseComponent):
         mode: as `config.mode`, before which it goes: whether a blessed model is pushed at once or waits.
         config_digest: of the run's configuration, for its provenance.
         approval: who approved the model; None in a run.
-        lost_versions: versions that the same run pushed before and that were removed by hand. Nothing reads it: it keeps TFX's
-            cache from saying that they are in serving.
+        serving_changes: what people did to the serving folder since: versions of the same run that were removed by hand, models
+            that were withdrawn. Nothing reads it: it keeps TFX's cache from repeating what is no longer true.
         keep_pending: keep a pending model in the serving folder, for a Decision.
 
     Outputs:
@@ -71,7 +71,7 @@ class Pusher(base_component.BaseComponent):
         mode: str | RuntimeParameter,
         config_digest: str,
         approval: Approval | None = None,
-        lost_versions: str = "",
+        serving_changes: str = "",
         keep_pending: bool = False,
     ) -> None:
         spec = PusherSpec(
@@ -84,7 +84,7 @@ class Pusher(base_component.BaseComponent):
             keep=config.keep,
             config_digest=config_digest,
             approval=approval.model_dump_json() if approval else "",
-            lost_versions=lost_versions,
+            serving_changes=serving_changes,
             keep_pending=int(keep_pending),
             pushed_model=channel_utils.as_channel([standard_artifacts.PushedModel()]),
         )

@@ -6,16 +6,17 @@ from typing import Any
 from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
-from tfx.utils import path_utils
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import absolute
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 from components.pusher.pending import Candidate, keep_pending
-from components.pusher.provenance import Approval, Provenance, code_revision, login
+from components.pusher.provenance import MODEL_DIGEST, Approval, Provenance, code_revision, login
 from components.pusher.remote_folder import push_remote, versions_remote
-from components.pusher.serving_folder import model_digest, push, read_provenance, versions
+from components.pusher.serving_folder import push, read_provenance, versions
+from components.pusher.withdrawn import read_withdrawn
 from components.run_id import run_id
+from components.trained_model import trained_model
 
 GATE = "gate"
 """Who decides where no person does."""
@@ -30,7 +31,7 @@ class Executor(base_executor.BaseExecutor):
         """Pushes the model where it may be pushed.
 
         Raises:
-            UserError: it was approved and may not be, or the serving folder cannot be written.
+            UserError: it was changed since it was trained, was approved and may not be, or the serving folder cannot be written.
         """
         blessed, servable = (_is_blessed(input_dict[name]) for name in ("model_blessing", "infra_blessing"))
         pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
@@ -41,12 +42,15 @@ class Executor(base_executor.BaseExecutor):
                 f"run {approval.run_id}: its model is {'not blessed' if servable else 'not servable'}; nothing was pushed"
             )
         serving = absolute(exec_properties["serving_uri"])
-        waiting_for = None
+        model = trained_model(artifact_utils.get_single_instance(input_dict["model"]))
+        digest = _property(input_dict["model"], MODEL_DIGEST)
+        waiting_for = ""
         if blessed and servable and not approval:
-            waiting_for = "push.mode is review" if exec_properties["mode"] == "review" else _newcomer(serving, input_dict)
+            asked_for = "push.mode is review" if exec_properties["mode"] == "review" else _newcomer(serving, input_dict)
+            waiting_for = "; ".join(reason for reason in (_withdrawn(serving, digest), asked_for) if reason)
         pushed.set_int_custom_property("waiting", int(bool(waiting_for)))
-        model = Path(path_utils.serving_model_path(artifact_utils.get_single_instance(input_dict["model"]).uri))
         known = {
+            "model_digest": digest,
             "dataset_fingerprint": _property(input_dict["model"], DATASET_FINGERPRINT),
             "config_digest": exec_properties["config_digest"],
         }
@@ -60,13 +64,13 @@ class Executor(base_executor.BaseExecutor):
             keep_pending(model, Path(serving), Candidate(provenance=asked, compared_with=compared, waiting_for=waiting_for))
         if waiting_for or not servable or not (blessed or approval):
             pushed.set_int_custom_property("pushed", 0)
-            pushed.set_string_custom_property("waiting_for", waiting_for or "")
+            pushed.set_string_custom_property("waiting_for", waiting_for)
             return
         keep = exec_properties["keep"]
         if "://" in serving:
             stored = push_remote(model, serving, asked, keep)
         else:
-            there = None if approval else _in_serving_already(model, Path(serving))
+            there = None if approval else _in_serving_already(digest, Path(serving))
             stored = there or push(model, Path(serving), asked, keep)
         record(pushed, exec_properties["serving_uri"], stored)
 
@@ -75,15 +79,22 @@ def _is_blessed(artifacts: list[Artifact]) -> bool:
     return bool(artifact_utils.get_single_instance(artifacts).get_int_custom_property("blessed") == 1)
 
 
+def _withdrawn(serving: str, digest: str) -> str | None:
+    """Which person took this very model out of serving or kept it out; None where none did."""
+    # On an object store nobody decides (docs/serving.md).
+    known = None if "://" in serving else read_withdrawn(Path(serving)).get(digest)
+    return f"this model was {known}" if known else None
+
+
 def _property(artifacts: list[Artifact] | None, name: str) -> str:
     return str(artifact_utils.get_single_instance(artifacts).get_string_custom_property(name)) if artifacts else ""
 
 
-def _in_serving_already(model: Path, serving: Path) -> Provenance | None:
+def _in_serving_already(digest: str, serving: Path) -> Provenance | None:
     """What was stored with the newest version, where that is this very model: one that came out of a cache."""
     there = versions(serving)
     stored = read_provenance(serving, there[-1]) if there else None
-    return stored if stored and stored.model_digest == model_digest(model) else None
+    return stored if stored and stored.model_digest == digest else None
 
 
 def _newcomer(serving: str, input_dict: dict[str, list[Artifact]]) -> str | None:

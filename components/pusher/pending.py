@@ -3,13 +3,16 @@
 Where the pipeline runs on other machines, whoever decides has neither its artifacts nor its metadata store, only that folder.
 """
 
+import re
 import shutil
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from beam_jobs.errors import UserError
-from components.pusher.provenance import Provenance
+from components.pusher.provenance import Provenance, model_digest
+from components.pusher.serving_folder import CHANGED
+from components.run_id import RUN_ID
 
 FOLDER = ".waiting"
 """As it has always been called: serving folders hold it."""
@@ -29,14 +32,16 @@ def keep_pending(model: Path, serving: Path, candidate: Candidate) -> None:
     """Keeps a copy of a model for a decision, whole or not at all, in place of an earlier one of the same run.
 
     Raises:
-        UserError: the serving folder cannot be written.
+        UserError: the model was changed, or the serving folder cannot be written.
     """
-    folder = serving / FOLDER / candidate.provenance.run_id
+    folder = _folder(serving, candidate.provenance.run_id)
     coming = folder.with_name(f".coming-{folder.name}")
     try:
         for old in (coming, folder):
             shutil.rmtree(old, ignore_errors=True)
         shutil.copytree(model, coming / MODEL)
+        if model_digest(coming / MODEL) != candidate.provenance.model_digest:
+            raise UserError(f"{model}: {CHANGED}; it is not kept for a decision")
         (coming / CANDIDATE_FILE).write_text(candidate.model_dump_json(indent=1) + "\n")
         coming.rename(folder)
     except OSError as error:
@@ -64,4 +69,10 @@ def pending_runs(serving: Path) -> list[str]:
 
 def drop_pending(serving: Path, run_id: str) -> None:
     """Removes the copy of a model that was decided on."""
-    shutil.rmtree(serving / FOLDER / run_id, ignore_errors=True)
+    shutil.rmtree(_folder(serving, run_id), ignore_errors=True)
+
+
+def _folder(serving: Path, run_id: str) -> Path:
+    # Not even by mistake the folder of all models that are pending, or one elsewhere.
+    assert re.fullmatch(RUN_ID, run_id), repr(run_id)
+    return serving / FOLDER / run_id

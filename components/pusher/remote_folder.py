@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 import tensorflow as tf
 
 from beam_jobs.errors import UserError
-from components.pusher.provenance import PROVENANCE_FILE, Provenance
-from components.pusher.serving_folder import is_version, model_digest, now
+from components.pusher.provenance import PROVENANCE_FILE, Provenance, model_digest
+from components.pusher.serving_folder import CHANGED, is_version, now
 
 MODEL_FILE = "saved_model.pb"
 
@@ -28,16 +28,19 @@ def push_remote(source: Path, serving: str, provenance: Provenance, keep: int) -
     """Does what `serving_folder.push` does, as far as an object store can.
 
     Raises:
-        UserError: the model is gone.
+        UserError: the model is gone or was changed.
     """
     if not (source / MODEL_FILE).is_file():
         raise UserError(f"{source}: holds no SavedModel, so there is nothing to push; make a new run")
+    digest = model_digest(source)
+    if digest != (provenance.model_digest or digest):
+        raise UserError(f"{source}: {CHANGED}; nothing was pushed")
     there = versions_remote(serving)
     version = max([int(time.time()), *(number + 1 for number in there)])
     filled = {
         "version": version,
         "model_version": provenance.model_version or version,
-        "model_digest": model_digest(source),
+        "model_digest": digest,
         "pushed_at": now(),
     }
     provenance = provenance.model_copy(update=filled)

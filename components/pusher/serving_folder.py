@@ -6,24 +6,27 @@ ignore, put on disk, and renamed in one step. Folders on object stores have no s
 """
 
 import datetime
-import hashlib
 import json
 import os
 import re
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import remove, write_atomically
 from beam_jobs.locks import lock
-from components.pusher.provenance import PROVENANCE_FILE, Provenance
+from components.pusher.provenance import PROVENANCE_FILE, Provenance, model_digest
+from components.pusher.withdrawn import WITHDRAWN_FILE, Withdrawal, add_withdrawn, forget_withdrawn
 
 LOCK_FILE = ".lock"
 HIGHEST_FILE = ".highest_version"
+CHANGED = "its files are not those that were measured, they were changed since"
 COMING, GOING = ".coming-", ".going-"
 """How the names of folders begin that are being copied or removed; TensorFlow Serving takes up names that are numbers only."""
 
@@ -46,14 +49,15 @@ def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) 
     Args:
         source: the SavedModel's folder.
         serving: the serving folder; made where it is missing.
-        provenance: `version`, `pushed_at` and `model_digest` are filled in here, `model_version` where it is 0.
+        provenance: `version` and `pushed_at` are filled in here, `model_version` where it is 0. `model_digest` is what the files
+            must be; where it is empty, what they are.
         keep: versions kept beside the new one; older ones are removed. None for all.
 
     Returns:
         The provenance as it was stored with the version.
 
     Raises:
-        UserError: the model is gone, or the serving folder cannot be written.
+        UserError: the model is gone or was changed, or the serving folder cannot be written.
     """
     if not (source / "saved_model.pb").is_file():
         raise UserError(f"{source}: holds no SavedModel, so there is nothing to push; make a new run")
@@ -61,16 +65,15 @@ def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) 
         with _locked(serving):
             _remove_remains(serving)
             version = _next_version(serving)
-            provenance = provenance.model_copy(
-                update={
-                    "version": version,
-                    "model_version": provenance.model_version or version,
-                    "model_digest": model_digest(source),
-                    "pushed_at": now(),
-                }
-            )
             coming = serving / f"{COMING}{version}"
             shutil.copytree(source, coming)
+            # Of the copy: nobody changes that any more.
+            digest = model_digest(coming)
+            if digest != (provenance.model_digest or digest):
+                shutil.rmtree(coming)
+                raise UserError(f"{source}: {CHANGED}; nothing was pushed")
+            update = {"version": version, "model_version": provenance.model_version or version, "model_digest": digest}
+            provenance = provenance.model_copy(update={**update, "pushed_at": now()})
             path = coming / PROVENANCE_FILE
             path.parent.mkdir(exist_ok=True)
             path.write_text(provenance.model_dump_json(indent=1) + "\n")
@@ -79,6 +82,8 @@ def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) 
             write_atomically(str(serving / HIGHEST_FILE), str(version).encode())
             coming.rename(serving / str(version))
             _sync(serving)
+            if provenance.action != "pushed":  # a person's decision, which is the last one about this model
+                forget_withdrawn(serving, digest)
             if keep is not None:
                 _remove_old(serving, keep)
     except OSError as error:
@@ -88,6 +93,8 @@ def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) 
 
 def roll_back(serving: Path, version: int | None, by: str, login: str, note: str) -> Provenance:
     """Puts an earlier version back into serving, as a new version that is a copy of it; removes none.
+
+    The models that came after it are withdrawn: no run pushes them again by itself.
 
     Args:
         serving: the serving folder.
@@ -119,10 +126,46 @@ def roll_back(serving: Path, version: int | None, by: str, login: str, note: str
     old = read_provenance(serving, version)
     if old is not None and old.model_digest != model_digest(serving / str(version)):
         raise UserError(f"{serving / str(version)}: its files are not those that were pushed; give another version of {listed}")
+    # First, so that whoever kills this process leaves no model that comes back.
+    withdraw(serving, _models_after(serving, version), "rolled back", by, login, note)
     # A version that something else put there has no provenance.
     known = old or Provenance(by=by, login=login, model_version=version)
     update = {"action": "rolled back", "by": by, "login": login, "note": note, "rolled_back_to": version}
     return push(serving / str(version), serving, known.model_copy(update=update), keep=None)
+
+
+def _models_after(serving: Path, version: int) -> dict[str, str]:
+    """Digests of the models that came into serving after that of a version, with the runs that made them."""
+    models: dict[str, str] = {}
+    for number in (number for number in versions(serving) if number >= version):
+        known = read_provenance(serving, number)
+        models[known.model_digest if known else model_digest(serving / str(number))] = known.run_id if known else ""
+    return dict(list(models.items())[1:])
+
+
+def withdraw(
+    serving: Path, models: Mapping[str, str], action: Literal["rolled back", "rejected"], by: str, login: str, note: str
+) -> None:
+    """Remembers that a person took models out of serving or kept them out.
+
+    Args:
+        serving: the serving folder; made where it is missing.
+        models: their digests, with the runs that made them.
+        action: what was decided, `by` whom, `note` why.
+        by: who.
+        login: user and machine.
+        note: the reason, may be empty.
+
+    Raises:
+        UserError: the serving folder cannot be written.
+    """
+    known = {"action": action, "by": by, "login": login, "note": note, "when": now()}
+    try:
+        with _locked(serving):
+            items = ({**known, "model_digest": digest, "run_id": run} for digest, run in models.items())
+            add_withdrawn(serving, map(Withdrawal.model_validate, items))
+    except OSError as error:
+        raise UserError(f"{error.filename or serving}: {error.strerror}; nothing was decided") from None
 
 
 def read_provenance(serving: Path, version: int) -> Provenance | None:
@@ -141,16 +184,6 @@ def versions_by_run(serving: Path) -> dict[str, str]:
         if provenance and provenance.action == "pushed":
             found[provenance.run_id] = str(version)
     return found
-
-
-def model_digest(folder: Path) -> str:
-    """SHA-256 over names and contents of a SavedModel's files, without its provenance."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if name != PROVENANCE_FILE:
-            digest.update(f"{name}\n{path.stat().st_size}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def now() -> str:
@@ -173,7 +206,7 @@ def _next_version(serving: Path) -> int:
 def _remove_remains(serving: Path) -> None:
     """Of a push that was killed. Whoever holds the lock is the only one who pushes, so all of them are remains."""
     for path in serving.iterdir():
-        if path.name.startswith((COMING, GOING, f"{HIGHEST_FILE}.")):
+        if path.name.startswith((COMING, GOING, f"{HIGHEST_FILE}.", f"{WITHDRAWN_FILE}.")):
             remove(str(path))
 
 

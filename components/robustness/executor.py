@@ -5,13 +5,13 @@ from typing import Any
 
 from tfx.dsl.components.base import base_executor
 from tfx.types import Artifact, artifact_utils
-from tfx.utils import path_utils
 
 from components.evaluator.predictions import BASELINE, CANDIDATE
 from components.robustness.config import RobustnessConfig
 from components.robustness.measure import SPLIT, measure
 from components.robustness.scores import write_scores
 from components.serving_baseline.artifact import baseline_path
+from components.trained_model import trained_model
 
 
 class Executor(base_executor.BaseExecutor):
@@ -23,10 +23,10 @@ class Executor(base_executor.BaseExecutor):
         """Asks the candidate, and beside it the model in serving where there is one.
 
         Raises:
-            UserError: the test split is empty, or a model does not answer as a model of this pipeline does.
+            UserError: the test split is empty, or a model was changed or does not answer as a model of this pipeline does.
         """
         baseline = baseline_path(artifact_utils.get_single_instance(input_dict["baseline_model"]))
-        candidate = path_utils.serving_model_path(artifact_utils.get_single_instance(input_dict["model"]).uri)
+        candidate = str(trained_model(artifact_utils.get_single_instance(input_dict["model"])))
         scores = measure(
             artifact_utils.get_split_uri(input_dict["examples"], SPLIT),
             {CANDIDATE: candidate} | ({BASELINE: baseline} if baseline else {}),

@@ -14,6 +14,7 @@ from tfx.utils import io_utils, path_utils
 from beam_jobs.errors import UserError
 from beam_jobs.files import absolute
 from components.evaluator.signatures import CLASSES, check_signature
+from components.pusher.serving_folder import is_version
 from components.serving_baseline.artifact import NO_MODEL_FILE, VERSION_PROPERTY
 
 NEWEST = "newest"
@@ -60,9 +61,11 @@ def newest_version(serving_uri: str) -> str | None:
         folder = f"{serving_uri}/{name}"
         if name.startswith(".") or not fileio.isdir(folder):
             continue
-        if not name.isascii() or not name.isdigit():
+        if not is_version(name):
             if LIKE_A_VERSION.match(name) or tf.saved_model.contains_saved_model(folder):
-                raise UserError(f"{folder}: looks like a version, and versions are numbers; rename it, or {REMEDY}")
+                raise UserError(
+                    f"{folder}: looks like a version, and versions are numbers without leading zeros; rename it, or {REMEDY}"
+                )
             continue
         if not tf.saved_model.contains_saved_model(folder):
             raise UserError(f"{folder}: holds no SavedModel; {REMEDY}")

@@ -86,8 +86,16 @@ def _watch(model: str, records: Sequence[bytes], folder: Path, budget: ServingCh
         # TF_USE_LEGACY_KERAS and the like are this project's, not a model server's.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, start_new_session=True
+            # The probe ends when this pipe does: when this process was killed, too.
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=errors,
+            start_new_session=True,
         )
+        assert process.stdin is not None
         try:
             while process.poll() is None and not reasons:
                 peak_memory_mb = max(peak_memory_mb, _peak_memory_mb(process.pid))
@@ -100,6 +108,7 @@ def _watch(model: str, records: Sequence[bytes], folder: Path, budget: ServingCh
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             status = process.wait()
+            process.stdin.close()
     seconds = time.monotonic() - started
     stage = (stdout.read_text(errors="replace").splitlines() or ["starting Python"])[-1]
     if reasons:

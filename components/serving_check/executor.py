@@ -8,12 +8,12 @@ import numpy as np
 from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
-from tfx.utils import path_utils
 
 from beam_jobs.examples import decode_clip, read_records
 from components.serving_check.check import check_model
 from components.serving_check.config import ServingCheckConfig
 from components.serving_check.result import RESULT_FILE
+from components.trained_model import trained_model
 from components.trainer.model_run import load_expected
 
 SPLIT = "eval"
@@ -26,8 +26,12 @@ class Executor(base_executor.BaseExecutor):
     def Do(  # noqa: N802 (TFX's name)
         self, input_dict: dict[str, list[Artifact]], output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]
     ) -> None:
-        """Writes the result; a model that fails is a refused one, not an error."""
-        model = path_utils.serving_model_path(artifact_utils.get_single_instance(input_dict["model"]).uri)
+        """Writes the result; a model that fails is a refused one, not an error.
+
+        Raises:
+            UserError: the model was changed since it was trained.
+        """
+        model = str(trained_model(artifact_utils.get_single_instance(input_dict["model"])))
         expected = load_expected(artifact_utils.get_single_uri(input_dict["model_run"]))
         records = _records(input_dict["examples"], expected)
         budget = ServingCheckConfig(

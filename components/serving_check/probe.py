@@ -7,13 +7,23 @@ What it is about to do goes to stdout line by line, so that whoever started it k
 import importlib.abc
 import io
 import json
+import os
+import shutil
 import sys
+import threading
 import wave
 from pathlib import Path
 from typing import Any
 
 NOT_HERE = ("beam_jobs", "components", "pipeline", "kapre", "tf_keras", "tensorflow_transform", "tfx")
 """What a model server does not have. Some may be installed beside TensorFlow, so they are refused by name."""
+
+
+def end_with_the_watchdog(folder: str) -> None:
+    """Ends this process, and removes its folder, when whoever watches it is gone: a model that hangs would run for ever."""
+    os.read(0, 1)  # not sys.stdin, whose lock this thread would hold when the interpreter ends
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 class RefuseProject(importlib.abc.MetaPathFinder):
@@ -90,4 +100,5 @@ def wav(pcm16: bytes, sample_rate_hz: int) -> bytes:
 
 
 if __name__ == "__main__":
+    threading.Thread(target=end_with_the_watchdog, args=[str(Path(sys.argv[1]).parent)], daemon=True).start()
     main(json.loads(Path(sys.argv[1]).read_text()))

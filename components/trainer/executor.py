@@ -1,13 +1,15 @@
 """The executor of Trainer: what this run says goes into the TrainingSpec, the rest is TFX's."""
 
+from pathlib import Path
 from typing import Any
 
 from tfx.components.trainer.executor import GenericExecutor
 from tfx.types import Artifact, artifact_utils
-from tfx.utils import json_utils
+from tfx.utils import json_utils, path_utils
 
 from beam_jobs.config import validate
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
+from components.pusher.provenance import MODEL_DIGEST, model_digest
 from components.run_id import run_id
 from components.trainer.spec import TrainingSpec
 from components.trainer.workers.protocol import CHECKPOINTS
@@ -31,5 +33,7 @@ class Executor(GenericExecutor):
             spec = spec.model_copy(update={"checkpoints": f"{spec.shared_folder}/{run_id(self._context)}/{CHECKPOINTS}"})
         # For the Pusher: Kubeflow would download all examples for it, to say what they were made of.
         fingerprint = artifact_utils.get_single_instance(input_dict["examples"]).get_string_custom_property(DATASET_FINGERPRINT)
-        artifact_utils.get_single_instance(output_dict["model"]).set_string_custom_property(DATASET_FINGERPRINT, fingerprint)
+        model = artifact_utils.get_single_instance(output_dict["model"])
+        model.set_string_custom_property(DATASET_FINGERPRINT, fingerprint)
         super().Do(input_dict, output_dict, {**exec_properties, "custom_config": spec.model_dump_json()})
+        model.set_string_custom_property(MODEL_DIGEST, model_digest(Path(path_utils.serving_model_path(model.uri))))

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from beam_jobs.config import Strict
+from beam_jobs.secret_names import holds_secret
 from pipeline.nodes import NODES
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
@@ -104,6 +105,12 @@ class KubernetesConfig(Strict):
         both = sorted(self.env.keys() & self.secret_env.keys())
         if both:
             raise ValueError(f"env and secret_env both set {both[0]}")
+        for name, value in self.env.items():
+            if holds_secret(name, value):
+                raise ValueError(
+                    f"env sets {name}: a configuration is stored with each run and shown on its report; "
+                    "name a key of a Secret in kubernetes.secret_env"
+                )
         for name in (*self.env, *self.secret_env):
             if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
                 raise ValueError(f"{name!r} is not a name for an environment variable")

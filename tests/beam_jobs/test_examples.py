@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
 from dataclasses import astuple, replace
@@ -22,6 +23,7 @@ from beam_jobs.examples import (
     RecordError,
     Segment,
     _Example,
+    _masked_crc,
     decode_clip,
     encode_clip,
     frame_record,
@@ -78,6 +80,13 @@ def test_a_cut_file_is_refused(records: list[bytes], data: st.DataObject) -> Non
 
     with pytest.raises(RecordError, match="the file ends inside record"):
         list(read_records(io.BytesIO(whole[:length])))
+
+
+@pytest.mark.parametrize("length", [2**31, 2**63, 2**64 - 1])
+def test_a_length_that_no_record_has_is_refused(length: int) -> None:
+    header = struct.pack("<Q", length)
+    with pytest.raises(RecordError, match=f"^record 0 claims {length} bytes$"):
+        list(read_records(io.BytesIO(header + _masked_crc(header) + b"record")))
 
 
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=3), st.data())

@@ -161,6 +161,8 @@ def test_the_same_configuration_compiles_to_the_same_bytes():
         ("kubernetes.pipeline_root=/minio/b", "must begin with minio://"),
         ("kubernetes.step={memory: 4 GB}", "kubernetes.step.memory"),
         ("kubernetes.env={A-B: x}", "'A-B' is not a name for an environment variable"),
+        ("kubernetes.env={WANDB_API_KEY: hunter2}", "env sets WANDB_API_KEY: .* name a key of a Secret in kubernetes.secret_env"),
+        ("kubernetes.env={https_proxy: 'http://ada:hunter2@proxy:3128'}", "env sets https_proxy: .* kubernetes.secret_env"),
         ("kubernetes.steps={Trainr: {}}", "no node Trainr in this pipeline; there are"),
     ],
 )
@@ -168,6 +170,7 @@ def test_a_wrong_setting_is_one_line(setting, said):
     with pytest.raises(UserError, match=said) as error:
         compiled(setting)
     assert "\n" not in str(error.value)
+    assert "hunter2" not in str(error.value)
 
 
 def test_a_decision_is_a_pipeline_of_one_step_beside_the_serving_folder():

@@ -6,19 +6,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from demo_runs import Demo, DemoRun
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from session_work import made_once
 from small_demo import ANY_MODEL, PERFECT_MODEL, SMALL
 from terminals import in_pty
 
+from components.pusher.provenance import MODEL_DIGEST, model_digest
 from pipeline import cli
 from pipeline.result import RunResult, folders, write_result
 from pipeline.workdir import WorkDir
@@ -79,41 +80,6 @@ def small_demo() -> list[str | Path]:
     return ["--config", ROOT / "pipeline/configs/demo.yaml", *options]
 
 
-@dataclass(frozen=True)
-class DemoRun:
-    """A finished call of `audio-gender run`: what the terminal showed, the result's JSON, and serving's files after it."""
-
-    status: int
-    stdout: str
-    terminal: str
-    result: dict[str, Any]
-    serving: dict[str, bytes]
-
-
-@dataclass(frozen=True)
-class Demo:
-    """Calls of `audio-gender run` one after the other in one work folder."""
-
-    workdir: Path
-    first: DemoRun
-    repeated: DemoRun
-    refused: DemoRun
-    damaged_shard: Path
-    damaged: DemoRun
-    waiting_status: int
-    waiting_terminal: str
-    listed: subprocess.CompletedProcess[str]
-    listed_json: list[dict[str, Any]]
-
-    @property
-    def dataset(self) -> Path:
-        return Path(self.first.result["folders"]["dataset"])
-
-    @property
-    def served_model(self) -> Path:
-        return self.workdir / "serving" / self.first.result["serving_version"]
-
-
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo pipeline, made small: pushed, repeated, refused, stopped by a damaged dataset, and, in a terminal, waiting."""
@@ -172,14 +138,14 @@ def make_run(workdir, model) -> Callable[..., str]:
     """A function that records a finished run."""
 
     def make(verdict: Any, baseline: str | None = None, servable: bool = True, run_id: str = "20261123-000000") -> str:
-        shutil.copytree(model, workdir.tfx / "Trainer/model/7", dirs_exist_ok=True)
+        shutil.copytree(model, workdir.tfx / "Trainer/model/7/Format-Serving", dirs_exist_ok=True)
         store = MetadataStore(workdir.connection())
         pushed: dict[str, int | str] = {"pushed": int(verdict == "pushed"), "waiting": int(verdict == "waiting")}
         if verdict == "pushed":
             pushed["pushed_version"] = "1795000000"
         checked = {"blessed": int(servable), "reasons": json.dumps([] if servable else ["signature wav is missing"])}
         artifacts: dict[str, tuple[str, dict[str, Any]]] = {
-            "Model": ("tfx/Trainer/model/7", {}),
+            "Model": ("tfx/Trainer/model/7", {MODEL_DIGEST: model_digest(model)}),
             "ModelBlessing": ("blessing", {"blessed": int(verdict != "refused")}),
             "InfraBlessing": ("check", checked),
             "PushedModel": ("pushed", pushed),

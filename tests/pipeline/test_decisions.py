@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from ml_metadata import MetadataStore
 
-from components.pusher.provenance import Provenance
+from components.pusher.provenance import Provenance, model_digest
 from components.pusher.serving_folder import push, read_provenance, versions
+from components.pusher.withdrawn import read_withdrawn
 from pipeline.lineage import list_decisions, record_decision
 from pipeline.result import ReviewDecision, read_result, read_results
-from pipeline.run import _lost_versions
+from pipeline.run import _serving_changes
 from pipeline.runs import list_runs
 from pipeline.workdir import WorkDir
 
@@ -93,10 +94,20 @@ def test_what_cannot_be_served_is_never_pushed(refused, make_run, override):
 
 def test_a_model_that_is_gone(refused, make_run, workdir):
     make_run("waiting")
-    model = workdir.tfx / "Trainer/model/7"
+    model = workdir.tfx / "Trainer/model/7/Format-Serving"
     (model / "saved_model.pb").unlink()
-    model.rmdir()
-    assert refused("approve", RUN, "--by", "Ada") == f"run {RUN}: its model is gone ({model}); make a new run"
+    assert refused("approve", RUN, "--by", "Ada") == f"{model}: the model is gone; make a new run"
+
+
+def test_a_model_that_was_changed_since_the_gate_saw_it(refused, make_run, workdir):
+    make_run("waiting")
+    model = workdir.tfx / "Trainer/model/7/Format-Serving"
+    (model / "saved_model.pb").write_text("modeL")
+    why = f"{model}: its files are not those that were trained, they were changed since; make a new run"
+    for override in ([], ["--override", "--note", "I know"]):
+        assert refused("approve", RUN, "--by", "Ada", *override) == why
+    assert versions(workdir.serving) == []
+    assert list_decisions(workdir) == []
 
 
 def test_another_model_came_into_serving_since(refused, make_run, model, workdir):
@@ -249,7 +260,17 @@ def test_the_list_says_who_decided_and_what_is_in_serving(command, make_run, mod
 def test_a_version_that_was_removed_by_hand_counts_as_lost(make_run, workdir):
     make_run("pushed")  # as version 1795000000
     results = read_results(workdir)
-    assert _lost_versions(workdir, results, "") == "1795000000"
-    assert _lost_versions(workdir, results, "other inputs") == ""
+    assert _serving_changes(workdir, results, "") == "1795000000"
+    assert _serving_changes(workdir, results, "other inputs") == ""
     (workdir.serving / "1795000000").mkdir(parents=True)
-    assert _lost_versions(workdir, results, "") == ""
+    assert _serving_changes(workdir, results, "") == ""
+
+
+def test_a_rejected_model_is_remembered_where_the_next_run_looks(command, make_run, model, workdir):
+    make_run("waiting")
+    assert _serving_changes(workdir, [], "") == ""
+    command("reject", RUN, "--by", "Ada", "--note", "deaf to low voices")
+    (withdrawn,) = read_withdrawn(workdir.serving).values()
+    assert (withdrawn.model_digest, withdrawn.run_id) == (model_digest(model), RUN)
+    assert str(withdrawn) == f"rejected by Ada on {withdrawn.when[:10]}: deaf to low voices"
+    assert _serving_changes(workdir, [], "") == model_digest(model)

@@ -45,7 +45,7 @@ OWN_RESULT = "|".join(
         r"slice +clips +accuracy .*",
         r"(all|\w+=.*) +\d+ +[\d.]+ .* \d+ \d+ \| \d+ \d+",  # a slice
         r"pushed|refused",
-        r"  (version \d+: |no model was in serving before|no worse than version|(accuracy|ece) on |(auc|recall) of ).*",
+        r"  (version \d+: |\d+ of \d+ thresholds hold|no model was in serving before|accuracy |ece on |(auc|recall) of ).*",
         r"  \w+ +/.*",  # a folder
     )
 )

@@ -20,7 +20,6 @@ from typing import Any
 
 from beam_jobs.console import console, say
 from beam_jobs.errors import UserError
-from components.run_id import VARIABLE as RUN_ID_VARIABLE
 from components.run_id import run_id
 from components.trainer.spec import TrainingSpec
 from components.trainer.workers.protocol import MAX_RESTARTS, WorkerDied, error_file, said_by_workers, tf_config
@@ -54,10 +53,7 @@ def train_on_workers(fn_args: Any, spec: TrainingSpec, launch: Launch | None = N
             from components.trainer.workers.kubernetes.launch import launcher
             from components.trainer.workers.kubernetes.shared_folder import through_shared_folder
 
-            if not (run := run_id(None)):
-                raise UserError(
-                    f"custom_config.shared_folder is set without the run's id in the environment; set {RUN_ID_VARIABLE}"
-                )
+            run = run_id(None)
             launch = launch or launcher(run)
             fn_args, folder = stack.enter_context(through_shared_folder(fn_args, spec.shared_folder, run))
         job = folder / "job.json"

@@ -145,6 +145,26 @@ def test_a_damaged_description(dataset, text):
     assert error_of(dataset).startswith(f"{dataset}/{INFO_FILE}: damaged")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("split", "x/../../../../elsewhere/.."),
+        ("split", "eval"),
+        ("file", "../train/clips-00000-of-00001.tfrecord"),
+        ("file", "train/../../elsewhere.tfrecord"),
+        ("file", "/etc/passwd"),
+        ("file", "train/.hidden"),
+        ("file", "train/a\nb"),
+        ("sha256", "../../x"),
+    ],
+)
+def test_a_description_cannot_lead_out_of_its_folder(dataset, key, value):
+    edit(dataset, lambda info: info["shards"][0].update({key: value}))
+    assert error_of(dataset).startswith(f"{dataset}/{INFO_FILE}: damaged, shards.0")
+    assert not (dataset.parent / "examples").exists()
+    assert not list(dataset.parent.glob("**/elsewhere*"))
+
+
 def test_another_format_version(dataset):
     edit(dataset, lambda info: info.update(format_version=2))
     assert error_of(dataset).startswith(f"{dataset}: dataset of format version 2, and this program reads version 1; ")

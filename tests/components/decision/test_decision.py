@@ -8,8 +8,9 @@ from tfx.types import standard_artifacts
 from beam_jobs.errors import UserError
 from components.decision.executor import Executor
 from components.pusher.pending import Candidate, keep_pending, pending_runs
-from components.pusher.provenance import Provenance
-from components.pusher.serving_folder import model_digest, push, read_provenance, versions
+from components.pusher.provenance import Provenance, model_digest
+from components.pusher.serving_folder import push, read_provenance, versions
+from components.pusher.withdrawn import read_withdrawn
 
 
 @pytest.fixture
@@ -28,12 +29,15 @@ def serving(tmp_path: Path) -> Path:
     return folder
 
 
-def provenance(run_id: str) -> Provenance:
-    return Provenance(by="gate", login="pod", blessed=True, run_id=run_id, dataset_fingerprint="d1", config_digest="c1")
+def provenance(run_id: str, model: Path) -> Provenance:
+    known = Provenance(by="gate", login="pod", blessed=True, run_id=run_id, model_digest=model_digest(model))
+    return known.model_copy(update={"dataset_fingerprint": "d1", "config_digest": "c1"})
 
 
 def wait(model: Path, serving: Path, run_id: str = "r1", compared_with: str = "") -> None:
-    keep_pending(model, serving, Candidate(provenance=provenance(run_id), compared_with=compared_with, waiting_for="review"))
+    keep_pending(
+        model, serving, Candidate(provenance=provenance(run_id, model), compared_with=compared_with, waiting_for="review")
+    )
 
 
 def decide(serving: Path, action: str, run_id: str = "", by: str = "Ada", note: str = "", version: int = 0, override: int = 0):
@@ -71,7 +75,7 @@ def test_a_rejected_model_is_gone_and_serving_is_as_it_was(model, serving):
 
 def test_a_model_that_was_compared_with_another_one_needs_an_override_with_a_reason(model, serving):
     wait(model, serving)
-    first = push(model, serving, provenance("r0"), keep=5).version
+    first = push(model, serving, provenance("r0", model), keep=5).version
     with pytest.raises(UserError, match=f"compared with version none, and version {first} is in serving now"):
         decide(serving, "approve", "r1")
     with pytest.raises(UserError, match="an override needs a reason"):
@@ -90,8 +94,8 @@ def test_an_approval_that_was_cut_off_after_its_push_is_not_pushed_again(model, 
 
 
 def test_a_rollback_brings_the_version_before(model, serving):
-    first = push(model, serving, provenance("r0"), keep=5).version
-    push(model, serving, provenance("r1"), keep=5)
+    first = push(model, serving, provenance("r0", model), keep=5).version
+    push(model, serving, provenance("r1", model), keep=5)
     decide(serving, "rollback")
     stored = read_provenance(serving, versions(serving)[-1])
     assert (stored.rolled_back_to, stored.by) == (first, "Ada")
@@ -121,3 +125,20 @@ def test_a_decision_that_makes_no_sense_is_one_line_and_changes_nothing(given, s
     with pytest.raises(UserError, match=said):
         decide(serving, **given)
     assert (pending_runs(serving), versions(serving)) == (["r1"], [])
+
+
+def test_a_rejected_model_is_remembered_by_its_files(model, serving):
+    wait(model, serving)
+    decide(serving, "reject", "r1", note="deaf to low voices")
+    (known,) = read_withdrawn(serving).values()
+    assert (known.model_digest, known.run_id, known.by) == (model_digest(model), "r1", "Ada")
+
+
+def test_a_waiting_model_that_was_changed_on_disk_is_not_approved(model, serving):
+    wait(model, serving)
+    (serving / ".waiting/r1/model/variables/variables.index").write_bytes(b"weightS")
+    with pytest.raises(UserError, match="not those that were measured, they were changed since; nothing was pushed"):
+        decide(serving, "approve", "r1")
+    assert versions(serving) == []
+    assert pending_runs(serving) == ["r1"]
+    assert not list(serving.glob(".coming-*"))

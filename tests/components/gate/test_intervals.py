@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
@@ -41,10 +42,54 @@ def test_an_interval_holds_its_estimate(pairs, clips_each, seed):
 
 
 @given(st.booleans(), st.lists(st.sets(st.sampled_from("abcdef"), min_size=1, max_size=4), min_size=2, max_size=30))
-def test_it_collapses_where_every_clip_has_the_same_outcome(outcome, speakers):
+def test_it_does_not_collapse_where_every_clip_has_the_same_outcome(outcome, speakers):
     speakers = [tuple(names) for names in speakers] + [("g",)]
     found = interval(np.full(len(speakers), outcome), speakers, samples=100)
-    assert (found.low, found.high) == (pytest.approx(float(outcome)), pytest.approx(float(outcome)))
+    # The rule of three is what is left with many speakers: 3.7 of them for two sides of 95 %.
+    units = len(set().union(*speakers)) / np.mean([len(names) for names in speakers])
+    far = 0.025 ** (1 / units)
+    assert (found.low, found.high) == (pytest.approx(far if outcome else 0), pytest.approx(1 if outcome else 1 - far))
+
+
+def test_without_a_mistake_it_is_the_exact_bound_of_scipy():
+    speakers = [(str(k % 6),) for k in range(48)]
+    found = interval(np.ones(48, bool), speakers)
+    assert found.low == pytest.approx(scipy.stats.binomtest(6, 6).proportion_ci(0.95, "exact").low)
+    # One side of 95 %, as the issue has it.
+    draws = SpeakerDraws(speakers, 100)
+    scores = np.tile([1.0, 0.0], (48, 1))
+    perfect = sample(draws, np.zeros(48, np.int64), scores, np.ones(48, bool))
+    assert estimate_of(1.0, perfect, ACCURACY, 0.9).low == pytest.approx(0.607, abs=1e-3)
+
+
+def test_where_speakers_do_not_matter_it_is_the_exact_interval_of_the_clips():
+    rng = np.random.default_rng(3)
+    right = rng.random(4000) < 0.9
+    found = interval(right, [(str(k),) for k in range(4000)], samples=2000)
+    exact = scipy.stats.binomtest(int(right.sum()), 4000).proportion_ci(0.95, "exact")
+    assert (found.low, found.high) == (pytest.approx(exact.low, abs=2e-3), pytest.approx(exact.high, abs=2e-3))
+
+
+def test_recall_and_auc_of_a_perfect_model_rest_on_the_speakers_of_the_label():
+    speakers = [(str(k % 10),) for k in range(80)]
+    labels = np.array([0 if k % 10 < 3 else 1 for k in range(80)])  # three speakers of ten
+    scores = np.stack([labels == 0, labels == 1], axis=1).astype(float)
+    samples = sample(SpeakerDraws(speakers, 100), labels, scores, np.ones(80, bool))
+    for key, units in ((("recall", 0), 3), (("recall", 1), 7), (("auc", 0), 3), (("accuracy", None), 10)):
+        assert estimate_of(1.0, samples, key, 0.95).low == pytest.approx(0.025 ** (1 / units))
+
+
+@pytest.mark.parametrize("speakers", [5, 10, 25, 50])
+@pytest.mark.parametrize("errors", [0.01, 0.05, 0.1])
+def test_it_holds_the_truth_with_few_speakers_and_few_mistakes(speakers, errors):
+    rng = np.random.default_rng(2)
+    trials, held = 100, 0
+    for trial in range(trials):
+        rates = rng.beta(errors, 1 - errors, speakers)  # one half of the variance is the speaker's
+        right = rng.random(8 * speakers) >= np.repeat(rates, 8)
+        found = interval(right, [(str(k // 8),) for k in range(8 * speakers)], samples=150, seed=trial)
+        held += found.low <= 1 - errors <= found.high
+    assert held / trials >= 0.88
 
 
 @pytest.mark.parametrize("clips", [240, 480])

@@ -8,8 +8,8 @@ import pytest
 
 from beam_jobs.errors import UserError
 from components.pusher.pending import pending_candidate, pending_runs
-from components.pusher.provenance import Approval, Provenance
-from components.pusher.serving_folder import model_digest, read_provenance, roll_back, versions
+from components.pusher.provenance import MODEL_DIGEST, Approval, Provenance, model_digest
+from components.pusher.serving_folder import read_provenance, roll_back, versions, withdraw
 
 
 @pytest.fixture
@@ -35,6 +35,8 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         approval: Approval | None = None,
         baseline: str | None = None,
         keep_pending: bool = False,
+        trained: str | None = None,
+        run_id: str = "20261123-000000",
     ) -> dict:
         candidate, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
         candidate.uri, pushed.uri = str(tmp_path / "model"), str(tmp_path / "pushed")
@@ -44,7 +46,8 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         compared = standard_artifacts.Model()
         compared.set_string_custom_property("serving_version", baseline or "")
         candidate.set_string_custom_property("dataset_fingerprint", "d1")
-        Executor(Executor.Context(pipeline_run_id="20261123-000000")).Do(
+        candidate.set_string_custom_property(MODEL_DIGEST, trained or model_digest(model))
+        Executor(Executor.Context(pipeline_run_id=run_id)).Do(
             {
                 "model": [candidate],
                 "model_blessing": [blessing],
@@ -127,24 +130,75 @@ def test_a_model_that_was_compared_with_another_than_the_one_in_serving_waits(pu
     assert pusher(baseline=first, approval=ada(override=True))["pushed"] == 1
 
 
-def test_a_model_that_was_rolled_back_is_pushed_again_only_by_a_run_that_was_compared_since(pusher, tmp_path, model):
+def test_a_model_that_was_rolled_back_waits_for_a_person_who_is_told(pusher, tmp_path, model):
     serving = tmp_path / "serving"
     first = pusher()["pushed_version"]
     good = model_digest(model)
     (model / "saved_model.pb").write_text("another")
     second = pusher(baseline=first)["pushed_version"]
     back = roll_back(serving, None, "Ada", "ada@host", "too many false alarms")
+    told = f"this model was rolled back by Ada on {back.pushed_at[:10]}: too many false alarms"
 
     late = pusher(baseline=second)  # it was under way when Ada decided
-    again = pusher(baseline=str(back.version))
+    weekly = pusher(baseline=str(back.version))
 
     assert (late["pushed"], late["waiting"]) == (0, 1)
-    assert again["pushed"] == 1
-    assert versions(serving) == [int(first), int(second), back.version, int(again["pushed_version"])]
-    stored = read_provenance(serving, int(again["pushed_version"]))
-    assert (stored.action, stored.by, stored.rolled_back_to) == ("pushed", "gate", None)
-    assert stored.model_version == stored.version
+    assert (weekly["pushed"], weekly["waiting"], weekly["waiting_for"]) == (0, 1, told)
+    assert pusher(baseline=str(back.version), mode="review")["waiting_for"] == f"{told}; push.mode is review"
+    assert versions(serving) == [int(first), int(second), back.version]
+    # Ada changes her mind, and it may come and go as any other.
+    approved = pusher(baseline=str(back.version), approval=ada())["pushed_version"]
+    assert pusher(baseline=approved)["pushed_version"] == approved
     assert roll_back(serving, None, "Ada", "ada@host", "still").model_digest == good
+
+
+def test_a_model_that_was_rejected_waits_for_a_person_who_is_told(pusher, tmp_path, model):
+    withdraw(tmp_path / "serving", {model_digest(model): "r1"}, "rejected", "Ada", "ada@host", "")
+    assert pusher()["waiting_for"].startswith("this model was rejected by Ada on 20")
+    (model / "saved_model.pb").write_text("another")
+    assert pusher()["pushed"] == 1
+
+
+def test_a_rollback_over_several_models_withdraws_them_all_but_the_one_that_it_brings_back(pusher, tmp_path, model):
+    serving, texts = tmp_path / "serving", ["one", "two", "three", "one"]
+    for text in texts:
+        (model / "saved_model.pb").write_text(text)
+        pusher(baseline=str(versions(serving)[-1]) if versions(serving) else None)
+    back = roll_back(serving, versions(serving)[0], "Ada", "ada@host", "")
+    waiting = {}
+    for text in texts:
+        (model / "saved_model.pb").write_text(text)
+        waiting[text] = pusher(baseline=str(back.version))["waiting"]
+    assert waiting == {"one": 0, "two": 1, "three": 1}
+
+
+def test_a_list_of_withdrawn_models_that_cannot_be_read_stops_the_push(pusher, tmp_path):
+    (tmp_path / "serving").mkdir()
+    (tmp_path / "serving/.withdrawn.json").write_text('[{"model_digest": ')
+    with pytest.raises(UserError, match=r"\.withdrawn\.json: damaged \(not a list of withdrawn models\); restore it"):
+        pusher()
+    assert versions(tmp_path / "serving") == []
+
+
+@pytest.mark.parametrize("told", [{}, {"approval": ada()}, {"mode": "review", "keep_pending": True}, {"blessed": False}])
+def test_a_model_that_was_changed_since_it_was_trained_is_not_pushed(pusher, tmp_path, model, told):
+    trained = model_digest(model)
+    content = bytearray((model / "variables/variables.index").read_bytes())
+    content[0] ^= 1
+    (model / "variables/variables.index").write_bytes(content)
+    with pytest.raises(UserError, match="its files are not those that were trained, they were changed since; make a new run"):
+        pusher(trained=trained, **told)
+    assert not versions(tmp_path / "serving")
+    assert pending_runs(tmp_path / "serving") == []
+
+
+@pytest.mark.parametrize("run_id", ["", "../elsewhere", "a/b", "."])
+def test_without_the_id_of_its_run_nothing_is_pushed(pusher, tmp_path, model, run_id):
+    wait = {"mode": "review", "keep_pending": True}
+    pusher(**wait)
+    with pytest.raises(UserError, match=r"set PIPELINE_RUN_ID"):
+        pusher(**wait, run_id=run_id)
+    assert pending_runs(tmp_path / "serving") == ["20261123-000000"]
 
 
 def test_a_model_that_a_rollback_brought_back_is_not_pushed_again(pusher, tmp_path, model):

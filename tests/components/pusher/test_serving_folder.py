@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from beam_jobs.errors import UserError
-from components.pusher.provenance import PROVENANCE_FILE, Provenance, code_revision, login
-from components.pusher.serving_folder import model_digest, push, read_provenance, roll_back, versions
+from components.pusher.provenance import PROVENANCE_FILE, Provenance, code_revision, login, model_digest
+from components.pusher.serving_folder import push, read_provenance, roll_back, versions
 
 PROVENANCE = Provenance(
     by="gate",

@@ -16,7 +16,7 @@ from beam_jobs.generate_clips import generate_clips
 from components.evaluator.clip_metrics import estimates
 from components.gate.result import Compared, Estimate
 from components.review_report import charts, curves
-from components.review_report.formatting import direction, metric_name, signed, verdict
+from components.review_report.formatting import accuracy_of, compared_with, direction, grounds, metric_name, signed, verdict
 from components.review_report.inputs import ReportInputs, config_diff, mistakes
 from components.review_report.page import MAX_BYTES, render_report
 from components.review_report.read import history_of, read_inputs
@@ -67,6 +67,28 @@ def test_the_verdict_comes_first_and_the_sections_in_order(page, inputs):
     heads = re.findall(r'<h2 id="(\w+)-title">', page)
     assert heads == ["figures", "thresholds", "slices", "robustness", "curves", "mistakes", "speakers", "lineage", "card"]
     assert page.index(sentence[1:]) < page.index('id="figures-title"')
+
+
+def test_the_verdict_says_what_was_found_and_not_what_was_asked_for(inputs):
+    gate, found = inputs.gate, inputs.predictions
+    right = (found.candidate.argmax(axis=1) == found.labels).mean()
+    speakers = {name for clip in found.speaker_ids for name in clip}
+    undecided = sum(not check.decides for check in gate.checks)
+    failed = sum(check.decides and not check.ok for check in gate.checks)
+    assert failed and undecided
+
+    sentence = grounds(gate)
+
+    assert re.match(
+        rf"accuracy {right:.3f} \[0\.\d{{3}}\u2013[01]\.\d{{3}}\] on {len(found.ids)} clips of {len(speakers)} speakers; ",
+        sentence,
+    )
+    held = f"{len(gate.checks) - failed - undecided} of {len(gate.checks)} thresholds hold"
+    assert f"; {held}, {failed} do not, {undecided} undecided (too few clips); " in sentence
+    assert f"; accuracy {compared_with(accuracy_of(gate), f'version {gate.baseline_version}, in serving')}" in sentence
+    for threshold in {check.threshold for check in gate.checks if check.kind == "value"}:
+        assert f" {threshold:g}" not in sentence
+    assert verdict(gate)[1].endswith(f"{sentence}.")
 
 
 def test_the_page_needs_no_network(page):

@@ -82,7 +82,13 @@ def test_a_named_version_is_taken_though_there_is_a_newer_one(run, serving):
     [
         ({"_9": "trained", "_10": "nothing"}, r"serving/10: holds no SavedModel; remove it from the serving folder, or restore"),
         ({"_10": "nothing"}, r"serving/10: holds no SavedModel; remove"),
-        ({"v2": "trained"}, r"serving/v2: looks like a version, and versions are numbers; rename it"),
+        (
+            {"v2": "trained"},
+            r"serving/v2: looks like a version, and versions are numbers without leading zeros; rename",
+        ),
+        # TensorFlow Serving takes both for versions, and nothing else here does.
+        ({"_0": "trained", "_10": "trained"}, r"serving/0: looks like a version"),
+        ({"_007": "trained"}, r"serving/007: looks like a version"),
         ({"_10_old": "nothing"}, r"serving/10_old: looks like a version"),
         ({"backup": "trained"}, r"serving/backup: looks like a version"),
         ({"_10": "no signature"}, r"serving/10: the model has no signature serving_default, only other; remove"),

@@ -1,6 +1,9 @@
 """The serving check on real SavedModels, good and broken, each in a process of its own."""
 
+import contextlib
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 
 from beam_jobs.examples import encode_clip
+from components.pusher.provenance import MODEL_DIGEST, model_digest
 from components.serving_check.check import SIGNATURES, _compare, check_model
 from components.serving_check.config import ServingCheckConfig
 from components.serving_check.result import ServingCheckResult
@@ -99,6 +103,47 @@ def test_a_model_that_hangs_is_refused_when_its_time_is_over(check):
     assert result.reasons[0].startswith("did not answer within serving_check.max_seconds 12 (")
     assert len(result.reasons) == 1
     assert time.monotonic() - started < 45
+
+
+HANG = """
+import sys
+import numpy as np
+from components.serving_check.check import check_model
+from components.serving_check.config import ServingCheckConfig
+check_model(sys.argv[1], [b""], np.array([[0.5, 0.5]]), ["male", "female"], ServingCheckConfig(max_seconds=600))
+"""
+
+
+def test_whoever_kills_the_check_leaves_no_process_and_no_files(tmp_path):
+    # A file that never ends, in place of a model that hangs.
+    os.mkfifo(tmp_path / "saved_model.pb")
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": os.pathsep.join(sys.path)}
+    check = subprocess.Popen([sys.executable, "-c", HANG, str(tmp_path)], env=environment, stdin=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: any("loading the model" in file.read_text() for file in temporary.glob("serving-check-*/stdout")))
+        assert probes_in(temporary)
+    finally:
+        check.kill()
+        check.wait()
+    wait_for(lambda: not probes_in(temporary) and not list(temporary.iterdir()))
+
+
+def probes_in(folder: Path) -> list[str]:
+    """Command lines of the processes that were started on a file below a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(process.read_text().replace("\0", " "))
+    return [line for line in found if str(folder) in line and "probe.py" in line]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def test_a_model_that_needs_too_much_memory_is_refused(check):
@@ -194,6 +239,7 @@ def test_a_trained_model_passes_and_the_executor_writes_the_result_beside_its_bl
     model.uri, examples.uri, blessing.uri = str(tmp_path / "model"), str(tmp_path / "examples"), str(tmp_path / "blessing")
     (tmp_path / "model").mkdir()
     (tmp_path / "model/Format-Serving").symlink_to(trained.serving_model_dir)
+    model.set_string_custom_property(MODEL_DIGEST, model_digest(Path(trained.serving_model_dir)))
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples/Split-eval").symlink_to(Path(shards) / "eval")
     examples.split_names = encode_split_names(["eval"])
