@@ -1,6 +1,8 @@
 """Decoding and resampling: from a file of any rate, depth and channel count to mono float samples."""
 
 import shutil
+import subprocess
+import tempfile
 from pathlib import PurePath
 from typing import IO
 
@@ -20,6 +22,12 @@ FFMPEG_SUFFIXES = (
     ".mpg", ".ts", ".webm", ".wma", ".wmv", ".wv",
 )  # fmt: skip
 """What a folder is searched for beside `LIBSNDFILE_SUFFIXES`; a file that is named itself may be called anything."""
+
+FFMPEG_FORMATS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dts,eac3,flac,flv,gsm,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,ogg,rm,sln,tta,"
+    "voc,w64,wav,wv"
+)
+"""What ffmpeg may take a file for. No playlist: whatever its name, it would have ffmpeg open other files of this machine."""
 
 # What libsndfile reports for a FLAC whose header leaves the length open, as a streaming encoder writes it (SF_COUNT_MAX).
 UNKNOWN_LENGTH = 2**63 - 1
@@ -164,15 +172,30 @@ def _decode_by_ffmpeg(file: str | IO[bytes]) -> tuple[Samples, int]:
     from pydub import AudioSegment
     from pydub.exceptions import CouldntDecodeError
 
+    if not isinstance(file, str):
+        with tempfile.NamedTemporaryFile() as copy:  # what ffmpeg reads from a pipe it cannot seek in
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            return _decode_by_ffmpeg(copy.name)
+    _check_format(file)
     try:
         # Without -nostdin ffmpeg would read what is typed.
-        segment = AudioSegment.from_file(file, parameters=["-nostdin"] if isinstance(file, str) else None)
+        segment = AudioSegment.from_file(file, parameters=["-nostdin"])
     except (CouldntDecodeError, FileNotFoundError) as error:
         raise AudioError(f"cannot be decoded: {reason_of(error)}") from None
     except (IndexError, KeyError, TypeError) as error:
         raise AudioError("cannot be decoded: no audio in it") from error  # pydub expects some in what ffprobe lists
     samples = np.array(segment.get_array_of_samples()).reshape(-1, segment.channels)
     return samples.astype(np.float32) / np.float32(2 ** (8 * segment.sample_width - 1)), segment.frame_rate
+
+
+def _check_format(path: str) -> None:
+    # pydub cannot tell ffmpeg what a file may be.
+    allowed = ["-format_whitelist", FFMPEG_FORMATS, f"file:{path}"]
+    done = subprocess.run(["ffprobe", "-v", "error", *allowed], capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["format not recognised"]
+        raise AudioError(f"cannot be decoded: {lines[-1].rsplit(': ', 1)[-1].lower()}")
 
 
 def reason_of(error: Exception) -> str:

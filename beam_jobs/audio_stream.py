@@ -13,17 +13,20 @@ from typing import IO
 import numpy as np
 import soundfile
 
-from beam_jobs.audio import NO_FFMPEG, AudioError, Source, check_readable, ffmpeg_is_there, needs_ffmpeg, reason_of
+from beam_jobs.audio import (
+    FFMPEG_FORMATS,
+    NO_FFMPEG,
+    AudioError,
+    Source,
+    check_readable,
+    ffmpeg_is_there,
+    needs_ffmpeg,
+    reason_of,
+)
 from beam_jobs.mixing import Samples
 
 PIECE = 1 << 16
 """Samples that are decoded at a time, before channels are mixed down."""
-
-FFMPEG_FORMATS = (
-    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dts,eac3,flac,flv,gsm,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,ogg,rm,sln,tta,"
-    "voc,w64,wav,wv"
-)
-"""What ffmpeg may take a file for. No playlist: whatever its name, it would have ffmpeg open other files of this machine."""
 
 WAV_FLOAT, WAV_PCM, WAV_EXTENSIBLE = 3, 1, 0xFFFE
 

@@ -185,6 +185,18 @@ def test_a_file_that_ffmpeg_does_not_know_either(tmp_path: Path, content: bytes)
 
 
 @needs_ffmpeg
+@pytest.mark.parametrize(
+    "text", ["#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile://{}\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile '{}'\n"]
+)
+def test_a_playlist_opens_no_other_file(tmp_path: Path, speech: np.ndarray, text: str) -> None:
+    secret = by_ffmpeg(tmp_path / "secret.aac", speech)
+    (tmp_path / "a.m4a").write_text(text.format(secret))
+    for file in (str(tmp_path / "a.m4a"), io.BytesIO((tmp_path / "a.m4a").read_bytes())):
+        with pytest.raises(AudioError, match=r"^cannot be decoded: [^\n]+$"):
+            read_audio(file, name="a.m4a")
+
+
+@needs_ffmpeg
 def test_a_film_without_sound(tmp_path: Path) -> None:
     film = tmp_path / "a.mp4"
     subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=s=16x16:d=1", str(film)], check=True)
