@@ -5,13 +5,12 @@ from pathlib import Path
 from rich.markup import escape
 
 from beam_jobs.console import results, say, tell
-from components.gate.result import Estimate, Robustness, Slice
+from components.gate.result import Estimate, Robustness, Slice, metric_name
 from components.review_report.formatting import (
     decimal,
     degradation_name,
     direction,
     interval,
-    metric_name,
     signed,
     signed_interval,
     verdict,

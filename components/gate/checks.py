@@ -1,13 +1,18 @@
 """One figure held against one threshold, and what is said of one that does not hold."""
 
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from components.evaluator.slices import ALL
 from components.gate.config import GateConfig
-from components.gate.result import Check, Estimate
+from components.gate.result import Check, Estimate, metric_name
 
 ROUNDING = 1e-6
 """An equal model passes a threshold of 0 on its loss: sums of the same numbers in another order differ in the last digits."""
 LOWER_IS_BETTER = "ece"
+DEGRADED = "degradation="
+"""How the names of degraded clips begin (`components.robustness.scores.Condition.name`)."""
 
 
 def check_of(
@@ -55,15 +60,37 @@ def check_of(
     )
 
 
-def reason(check: Check, config: GateConfig, not_measured: str = "") -> str:
+def reasons(failed: Iterable[Check], config: GateConfig, not_measured: Mapping[str, str]) -> list[str]:
+    """The checks that failed, in words: a clause for each metric, what concerns all clips first, then the worst.
+
+    Args:
+        failed: the checks.
+        config: says whether the ends of the intervals decided.
+        not_measured: why a slice has no figures, by its name.
+    """
+    groups: dict[tuple[str, str, bool], list[Check]] = {}
+    for check in sorted(failed, key=lambda check: (check.slice != ALL, -math.inf if check.margin is None else check.margin)):
+        groups.setdefault((check.kind, check.metric, check.slice.startswith(DEGRADED)), []).append(check)
+    return [_clause(first, config, not_measured.get(first.slice, "")) + _like_it(more) for first, *more in groups.values()]
+
+
+def _like_it(checks: Sequence[Check]) -> str:
+    if not checks:
+        return ""
+    worst = min(checks, key=lambda check: -math.inf if check.margin is None else check.margin)
+    found = "not measured" if worst.value is None else f"{worst.value:+.4f}" if worst.kind == "change" else f"{worst.value:.4f}"
+    others = f"{len(checks)} more like it, worst " if len(checks) > 1 else ""
+    return f" (and {others}{metric_name(worst)} on {worst.slice}: {found})"
+
+
+def _clause(check: Check, config: GateConfig, not_measured: str) -> str:
     """A failed check as a clause: `accuracy on label=female is 0.9412, below 0.95`."""
-    of_class = f" of {check.class_name}" if check.class_name else ""
-    lower = check.metric == LOWER_IS_BETTER
+    name, lower = metric_name(check), check.metric == LOWER_IS_BETTER
     if check.value is None:
         why = not_measured or "it is not defined on these clips"
-        return f"{check.metric}{of_class} on {check.slice} could not be measured: {why}"
+        return f"{name} on {check.slice} could not be measured: {why}"
     end = f"the {'upper' if lower else 'lower'} bound of " if config.decide_on == "lower_bound" else ""
-    what = f"{end}{check.metric}{of_class} on {check.slice}"
+    what = f"{end}{name} on {check.slice}"
     value, threshold = check.value, abs(check.threshold)
     if check.kind == "value":
         return f"{what} is {value:.4f}, {'above' if lower else 'below'} {threshold:g}"

@@ -10,7 +10,8 @@ from components.evaluator.clip_metrics import Key, confusion_matrix
 from components.evaluator.predictions import Predictions
 from components.evaluator.slices import ALL, slices_of
 from components.gate import robustness
-from components.gate.checks import LOWER_IS_BETTER, ROUNDING, check_of, reason
+from components.gate.checks import LOWER_IS_BETTER, ROUNDING, check_of
+from components.gate.checks import reasons as checks_in_words
 from components.gate.config import GateConfig, Thresholds
 from components.gate.intervals import SpeakerDraws, estimate_of, sample
 from components.gate.result import Check, Compared, Estimate, GateResult, Slice
@@ -64,10 +65,7 @@ def decide(
     reasons = [
         *serving_failures,
         *_structural(classes, predictions),
-        *(
-            reason(check, config, not_measured.get(check.slice, ""))
-            for check in sorted(failed, key=lambda check: check.slice != ALL)
-        ),
+        *checks_in_words(failed, config, not_measured),
     ]
     return GateResult(
         blessed=not reasons,

@@ -91,6 +91,15 @@ class Check(BaseModel):
     ok: bool
 
 
+METRIC_NAMES = {"accuracy": "accuracy", "auc": "AUC", "recall": "recall", "ece": "calibration error"}
+
+
+def metric_name(item: Compared | Check) -> str:
+    """`accuracy`, `recall of female`."""
+    name = METRIC_NAMES.get(item.metric, item.metric)
+    return f"{name} of {item.class_name}" if item.class_name else name
+
+
 class GateResult(BaseModel):
     """The verdict and all that it rests on. `reasons` is empty for a blessed model; each is one clause in words."""
 

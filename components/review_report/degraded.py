@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from components.gate.result import Degraded, Estimate
-from components.review_report.formatting import METRIC_NAMES, degradation_name
+from components.gate.result import METRIC_NAMES, Degraded, Estimate
+from components.review_report.formatting import degradation_name
 from components.review_report.inputs import ReportInputs
 from components.robustness.config import DESCRIPTIONS
 

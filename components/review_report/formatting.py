@@ -4,14 +4,7 @@ from collections.abc import Sequence
 
 from components.gate.result import Check, Compared, Degraded, Estimate, GateResult
 
-METRIC_NAMES = {"accuracy": "accuracy", "auc": "AUC", "recall": "recall", "ece": "calibration error"}
 LOWER_IS_BETTER = frozenset({"ece"})
-
-
-def metric_name(item: Compared | Check) -> str:
-    """`accuracy`, `recall of female`."""
-    name = METRIC_NAMES.get(item.metric, item.metric)
-    return f"{name} of {item.class_name}" if item.class_name else name
 
 
 def degradation_name(row: Degraded) -> str:

@@ -13,14 +13,13 @@ from beam_jobs.examples import Clip
 from beam_jobs.html_pages import TEMPLATES as BASE_TEMPLATES
 from beam_jobs.html_pages import player_source, waveform_and_mel_spectrogram
 from components.evaluator.clip_metrics import predicted_classes
-from components.gate.result import Check, Compared, GateResult, Slice
+from components.gate.result import Check, Compared, GateResult, Slice, metric_name
 from components.review_report import charts, curves, degraded
 from components.review_report.formatting import (
     LOWER_IS_BETTER,
     decimal,
     direction,
     interval,
-    metric_name,
     signed,
     signed_interval,
     the,

@@ -79,5 +79,5 @@ def test_another_threshold_on_degraded_clips_degrades_and_asks_nothing_again(roo
     pushed = run(root, tmp_path / "2.json", *arguments, "--set", "gate.robustness.telephone.max_ece=1")
 
     assert (refused["verdict"], pushed["verdict"]) == ("refused", "pushed")
-    assert refused["reason"].startswith("ece on degradation=telephone, strength=1 is 0.")
+    assert refused["reason"].startswith("calibration error on degradation=telephone, strength=1 is 0.")
     assert [node["node"] for node in pushed["nodes"] if not node["cached"]] == ["Gate", "ReviewReport", "Pusher"]

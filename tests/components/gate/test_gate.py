@@ -91,22 +91,16 @@ def test_a_good_model_is_blessed_and_every_threshold_has_its_margin():
     assert (change.value, change.threshold) == (pytest.approx(0.05), 0)
 
 
-def test_every_threshold_that_does_not_hold_is_told_by_metric_slice_value_and_bound():
+def test_what_does_not_hold_is_told_by_metric_with_slice_value_and_bound_the_worst_first():
     gate = config({"min_accuracy": 0.96, "min_recall": 0.96, "max_ece": 0.01}, {"min_accuracy": 0.96})
     result = decided(gate, FOUR_WRONG)
     ece = next(item.candidate.value for item in result.slices[0].metrics if item.metric == "ece")
     assert result.reasons == [
-        "accuracy on all is 0.9500, below 0.96",
-        f"ece on all is {ece:.4f}, above 0.01",
-        "recall of male on all is 0.9500, below 0.96",
-        "recall of female on all is 0.9500, below 0.96",
-        "accuracy on label=male is 0.9500, below 0.96",
-        "accuracy on label=female is 0.9500, below 0.96",
-        "accuracy on mode=sequential is 0.9429, below 0.96",
-        "accuracy on speakers=1 is 0.9500, below 0.96",
-        "accuracy on loudness=-30..-24 dBFS is 0.9500, below 0.96",
-        "accuracy on speech=80..100 % is 0.9500, below 0.96",
+        f"calibration error on all is {ece:.4f}, above 0.01",
+        "accuracy on all is 0.9500, below 0.96 (and 6 more like it, worst accuracy on mode=sequential: 0.9429)",
+        "recall of male on all is 0.9500, below 0.96 (and recall of female on all: 0.9500)",
     ]
+    assert sum(check.decides and not check.ok for check in result.checks) == 10
 
 
 def test_a_slice_with_few_clips_is_reported_and_does_not_decide():
@@ -159,7 +153,7 @@ def test_the_lower_bound_asks_for_more_than_the_estimate():
 def test_for_the_calibration_error_it_is_the_upper_bound():
     result = decided(config({"max_ece": 0.0}, decide_on="lower_bound"), FOUR_WRONG)
     (figure,) = [item.candidate for item in result.slices[0].metrics if item.metric == "ece"]
-    assert result.reasons == [f"the upper bound of ece on all is {figure.high:.4f}, above 0"]
+    assert result.reasons == [f"the upper bound of calibration error on all is {figure.high:.4f}, above 0"]
 
 
 def test_every_slice_has_clips_speakers_and_matrices_of_both_models():
@@ -195,7 +189,7 @@ def test_a_faulty_export_is_refused_with_no_threshold_set(evaluation, model, rea
 def test_a_model_with_swapped_labels_is_refused(evaluation):
     reasons = judged(GateConfig(bootstrap_samples=200), evaluation("swapped", None)).reasons
     assert reasons[0] == "accuracy on all is 0.0000, below 0.95"
-    assert "auc of female on all is 0.0000, below 0.95" in reasons
+    assert any(re.fullmatch(r"AUC of (fe)?male on all is 0\.0000, below 0\.95 \(and .*AUC of .*\)", reason) for reason in reasons)
 
 
 def test_a_test_split_with_one_class_is_refused(evaluate_files, test_clips, tmp_path):
@@ -260,9 +254,9 @@ ON_THE_TELEPHONE = {"robustness": {"telephone": {"min_accuracy": 0.85, "max_ece"
         (
             ON_THE_TELEPHONE,
             [
-                "accuracy on degradation=telephone, strength=2 is 0.8000, below 0.85",
-                "accuracy on degradation=telephone, strength=3 is 0.5000, below 0.85",
-                "ece on degradation=telephone, strength=3 is 0.3000, above 0.15",
+                "accuracy on degradation=telephone, strength=3 is 0.5000, below 0.85 "
+                "(and accuracy on degradation=telephone, strength=2: 0.8000)",
+                "calibration error on degradation=telephone, strength=3 is 0.3000, above 0.15",
             ],
         ),
         (
@@ -273,7 +267,7 @@ ON_THE_TELEPHONE = {"robustness": {"telephone": {"min_accuracy": 0.85, "max_ece"
         ({"robustness": {"pink_noise": {"min_accuracy": 1}}}, []),
         (
             {"robustness": {"telephone": {"min_accuracy": 0.85, "max_strength": 1}}, "decide_on": "lower_bound"},
-            ["the lower bound of accuracy on degradation=telephone, strength=1 is 0.6975, below 0.85"],
+            ["the lower bound of accuracy on degradation=telephone, strength=1 is 0.5332, below 0.85"],
         ),
     ],
 )
@@ -305,7 +299,7 @@ def test_scores_that_are_no_numbers_leave_a_threshold_without_its_figure():
     scores.conditions[1].candidate.probabilities[4] = [float("nan"), float("nan")]
 
     assert decided(config(robustness={"room": {"max_ece": 1}}), ALL_RIGHT, degraded_scores=scores).reasons == [
-        "ece on degradation=room, strength=1 could not be measured: it is not defined on these clips"
+        "calibration error on degradation=room, strength=1 could not be measured: it is not defined on these clips"
     ]
 
 
