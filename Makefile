@@ -20,11 +20,11 @@ setup-dev:
 run: setup ## demo corpus -> clips -> training -> evaluation -> pushed or refused model, in ./work
 	@$(VENV)/audio-gender run --config demo --workdir work || [ $$? -eq 3 ] # 3: refused, which is a result too
 
-test: setup-dev ## before each commit: all but the slow tests (5 minutes); real speech with LIBRISPEECH_ROOT=…
+test: setup-dev ## before each commit: all but the slow tests (10 minutes); real speech with LIBRISPEECH_ROOT=…
 	@echo "test: about 5 minutes on two quiet cores; make test-all adds the slow tests"
 	@$(PYTEST) -m "not slow"
 
-test-all: setup-dev ## all tests that this machine can run (15 minutes), and what is skipped and why
+test-all: setup-dev ## all tests that this machine can run (25 minutes), and what is skipped and why
 	@echo "test-all: about 15 minutes on two quiet cores"
 	@$(PYTEST)
 

@@ -6,7 +6,7 @@ from tfx.types import Artifact
 from tfx.utils import path_utils
 
 from beam_jobs.errors import UserError
-from components.pusher.provenance import MODEL_DIGEST, model_digest
+from components.model_digest import MODEL_DIGEST, model_digest
 
 
 def trained_model(artifact: Artifact) -> Path:

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 from beam_jobs.console import noise_to, progress
 from beam_jobs.errors import UserError
-from components.pusher.provenance import MODEL_DIGEST, Approval, code_revision, login
+from components.model_digest import MODEL_DIGEST
+from components.pusher.provenance import Approval, code_revision, login
 from components.pusher.serving_folder import now, read_provenance, roll_back, versions, withdraw
 from pipeline.result import APPROVAL_RUN, CONFIG_FILE, RESULT_FILE, Kind, ReviewDecision, RunResult, read_result, write_result
 from pipeline.workdir import WorkDir

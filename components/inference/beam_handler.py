@@ -7,7 +7,7 @@ from typing import Any
 from beam_jobs.predict_shard import ShardHandler
 from components.inference.formats import prediction_row
 from components.inference.model import Model, load_model
-from components.pusher.serving_folder import model_digest
+from components.model_digest import model_digest
 
 
 class RecordingHandler(ShardHandler):

@@ -10,8 +10,9 @@ from tfx.types import Artifact, artifact_utils
 from beam_jobs.errors import UserError
 from beam_jobs.files import absolute
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
+from components.model_digest import MODEL_DIGEST
 from components.pusher.pending import Candidate, keep_pending
-from components.pusher.provenance import MODEL_DIGEST, Approval, Provenance, code_revision, login
+from components.pusher.provenance import Approval, Provenance, code_revision, login
 from components.pusher.remote_folder import push_remote, versions_remote
 from components.pusher.serving_folder import push, read_provenance, versions
 from components.pusher.withdrawn import read_withdrawn

@@ -10,7 +10,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from beam_jobs.errors import UserError
-from components.pusher.provenance import Provenance, model_digest
+from components.model_digest import model_digest
+from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import CHANGED
 from components.run_id import RUN_ID
 

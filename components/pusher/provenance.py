@@ -11,10 +11,6 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-MODEL_DIGEST = "model_digest"
-"""The Trainer's property of its Model: `model_digest` of the SavedModel."""
-PROVENANCE_FILE = "assets.extra/provenance.json"
-"""SavedModel's folder for what others add; model servers do not read it."""
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("beam_jobs", "components", "pipeline")
 REVISION_VARIABLE = "CODE_REVISION"
@@ -54,16 +50,6 @@ class Approval(BaseModel):
     note: str = ""
     override: bool = False
     code_revision: str = ""
-
-
-def model_digest(folder: Path) -> str:
-    """SHA-256 over names and contents of a SavedModel's files, without its provenance."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if name != PROVENANCE_FILE:
-            digest.update(f"{name}\n{path.stat().st_size}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def login() -> str:

@@ -12,8 +12,10 @@ from pathlib import Path, PurePosixPath
 import tensorflow as tf
 
 from beam_jobs.errors import UserError
-from components.pusher.provenance import PROVENANCE_FILE, Provenance, model_digest
-from components.pusher.serving_folder import CHANGED, is_version, now
+from components.model_digest import PROVENANCE_FILE, model_digest
+from components.pusher.provenance import Provenance
+from components.pusher.serving_folder import CHANGED, now
+from components.pusher.versions import is_version
 
 MODEL_FILE = "saved_model.pb"
 

@@ -8,7 +8,6 @@ ignore, put on disk, and renamed in one step. Folders on object stores have no s
 import datetime
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -21,7 +20,9 @@ from pydantic import ValidationError
 from beam_jobs.errors import UserError
 from beam_jobs.files import remove, write_atomically
 from beam_jobs.locks import lock
-from components.pusher.provenance import PROVENANCE_FILE, Provenance, model_digest
+from components.model_digest import PROVENANCE_FILE, model_digest
+from components.pusher.provenance import Provenance
+from components.pusher.versions import is_version
 from components.pusher.withdrawn import WITHDRAWN_FILE, Withdrawal, add_withdrawn, forget_withdrawn
 
 LOCK_FILE = ".lock"
@@ -36,11 +37,6 @@ def versions(serving: Path) -> list[int]:
     if not serving.is_dir():
         return []
     return sorted(int(path.name) for path in serving.iterdir() if is_version(path.name) and path.is_dir())
-
-
-def is_version(name: str) -> bool:
-    """Whether a model server takes a folder of that name for a version that was pushed from here."""
-    return re.fullmatch("[1-9][0-9]{0,18}", name) is not None
 
 
 def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) -> Provenance:

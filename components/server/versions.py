@@ -18,7 +18,8 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from beam_jobs.errors import UserError
 from components.inference import Model, load_model
-from components.pusher.serving_folder import model_digest, read_provenance, versions
+from components.model_digest import model_digest
+from components.pusher.serving_folder import read_provenance, versions
 from components.server.metrics import Metrics
 from components.server.tensors import TensorSpec, checked_inputs
 

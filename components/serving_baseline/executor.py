@@ -14,7 +14,7 @@ from tfx.utils import io_utils, path_utils
 from beam_jobs.errors import UserError
 from beam_jobs.files import absolute
 from components.evaluator.signatures import CLASSES, check_signature
-from components.pusher.serving_folder import is_version
+from components.pusher.versions import is_version
 from components.serving_baseline.artifact import NO_MODEL_FILE, VERSION_PROPERTY
 
 NEWEST = "newest"

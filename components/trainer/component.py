@@ -28,7 +28,7 @@ class Trainer(base_component.BaseComponent):
         spec: what is trained.
 
     Outputs:
-        model: Model, the SavedModel, with the `dataset_fingerprint` of the examples.
+        model: Model, the SavedModel, with the `dataset_fingerprint` of the examples and the `model_digest` of its files.
         model_run: ModelRun, what watched the training.
     """
 

@@ -9,7 +9,7 @@ from tfx.utils import json_utils, path_utils
 
 from beam_jobs.config import validate
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
-from components.pusher.provenance import MODEL_DIGEST, model_digest
+from components.model_digest import MODEL_DIGEST, model_digest
 from components.run_id import run_id
 from components.trainer.spec import TrainingSpec
 from components.trainer.workers.protocol import CHECKPOINTS

@@ -68,6 +68,8 @@ def test_every_node_has_a_digest_and_the_place_of_the_checkout_is_no_part_of_it(
         ("components/review_report/charts.py", {"ReviewReport"}),
         ("components/review_report/templates/report.html", {"ReviewReport"}),
         ("components/pusher/serving_folder.py", {"Pusher"}),
+        ("components/pusher/versions.py", {"ServingBaseline", "Pusher"}),
+        ("components/trained_model.py", {"Evaluator", "ServingCheck", "Robustness", "Pusher"}),
         ("beam_jobs/planning.py", {"ClipGenerator", "ClipExampleGen"}),
         # What reads settings, tells people, carries work, and starts the nodes.
         ("beam_jobs/config.py", set()),

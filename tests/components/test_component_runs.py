@@ -166,6 +166,7 @@ MISTAKES: dict[str, Callable[[Step, Path], Step]] = {
     "review_report": lambda step, folder: step.again(folder, dataset_uri="/nowhere"),
     "robustness": lambda step, folder: without(step, folder, "model"),
     "serving_baseline": lambda step, folder: step.again(folder, serving_uri="/nowhere", version="1"),
+    "serving_check": lambda step, folder: without(step, folder, "model"),
     "trainer": lambda step, folder: step.again(folder, custom_config="{}"),
 }
 """A mistake that a user can make, by the component; each whose executor documents a UserError has one."""

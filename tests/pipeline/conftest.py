@@ -19,7 +19,7 @@ from session_work import made_once
 from small_demo import ANY_MODEL, PERFECT_MODEL, SMALL
 from terminals import in_pty
 
-from components.pusher.provenance import MODEL_DIGEST, model_digest
+from components.model_digest import MODEL_DIGEST, model_digest
 from pipeline import cli
 from pipeline.result import RunResult, folders, write_result
 from pipeline.workdir import WorkDir

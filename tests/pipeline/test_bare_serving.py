@@ -69,8 +69,8 @@ def test_none_of_this_project_is_there(bare):
     assert {"beam_jobs", "components", "pipeline", "kapre", "tensorflow_transform"}.isdisjoint(bare["modules"])
 
 
-def test_there_are_four_signatures(bare):
-    assert bare["names"] == ["serving_default", "wav", "waveform", "waveforms"]
+def test_there_are_six_signatures(bare):
+    assert bare["names"] == ["combine", "serving_default", "timeline", "wav", "waveform", "waveforms"]
 
 
 @pytest.mark.parametrize(

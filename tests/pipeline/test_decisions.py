@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from ml_metadata import MetadataStore
 
-from components.pusher.provenance import Provenance, model_digest
+from components.model_digest import model_digest
+from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push, read_provenance, versions
 from components.pusher.withdrawn import read_withdrawn
 from pipeline.lineage import list_decisions, record_decision

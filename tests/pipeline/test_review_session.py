@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from components.pusher.provenance import model_digest
+from components.model_digest import model_digest
 from components.pusher.serving_folder import read_provenance, versions
 from pipeline.lineage import list_decisions
 from pipeline.runs import list_runs

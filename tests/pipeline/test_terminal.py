@@ -155,9 +155,8 @@ def test_the_commands_that_are_printed_run_as_they_are(demo, tmp_path):
     run_id = demo.listed_json[-1]["run_id"]
 
     def paste(text: str, *begins: str) -> subprocess.CompletedProcess[str]:
-        (line,) = printed_commands(text)
+        (line,) = [line for line in printed_commands(text) if shlex.split(line)[1 : 1 + len(begins)] == list(begins)]
         words = shlex.split(line)
-        assert words[1 : 1 + len(begins)] == list(begins)
         folder = words[words.index("--workdir") + 1]
         assert folder in (str(demo.workdir), str(copy))
         return shell(line.replace(folder, str(copy)), tmp_path)
@@ -171,6 +170,9 @@ def test_the_commands_that_are_printed_run_as_they_are(demo, tmp_path):
     again = paste(demo.waiting_terminal, "approve", run_id)
     assert again.returncode == 2 and f"run {run_id} was approved by NAME" in again.stderr
     assert run_id in paste(demo.first.terminal, "runs").stdout
+    (ask,) = [line for line in printed_commands(demo.first.terminal) if " predict " in line]
+    asked = shell(ask, tmp_path)  # FILE is not there
+    assert asked.returncode == 2 and "FILE" in asked.stderr and "Traceback" not in asked.stderr
     assert paste(done.stderr, "rollback").returncode == 0
 
 

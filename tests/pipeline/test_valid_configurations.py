@@ -95,7 +95,7 @@ def configurations(draw: Any) -> PipelineConfig:
         for key, value in section.items() if isinstance(section, dict) else ():
             trial = data | {name: data.get(name, {}) | {key: value}}
             if name == "tune" or key == "num_clips":
-                trial = data | {name: section if name == "tune" else data[name] | {key: value}}
+                trial = data | {name: section if name == "tune" else data.get(name, {}) | {key: value}}
             try:
                 PipelineConfig.model_validate(trial)
             except ValidationError:

@@ -7,8 +7,9 @@ from tfx.types import standard_artifacts
 
 from beam_jobs.errors import UserError
 from components.decision.executor import Executor
+from components.model_digest import model_digest
 from components.pusher.pending import Candidate, keep_pending, pending_runs
-from components.pusher.provenance import Provenance, model_digest
+from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push, read_provenance, versions
 from components.pusher.withdrawn import read_withdrawn
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from beam_jobs.errors import UserError
+from components.model_digest import MODEL_DIGEST, model_digest
 from components.pusher.pending import pending_candidate, pending_runs
-from components.pusher.provenance import MODEL_DIGEST, Approval, Provenance, model_digest
+from components.pusher.provenance import Approval, Provenance
 from components.pusher.serving_folder import read_provenance, roll_back, versions, withdraw
 
 

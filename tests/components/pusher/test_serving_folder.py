@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from beam_jobs.errors import UserError
-from components.pusher.provenance import PROVENANCE_FILE, Provenance, code_revision, login, model_digest
+from components.model_digest import PROVENANCE_FILE, model_digest
+from components.pusher.provenance import Provenance, code_revision, login
 from components.pusher.serving_folder import push, read_provenance, roll_back, versions
 
 PROVENANCE = Provenance(

@@ -15,6 +15,8 @@ from beam_jobs.errors import UserError
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push, roll_back
 
+pytestmark = pytest.mark.slow
+
 PREDICT = "/v1/models/audio-gender:predict"
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from beam_jobs.examples import encode_clip
-from components.pusher.provenance import MODEL_DIGEST, model_digest
+from components.model_digest import MODEL_DIGEST, model_digest
 from components.serving_check.check import SIGNATURES, _compare, check_model
 from components.serving_check.config import ServingCheckConfig
 from components.serving_check.result import ServingCheckResult

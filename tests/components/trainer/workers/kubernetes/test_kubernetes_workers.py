@@ -285,7 +285,7 @@ def test_a_step_that_is_told_to_end_takes_its_workers_along(server, tmp_path):
 def test_outside_of_a_cluster_the_key_is_refused(make_fn_args, tmp_path, monkeypatch):
     fn_args = make_fn_args(tmp_path, shared_folder=str(tmp_path))
     monkeypatch.delenv("PIPELINE_RUN_ID", raising=False)
-    with pytest.raises(UserError, match=r"without the run's id in the environment; set PIPELINE_RUN_ID$"):
+    with pytest.raises(UserError, match="does not say which run this is; set PIPELINE_RUN_ID in the step's environment"):
         train_on_workers(fn_args, TrainingSpec.of(fn_args))
 
     monkeypatch.setenv("PIPELINE_RUN_ID", RUN_ID)
