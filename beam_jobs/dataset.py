@@ -26,7 +26,7 @@ class ShardInfo(Strict):
 
     split: Split
     # What comes from elsewhere becomes a path only where it cannot leave its folder.
-    file: Annotated[str, StringConstraints(pattern=r"^(train|eval|test)/[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+    file: Annotated[str, StringConstraints(pattern=r"^[a-z]+/[A-Za-z0-9_][A-Za-z0-9._-]*$")]
     num_records: Annotated[int, Field(ge=0)]
     num_bytes: Annotated[int, Field(ge=0)]
     sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]

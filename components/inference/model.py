@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from beam_jobs.audio import AudioError
 from beam_jobs.audio_stream import AudioStream, open_audio
+from beam_jobs.command_line import command
 from beam_jobs.errors import UserError
 from beam_jobs.mixing import Samples
 from components.inference.answers import (
@@ -51,7 +52,7 @@ def load_model(folder: str | os.PathLike[str], band: float = BAND) -> "Model":
     if not (path / "saved_model.pb").is_file():
         found = versions(path)
         if not found:
-            raise UserError(f"{path}: holds no model yet; `audio-gender run` trains one and pushes it there")
+            raise UserError(f"{path}: holds no model yet; `{command('run', '--config', 'demo')}` trains one and pushes it there")
         path = path / str(found[-1])
     try:
         return Model(path, band)

@@ -39,6 +39,18 @@ def versions(serving: Path) -> list[int]:
     return sorted(int(path.name) for path in serving.iterdir() if is_version(path.name) and path.is_dir())
 
 
+def version_folder(serving: Path, version: str) -> Path:
+    """The folder of a version.
+
+    Raises:
+        UserError: there is no such version.
+    """
+    there = [str(number) for number in versions(serving)]
+    if version not in there:
+        raise UserError(f"{serving}: no version {version}; there are {', '.join(there) or 'none'}")
+    return serving / version
+
+
 def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) -> Provenance:
     """Puts a SavedModel into serving as the newest version.
 

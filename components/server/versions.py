@@ -16,6 +16,7 @@ import tensorflow as tf
 from google.protobuf.json_format import MessageToDict
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from beam_jobs.command_line import command
 from beam_jobs.errors import UserError
 from components.inference import Model, load_model
 from components.model_digest import model_digest
@@ -118,7 +119,8 @@ class Versions:
         self._thread = threading.Thread(target=self._watch, name="watch the serving folder", daemon=True)
         there = versions(serving)
         if not there:
-            raise UserError(f"{serving}: holds no version of a model; push one (`audio-gender run`), or give another folder")
+            train = command("run", "--config", "demo")
+            raise UserError(f"{serving}: holds no version of a model; `{train}` trains and pushes one, or give another folder")
         found = self._newest_that_works(there, None)
         if found is None:
             raise UserError(f"{serving}: none of its versions ({', '.join(map(str, there))}) can be loaded; see the lines above")

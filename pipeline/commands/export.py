@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 import typer
 
 from beam_jobs.console import noise_to, say, tell
-from beam_jobs.errors import UserError
 from beam_jobs.paths import local_path
 from pipeline.commands.options import WorkFolder
 
@@ -29,18 +28,17 @@ def export(
 ) -> None:
     """Write a model as one file for phones, browsers and other runtimes, once it gives the served model's answers there."""
     from beam_jobs.dataset import INFO_FILE
-    from components.export.export import export_model
+    from components.pusher.serving_folder import version_folder
     from pipeline.workdir import WorkDir
 
     work = WorkDir.at(workdir)
-    folder = Path(version) if (Path(version) / "saved_model.pb").is_file() else work.serving / version
-    if not (folder / "saved_model.pb").is_file():
-        found = ", ".join(path.parent.name for path in sorted(work.serving.glob("*/saved_model.pb"))) or "none"
-        raise UserError(f"{work.serving}: no version {version}; there are {found}")
+    folder = Path(version) if (Path(version) / "saved_model.pb").is_file() else version_folder(work.serving, version)
     clips = [str(path.parent) for path in sorted(work.clips.glob(f"*/{INFO_FILE}"), key=lambda path: -path.stat().st_mtime)]
     path = output or Path(f"audio-gender-{folder.name}.{target}")
     say(f"converting {folder} and comparing its answers (half a minute)")
     with noise_to(Path(os.devnull)):
+        from components.export.export import export_model  # TensorFlow talks as it is loaded
+
         made = export_model(folder, target, path, check or clips[:1])
     tell(
         f"{made.path}: {made.num_bytes / 1e6:.1f} MB; float32 [samples] at {made.sample_rate_hz} Hz -> `probabilities` of "

@@ -50,9 +50,10 @@ def predict(
     """
     live = stream or microphone
     _check(paths or [], how, timeline, output, html, stream, microphone)
+    from components.pusher.serving_folder import version_folder
     from pipeline.predictions import listen_to, predict_files
 
-    folder = serving / version if version else serving
+    folder = version_folder(serving, version) if version else serving
     if live:
         listen_to(folder, band, None if microphone else rate)
         return

@@ -279,6 +279,15 @@ def test_two_runs_at_once_in_one_work_folder(config, make_corpus, tmp_path, audi
     assert [path.name for path in workdir.iterdir()] == [".lock"]
 
 
+@pytest.mark.parametrize(
+    "command", [["export", "7", "--to", "onnx", "--workdir"], ["predict", "a.wav", "--model", "7", "--serving"]]
+)
+def test_no_such_version_is_one_line_before_any_library_speaks(refused, tmp_path, command):
+    (tmp_path / "serving/5").mkdir(parents=True)
+    folder = tmp_path if command[0] == "export" else tmp_path / "serving"
+    assert refused(*command, folder).endswith(f"{tmp_path}/serving: no version 7; there are 5")
+
+
 def test_no_runs_to_list(refused, tmp_path):
     line = refused("runs", "--workdir", tmp_path)
     assert line.startswith(

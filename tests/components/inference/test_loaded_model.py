@@ -25,7 +25,7 @@ def test_the_newest_version_is_loaded_and_says_what_it_is(model, serving):
 
 
 def test_where_there_is_no_model_one_line_says_what_to_do(tmp_path):
-    with pytest.raises(UserError, match="holds no model yet; `audio-gender run` trains one"):
+    with pytest.raises(UserError, match="holds no model yet; `audio-gender run --config demo` trains one"):
         load_model(tmp_path / "serving")
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"rubbish")
