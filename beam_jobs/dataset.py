@@ -11,7 +11,8 @@ from beam_jobs.config import SPLITS, ClipsConfig, Strict
 from beam_jobs.errors import UserError
 from beam_jobs.files import join, list_files, read_text
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of version 1, `clip/speech_ratio` was the share that utterances cover."""
 INFO_FILE = "dataset_info.json"
 CLIPS_FILE = "clips.csv"
 REJECTED_FILE = "rejected.csv"

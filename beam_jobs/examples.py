@@ -49,6 +49,8 @@ class Segment(NamedTuple):
 class Clip:
     """A mixed clip. `pcm16` is mono int16 [samples]; `label` is the index of the class.
 
+    `speech_ratio` is the share of it that is speech, as `beam_jobs.speech` measures it.
+
     `segments` has one for each of `utterance_ids`, or none where the clip does not say who speaks when.
     """
 

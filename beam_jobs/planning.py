@@ -48,13 +48,16 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class ClipPlan:
-    """What a clip will hold. `label` is an index into the configured classes; `draws` counts how often it was drawn."""
+    """What a clip will hold. `label` is an index into the configured classes; `draws` counts how often it was drawn.
+
+    `coverage` is the share of it that utterances cover, their own pauses with them.
+    """
 
     id: str
     label: int
     mode: str
     placements: tuple[Placement, ...]
-    speech_ratio: float
+    coverage: float
     draws: int
 
 
@@ -90,7 +93,7 @@ class ClipPlanner:
         """Plans clip `k`: the same plan for the same (seed, split, k), whatever else is planned.
 
         `unusable` holds ids of utterances that turned out not to be decodable; a draw that holds one is drawn again,
-        as is one with less speech than the settings ask for.
+        as is one that utterances cover for less than the settings ask for.
 
         Raises:
             UserError: 1,000 draws in a row did not fill the clip.
@@ -103,13 +106,13 @@ class ClipPlanner:
             placements = self._place(rng, mode, self._draw_utterances(rng, class_name))
             if any(placement.utterance.id in unusable for placement in placements):
                 continue
-            speech_ratio = self._speech_ratio(placements)
-            if speech_ratio * self._clips.duration_s >= self._clips.min_speech_s and self._holds(placements, class_name):
+            coverage = self._coverage(placements)
+            if coverage * self._clips.duration_s >= self._clips.min_speech_s and self._holds(placements, class_name):
                 label = self._clips.classes.index(class_name)
                 changed = self._change(k, draw, placements)
-                return ClipPlan(f"{self._split}-{k:07d}", label, mode, changed, speech_ratio, draw + 1)
+                return ClipPlan(f"{self._split}-{k:07d}", label, mode, changed, coverage, draw + 1)
         raise UserError(
-            f"clip {k} of split {self._split} was drawn {MAX_DRAWS} times without {self._clips.min_speech_s:g} s of speech; "
+            f"clip {k} of split {self._split} was drawn {MAX_DRAWS} times without {self._clips.min_speech_s:g} s of utterances; "
             "lower clips.min_speech_s, raise clips.min_utterances or use longer utterances"
         )
 
@@ -180,7 +183,7 @@ class ClipPlanner:
                 start_s += num_samples / rate
         return tuple(placements)
 
-    def _speech_ratio(self, placements: Sequence[Placement]) -> float:
+    def _coverage(self, placements: Sequence[Placement]) -> float:
         covered = end = 0.0
         for placement in placements:  # by start: they are placed in order
             start = placement.start / self._clips.sample_rate_hz

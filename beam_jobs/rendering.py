@@ -14,6 +14,7 @@ from beam_jobs.filesystems import FileSystems, LocalFileSystem
 from beam_jobs.mixing import Samples, db_to_amplitude, mix, rms_dbfs, to_pcm16
 from beam_jobs.planning import ClipPlan, Placement
 from beam_jobs.silence import SPEECHLESS_PEAK
+from beam_jobs.speech import speech_ratio
 from beam_jobs.voice import MIN_SAMPLE_RATE_HZ, change_voice
 
 
@@ -59,7 +60,7 @@ def render(plan: ClipPlan, corpus_root: str, num_samples: int, sample_rate_hz: i
         speaker_ids=tuple(placement.speaker_id for placement in plan.placements),
         utterance_ids=tuple(placement.utterance.id for placement in plan.placements),
         rms_dbfs=rms_dbfs(pcm16),
-        speech_ratio=plan.speech_ratio,
+        speech_ratio=speech_ratio(pcm16, sample_rate_hz),
         sample_rate_hz=sample_rate_hz,
         pcm16=pcm16,
         segments=tuple(_segment(placement, num_samples, sample_rate_hz) for placement in plan.placements),

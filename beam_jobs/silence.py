@@ -8,5 +8,8 @@ LEVEL_FLOOR_POWER = 1e-12
 QUIETEST_CLIP_DBFS = -90.0
 """One step of 16 bits. A clip whose level is not above it holds nothing to make louder."""
 
+LOUD_RANGE_DB = 30.0
+"""What is further below a recording's reference level is silence: pauses, ends, quiet noise."""
+
 SPEECHLESS_PEAK = 2e-3
 """An utterance that never leaves 0.2 % of full scale (-54 dBFS) holds no speech."""

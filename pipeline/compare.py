@@ -64,7 +64,7 @@ def compare(workdir: WorkDir, first: str, second: str) -> Comparison:
 
 
 def _metrics(ours: RunResult | None, theirs: RunResult | None) -> list[Metric]:
-    first, second = (_flat(result) for result in (ours, theirs))
+    first, second = (flat_metrics(result) for result in (ours, theirs))
     found = []
     for slice_name, metric in dict.fromkeys([*first, *second]):
         a, b = first.get((slice_name, metric)), second.get((slice_name, metric))
@@ -73,7 +73,8 @@ def _metrics(ours: RunResult | None, theirs: RunResult | None) -> list[Metric]:
     return found
 
 
-def _flat(result: RunResult | None) -> dict[tuple[str, str], float | None]:
+def flat_metrics(result: RunResult | None) -> dict[tuple[str, str], float | None]:
+    """A run's metrics by slice and name; none of a run that did not finish."""
     found: dict[tuple[str, str], float | None] = {}
     for slice_name, metrics in (result.metrics if result else {}).items():
         found[slice_name, "accuracy"] = metrics.get("accuracy")

@@ -230,6 +230,7 @@ def training_spec(config: PipelineConfig) -> TrainingSpec:
         sample_rate_hz=clips.sample_rate_hz,
         classes=list(clips.classes),
         max_duration_s=config.serving.max_duration_s,
+        decision_threshold=config.serving.decision_threshold,
     )
 
 

@@ -37,6 +37,7 @@ def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> Run
         verdict="pushed" if version else "waiting" if waiting else "refused",
         reason=reason,
         metrics=metrics_by_slice(gate),
+        same_in_all=gate.same_in_all,
         classes=gate.classes,
         tuned=tuned,
         serving_version=version or workdir.serving_version(),

@@ -171,7 +171,9 @@ def _cells(answer: "Prediction") -> tuple[str, str, str, str]:
     from components.inference import NO_SPEECH
     from components.inference.page import clock
 
-    probability = "-" if answer.label == NO_SPEECH else f"{max(answer.probabilities.values()):.2f}"
+    probability = (
+        "-" if answer.label == NO_SPEECH else f"{answer.probabilities.get(answer.label, max(answer.probabilities.values())):.2f}"
+    )
     return answer.label, probability, f"{answer.speech:.0%}", clock(answer.duration_s)
 
 

@@ -63,6 +63,8 @@ class RunResult(BaseModel):
     dataset_fingerprint: str = ""
     code_revision: str = ""
     decision: ReviewDecision | None = None
+    same_in_all: dict[str, str] = {}
+    """Features by which there are no slices, with the value that all test clips have."""
 
 
 def metrics_by_slice(gate: GateResult) -> dict[str, dict[str, Any]]:

@@ -172,19 +172,23 @@ def beside(ours: ReportInputs, theirs: ReportInputs, run_id: str, against: str) 
             common,
             gate=side_by_side(ours.gate, theirs.gate),
             predictions=dataclasses.replace(ours.predictions, baseline=None),
-            other=Scores(name, theirs.predictions.labels, theirs.predictions.candidate),
+            other=Scores(name, theirs.predictions.labels, theirs.predictions.candidate, theirs.predictions.candidate_thresholds),
             warning=f"The two runs were tested on different clips ({clips[0]} and {clips[1]}). What looks like a difference "
             "between the models may come from the clips.",
         )
-    predictions = dataclasses.replace(ours.predictions, baseline=theirs.predictions.candidate)
+    predictions = dataclasses.replace(
+        ours.predictions,
+        baseline=theirs.predictions.candidate,
+        baseline_thresholds=theirs.predictions.candidate_thresholds,
+    )
     gate = ours.gate
     config = GateConfig(confidence=gate.confidence, bootstrap_samples=gate.bootstrap_samples)
     slices = compare(
         config,
         gate.classes,
         predictions,
-        _metrics(predictions, predictions.candidate, gate.classes),
-        _metrics(predictions, theirs.predictions.candidate, gate.classes),
+        _metrics(predictions, predictions.candidate, predictions.candidate_thresholds, gate.classes),
+        _metrics(predictions, theirs.predictions.candidate, theirs.predictions.candidate_thresholds, gate.classes),
     )
     degraded = degraded_beside(ours.gate.robustness, theirs.gate.robustness, same_clips=True)
     gate = gate.model_copy(update={"slices": slices, "baseline_version": name, "robustness": degraded})
@@ -197,11 +201,13 @@ def _test_shards(inputs: ReportInputs) -> list[str]:
     return [shard.sha256 for shard in inputs.dataset.shards if shard.split == "test"]
 
 
-def _metrics(predictions: Predictions, probabilities: np.ndarray, classes: list[str]) -> dict[str, dict[Key, float | None]]:
+def _metrics(
+    predictions: Predictions, probabilities: np.ndarray, thresholds: np.ndarray | None, classes: list[str]
+) -> dict[str, dict[Key, float | None]]:
     return {
         name: {
             key: value if math.isfinite(value) else None
-            for key, value in estimates(predictions.labels[inside], probabilities[inside]).items()
+            for key, value in estimates(predictions.labels[inside], probabilities[inside], thresholds).items()
         }
         for name, inside in slices_of(predictions, classes).items()
     }

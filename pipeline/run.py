@@ -15,7 +15,7 @@ from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus_with_bar
 from beam_jobs.corpus.synthetic import synthesise_corpus
-from beam_jobs.dataset import INFO_FILE, fingerprint
+from beam_jobs.dataset import FORMAT_VERSION, INFO_FILE, fingerprint
 from beam_jobs.errors import UserError
 from beam_jobs.files import absolute, write_atomically
 from beam_jobs.filesystems import set_filesystem_options
@@ -76,7 +76,7 @@ def _run(
     begin("Corpus")
     index = _corpus(config, corpus, workdir)
     outcome.corpus, outcome.corpus_digest = workdir.relative(index.root), corpus_digest(index)
-    dataset = workdir.clips / hashed(config.clips.model_dump_json() + outcome.corpus_digest)
+    dataset = workdir.clips / hashed(f"{FORMAT_VERSION}{config.clips.model_dump_json()}{outcome.corpus_digest}")
     outcome.dataset = workdir.relative(dataset)
     begin("Clips")
     _make_dataset(config, index, dataset)

@@ -24,6 +24,9 @@ def show(result: RunResult) -> None:
             for name, metrics in result.metrics.items()
         ],
     )
+    if result.same_in_all:
+        same = ", ".join(f"{feature} ({value})" for feature, value in result.same_in_all.items())
+        tell(f"the same in all test clips, so no slices: {same}")
     if result.tuned:
         tell(f"tuned: {format_settings(result.tuned)}")
     color = {"pushed": "green", "waiting": "yellow"}.get(result.verdict, "red")

@@ -7,6 +7,7 @@ import numpy as np
 
 from beam_jobs.dataset import read_dataset_info
 from beam_jobs.examples import Clip, decode_clip, read_records
+from components.decision_rule import even_thresholds
 from components.evaluator.clip_metrics import estimates
 from components.evaluator.predictions import Predictions, read_predictions, write_predictions
 from components.evaluator.slices import slices_of
@@ -60,7 +61,8 @@ def write_evaluation(
         for k, clip in enumerate(clips)
     ]
     folder.mkdir(parents=True)
-    write_predictions(rows, baseline_wrong is not None, str(folder))
+    thresholds = {name: even_thresholds(len(classes)) for name in models}
+    write_predictions(rows, thresholds, str(folder))
     return read_predictions(str(folder))
 
 

@@ -4,19 +4,24 @@ from collections.abc import Callable
 
 import numpy as np
 
+from components.decision_rule import predicted_classes
+
 ECE_BINS = 15
 
 Key = tuple[str, int | None]
 """A metric's name and the class that it is of, None for a metric of all classes together."""
 
 
-def weigher(labels: np.ndarray, probabilities: np.ndarray) -> Callable[[np.ndarray], dict[Key, np.ndarray]]:
+def weigher(
+    labels: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray | None = None
+) -> Callable[[np.ndarray], dict[Key, np.ndarray]]:
     """Prepares the metrics of some clips for any number of weightings.
 
     Args:
         labels: int64 [clips].
         probabilities: float [clips, classes]. A clip whose row is not finite is predicted as no class, and leaves `auc` and
             `ece` undefined.
+        thresholds: by which the model decides, float [classes]; None for even ones. `ece` and `auc` are of probabilities alone.
 
     Returns:
         A function of weights, float64 [samples, clips], that gives each metric as float64 [samples], NaN where it is not
@@ -25,12 +30,12 @@ def weigher(labels: np.ndarray, probabilities: np.ndarray) -> Callable[[np.ndarr
         where clips with the same score count half (the Mann-Whitney statistic).
     """
     scores = np.asarray(probabilities, np.float64)
-    right = predicted_classes(scores) == labels
+    right = predicted_classes(scores, thresholds) == labels
     classes = range(scores.shape[1])
     members = {number: labels == number for number in classes}
     curves = {number: _auc_weigher(members[number], scores[:, number]) for number in classes}
     confidence = scores.max(axis=1, initial=0.0) if len(scores) else np.zeros(0)
-    gap = right - confidence
+    gap = (predicted_classes(scores) == labels) - confidence
     bins = np.clip(np.nan_to_num(confidence * ECE_BINS), 0, ECE_BINS - 1).astype(np.int64)
     in_bin = [bins == number for number in np.unique(bins)]
 
@@ -50,23 +55,16 @@ def weigher(labels: np.ndarray, probabilities: np.ndarray) -> Callable[[np.ndarr
     return weigh
 
 
-def estimates(labels: np.ndarray, probabilities: np.ndarray) -> dict[Key, float]:
+def estimates(labels: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray | None = None) -> dict[Key, float]:
     """The metrics with every clip counted once; NaN where one is not defined."""
-    weigh = weigher(labels, probabilities)
+    weigh = weigher(labels, probabilities, thresholds)
     return {key: float(values[0]) for key, values in weigh(np.ones((1, len(labels)))).items()}
 
 
-def predicted_classes(probabilities: np.ndarray) -> np.ndarray:
-    """int64 [clips]: the most probable class; -1 where a probability is no finite number."""
-    if not len(probabilities):
-        return np.zeros(0, np.int64)
-    return np.where(np.isfinite(probabilities).all(axis=1), probabilities.argmax(axis=1), -1)
-
-
-def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray) -> list[list[int]]:
+def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray | None = None) -> list[list[int]]:
     """Numbers of clips, a row for each label and a column for each prediction; a clip without a prediction is in none."""
     classes = range(probabilities.shape[1])
-    predicted = predicted_classes(probabilities)
+    predicted = predicted_classes(probabilities, thresholds)
     return [[int(np.sum((labels == row) & (predicted == column))) for column in classes] for row in classes]
 
 

@@ -18,6 +18,7 @@ from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
 
 from beam_jobs import examples as names
 from beam_jobs.errors import UserError
+from components.decision_rule import thresholds_of
 from components.evaluator.eval_config import eval_config
 from components.evaluator.predictions import BASELINE, CANDIDATE, write_predictions
 from components.evaluator.signatures import CLASSES, PROBABILITIES, check_signature
@@ -77,9 +78,8 @@ def evaluate(
     if not files or not list(tf.data.TFRecordDataset(files).take(1)):
         raise UserError(f"the {SPLIT} split holds no clips; set clips.num_clips.{SPLIT} to at least 1")
     paths = {CANDIDATE: candidate} | ({BASELINE: baseline} if baseline else {})
-    for path in paths.values():
-        check_signature(path, len(classes))
-    config = tfma.utils.update_eval_config_with_defaults(eval_config(classes, bool(baseline)), has_baseline=bool(baseline))
+    thresholds = {name: thresholds_of(check_signature(path, len(classes)), len(classes)) for name, path in paths.items()}
+    config = tfma.utils.update_eval_config_with_defaults(eval_config(classes, thresholds), has_baseline=bool(baseline))
     models = [
         tfma.default_eval_shared_model(path, model_name=name if baseline else "", eval_config=config)
         for name, path in paths.items()
@@ -90,7 +90,7 @@ def evaluate(
         run_after=slice_key_extractor.SLICE_KEY_EXTRACTOR_STAGE_NAME,
         ptransform=_CollectPredictions(list(paths)),
     )
-    write = tfma.writers.Writer(stage_name="WritePredictions", ptransform=_WritePredictions(bool(baseline), output_uri))
+    write = tfma.writers.Writer(stage_name="WritePredictions", ptransform=_WritePredictions(thresholds, output_uri))
     with pipeline:
         source = TFExampleRecord(
             files, raw_record_column_name=tfma.constants.ARROW_INPUT_COLUMN, telemetry_descriptors=["Evaluator"]
@@ -141,17 +141,17 @@ class _CollectPredictions(beam.PTransform):
 class _WritePredictions(beam.PTransform):
     """Rows to the predictions file."""
 
-    def __init__(self, has_baseline: bool, uri: str) -> None:
+    def __init__(self, thresholds: dict[str, np.ndarray], uri: str) -> None:
         super().__init__()
-        self._has_baseline = has_baseline
+        self._thresholds = thresholds
         self._uri = uri
 
     def expand(self, evaluation: dict[str, beam.PCollection]) -> beam.PCollection:
-        return evaluation[RAW_PREDICTIONS] | "Write" >> beam.Map(_write, self._has_baseline, self._uri)
+        return evaluation[RAW_PREDICTIONS] | "Write" >> beam.Map(_write, self._thresholds, self._uri)
 
 
-def _write(rows: list[dict[str, Any]], has_baseline: bool, uri: str) -> None:
-    write_predictions(rows, has_baseline, uri)
+def _write(rows: list[dict[str, Any]], thresholds: dict[str, np.ndarray], uri: str) -> None:
+    write_predictions(rows, thresholds, uri)
 
 
 def _row(extracts: dict[str, Any], models: list[str]) -> dict[str, Any]:

@@ -17,15 +17,24 @@ Accumulator = list[tuple[int, np.ndarray]]
 class ClipMetrics(tfma.metrics.Metric):
     """Number of clips, accuracy, expected calibration error, and recall and AUC of each class, on all clips of a slice.
 
+    Accuracy and recall are of what the model decides by its thresholds.
+
     The scores of a slice's clips are collected, 10 to 20 bytes a clip.
     """
 
-    def __init__(self, num_classes: int, name: str = "clip_metrics") -> None:
-        super().__init__(metric_util.merge_per_key_computations(_computations), name=name, num_classes=num_classes)
+    def __init__(self, num_classes: int, thresholds: list[float], name: str = "clip_metrics") -> None:
+        computations = metric_util.merge_per_key_computations(_computations)
+        super().__init__(computations, name=name, num_classes=num_classes, thresholds=thresholds)
 
 
 def _computations(
-    name: str, num_classes: int, eval_config: Any = None, model_name: str = "", output_name: str = "", **kwargs: Any
+    name: str,
+    num_classes: int,
+    thresholds: list[float],
+    eval_config: Any = None,
+    model_name: str = "",
+    output_name: str = "",
+    **kwargs: Any,
 ) -> list[Any]:
     def key(metric: str, class_id: int | None = None) -> tfma.metrics.MetricKey:
         sub_key = None if class_id is None else tfma.metrics.SubKey(class_id=class_id)
@@ -33,15 +42,16 @@ def _computations(
 
     keys = [key(CLIPS), key("accuracy"), key("ece")]
     keys += [key(metric, number) for metric in ("auc", "recall") for number in range(num_classes)]
-    return [tfma.metrics.MetricComputation(keys=keys, preprocessors=None, combiner=_Combiner(keys, eval_config))]
+    return [tfma.metrics.MetricComputation(keys=keys, preprocessors=None, combiner=_Combiner(keys, eval_config, thresholds))]
 
 
 class _Combiner(beam.CombineFn):
     """Collects labels and scores, and computes at the end."""
 
-    def __init__(self, keys: list[Any], eval_config: Any) -> None:
+    def __init__(self, keys: list[Any], eval_config: Any, thresholds: list[float]) -> None:
         self._keys = keys
         self._eval_config = eval_config
+        self._thresholds = np.array(thresholds)
 
     def create_accumulator(self) -> Accumulator:
         return []
@@ -59,7 +69,7 @@ class _Combiner(beam.CombineFn):
 
     def extract_output(self, accumulator: Accumulator) -> dict[Any, float]:
         labels = np.array([label for label, _ in accumulator], np.int64)
-        found = estimates(labels, np.stack([scores for _, scores in accumulator]))
+        found = estimates(labels, np.stack([scores for _, scores in accumulator]), self._thresholds)
 
         def value(key: Any) -> float:
             return float(len(labels)) if key.name == CLIPS else found[key.name, key.sub_key and key.sub_key.class_id]

@@ -32,21 +32,34 @@ def speech(ratio: float) -> str:
 
 
 def slices_of(predictions: Predictions, classes: Sequence[str]) -> dict[str, np.ndarray]:
-    """Which clips each slice holds: bool [clips] by the slice's name; `all` first, then by feature and value."""
-    columns = {
+    """Which clips each slice holds: bool [clips] by the slice's name; `all` first, then by feature and value.
+
+    A feature that is the same in all clips makes no slice: it would be `all` once more.
+    """
+    found = {ALL: np.ones(len(predictions.ids), bool)}
+    for feature, values in _columns(predictions, classes).items():
+        if len(set(values)) < 2:
+            continue
+        array = np.array(values, dtype=str)
+        in_order = classes if feature == "label" else sorted(set(values), key=lambda text: (_number(text), text))
+        for value in (value for value in in_order if value in values):
+            found[f"{feature}={value}"] = array == value
+    return found
+
+
+def same_in_all(predictions: Predictions, classes: Sequence[str]) -> dict[str, str]:
+    """The features that make no slice, with the value that all clips have."""
+    return {feature: values[0] for feature, values in _columns(predictions, classes).items() if len(set(values)) == 1}
+
+
+def _columns(predictions: Predictions, classes: Sequence[str]) -> dict[str, list[str]]:
+    return {
         "label": [classes[label] for label in predictions.labels],
         "mode": predictions.modes,
         "speakers": [str(number) for number in predictions.num_speakers],
         LOUDNESS: [loudness(float(value)) for value in predictions.rms_dbfs],
         SPEECH: [speech(float(value)) for value in predictions.speech_ratio],
     }
-    found = {ALL: np.ones(len(predictions.ids), bool)}
-    for feature, values in columns.items():
-        array = np.array(values, dtype=str)
-        in_order = classes if feature == "label" else sorted(set(values), key=lambda text: (_number(text), text))
-        for value in (value for value in in_order if value in values):
-            found[f"{feature}={value}"] = array == value
-    return found
 
 
 def _number(text: str) -> float:

@@ -15,10 +15,10 @@ from beam_jobs.errors import UserError
 from beam_jobs.mixing import Samples
 
 ONNX_OPSET = 18
-OUTPUTS = ("probabilities", "speech")
+OUTPUTS = ("label", "probabilities", "speech")
 
 Run = Callable[[Samples], dict[str, np.ndarray]]
-"""float32 [samples] -> `probabilities` [classes] and `speech` []."""
+"""float32 [samples] -> `label` [], `probabilities` [classes] and `speech` []."""
 
 
 def to_tflite(model: Any, facts: Mapping[str, Any]) -> bytes:
@@ -76,9 +76,14 @@ def _name_ports(graph: Any, num_classes: int) -> None:
     source.name = "waveform"
     outputs = sorted(output.name for output in graph.output)
     del graph.output[:]
-    for output, name, shape in zip(outputs, OUTPUTS, ([num_classes], []), strict=True):
+    ports: tuple[tuple[Any, list[int]], ...] = (
+        (TensorProto.INT32, []),
+        (TensorProto.FLOAT, [num_classes]),
+        (TensorProto.FLOAT, []),
+    )
+    for output, name, (kind, shape) in zip(outputs, OUTPUTS, ports, strict=True):
         graph.node.append(make_node("Identity", [output], [name]))
-        graph.output.append(make_tensor_value_info(name, TensorProto.FLOAT, shape))  # tf2onnx leaves a scalar's shape out
+        graph.output.append(make_tensor_value_info(name, kind, shape))  # tf2onnx leaves a scalar's shape out
 
 
 def _floor_div(context: Any, node: Any, *_: Any) -> None:

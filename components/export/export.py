@@ -14,6 +14,7 @@ from beam_jobs.errors import UserError
 from beam_jobs.examples import decode_clip, read_records
 from beam_jobs.files import write_atomically
 from beam_jobs.mixing import Samples
+from components.decision_rule import THRESHOLDS, over_thresholds, thresholds_of
 from components.export.convert import FORMATS, OUTPUTS, Run, check_packages
 
 TOLERANCE = 1e-4
@@ -66,10 +67,11 @@ def export_model(folder: Path, target: str, output: Path, compared: Sequence[str
     """
     check_packages(target)
     served = _load(folder)
-    rate_hz, classes = _facts(served)
+    rate_hz, classes, thresholds = _facts(served)
     recordings = with_hard_ones(_read(compared, rate_hz), rate_hz)
     _, write, run = FORMATS[target]
-    content = write(served, {"classes": classes, "sample_rate_hz": rate_hz, "model": folder.name})
+    facts = {"classes": classes, "thresholds": thresholds.tolist(), "sample_rate_hz": rate_hz, "model": folder.name}
+    content = write(served, facts)
     difference = _compare(served, _opened(run, content, target), recordings, target)
     try:
         write_atomically(str(output), content)
@@ -92,16 +94,17 @@ def _load(folder: Path) -> Any:
         served = tf.saved_model.load(str(folder))
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"{folder}: the model cannot be loaded ({str(error).splitlines()[0]})") from None
-    if not hasattr(served, "portable"):
+    if not hasattr(served, "portable") or set(served.portable.concrete_functions[0].structured_outputs) != set(OUTPUTS):
         raise UserError(f"{folder}: this model is older than `export`; train and push it again")
     return served
 
 
-def _facts(served: Any) -> tuple[int, tuple[str, ...]]:
-    """The sample rate of its waveforms in Hz, and the names of its classes."""
+def _facts(served: Any) -> tuple[int, tuple[str, ...], np.ndarray]:
+    """The sample rate of its waveforms in Hz, the names of its classes and their decision thresholds."""
     samples = 4000
     answer = served.signatures["waveform"](tf.zeros([1, samples]))
-    return round(samples / float(answer["duration_s"][0])), tuple(name.decode() for name in answer["classes"].numpy()[0])
+    classes = tuple(name.decode() for name in answer["classes"].numpy()[0])
+    return round(samples / float(answer["duration_s"][0])), classes, thresholds_of(served.signatures, len(classes))
 
 
 def _read(compared: Sequence[str], rate_hz: int) -> list[Recording]:
@@ -150,14 +153,15 @@ def with_hard_ones(recordings: Sequence[Recording], rate_hz: int) -> list[Record
 def _compare(served: Any, run: Run, recordings: Sequence[Recording], target: str) -> float:
     worst = 0.0
     for recording in recordings:
-        expected = served.signatures["waveform"](tf.constant(recording.samples[np.newaxis]))
+        answer = served.signatures["waveform"](tf.constant(recording.samples[np.newaxis]))
+        expected: dict[str, Any] = {name: value.numpy()[0] for name, value in answer.items()}
         try:
             found = run(recording.samples)
         except Exception as error:  # each runtime has its own
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"the {target} file cannot answer for {recording.name} ({reason}); nothing was written") from None
-        for name in OUTPUTS:
-            difference = float(np.max(np.abs(found[name] - expected[name].numpy()[0])))
+        for name in ("probabilities", "speech"):
+            difference = float(np.max(np.abs(found[name] - expected[name])))
             # Written so that a NaN, which compares as False, is a difference too.
             if not difference <= TOLERANCE:
                 raise UserError(
@@ -165,4 +169,17 @@ def _compare(served: Any, run: Run, recordings: Sequence[Recording], target: str
                     f"than {TOLERANCE:g}; nothing was written"
                 )
             worst = max(worst, difference)
+        if (label := _label(found["label"], expected)) != (wanted := expected["label"].decode()):
+            raise UserError(
+                f"the {target} file calls {recording.name} {label or 'no speech'}, and the served model {wanted or 'no speech'}; "
+                "nothing was written"
+            )
     return worst
+
+
+def _label(number: np.ndarray, expected: dict[str, Any]) -> str:
+    """The class that a file names by its number; the served model's own where two are so close that rounding decides."""
+    scores = np.sort(over_thresholds(expected["probabilities"], expected[THRESHOLDS]))
+    if expected["speech"] > 0 and scores[-1] - scores[-2] <= TOLERANCE / expected[THRESHOLDS].min():
+        return str(expected["label"].decode())
+    return "" if number < 0 else str(expected["classes"][int(number)].decode())

@@ -8,7 +8,7 @@ import numpy as np
 from beam_jobs.errors import UserError
 from components.evaluator.clip_metrics import Key, confusion_matrix
 from components.evaluator.predictions import Predictions
-from components.evaluator.slices import ALL, slices_of
+from components.evaluator.slices import ALL, same_in_all, slices_of
 from components.gate import robustness
 from components.gate.checks import LOWER_IS_BETTER, ROUNDING, check_of
 from components.gate.checks import reasons as checks_in_words
@@ -76,6 +76,7 @@ def decide(
         bootstrap_samples=config.bootstrap_samples,
         decided_on=config.decide_on,
         slices=slices,
+        same_in_all=same_in_all(predictions, classes),
         checks=checks,
         robustness=robust,
     )
@@ -127,10 +128,10 @@ def compare(
     found = []
     for name, inside in slices_of(predictions, classes).items():
         labels = predictions.labels
-        of_candidate = sample(draws, labels, predictions.candidate, inside)
+        of_candidate = sample(draws, labels, predictions.candidate, inside, predictions.candidate_thresholds)
         of_baseline = None
         if predictions.baseline is not None and baseline is not None:
-            of_baseline = sample(draws, labels, predictions.baseline, inside)
+            of_baseline = sample(draws, labels, predictions.baseline, inside, predictions.baseline_thresholds)
         metrics = []
         for key in keys:
             value = candidate[name][key]
@@ -155,8 +156,10 @@ def compare(
                 clips=int(inside.sum()),
                 speakers=draws.speakers(inside),
                 metrics=metrics,
-                confusion_matrix=confusion_matrix(labels[inside], scores),
-                baseline_confusion_matrix=None if others is None else confusion_matrix(labels[inside], others[inside]),
+                confusion_matrix=confusion_matrix(labels[inside], scores, predictions.candidate_thresholds),
+                baseline_confusion_matrix=None
+                if others is None
+                else confusion_matrix(labels[inside], others[inside], predictions.baseline_thresholds),
             )
         )
     return found

@@ -80,9 +80,15 @@ class SliceSamples:
     units: dict[Key, float]
 
 
-def sample(draws: SpeakerDraws, labels: np.ndarray, probabilities: np.ndarray, inside: np.ndarray) -> SliceSamples:
-    """The metrics on every draw, of the clips where `inside` (bool [clips]) holds."""
-    weigh = weigher(labels[inside], probabilities[inside])
+def sample(
+    draws: SpeakerDraws,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    inside: np.ndarray,
+    thresholds: np.ndarray | None = None,
+) -> SliceSamples:
+    """The metrics on every draw, of the clips where `inside` (bool [clips]) holds; `thresholds` as of `weigher`."""
+    weigh = weigher(labels[inside], probabilities[inside], thresholds)
     batches, factor = draws.weights(inside)
     found = [weigh(weights) for weights in batches]
     values = {key: np.concatenate([batch[key] for batch in found]) for key in found[0]}

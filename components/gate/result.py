@@ -111,6 +111,8 @@ class GateResult(BaseModel):
     bootstrap_samples: int
     decided_on: Literal["estimate", "lower_bound"]
     slices: list[Slice]
+    same_in_all: dict[str, str] = {}
+    """Features by which there are no slices, with the value that all test clips have."""
     checks: list[Check]
     robustness: Robustness | None = None
     """None where it was not measured, as by older versions."""

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from components.evaluator.clip_metrics import Key, estimates
+from components.evaluator.predictions import BASELINE, CANDIDATE
 from components.gate.checks import check_of
 from components.gate.config import GateConfig
 from components.gate.intervals import SpeakerDraws, estimate_of, sample
@@ -19,16 +20,18 @@ def figures(config: GateConfig, scores: RobustnessScores) -> Robustness:
     draws = SpeakerDraws(scores.speaker_ids, config.bootstrap_samples)
     labels, everything = np.array(scores.labels, np.int64), np.ones(len(scores.ids), bool)
 
-    def of_model(condition: Condition, answers: Answers | None) -> dict[Key, Estimate]:
+    def of_model(condition: Condition, name: str) -> dict[Key, Estimate]:
+        answers: Answers | None = getattr(condition, name)
+        thresholds = np.array(scores.thresholds[name]) if name in scores.thresholds else None
         if answers is None:
             return {}
         able, probabilities = condition.scored(answers, labels)
-        drawn, values = sample(draws, able, probabilities, everything), estimates(able, probabilities)
+        drawn, values = sample(draws, able, probabilities, everything, thresholds), estimates(able, probabilities, thresholds)
         defined = {key: values[key] if math.isfinite(values[key]) else None for key in METRICS}
         return {key: estimate_of(value, drawn, key, config.confidence) for key, value in defined.items()}
 
     def row(condition: Condition) -> Degraded:
-        candidate, baseline = (of_model(condition, answers) for answers in (condition.candidate, condition.baseline))
+        candidate, baseline = (of_model(condition, name) for name in (CANDIDATE, BASELINE))
         return Degraded(
             name=condition.name,
             degradation=condition.degradation,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from components.decision_rule import over_thresholds, predicted_classes
+
 NO_SPEECH, UNCERTAIN = "no speech", "uncertain"
 
 STEP_S = 0.5
@@ -76,22 +78,30 @@ class Timeline:
     totals: dict[str, Total]
 
 
-def label_of(probabilities: np.ndarray, classes: Sequence[str], band: float) -> str:
-    """The most probable class, or "uncertain" where it leads the next by less than twice `band`.
+def label_of(probabilities: np.ndarray, classes: Sequence[str], thresholds: np.ndarray, band: float) -> str:
+    """The class by the model's decision thresholds, or "uncertain" where it leads the next by less than twice `band`.
 
-    With two classes that is a probability below 0.5 + `band`.
+    With two classes and even thresholds that is a probability below 0.5 + `band`; with others the lead is that of the
+    probabilities relative to their thresholds, scaled to a sum of 1.
 
     Args:
         probabilities: float [classes].
         classes: their names.
+        thresholds: of the classes, float [classes].
         band: 0 to 0.5.
     """
-    second, first = np.sort(probabilities)[-2:]
-    return UNCERTAIN if first - second < 2 * band else classes[int(np.argmax(probabilities))]
+    scores = over_thresholds(probabilities, thresholds)
+    second, first = np.sort(scores / scores.sum())[-2:]
+    return UNCERTAIN if first - second < 2 * band else classes[int(predicted_classes(probabilities[np.newaxis], thresholds)[0])]
 
 
 def find_segments(
-    probabilities: np.ndarray, speech: np.ndarray, duration_s: float, classes: Sequence[str], band: float
+    probabilities: np.ndarray,
+    speech: np.ndarray,
+    duration_s: float,
+    classes: Sequence[str],
+    thresholds: np.ndarray,
+    band: float,
 ) -> tuple[Segment, ...]:
     """The stretches of steps that have one label.
 
@@ -100,10 +110,11 @@ def find_segments(
         speech: share of each step that is speech, float [steps].
         duration_s: of the recording, in which the last step ends.
         classes: their names.
+        thresholds: as in `label_of`.
         band: as in `label_of`.
     """
     labels = [
-        label_of(row, classes, band) if share >= MIN_STEP_SPEECH else NO_SPEECH
+        label_of(row, classes, thresholds, band) if share >= MIN_STEP_SPEECH else NO_SPEECH
         for row, share in zip(probabilities, speech, strict=True)
     ]
     found = []

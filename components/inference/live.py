@@ -7,7 +7,7 @@ import numpy as np
 
 from beam_jobs.audio import AudioError
 from beam_jobs.audio_stream import AudioStream
-from components.inference.answers import MIN_STEP_SPEECH, NO_SPEECH, STEP_S, label_of
+from components.inference.answers import MIN_STEP_SPEECH, NO_SPEECH, STEP_S
 from components.inference.model import Model
 
 MEMORY_S = 6
@@ -62,5 +62,5 @@ def _moment(model: Model, probabilities: np.ndarray, speech: np.ndarray, start_s
         mean, label = np.full(len(model.classes), 1 / len(model.classes)), NO_SPEECH
     else:
         mean = np.average(probabilities, axis=0, weights=speech)
-        label = label_of(mean, model.classes, model.band)
+        label = model.label(mean)
     return Moment(start_s, start_s + length_s, label, dict(zip(model.classes, map(float, mean), strict=True)), share)

@@ -16,6 +16,7 @@ from beam_jobs.audio_stream import AudioStream, open_audio
 from beam_jobs.command_line import command
 from beam_jobs.errors import UserError
 from beam_jobs.mixing import Samples
+from components.decision_rule import thresholds_of
 from components.inference.answers import (
     NO_SPEECH,
     STEP_S,
@@ -42,8 +43,8 @@ def load_model(folder: str | os.PathLike[str], band: float = BAND) -> "Model":
 
     Args:
         folder: a serving folder, of which the newest version is taken, or the folder of one version.
-        band: a recording is "uncertain" where its class leads the next by less than twice this; with two classes: where its
-            probability is below 0.5 + `band`. 0 for never.
+        band: a recording is "uncertain" where its class leads the next by less than twice this (`label_of`); with two classes
+            and even thresholds: where its probability is below 0.5 + `band`. 0 for never.
 
     Raises:
         UserError: there is no model in it, or none that this can use.
@@ -69,6 +70,7 @@ class Model:
         version: that folder's name.
         band: as in `load_model`.
         classes: in the order of the model's probabilities.
+        thresholds: by which it decides, a threshold a class.
         sample_rate_hz: what it was trained on; recordings may have any.
     """
 
@@ -81,6 +83,7 @@ class Model:
         samples = 4000
         answer = self._signatures["waveform"](tf.zeros([1, samples]))
         self.classes = tuple(name.decode() for name in answer["classes"].numpy()[0])
+        self.thresholds = thresholds_of(self._signatures, len(self.classes))
         self.sample_rate_hz = round(samples / float(answer["duration_s"][0]))
 
     @property
@@ -158,7 +161,7 @@ class Model:
             return self._failed("holds no samples")
         prediction = self._prediction(heard[0] if len(heard) == 1 else self._combined(heard, duration_s), duration_s)
         probabilities, speech = (np.concatenate([part[name] for part in heard]) for name in ("step_probabilities", "step_speech"))
-        segments = find_segments(probabilities, speech, duration_s, self.classes, self.band)
+        segments = find_segments(probabilities, speech, duration_s, self.classes, self.thresholds, self.band)
         return Timeline(prediction, segments, total_by_label(segments, self.classes))
 
     def _hear_whole(self, stream: AudioStream) -> Timeline:
@@ -199,8 +202,12 @@ class Model:
         return {name: value.numpy()[0] for name, value in answer.items()}
 
     def _prediction(self, answer: Answer, duration_s: float) -> Prediction:
-        label = label_of(answer["probabilities"], self.classes, self.band) if answer["speech"] > 0 else NO_SPEECH
+        label = self.label(answer["probabilities"]) if answer["speech"] > 0 else NO_SPEECH
         return Prediction(label, self._named(answer["probabilities"]), float(answer["speech"]), duration_s)
+
+    def label(self, probabilities: np.ndarray) -> str:
+        """The label of speech with these probabilities, float [classes]: a class or "uncertain"."""
+        return label_of(probabilities, self.classes, self.thresholds, self.band)
 
     def _failed(self, error: str, duration_s: float = 0.0) -> Timeline:
         uniform = np.full(len(self.classes), 1 / len(self.classes))

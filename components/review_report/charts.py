@@ -78,8 +78,15 @@ def _axis(field: str, title: str, low: float = 0.0, high: float = 1.0) -> dict[s
     return {"shorthand": f"{field}:Q", "title": title, "scale": alt.Scale(domain=[low, high], nice=False)}
 
 
-def curves(found: Sequence[Curve], x_title: str, y_title: str, step: bool, diagonal: bool = False) -> str:
-    """One line a model over the unit square."""
+def curves(
+    found: Sequence[Curve],
+    x_title: str,
+    y_title: str,
+    step: bool,
+    diagonal: bool = False,
+    points: Sequence[tuple[str, float, float]] = (),
+) -> str:
+    """One line a model over the unit square, and dots on them: model, x, y."""
     # The baseline lies below the candidate, which is what the page is about.
     rows = [
         {"model": curve.model, "x": x, "y": y, "n": n}
@@ -96,7 +103,31 @@ def curves(found: Sequence[Curve], x_title: str, y_title: str, step: bool, diago
             **_model_encodings([curve.model for curve in found]),
         )
     )
-    return _svg(alt.layer(*([_diagonal()] if diagonal else []), lines).properties(width=WIDTH, height=HEIGHT))
+    dots = alt.Chart(_values([{"model": model, "x": x, "y": y} for model, x, y in reversed(points)])).mark_point(
+        filled=True, size=90, opacity=1, strokeWidth=0
+    )
+    dots = dots.encode(x="x:Q", y="y:Q", **_model_encodings([curve.model for curve in found]))
+    layers = [*([_diagonal()] if diagonal else []), lines, *([dots] if points else [])]
+    return _svg(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT))
+
+
+def by_threshold(rows: Sequence[dict[str, float | None]], title: str, cut: float) -> str:
+    """A line for each figure over the threshold, and an upright one at the model's own."""
+    names = [name for name in rows[0] if name != "threshold"]
+    colors = [LABEL_COLORS.get(name.removeprefix("recall of "), "var(--text)") for name in names]
+    values = [{"threshold": row["threshold"], "figure": name, "value": row[name]} for row in rows for name in names]
+    lines = (
+        alt.Chart(_values(values))
+        .mark_line(strokeWidth=2, interpolate="step-after", clip=True)
+        .encode(
+            x=alt.X(**_axis("threshold", title)),
+            y=alt.Y(**_axis("value", "Share of clips that are right")),
+            color=alt.Color("figure:N", scale=alt.Scale(domain=names, range=colors)),
+            strokeDash=alt.StrokeDash("figure:N", scale=alt.Scale(domain=names, range=[[1, 0], [5, 3], [2, 2]][: len(names)])),
+        )
+    )
+    rule = alt.Chart(_values([{"cut": cut}])).mark_rule(color="var(--axis)", strokeWidth=1.5).encode(x="cut:Q")
+    return _svg(alt.layer(rule, lines).properties(width=WIDTH, height=HEIGHT))
 
 
 def _diagonal() -> alt.Chart:
@@ -164,3 +195,49 @@ def training(rows: Sequence[dict[str, Any]], title: str) -> str:
         )
     )
     return _svg(chart.properties(width=WIDTH, height=HEIGHT))
+
+
+def over_runs(rows: Sequence[dict[str, Any]], runs: Sequence[str], metrics: Sequence[str]) -> str:
+    """A line for each metric over the runs with the same test clips.
+
+    `rows` hold `run`, `metric`, `value`, `marked` (a large dot) and `test`, which stands for the test clips.
+    """
+    base = alt.Chart(_values(rows)).encode(
+        x=alt.X("run:N", sort=list(runs), title=None, axis=alt.Axis(labelAngle=-40, labelLimit=200)),
+        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False, nice=True)),
+        color=alt.Color(
+            "metric:N",
+            scale=alt.Scale(domain=list(metrics), range=[_metric_color(name) for name in metrics]),
+            legend=alt.Legend(),
+        ),
+        strokeDash=alt.StrokeDash(
+            "metric:N",
+            scale=alt.Scale(domain=list(metrics), range=[[1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [4, 4]][: len(metrics)]),
+        ),
+    )
+    dots = base.mark_point(filled=True, opacity=1).encode(
+        size=alt.Size("marked:N", scale=alt.Scale(domain=[False, True], range=[30, 150]), legend=None),
+        strokeDash=alt.value([1, 0]),
+    )
+    lines = base.mark_line(strokeWidth=2).encode(detail="test:N")
+    width = min(2 * WIDTH, max(WIDTH, 22 * len(runs)))
+    # Slanted names need more room below than is measured for them.
+    return _svg(alt.layer(lines, dots).properties(width=width, height=HEIGHT, padding=12))
+
+
+def _metric_color(metric: str) -> str:
+    return LABEL_COLORS.get(metric.rsplit(" ", 1)[-1], "var(--candidate)")
+
+
+def by_slice(rows: Sequence[dict[str, Any]], slices: Sequence[str]) -> str:
+    """A dot for A and one for B on each slice, joined; `rows` hold `slice`, `run` and `value`."""
+    base = alt.Chart(_values(rows)).encode(
+        y=alt.Y("slice:N", sort=list(slices), title=None, axis=alt.Axis(labelLimit=260)),
+        x=alt.X("value:Q", title="Accuracy", scale=alt.Scale(zero=False, nice=True)),
+    )
+    dots = base.mark_point(filled=True, size=80, opacity=1).encode(
+        color=alt.Color("run:N", scale=alt.Scale(domain=["A", "B"], range=[COLORS[1], COLORS[0]]), legend=alt.Legend()),
+        shape=alt.Shape("run:N", scale=alt.Scale(domain=["A", "B"], range=["square", "circle"])),
+    )
+    joined = base.mark_line(color="var(--axis)", strokeWidth=1.5).encode(detail="slice:N")
+    return _svg(alt.layer(joined, dots).properties(width=WIDTH + 100, height={"step": 22}))

@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from beam_jobs.labels import MIXED
-from components.evaluator.clip_metrics import ECE_BINS, predicted_classes
+from components.decision_rule import predicted_classes
+from components.evaluator.clip_metrics import ECE_BINS
 
 MAX_POINTS = 300
 RECALLS = (0.9, 0.95, 0.99)
@@ -16,11 +17,12 @@ RECALLS = (0.9, 0.95, 0.99)
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What one model answered: `labels` int64 [clips], `probabilities` float32 [clips, classes]."""
+    """What one model answered: `labels` int64 [clips], `probabilities` float32 [clips, classes], `thresholds` float [classes]."""
 
     model: str
     labels: np.ndarray
     probabilities: np.ndarray
+    thresholds: np.ndarray | None = None
 
     def of_class(self, number: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Whether each clip is of a class, and its score; None where one of the two kinds is missing. Non-finite scores go."""
@@ -74,6 +76,28 @@ def roc(scores: Scores, number: int) -> Curve | None:
     return Curve(scores.model, x, y, float(roc_auc_score(*found)), at)
 
 
+def operating_point(scores: Scores, number: int) -> tuple[str, float, float] | None:
+    """The model's name, and where on the ROC curve of a class its decisions are; None where there is no such curve."""
+    of_class = scores.labels == number
+    if of_class.all() or not of_class.any():
+        return None
+    taken = predicted_classes(scores.probabilities, scores.thresholds) == number
+    return scores.model, float(taken[~of_class].mean()), float(taken[of_class].mean())
+
+
+def by_threshold(scores: Scores, classes: Sequence[str]) -> list[dict[str, float | None]]:
+    """Accuracy and recall of both classes with thresholds of the second one from 0.005 to 0.995."""
+    rows = []
+    for cut in np.arange(1, 200) / 200:
+        predicted = predicted_classes(scores.probabilities, np.array([1 - cut, cut]))
+        row: dict[str, float | None] = {"threshold": float(cut), "accuracy": float(np.mean(predicted == scores.labels))}
+        for number, name in enumerate(classes):
+            of_class = scores.labels == number
+            row[f"recall of {name}"] = float(np.mean(predicted[of_class] == number)) if of_class.any() else None
+        rows.append(row)
+    return rows
+
+
 def precision_recall(scores: Scores, number: int) -> Curve | None:
     """Precision over recall of a class; `at` gives the precision at some recalls."""
     if (found := scores.of_class(number)) is None:
@@ -119,9 +143,9 @@ def score_histogram(scores: Scores, number: int, classes: Sequence[str], num_bin
     }
 
 
-def worst_clips(labels: np.ndarray, probabilities: np.ndarray, count: int) -> list[int]:
+def worst_clips(labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray, count: int) -> list[int]:
     """Positions of the clips that were taken for another class, the surest mistakes first."""
-    wrong = np.flatnonzero(predicted_classes(probabilities) != labels)
+    wrong = np.flatnonzero(predicted != labels)
     of_label = np.nan_to_num(probabilities[wrong, labels[wrong]], nan=-1.0)
     return wrong[np.argsort(of_label, kind="stable")][:count].tolist()
 
@@ -129,16 +153,16 @@ def worst_clips(labels: np.ndarray, probabilities: np.ndarray, count: int) -> li
 def speaker_errors(
     speaker_ids: Sequence[Sequence[str]],
     labels: np.ndarray,
-    probabilities: np.ndarray,
-    baseline: np.ndarray | None,
+    predicted: np.ndarray,
+    baseline_predicted: np.ndarray | None,
     classes: Sequence[str],
 ) -> list[SpeakerErrors]:
     """Every speaker of a clip that was taken for another class, most mistakes first.
 
     A speaker's label is that of the clips with no other label in them; in `mixed` clips alone it is not known.
     """
-    wrong = predicted_classes(probabilities) != labels
-    baseline_wrong = None if baseline is None else predicted_classes(baseline) != labels
+    wrong = predicted != labels
+    baseline_wrong = None if baseline_predicted is None else baseline_predicted != labels
     positions: dict[str, list[int]] = defaultdict(list)
     for position, speakers in enumerate(speaker_ids):
         for speaker in dict.fromkeys(speakers):

@@ -9,6 +9,7 @@ from beam_jobs.examples import Clip
 from components.evaluator.predictions import Predictions
 from components.gate.result import GateResult
 from components.review_report.curves import Scores, worst_clips
+from components.trainer.model_run import OperatingPoint
 
 NUM_MISTAKES = 10
 
@@ -24,6 +25,7 @@ class ReportInputs:
         dataset: what the model was trained and tested on.
         clips: by id, the audio of the clips of `mistakes`; a clip that is missing is shown without sound.
         history: the Trainer's figures, one row an epoch: `epoch`, `train_loss`, `eval_loss`, …
+        operating_point: decision thresholds that the eval split chose; None where an older version trained the model.
         config: the run's resolved configuration.
         baseline_config: that of the run that made the baseline; None where it is not known.
         facts: further lines of lineage: run, code revision, who decided, …
@@ -42,6 +44,7 @@ class ReportInputs:
     dataset: DatasetInfo
     clips: Mapping[str, Clip] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
+    operating_point: OperatingPoint | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     baseline_config: Mapping[str, Any] | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -56,17 +59,17 @@ class ReportInputs:
     def scores(self) -> list[Scores]:
         """The answers of the candidate and, where there is one, of the other model."""
         predictions = self.predictions
-        found = [Scores(self.candidate_name, predictions.labels, predictions.candidate)]
+        found = [Scores(self.candidate_name, predictions.labels, predictions.candidate, predictions.candidate_thresholds)]
         if self.other is not None:
             found.append(self.other)
         elif predictions.baseline is not None:
-            found.append(Scores(self.baseline_name, predictions.labels, predictions.baseline))
+            found.append(Scores(self.baseline_name, predictions.labels, predictions.baseline, predictions.baseline_thresholds))
         return found
 
 
 def mistakes(predictions: Predictions) -> list[str]:
     """Ids of the clips whose sound the page plays."""
-    worst = worst_clips(predictions.labels, predictions.candidate, NUM_MISTAKES)
+    worst = worst_clips(predictions.labels, predictions.candidate, predictions.predicted(), NUM_MISTAKES)
     return [predictions.ids[position] for position in worst]
 
 

@@ -12,9 +12,8 @@ import numpy as np
 from beam_jobs.examples import Clip
 from beam_jobs.html_pages import TEMPLATES as BASE_TEMPLATES
 from beam_jobs.html_pages import player_source, waveform_and_mel_spectrogram
-from components.evaluator.clip_metrics import predicted_classes
 from components.gate.result import Check, Compared, GateResult, Slice, metric_name
-from components.review_report import charts, curves, degraded
+from components.review_report import charts, curves, degraded, operating_point
 from components.review_report.formatting import (
     LOWER_IS_BETTER,
     decimal,
@@ -73,10 +72,11 @@ def render_report(inputs: ReportInputs) -> str:
         holding=sorted((check for check in decided.checks if check.ok), key=_order),
         slices=[_slice_row(item, gate) for item in gate.slices],
         **degraded.shown(inputs),
+        **operating_point.shown(inputs),
         matrices=_matrices(inputs, overall),
         figures=_charts(inputs),
         cards=cards,
-        num_mistakes=int((predicted_classes(inputs.predictions.candidate) != inputs.predictions.labels).sum()),
+        num_mistakes=int((inputs.predictions.predicted() != inputs.predictions.labels).sum()),
         speakers=_speakers(inputs),
         max_speakers=MAX_SPEAKERS,
         max_reasons=MAX_REASONS,
@@ -146,9 +146,13 @@ def _charts(inputs: ReportInputs) -> list[dict[str, Any]]:
     for number in numbers:
         name = gate.classes[number]
         if roc := [curve for item in scores if (curve := curves.roc(item, number))]:
-            svg = charts.curves(roc, "False positive rate", "True positive rate", step=False, diagonal=True)
+            points = [point for item in scores if (point := curves.operating_point(item, number))]
+            svg = charts.curves(roc, "False positive rate", "True positive rate", step=False, diagonal=True, points=points)
             columns = ("model", "AUC", *(f"at recall {recall:g}" for recall in curves.RECALLS))
-            note = f"How many clips of others are taken for {name} where so many of {name} are found.{mirrored}"
+            note = (
+                f"How many clips of others are taken for {name} where so many of {name} are found; "
+                f"the dot is what the model does.{mirrored}"
+            )
             found.append(_chart(f"ROC of {name}", note, svg, columns, [_curve_row(curve) for curve in roc]))
         if recall := [curve for item in scores if (curve := curves.precision_recall(item, number))]:
             svg = charts.curves(recall, "Recall", "Precision", step=True)
@@ -174,7 +178,18 @@ def _charts(inputs: ReportInputs) -> list[dict[str, Any]]:
         note = f"What {the(inputs.candidate_name)} says of clips of each label; the fewer in the middle, the clearer."
         svg = charts.histogram(counts, name)
         found.append(_chart(f"Scores for {name}", note, svg, (f"probability of {name}", *counts), rows))
+    if two:
+        found.append(_threshold_chart(scores[0], gate.classes))
     return found + _training_charts(inputs.history)
+
+
+def _threshold_chart(scores: curves.Scores, classes: Sequence[str]) -> dict[str, Any]:
+    rows = curves.by_threshold(scores, classes)
+    cut = 0.5 if scores.thresholds is None else float(scores.thresholds[1])
+    columns = (f"threshold of {classes[1]}", *(name for name in rows[0] if name != "threshold"))
+    table = [tuple(decimal(value) for value in row.values()) for row in rows[9::10]]
+    note = f"Of the test clips, with any decision threshold of {classes[1]}; the upright line is the model's, {cut:.3f}."
+    return _chart("Accuracy by threshold", note, charts.by_threshold(rows, columns[0].capitalize(), cut), columns, table)
 
 
 def _training_charts(history: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
@@ -218,7 +233,7 @@ def _cards(inputs: ReportInputs) -> list[dict[str, Any]]:
     """The worst clips, as many as fit."""
     predictions, classes = inputs.predictions, inputs.gate.classes
     position = {clip_id: k for k, clip_id in enumerate(predictions.ids)}
-    predicted = predicted_classes(predictions.candidate)
+    predicted = predictions.predicted()
     cards, size = [], 0
     for clip_id in mistakes(predictions):
         k = position[clip_id]
@@ -261,5 +276,9 @@ def _media(clip: Clip | None) -> dict[str, Any]:
 def _speakers(inputs: ReportInputs) -> list[curves.SpeakerErrors]:
     predictions = inputs.predictions
     return curves.speaker_errors(
-        predictions.speaker_ids, predictions.labels, predictions.candidate, predictions.baseline, inputs.gate.classes
+        predictions.speaker_ids,
+        predictions.labels,
+        predictions.predicted(),
+        predictions.baseline_predicted(),
+        inputs.gate.classes,
     )

@@ -14,6 +14,7 @@ from beam_jobs.files import join, list_files, open_file, read_text
 from components.evaluator.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from components.gate.result import RESULT_FILE, GateResult
 from components.review_report.inputs import ReportInputs, mistakes
+from components.trainer.model_run import OPERATING_POINT_FILE, OperatingPoint
 
 TRAINING_FILE = "training.csv"
 AGAIN = "make a new run"
@@ -43,6 +44,7 @@ def read_inputs(
         dataset=read_dataset_info(dataset_uri),
         clips=clips_of(test_uri, mistakes(predictions)),
         history=history_of(model_run_uri),
+        operating_point=operating_point_of(model_run_uri),
         config=config,
         baseline_config=baseline_config,
         facts=facts,
@@ -105,6 +107,20 @@ def history_of(model_run_uri: str) -> list[dict[str, float]]:
     # A training that was resumed may have written an epoch twice.
     by_epoch = {row["epoch"]: row for row in rows if math.isfinite(row.get("epoch", math.nan))}
     return [by_epoch[epoch] for epoch in sorted(by_epoch)]
+
+
+def operating_point_of(model_run_uri: str) -> OperatingPoint | None:
+    """The decision thresholds that the Trainer chose on the eval split; None where it left none.
+
+    Raises:
+        UserError: its file is damaged.
+    """
+    try:
+        return OperatingPoint.model_validate_json(read_text(join(model_run_uri, OPERATING_POINT_FILE)))
+    except OSError:
+        return None
+    except ValidationError:
+        raise UserError(f"{model_run_uri}/{OPERATING_POINT_FILE}: damaged; {AGAIN}") from None
 
 
 def _number(text: str | None) -> float:

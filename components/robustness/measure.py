@@ -13,6 +13,7 @@ from beam_jobs.console import progress
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, decode_clip, encode_clip, read_records
 from beam_jobs.files import list_files, open_file
+from components.decision_rule import thresholds_of
 from components.evaluator.predictions import BASELINE, CANDIDATE
 from components.evaluator.signatures import PROBABILITIES, SIGNATURE, check_signature
 from components.robustness.config import RobustnessConfig
@@ -43,7 +44,8 @@ def measure(
     Raises:
         UserError: the test split is empty, or a model does not answer as a model of this pipeline does.
     """
-    serves = {name: check_signature(folder, len(classes))[SIGNATURE] for name, folder in models.items()}
+    signatures = {name: check_signature(folder, len(classes)) for name, folder in models.items()}
+    serves = {name: found[SIGNATURE] for name, found in signatures.items()}
     clips = chosen_clips(test_uri, config.num_clips, seed)
     conditions = [Condition()]
     conditions += [
@@ -67,6 +69,7 @@ def measure(
         labels=[clip.label for clip in clips],
         speaker_ids=[list(clip.speaker_ids) for clip in clips],
         conditions=conditions,
+        thresholds={name: thresholds_of(found, len(classes)).tolist() for name, found in signatures.items()},
     )
 
 

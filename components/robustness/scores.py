@@ -49,6 +49,8 @@ class RobustnessScores(BaseModel):
     labels: list[int]
     speaker_ids: list[list[str]]
     conditions: list[Condition]
+    thresholds: dict[str, list[float]] = {}
+    """By which each model decides, a threshold a class by its name; even ones of a model that is not in it."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

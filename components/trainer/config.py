@@ -115,6 +115,9 @@ class ServingConfig(Strict):
 
     max_duration_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
     """Longest recording; of a longer one it says so in its answer."""
+    decision_threshold: Literal["argmax", "eval"] = "argmax"
+    """How probabilities become a class: `argmax` takes the most probable one; `eval` takes thresholds by class that are chosen on
+    the eval split."""
 
 
 def input_problem(model: ModelConfig, num_samples: int, sample_rate_hz: int, what: str = "a clip") -> str | None:

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel
 
 from beam_jobs.config import validate
 from components.trainer.spec import TrainingSpec
 
 SPEC_FILE = "config.json"
 EXPECTED_FILE = "expected_predictions.json"
+OPERATING_POINT_FILE = "operating_point.json"
 
 
 def save_spec(spec: TrainingSpec, folder: str) -> None:
@@ -37,3 +39,31 @@ def load_expected(folder: str) -> dict[str, np.ndarray]:
     """Reads them back."""
     values = json.loads((Path(folder) / EXPECTED_FILE).read_text())
     return {name: np.array(probabilities, np.float32) for name, probabilities in values.items()}
+
+
+class OperatingPoint(BaseModel):
+    """The decision thresholds that are best on clips of the eval split, and what the exported model says of those clips.
+
+    `chosen` has one for each class, together 1; `low` and `high` are the ends of the interval of each, with `confidence`, by a
+    bootstrap over the `speakers` of these clips. `used` says whether the exported model decides by them; else it takes the most
+    probable class.
+    """
+
+    chosen: list[float]
+    low: list[float]
+    high: list[float]
+    confidence: float
+    speakers: int
+    labels: list[int]
+    probabilities: list[list[float]]
+    used: bool = False
+
+    def clear(self) -> bool:
+        """Whether the clips say that even thresholds are not as good: whether one lies outside of its interval."""
+        even = 1 / len(self.chosen)
+        return not all(low <= even <= high for low, high in zip(self.low, self.high, strict=True))
+
+
+def save_operating_point(point: OperatingPoint, folder: str) -> None:
+    """Writes it."""
+    (Path(folder) / OPERATING_POINT_FILE).write_text(point.model_dump_json() + "\n")

@@ -1,7 +1,7 @@
 """What a training is told, as one validated object from the DAG to the last worker process."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ class TrainingSpec(Strict):
     """Names by label."""
     max_duration_s: Annotated[float, Field(gt=0)] = 3600.0
     """Longest recording that the exported model answers."""
+    decision_threshold: Literal["argmax", "eval"] = "argmax"
+    """As `serving.decision_threshold`."""
     checkpoints: str | None = None
     """The folder from which a killed training resumes; it is removed when training has succeeded."""
     shared_folder: str | None = None

@@ -1,8 +1,7 @@
 """One training in this process: build the network, fit it, export it."""
 
 import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from beam_jobs.labels import mixed_index
 from components.trainer.checkpoints import Backup, EarlyStopping, finished_epochs
 from components.trainer.config import TrainConfig, training_problem
 from components.trainer.divergence import StopOnDivergence
+from components.trainer.fits import choose_thresholds_on_eval, fit_pooling_on_eval
 from components.trainer.input.batches import (
     NotSpeech,
     count_clips,
@@ -29,12 +29,10 @@ from components.trainer.input.clip_ids import ClipIds
 from components.trainer.input.heard import CropLabeller, check_segments
 from components.trainer.input.not_speech import make_sounds
 from components.trainer.model_run import save_expected, save_spec
-from components.trainer.monitoring.logs import log_line
 from components.trainer.monitoring.monitor import draw_crops, watched
 from components.trainer.network.inference import Inference
 from components.trainer.network.model import build_model, precision
-from components.trainer.network.pooling import DEFAULT_FIT, PoolingFit
-from components.trainer.network.pooling_fit import fit_to_clips
+from components.trainer.network.pooling import DEFAULT_FIT
 from components.trainer.network.signatures import ServedModel
 from components.trainer.spec import TrainingSpec
 from components.trainer.workers.strategy import (
@@ -51,7 +49,6 @@ from components.trainer.workers.strategy import (
 SPEECH_BLOCKS_PER_S = 10
 WARMUP_SHARE = 0.1
 PREDICTED_CLIPS = 8
-FITTED_CLIPS = 200
 MAX_SOUNDS = 960
 """That are not speech, each a second longer than a crop; made in 12 s of CPU time; 250 MB of crops of 3 s at 16 kHz."""
 
@@ -90,8 +87,9 @@ def _train_and_export(fn_args: Any, spec: TrainingSpec) -> None:
         served.set_weights(weights)
         save_spec(spec, fn_args.model_run_dir)
         network_of = (served, transform, spec.model, spec.num_samples, spec.sample_rate_hz, spec.classes, spec.max_duration_s)
-        fit = DEFAULT_FIT if mixed_index(spec.classes) is None else _fit_pooling(Inference(*network_of), fn_args, spec)
+        fit = DEFAULT_FIT if mixed_index(spec.classes) is None else fit_pooling_on_eval(Inference(*network_of), fn_args, spec)
         model = ServedModel(*network_of, fit)
+        choose_thresholds_on_eval(model, fn_args, spec)
         save_expected(_expected_predictions(model, fn_args.eval_files), fn_args.model_run_dir)
         model.save(fn_args.serving_model_dir)
         if spec.checkpoints and tf.io.gfile.exists(spec.checkpoints):
@@ -104,22 +102,6 @@ def _expected_predictions(model: ServedModel, patterns: Sequence[str]) -> dict[s
     records = list(tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(list(patterns)))).take(PREDICTED_CLIPS).as_numpy_iterator())
     probabilities = model.serve_examples(tf.constant(records))["probabilities"].numpy()
     return {decode_clip(record).id: row for record, row in zip(records, probabilities, strict=True)}
-
-
-def _fit_pooling(inference: Inference, fn_args: Any, spec: TrainingSpec) -> PoolingFit:
-    fit, clips = fit_to_clips(inference, _first_clips(fn_args.eval_files), spec.sample_rate_hz)
-    line = f"mixed: presence scale {fit.scale:.2f}, bias {fit.bias:.2f}, fitted to {clips} eval clips"
-    say(line)
-    log_line(Path(fn_args.model_run_dir), line)
-    return fit
-
-
-def _first_clips(patterns: Sequence[str]) -> Iterator[bytes]:
-    """The first `FITTED_CLIPS` records, one of each shard in turn: any run of clips is balanced, but not any shard."""
-    names = sorted(tf.io.gfile.glob(list(patterns)))
-    shards = tf.data.Dataset.from_tensor_slices(names)
-    records = shards.interleave(tf.data.TFRecordDataset, cycle_length=min(len(names), FITTED_CLIPS))
-    yield from records.take(FITTED_CLIPS).as_numpy_iterator()
 
 
 def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from beam_jobs.console import console, progress, tell
+from beam_jobs.console import console, progress, say, tell
 from beam_jobs.paths import local_path
-from pipeline.commands.options import JsonFile, WorkFolder, write_json
+from pipeline.commands.options import JsonFile, WorkFolder, write, write_json
 from pipeline.table import print_table
 
 if TYPE_CHECKING:
@@ -80,6 +80,10 @@ def compare(
     second: Annotated[str, typer.Argument(metavar="B", help="Another run's.")],
     workdir: Annotated[Path | None, typer.Option(help="Folder for everything that runs make; else `work`.")] = None,
     json_file: JsonFile = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(parser=local_path, metavar="FILE", help="Page to write, with pictures of metrics over all runs."),
+    ] = None,
 ) -> None:
     """Put two runs side by side: verdicts, settings and data that differ, and metrics by slice (B minus A)."""
     from pipeline.compare import compare as compare_runs
@@ -88,9 +92,15 @@ def compare(
 
     # `runs --workdir DIR compare A B` means the same.
     folder = workdir or (context.parent.params["workdir"] if context.parent else Path("work"))
-    found = compare_runs(WorkDir.at(folder), first, second)
+    work = WorkDir.at(folder)
+    found = compare_runs(work, first, second)
     if write_json(json_file, json.dumps(dataclasses.asdict(found), indent=1)):
         show(found)
+    if html:
+        from pipeline.compare_page import compare_page
+
+        write(html, compare_page(work, found), "--html")
+        say(f"next: open {html} in a browser")
 
 
 def in_serving(serving: str) -> str:

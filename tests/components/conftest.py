@@ -48,7 +48,8 @@ def test_shard(test_clips: list[Clip], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def saved_models(trained: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Folders of SavedModels by name: the trained network, a noisy one, and exports that know the label, each with its fault."""
+    """Folders of SavedModels by name: the trained network, the same with other decision thresholds, a noisy one, and exports that
+    know the label, each with its fault."""
     return made_once(tmp_path_factory, "saved models", lambda folder: save_models(trained, folder))
 
 
@@ -108,6 +109,8 @@ def save_models(trained: SimpleNamespace, folder: Path) -> dict[str, str]:
             **({} if kind == "no signature" else {"waveform": module.serve_waveform.get_concrete_function()}),
         }
         tf.saved_model.save(module, str(folder / kind), signatures=signatures)
+    network.thresholds.assign([0.002, 0.998])
+    tf.saved_model.save(network, str(folder / "reluctant"), signatures=dict(network.signatures))
     return {path.name: str(path) for path in folder.iterdir()} | {"trained": trained.serving_model_dir}
 
 

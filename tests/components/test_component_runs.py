@@ -181,7 +181,7 @@ def without(step: Step, folder: Path, name: str) -> Step:
 def without_clips(step: Step, folder: Path) -> Step:
     step = without(step, folder, "evaluation")
     (folder / "nowhere").mkdir()
-    write_predictions([], False, str(folder / "nowhere"))
+    write_predictions([], {}, str(folder / "nowhere"))
     return step
 
 

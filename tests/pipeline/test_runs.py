@@ -7,9 +7,12 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import yaml
+from chromium import Chromium
 from terminals import in_pty
 
 from pipeline.outcome import Outcome
@@ -136,3 +139,39 @@ def test_a_hundred_runs_are_listed_in_less_than_a_second_of_work_without_tensorf
     assert done.stdout.splitlines()[-1] == "loaded []"
     assert len(re.findall(r"^20261123-", done.stdout, re.MULTILINE)) == 100
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
+def test_the_page_of_two_runs_shows_metrics_over_all_and_a_browser_finds_it_accessible(
+    command, make, workdir, tmp_path, width, dark
+):
+    runs = [make(number, {"train": {"epochs": 4 * number}}, name="<b>" if number == 2 else "") for number in range(1, 5)]
+    for number, run_id in enumerate(runs):
+        result = read_result(workdir, run_id)
+        result.metrics["all"] |= {"accuracy": 0.9 + number / 50, "ece": 0.1 - number / 50}
+        result.dataset_fingerprint = "other" if number == 3 else "same"
+        write_result(workdir, result)
+
+    status, said = command("runs", "compare", runs[0], runs[2], "--html", tmp_path / "runs.html")
+
+    assert (status, "B - A" in said) == (0, True)
+    page = (tmp_path / "runs.html").read_text()
+    assert "<b>" not in page
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page) and "<script" not in page
+    for run_id, text in zip(runs, ("0.900", "0.920", "0.940", "0.960"), strict=True):
+        assert re.search(rf'<th scope="row">[AB]? ?{run_id}</th><td>set [12]</td><td>{text}</td>', page)
+    assert "different clips: those of one set are joined" in page
+    browser = Chromium(tmp_path / "profile", tmp_path / "none.wav")
+    try:
+        browser.show((tmp_path / "runs.html").as_uri(), width, dark)
+        assert browser.run("document.querySelectorAll('svg').length") == 3
+        assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+        if pictures := os.environ.get("PICTURES"):
+            browser.picture(Path(pictures) / f"runs-{width}-{dark}.png")
+        browser.run("for (const item of document.querySelectorAll('details')) item.open = true; 0")
+        browser.run(files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8") + "; 0")
+        found = browser.run("axe.run(document, {resultTypes: ['violations']}).then(found => found.violations.map(one => one.id))")
+        assert found == []
+        assert browser.said == []
+    finally:
+        browser.close()

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from beam_jobs import examples
 from beam_jobs.labels import mixed_index
+from beam_jobs.silence import LOUD_RANGE_DB
 from components.trainer.config import CELL, ModelConfig
 from components.trainer.network.pooling import (
     DEFAULT_FIT,
@@ -35,9 +36,6 @@ from components.transform.preprocessing import WAVEFORM
 
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
 """Below, nothing of a voice but its lowest formants is left; above, nobody records, and a second costs memory."""
-
-LOUD_RANGE_DB = 30.0
-"""Frames further below the reference level are taken out: pauses, silence, quiet noise."""
 
 MIN_LOUD_S = 0.05
 """Of less sound than this nobody can tell a voice from a click."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from components.decision_rule import THRESHOLDS, even_thresholds, over_thresholds
 from components.trainer.config import ModelConfig
 from components.trainer.network.example import open_example
 from components.trainer.network.inference import Inference
@@ -20,8 +21,9 @@ class ServedModel(tf.Module):
     Each signature but `combine` returns, row by row, `probabilities` float32 [batch, classes], `classes` string
     [batch, classes], the names in the order of the probabilities, `speech` float32 [batch], the share of the recording that
     is speech, `duration_s` float32 [batch], and `error` string [batch], empty where all is well. Where there is no speech or
-    an error, probabilities are uniform and `speech` is 0. The names are repeated in every row because TF Serving and TFMA
-    want all outputs batched.
+    an error, probabilities are uniform and `speech` is 0. `label` string [batch] is the class by the decision thresholds, float32
+    [batch, classes] in `thresholds`; empty where there is no speech. Names and thresholds are repeated in every row because TF
+    Serving and TFMA want all outputs batched.
     """
 
     def __init__(
@@ -44,6 +46,13 @@ class ServedModel(tf.Module):
         self._inference, self._portable = Inference(*of_network), PortableInference(*of_network)
         self._sample_rate_hz = sample_rate_hz
         self._classes = list(classes)
+        self.thresholds = tf.Variable(
+            even_thresholds(len(classes)), trainable=False, dtype=tf.float32, name="decision_thresholds"
+        )
+
+    def decide_by(self, thresholds: Sequence[float]) -> None:
+        """Sets the decision threshold of each class; they are exported with the model."""
+        self.thresholds.assign(thresholds)
 
     def save(self, folder: str) -> None:
         """Writes the SavedModel with its signatures."""
@@ -115,7 +124,7 @@ class ServedModel(tf.Module):
         }
         answers = map_in_turn(answer, tf.range(tf.size(wav)), outputs)
         filled = {name: value.to_tensor() if name.startswith("step_") else value for name, value in answers.items()}
-        return filled | {"classes": self._class_names(tf.size(wav))}
+        return self._decided(filled, filled["speech"])
 
     @tf.function(
         input_signature=[
@@ -135,20 +144,35 @@ class ServedModel(tf.Module):
             (tf.ensure_shape(step_pooled, [None, None, inference.num_pooled]), step_weights),
             inference.signature.probabilities,
         )
-        return {"probabilities": probabilities, "classes": self._class_names(tf.shape(step_pooled)[0])}
+        return self._decided({"probabilities": probabilities}, tf.reduce_sum(step_weights, axis=1))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="waveform")], autograph=False)
     def portable(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`probabilities` and `speech` of one waveform, of built-in operators only: no signature, but for `components.export`."""
-        return self._portable.answer_waveform(waveform)
+        """`probabilities`, `speech` and `label` of one waveform, of built-in operators only, for `components.export`.
 
-    def _class_names(self, size: tf.Tensor) -> tf.Tensor:
-        return tf.repeat(tf.constant([self._classes]), size, axis=0)
+        Here `label` is the number of the class, int32; -1 where there is no speech. It is not a signature.
+        """
+        answer = self._portable.answer_waveform(waveform)
+        return answer | {"label": tf.where(answer["speech"] > 0, self._choose(answer["probabilities"]), -1)}
+
+    def _choose(self, probabilities: tf.Tensor) -> tf.Tensor:
+        """float32 [..., classes] -> int32 [...]: the number of the class."""
+        return tf.argmax(over_thresholds(probabilities, self.thresholds), axis=-1, output_type=tf.int32)
+
+    def _decided(self, answers: dict[str, tf.Tensor], speech: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The answers with what does not hang on the recording, and the label; without one where `speech`, [batch], is 0."""
+        names = tf.gather(tf.constant(self._classes), self._choose(answers["probabilities"]))
+        size = tf.size(speech)
+        return answers | {
+            "classes": tf.repeat(tf.constant([self._classes]), size, axis=0),
+            THRESHOLDS: tf.repeat(self.thresholds[tf.newaxis], size, axis=0),
+            "label": tf.where(speech > 0, names, ""),
+        }
 
     def _answer(self, size: tf.Tensor, open_sound: Callable[[tf.Tensor], Sound]) -> dict[str, tf.Tensor]:
         # One after the other: each may be long, and none must be able to spoil another.
         answers = map_in_turn(lambda index: self._inference.answer(open_sound(index)), tf.range(size), self._inference.signature)
-        return answers._asdict() | {"classes": self._class_names(size)}
+        return self._decided(answers._asdict(), answers.speech)
 
 
 def open_waveform(waveform: tf.Tensor, length: tf.Tensor, sample_rate_hz: int) -> Sound:

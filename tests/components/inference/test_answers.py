@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from components.decision_rule import even_thresholds
 from components.inference.answers import STEP_S, Prediction, Timeline, find_segments, label_of, total_by_label
 from components.inference.blocks import BLOCK_S, CONTEXT_S, in_blocks
 from components.inference.formats import audacity_labels, segment_rows, textgrid, timeline_object
@@ -20,7 +21,7 @@ CLASSES = ("male", "female")
 
 def timeline_of(female, speech, duration_s, band=0.1):
     probabilities = np.stack([1 - female, female], axis=1)
-    segments = find_segments(probabilities, speech, duration_s, CLASSES, band)
+    segments = find_segments(probabilities, speech, duration_s, CLASSES, np.array([0.5, 0.5]), band)
     prediction = Prediction("male", {"male": 0.7, "female": 0.3}, 0.5, duration_s)
     return Timeline(prediction, segments, total_by_label(segments, CLASSES))
 
@@ -64,7 +65,16 @@ def test_neighbours_have_other_labels_or_a_pause_between_them(timeline):
     ],
 )
 def test_what_is_uncertain(probabilities, band, label):
-    assert label_of(np.array(probabilities), (*CLASSES, "mixed")[: len(probabilities)], band) == label
+    classes = (*CLASSES, "mixed")[: len(probabilities)]
+    assert label_of(np.array(probabilities), classes, even_thresholds(len(classes)), band) == label
+
+
+@pytest.mark.parametrize(
+    ("female", "band", "label"),
+    [(0.79, 0, "male"), (0.81, 0, "female"), (0.7, 0.1, "male"), (0.8, 0.1, "uncertain"), (0.87, 0.1, "female")],
+)
+def test_a_label_follows_the_threshold_of_its_class_and_so_does_what_is_uncertain(female, band, label):
+    assert label_of(np.array([1 - female, female]), CLASSES, np.array([0.2, 0.8]), band) == label
 
 
 @given(timelines())

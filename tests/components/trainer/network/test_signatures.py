@@ -13,7 +13,7 @@ import tensorflow as tf
 from beam_jobs.examples import encode_clip
 
 SAMPLE_RATE_HZ = 8000
-OUTPUTS = {"probabilities", "classes", "speech", "duration_s", "error"}
+OUTPUTS = {"probabilities", "classes", "thresholds", "label", "speech", "duration_s", "error"}
 
 BARE_PROCESS = """
 import sys
