@@ -30,7 +30,7 @@ class PitchRange(Strict):
 
 
 class TrainVoice(Strict):
-    """Voices of training clips whose pitch, intonation, formants and spectral tilt are changed, each on its own."""
+    """Voices of training clips whose pitch, intonation, formants and spectral tilt are changed."""
 
     share: Share = 0.7
     """Of the voices, how many are changed."""
@@ -44,6 +44,11 @@ class TrainVoice(Strict):
     """How much higher the first formant lies, as a share of it; a draw below 0 leaves it where it is."""
     tilt_db_per_octave: Range = Range(min=-3.0, max=7.0)
     """Added to the spectrum from 400 Hz up: above 0 as in loud speech."""
+    effort_share: Share = 2 / 3
+    """Of the changed voices, those whose first formant and tilt follow their pitch, as effort moves them, and not each its own
+    range."""
+    own_pitch_share: Share = 0.5
+    """Of these, those that are raised from their speaker's own pitch; the others take what `pitch_hz` says."""
 
     @field_validator("pitch_hz")
     @classmethod

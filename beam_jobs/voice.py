@@ -1,6 +1,6 @@
 """Another voice out of the same words: WORLD takes pitch, spectral envelope and noise apart, and each is changed on its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,46 @@ QUIET_SHARE = 0.01
 BLOCK = 1000
 """Frames whose spectra are changed at once."""
 
+# What effort moves with each octave that it raises the pitch, and how far voices are from that rule. Measured against other
+# shares and rules on 251 speakers: docs/decisions/0005-network-trials.md, section 9.
+EFFORT_TILT_DB_PER_OCTAVE = 4.5
+EFFORT_FIRST_FORMANT = 0.2
+EFFORT_FORMANTS = 0.02
+CALM_TILT_DB_PER_OCTAVE = (-3.0, 1.0)
+CALM_FIRST_FORMANT = (-0.06, 0.06)
+STEEPEST_TILTS_DB_PER_OCTAVE = (-6.0, 9.0)
+CALM_SHARE = 0.35
+"""Of the voices whose effort starts from their own pitch, those that make none."""
+DAILY_PITCH = 0.1
+"""Deviation of a speaker's calm pitch from one day to another, as the logarithm of a factor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How a voice comes to its pitch where tilt and formants follow it, as they do when somebody raises their voice.
+
+    Attributes:
+        calm: factor on the speaker's own pitch, from which the voice is raised; None: from their own pitch to the drawn one.
+        share: how much of the way, in octaves, from there to the drawn pitch.
+    """
+
+    calm: float | None = None
+    share: float = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """What a voice is changed into; the fields are those of `TrainVoice`, with a value in place of each range."""
+    """What a voice is changed into; the fields are those of `TrainVoice`, with a value in place of each range.
+
+    With an `effort`, first formant and tilt are what the voice has beside those that its effort gives it.
+    """
 
     pitch_hz: float
     intonation: float
     formants: float
     first_formant: float
     tilt_db_per_octave: float
+    effort: Effort | None = None
 
 
 def draw_voice(rng: np.random.Generator, settings: TrainVoice, label: str) -> Voice | None:
@@ -42,12 +72,28 @@ def draw_voice(rng: np.random.Generator, settings: TrainVoice, label: str) -> Vo
     if rng.random() >= settings.share:
         return None
     low, high = np.log([settings.formants.min, settings.formants.max])
-    return Voice(
+    voice = Voice(
         pitch_hz=_draw_pitch(rng, settings.pitch_hz[label]),
         intonation=float(rng.uniform(settings.intonation.min, settings.intonation.max)),
         formants=float(np.exp(rng.uniform(low, high))),
         first_formant=max(0.0, float(rng.uniform(settings.first_formant.min, settings.first_formant.max))),
         tilt_db_per_octave=float(rng.uniform(settings.tilt_db_per_octave.min, settings.tilt_db_per_octave.max)),
+    )
+    return _draw_effort(rng, settings, label, voice) if rng.random() < settings.effort_share else voice
+
+
+def _draw_effort(rng: np.random.Generator, settings: TrainVoice, label: str, voice: Voice) -> Voice:
+    pitch_hz, effort = voice.pitch_hz, Effort()
+    if rng.random() < settings.own_pitch_share:
+        pitch_hz = settings.pitch_hz[label].max
+        share = 0.0 if rng.random() < CALM_SHARE else float(rng.random())
+        effort = Effort(float(np.exp(rng.normal(0, DAILY_PITCH))), share)
+    return replace(
+        voice,
+        pitch_hz=pitch_hz,
+        first_formant=float(rng.uniform(*CALM_FIRST_FORMANT)),
+        tilt_db_per_octave=float(rng.uniform(*CALM_TILT_DB_PER_OCTAVE) + rng.normal()),
+        effort=effort,
     )
 
 
@@ -84,13 +130,36 @@ def change_voice(samples: Samples, sample_rate_hz: int, voice: Voice) -> Samples
     if not heard.any():
         return samples
     aperiodicity = pyworld.d4c(wave, pitch, times, sample_rate_hz)
-    distance = np.log(pitch[voiced] / np.median(pitch[heard])) * voice.intonation
+    own_hz = float(np.median(pitch[heard]))
+    voice = by_effort(voice, own_hz)
+    distance = np.log(pitch[voiced] / own_hz) * voice.intonation
     pitch[voiced] = np.clip(voice.pitch_hz * np.exp(distance), *PITCH_LIMITS_HZ)
     _change_spectra(envelope, aperiodicity, sample_rate_hz, voice)
     spoken = pyworld.synthesize(pitch, envelope, aperiodicity, sample_rate_hz)[: len(samples)]
     # WORLD counts in frames of 5 ms and stops at the last whole one.
     whole = np.pad(spoken, (0, len(samples) - len(spoken))).astype(np.float32)
     return match_level(whole, samples)
+
+
+def by_effort(voice: Voice, own_hz: float) -> Voice:
+    """The voice of a speaker whose pitch is `own_hz`: what their effort does to it, written out."""
+    effort = voice.effort
+    if effort is None:
+        return voice
+    calm_hz = own_hz * (effort.calm or 1.0)
+    octaves = float(np.log2(voice.pitch_hz / calm_hz))
+    if effort.calm:  # from their own pitch effort goes up alone
+        octaves = effort.share * max(octaves, 0.0)
+    return replace(
+        voice,
+        pitch_hz=calm_hz * 2**octaves,
+        formants=voice.formants * float(np.exp(EFFORT_FORMANTS * octaves)),
+        first_formant=max(0.0, voice.first_formant + EFFORT_FIRST_FORMANT * max(octaves, 0.0)),
+        tilt_db_per_octave=float(
+            np.clip(voice.tilt_db_per_octave + EFFORT_TILT_DB_PER_OCTAVE * octaves, *STEEPEST_TILTS_DB_PER_OCTAVE)
+        ),
+        effort=None,
+    )
 
 
 def _without_hum(samples: Samples, sample_rate_hz: int) -> NDArray[np.float64]:

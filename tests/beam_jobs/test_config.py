@@ -86,7 +86,7 @@ def test_a_missing_key_is_named() -> None:
         ("gain_db", {"min": 0, "max": -6}, "clips.gain_db: min 0 is greater than max -6"),
         ("train_voice", 0.7, "clips.train_voice is 0.7: expected a section, with keys of its own"),
         ("train_voice", {"share": 2}, "clips.train_voice.share is 2: input should be less than or equal to 1"),
-        ("train_voice", {"pitch": {}}, "unknown key clips.train_voice.pitch; known here: first_formant, formants, intonation, "),
+        ("train_voice", {"pitch": {}}, "unknown key clips.train_voice.pitch; known here: effort_share, first_formant, "),
         ("train_voice", {"pitch_hz": {"men": {"min": 75, "max": 420}}}, "there is no label 'men'; there are male, female"),
         ("train_voice", {"pitch_hz": {"male": {"min": 420, "max": 75}}}, "clips.train_voice.pitch_hz.male: min 420 is greater"),
         ("train_voice", {"pitch_hz": {"male": {"min": 75}}}, "clips.train_voice.pitch_hz.male.max is missing"),

@@ -15,7 +15,7 @@ import soundfile
 from scipy import signal
 
 from beam_jobs.variants import PitchRange, TrainVoice
-from beam_jobs.voice import Voice, change_voice, draw_voice
+from beam_jobs.voice import Effort, Voice, by_effort, change_voice, draw_voice
 
 RATE_HZ = 16_000
 SAME = Voice(pitch_hz=120, intonation=1, formants=1, first_formant=0, tilt_db_per_octave=0)
@@ -195,9 +195,14 @@ def drawn(label: str, settings: TrainVoice, number: int = 4000) -> list[Voice]:
     return [voice for voice in (draw_voice(rng, settings, label) for _ in range(number)) if voice]
 
 
+EACH_ON_ITS_OWN = TrainVoice(effort_share=0)
+BY_EFFORT = TrainVoice(share=1, effort_share=1, own_pitch_share=0)
+FROM_OWN_PITCH = TrainVoice(share=1, effort_share=1, own_pitch_share=1)
+
+
 def test_the_share_and_the_ranges_are_those_of_the_recipe() -> None:
     for label, (low, high) in {"male": (75, 420), "female": (135, 480)}.items():
-        voices = drawn(label, TrainVoice())
+        voices = drawn(label, EACH_ON_ITS_OWN)
         assert len(voices) / 4000 == pytest.approx(0.7, abs=0.03)
         for name, lowest, highest in (
             ("pitch_hz", low, high),
@@ -214,7 +219,7 @@ def test_the_share_and_the_ranges_are_those_of_the_recipe() -> None:
 
 
 def test_pitch_above_effort_is_drawn_as_often_as_its_weight_says() -> None:
-    men = np.array([voice.pitch_hz for voice in drawn("male", TrainVoice())])
+    men = np.array([voice.pitch_hz for voice in drawn("male", EACH_ON_ITS_OWN)])
     calm, raised = np.log(150 / 75), np.log(420 / 150)
 
     assert np.mean(men > 150) == pytest.approx(4 * raised / (calm + 4 * raised), abs=0.02)
@@ -224,7 +229,7 @@ def test_pitch_above_effort_is_drawn_as_often_as_its_weight_says() -> None:
 
 
 def test_women_are_drawn_evenly_on_a_logarithmic_scale() -> None:
-    women = np.array([voice.pitch_hz for voice in drawn("female", TrainVoice())])
+    women = np.array([voice.pitch_hz for voice in drawn("female", EACH_ON_ITS_OWN)])
 
     assert np.exp(np.mean(np.log(women))) == pytest.approx(np.sqrt(135 * 480), rel=0.03)
 
@@ -232,9 +237,52 @@ def test_women_are_drawn_evenly_on_a_logarithmic_scale() -> None:
 @pytest.mark.parametrize("effort_hz", [60, 100, 200, 300, 700])
 def test_effort_may_begin_anywhere(effort_hz: float) -> None:
     pitch = PitchRange(min=100, max=300, effort_hz=effort_hz, effort_weight=9)
-    settings = TrainVoice(share=1, pitch_hz={"male": pitch})
+    settings = TrainVoice(share=1, effort_share=0, pitch_hz={"male": pitch})
 
     values = [voice.pitch_hz for voice in drawn("male", settings, 500)]
 
     assert 100 <= min(values) < 150
     assert 250 < max(values) <= 300 + 1e-9
+
+
+def test_a_third_of_the_changed_voices_is_of_each_kind() -> None:
+    voices = drawn("female", TrainVoice())
+
+    alone = np.mean([voice.effort is None for voice in voices])
+    from_own_pitch = np.mean([voice.effort is not None and voice.effort.calm is not None for voice in voices])
+    assert (alone, from_own_pitch) == pytest.approx((1 / 3, 1 / 3), abs=0.03)
+
+
+def test_a_voice_that_is_raised_by_effort_gets_brighter_with_every_octave_and_a_lower_one_darker() -> None:
+    voices = [by_effort(voice, 120) for voice in drawn("male", BY_EFFORT)]
+    octaves = np.log2([voice.pitch_hz / 120 for voice in voices])
+
+    tilt, first = (np.array([getattr(voice, name) for voice in voices]) for name in ("tilt_db_per_octave", "first_formant"))
+
+    middle = (octaves > -0.4) & (octaves < 1.2)  # the steepest are cut off
+    assert np.polyfit(octaves[middle], tilt[middle], 1)[0] == pytest.approx(4.5, abs=0.3)
+    assert first[octaves > 1.5].min() > 0.2
+    assert first[octaves < 0].max() <= 0.06
+    assert {voice.effort for voice in voices} == {None}
+
+
+def test_effort_from_their_own_pitch_raises_a_voice_or_leaves_it_and_never_past_what_their_label_reaches() -> None:
+    for label, own_hz, highest_hz in (("male", 141, 420), ("female", 141, 480), ("male", 500, 420)):
+        pitch = np.array([by_effort(voice, own_hz).pitch_hz for voice in drawn(label, FROM_OWN_PITCH)])
+
+        calm = np.mean(np.abs(np.log(pitch / own_hz)) < 0.25)
+        assert calm > 0.35
+        assert pitch.min() > own_hz * np.exp(-0.45)
+        assert pitch.max() < max(highest_hz, own_hz) * np.exp(0.45)
+
+
+def test_real_voices_are_raised_from_their_own_pitch_by_the_octaves_that_were_drawn() -> None:
+    """By pYIN: half of the way, in octaves, from where they are to 480 Hz."""
+    ratios = []
+    for speech in real_speech():
+        own_hz = np.median(pitch_of(change_voice(speech, RATE_HZ, Voice(480, 1, 1, 0, 0, Effort(1.0, 0.0)))))
+        raised = change_voice(speech, RATE_HZ, Voice(480, 1, 1, 0, 0, Effort(1.0, 0.5)))
+        ratios.append(np.median(pitch_of(raised)) / np.sqrt(own_hz * 480))
+
+    assert np.median(np.abs(np.log(ratios))) < 0.05
+    assert max(np.abs(np.log(ratios))) < 0.15
