@@ -8,6 +8,7 @@ import datetime
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from beam_jobs.console import noise_to, progress
 from beam_jobs.errors import UserError
@@ -60,7 +61,9 @@ def reject(workdir: WorkDir, run_id: str, by: str, note: str) -> RunResult:
         return _decided(workdir, result, decision)
 
 
-def rollback(workdir: WorkDir, version: int | None = None, by: str | None = None, note: str = "") -> ReviewDecision:
+def rollback(
+    workdir: WorkDir, version: int | None = None, by: str | None = None, note: str = "", public_key: Path | None = None
+) -> ReviewDecision:
     """Puts an earlier version back into serving as a new one.
 
     It does not wait for a run that is at work, and serving comes first, the record after: serving may be on fire.
@@ -70,9 +73,10 @@ def rollback(workdir: WorkDir, version: int | None = None, by: str | None = None
         version: None for the model before the one in serving.
         by: who; None for the user of this process.
         note: why.
+        public_key: with which the version must have been signed; None where any will do.
 
     Raises:
-        UserError: no such version, or none before.
+        UserError: no such version, or none before; its files are not those that were pushed, or signed with that key.
     """
     who = login() if by is None else by
     _require(who, "--by NAME is empty: say who rolls back")
@@ -80,7 +84,7 @@ def rollback(workdir: WorkDir, version: int | None = None, by: str | None = None
         raise UserError(
             f"{workdir.serving}: no version is in serving; push a model first with `{workdir.command('run', '--config', 'demo')}`"
         )
-    stored = roll_back(workdir.serving, version, who, login(), note)
+    stored = roll_back(workdir.serving, version, who, login(), note, public_key)
     decision = _decision("rolled back", who, note, stored.run_id)
     decision.version, decision.rolled_back_to = str(stored.version), str(stored.rolled_back_to)
     try:

@@ -24,6 +24,7 @@ from beam_jobs.surroundings import temporary_files
 from components.pusher.provenance import code_revision
 from components.pusher.serving_folder import versions, versions_by_run
 from components.pusher.withdrawn import read_withdrawn
+from components.signing import check_private_key
 from pipeline.config import PipelineConfig
 from pipeline.estimate import check_space
 from pipeline.outcome import NodeTime, Outcome, now, recorded
@@ -48,6 +49,8 @@ def run(
     Raises:
         UserError: whatever a user can cause and fix, on the way.
     """
+    if config.push.private_key:  # before hours of training
+        check_private_key(Path(config.push.private_key))
     workdir = WorkDir.at(root)
     with workdir.locked():
         check_store(workdir)

@@ -1,5 +1,6 @@
 """The work of Decision: push, drop or copy back, in the serving folder."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from components.pusher.pending import drop_pending, pending_candidate
 from components.pusher.provenance import Provenance, login
 from components.pusher.serving_folder import push, read_provenance, roll_back, versions, withdraw
 from components.run_id import run_id as id_of_this_run
+from components.signing import public_key_of
 
 
 class Executor(base_executor.BaseExecutor):
@@ -28,6 +30,7 @@ class Executor(base_executor.BaseExecutor):
             UserError: who decides, or why, is not said; no such model waits; no such version; another model came into serving.
         """
         serving, run_id = Path(exec_properties["serving_uri"]), exec_properties["run_id"]
+        key = Path(exec_properties["private_key"]) if exec_properties["private_key"] else None
         by, note = exec_properties["by"].strip(), exec_properties["note"].strip()
         if not by:
             raise UserError("by is empty: say who decides")
@@ -36,9 +39,10 @@ class Executor(base_executor.BaseExecutor):
         fileio.makedirs(pushed.uri)
         match exec_properties["action"]:
             case "approve":
-                stored = _approve(serving, run_id, who, bool(exec_properties["override"]), exec_properties["keep"])
+                stored = _approve(serving, run_id, who, bool(exec_properties["override"]), exec_properties["keep"], key)
             case "rollback":
-                stored = roll_back(serving, exec_properties["version"] or None, who["by"], who["login"], note)
+                with public_key_of(key) if key else nullcontext() as public_key:
+                    stored = roll_back(serving, exec_properties["version"] or None, who["by"], who["login"], note, public_key)
             case "reject":
                 _reject(serving, run_id, who)
                 pushed.set_int_custom_property("pushed", 0)
@@ -49,7 +53,7 @@ class Executor(base_executor.BaseExecutor):
         say(f"version {stored.version} is in serving, {stored.action} by {by}")
 
 
-def _approve(serving: Path, run_id: str, who: dict[str, str], override: bool, keep: int) -> Provenance:
+def _approve(serving: Path, run_id: str, who: dict[str, str], override: bool, keep: int, private_key: Path | None) -> Provenance:
     model, candidate = pending_candidate(serving, run_id)
     if override and not who["note"]:
         raise UserError("note is empty: an override needs a reason")
@@ -63,7 +67,7 @@ def _approve(serving: Path, run_id: str, who: dict[str, str], override: bool, ke
                 "in serving now; make a new run, or give override=1 with a note"
             )
         update = {**who, "action": "approved", "override": override}
-        done = push(model, serving, candidate.provenance.model_copy(update=update), keep)
+        done = push(model, serving, candidate.provenance.model_copy(update=update), keep, private_key)
     # Else an approval was cut off here.
     drop_pending(serving, run_id)
     return done

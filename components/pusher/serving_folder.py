@@ -20,10 +20,11 @@ from pydantic import ValidationError
 from beam_jobs.errors import UserError
 from beam_jobs.files import remove, write_atomically
 from beam_jobs.locks import lock
-from components.model_digest import PROVENANCE_FILE, model_digest
+from components.model_digest import PROVENANCE_FILE, SIGNATURE_FILE, model_digest
 from components.pusher.provenance import Provenance
 from components.pusher.versions import is_version
 from components.pusher.withdrawn import WITHDRAWN_FILE, Withdrawal, add_withdrawn, forget_withdrawn
+from components.signing import check_public_key, sign, verify
 
 LOCK_FILE = ".lock"
 HIGHEST_FILE = ".highest_version"
@@ -51,7 +52,7 @@ def version_folder(serving: Path, version: str) -> Path:
     return serving / version
 
 
-def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) -> Provenance:
+def push(source: Path, serving: Path, provenance: Provenance, keep: int | None, private_key: Path | None = None) -> Provenance:
     """Puts a SavedModel into serving as the newest version.
 
     Args:
@@ -60,12 +61,13 @@ def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) 
         provenance: `version` and `pushed_at` are filled in here, `model_version` where it is 0. `model_digest` is what the files
             must be; where it is empty, what they are.
         keep: versions kept beside the new one; older ones are removed. None for all.
+        private_key: signs the version; without one it keeps the signature that `source` has.
 
     Returns:
         The provenance as it was stored with the version.
 
     Raises:
-        UserError: the model is gone or was changed, or the serving folder cannot be written.
+        UserError: the model is gone or was changed, the key cannot be used, or the serving folder cannot be written.
     """
     if not (source / "saved_model.pb").is_file():
         raise UserError(f"{source}: holds no SavedModel, so there is nothing to push; make a new run")
@@ -85,6 +87,8 @@ def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) 
             path = coming / PROVENANCE_FILE
             path.parent.mkdir(exist_ok=True)
             path.write_text(provenance.model_dump_json(indent=1) + "\n")
+            if private_key:
+                sign(coming, private_key, coming / SIGNATURE_FILE)
             _sync_tree(coming)
             # Before the version appears, so that the promise holds even if that version is removed by hand at once.
             write_atomically(str(serving / HIGHEST_FILE), str(version).encode())
@@ -99,7 +103,7 @@ def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) 
     return provenance
 
 
-def roll_back(serving: Path, version: int | None, by: str, login: str, note: str) -> Provenance:
+def roll_back(serving: Path, version: int | None, by: str, login: str, note: str, public_key: Path | None = None) -> Provenance:
     """Puts an earlier version back into serving, as a new version that is a copy of it; removes none.
 
     The models that came after it are withdrawn: no run pushes them again by itself.
@@ -110,10 +114,14 @@ def roll_back(serving: Path, version: int | None, by: str, login: str, note: str
         by: who does it, `login` from where, `note` why.
         login: user and machine.
         note: the reason, may be empty.
+        public_key: with which the version must have been signed; None where any will do.
 
     Raises:
-        UserError: no such version, none before the present one, or its files are not those that were pushed.
+        UserError: no such version, none before the present one, its files are not those that were pushed, or its signature is
+            not by that key.
     """
+    if public_key:
+        check_public_key(public_key)
     there = versions(serving)
     listed = ", ".join(map(str, there)) or "none"
     if not there:
@@ -134,6 +142,11 @@ def roll_back(serving: Path, version: int | None, by: str, login: str, note: str
     old = read_provenance(serving, version)
     if old is not None and old.model_digest != model_digest(serving / str(version)):
         raise UserError(f"{serving / str(version)}: its files are not those that were pushed; give another version of {listed}")
+    if public_key:
+        try:
+            verify(serving / str(version), public_key)
+        except UserError as error:
+            raise UserError(f"{serving / str(version)}: {error}; give another version of {listed}") from None
     # First, so that whoever kills this process leaves no model that comes back.
     withdraw(serving, _models_after(serving, version), "rolled back", by, login, note)
     # A version that something else put there has no provenance.

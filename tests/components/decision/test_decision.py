@@ -46,7 +46,7 @@ def decide(serving: Path, action: str, run_id: str = "", by: str = "Ada", note: 
     pushed.uri = str(serving.parent / "pushed")
     given = {"action": action, "run_id": run_id, "by": by, "note": note, "version": version, "override": override}
     Executor(Executor.Context(pipeline_run_id="d7")).Do(
-        {}, {"pushed_model": [pushed]}, {"serving_uri": str(serving), "keep": 5, **given}
+        {}, {"pushed_model": [pushed]}, {"serving_uri": str(serving), "keep": 5, "private_key": "", **given}
     )
     return pushed
 

@@ -38,6 +38,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         keep_pending: bool = False,
         trained: str | None = None,
         run_id: str = "20261123-000000",
+        private_key: str = "",
     ) -> dict:
         candidate, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
         candidate.uri, pushed.uri = str(tmp_path / "model"), str(tmp_path / "pushed")
@@ -63,6 +64,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
                 "config_digest": "c1",
                 "approval": approval.model_dump_json() if approval else "",
                 "keep_pending": int(keep_pending),
+                "private_key": private_key,
             },
         )
         properties = pushed.mlmd_artifact.custom_properties
