@@ -20,7 +20,6 @@ from beam_jobs.errors import UserError
 from beam_jobs.files import absolute, write_atomically
 from beam_jobs.filesystems import set_filesystem_options
 from beam_jobs.generate_clips import generate_clips
-from beam_jobs.surroundings import temporary_files
 from components.pusher.provenance import code_revision
 from components.pusher.serving_folder import versions, versions_by_run
 from components.pusher.withdrawn import read_withdrawn
@@ -64,7 +63,7 @@ def run(
         log = workdir.logs / f"{outcome.run_id}.log"
         say(f"run {outcome.run_id} in {workdir.root} (library output: {log})")
         try:
-            with recorded(workdir, outcome) as begin, noise_to(log), temporary_files():
+            with recorded(workdir, outcome) as begin, noise_to(log):
                 return _run(config, corpus, workdir, outcome, begin, resume)
         except BaseException:
             if version := versions_by_run(workdir.serving).get(outcome.run_id):

@@ -29,8 +29,8 @@ def openssl(*arguments: str | Path) -> None:
 
 def model_signing(verb: str, version: Path, option: str, key: Path, *more: str | Path) -> subprocess.CompletedProcess[str]:
     """`model_signing sign` or `verify`, with a key, of a version in serving."""
-    words = [sys.executable, "-m", "model_signing", verb, "key", version, "--signature", version / SIGNATURE_FILE, option, key]
-    return subprocess.run([*words, *more], capture_output=True, text=True, timeout=120)
+    words = ["-m", "model_signing", verb, "key", version, "--signature", version / SIGNATURE_FILE, option, key, *more]
+    return subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, timeout=120)
 
 
 def sign_outside(version: Path, key: Path) -> None:

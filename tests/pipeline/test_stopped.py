@@ -52,7 +52,7 @@ class Command:
         assert "Traceback" not in text
         _, alive = psutil.wait_procs(children, timeout=10)
         assert alive == []
-        assert [path for path in self.temporary.rglob("*") if path.is_file()] == []
+        assert list(self.temporary.iterdir()) == []
 
     def reads(self, ending: str) -> bool:
         """Whether a file with that ending is open in it."""

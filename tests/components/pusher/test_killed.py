@@ -42,7 +42,7 @@ ACTIONS: dict[str, Callable[[Path, Path], object]] = {
     "keep": lambda models, serving: waits(models, serving, "r1", "w"),
     "approve": lambda models, serving: approve(serving, "r1", ADA, False, 1, None),
     "reject": lambda models, serving: reject(serving, "r1", ADA),
-    "rollback": lambda models, serving: roll_back(serving, None, **ADA),
+    "rollback": lambda models, serving: roll_back(serving, None, ADA["by"], ADA["login"], ADA["note"]),
 }
 
 
