@@ -34,6 +34,7 @@ def model_signing(verb: str, version: Path, option: str, key: Path, *more: str |
 
 
 def sign_outside(version: Path, key: Path) -> None:
+    (version / SIGNATURE_FILE).parent.mkdir(exist_ok=True)
     done = model_signing("sign", version, "--private_key", key, "--ignore-paths", version / PROVENANCE_FILE)
     assert done.returncode == 0, done.stderr
 
