@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from beam_jobs.console import console
 from beam_jobs.errors import UserError
+from beam_jobs.surroundings import temporary_files
 from beam_jobs.visible import visible
 
 USER_ERROR_STATUS = 2
@@ -34,7 +35,7 @@ def one_line_ending() -> Iterator[None]:
 
     A UserError is one line and exit status 2. Of `SIGNALS` each interrupts the body as Ctrl-C does, so that whatever cleans up
     after the one cleans up after all, and then is one line and exit status 128 + its number. One that this process was
-    started to ignore, by `nohup` or in the background of a script, stays ignored.
+    started to ignore, by `nohup` or in the background of a script, stays ignored. Temporary files are gone in each case.
     """
     caught: list[int] = []
 
@@ -57,7 +58,8 @@ def one_line_ending() -> Iterator[None]:
         if handler is not signal.SIG_IGN:
             signal.signal(one, interrupt)
     try:
-        yield
+        with temporary_files():
+            yield
     except BaseException as error:
         # Whatever the interrupt became on its way: typer, for one, makes an exit of it.
         if caught:

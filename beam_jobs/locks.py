@@ -29,10 +29,15 @@ def lock(path: Path, wait: bool) -> ExitStack:
 def is_locked(path: Path) -> bool:
     """Whether another process holds `path`; nobody does where it is not there."""
     try:
-        with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
         return False
+    finally:
+        os.close(descriptor)
     return False

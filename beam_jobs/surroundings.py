@@ -5,11 +5,19 @@ not even import where it finds no folder for its cache, which is minutes into a 
 """
 
 import os
+import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from beam_jobs.locks import is_locked, lock
+
+SCRATCH = "audio-gender-run-"
+"""How the name of a process's folder of temporary files begins."""
+REMAINS_AFTER_S = 60
 
 
 def prepare_process() -> None:
@@ -20,19 +28,42 @@ def prepare_process() -> None:
 
 @contextmanager
 def temporary_files() -> Iterator[None]:
-    """A folder for all temporary files of the body, which libraries leave behind in thousands (TFX's packages for Beam)."""
+    """A folder for all temporary files of the body: libraries leave thousands behind (TFX's packages for Beam, AutoGraph's code).
+
+    Removes those of earlier processes that were killed, too.
+    """
     import tempfile
 
     before = os.environ.get("TMPDIR"), tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="audio-gender-run-", ignore_cleanup_errors=True) as folder:
-        os.environ["TMPDIR"] = tempfile.tempdir = folder
-        try:
-            yield
-        finally:
-            os.environ.pop("TMPDIR")
-            if before[0] is not None:
-                os.environ["TMPDIR"] = before[0]
-            tempfile.tempdir = before[1]
+    try:
+        parent = Path(tempfile.gettempdir())
+        _remove_remains(parent)
+        folder = tempfile.mkdtemp(prefix=SCRATCH, dir=parent)
+        # Said to whoever looks for remains: a later process of this project, and systemd-tmpfiles.
+        held = lock(Path(folder), wait=False)
+    except OSError:  # whoever needs a temporary file says so
+        yield
+        return
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    try:
+        yield
+    finally:
+        os.environ.pop("TMPDIR")
+        if before[0] is not None:
+            os.environ["TMPDIR"] = before[0]
+        tempfile.tempdir = before[1]
+        shutil.rmtree(folder, ignore_errors=True)
+        held.close()
+
+
+def _remove_remains(parent: Path) -> None:
+    for path in parent.glob(f"{SCRATCH}*"):
+        with suppress(OSError):
+            found = path.lstat()
+            # A young one may be about to be locked.
+            old = time.time() - found.st_ctime > REMAINS_AFTER_S
+            if old and stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not is_locked(path):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _open_standard_streams() -> None:

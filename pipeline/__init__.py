@@ -1,3 +1,3 @@
 """What runs: the command line, the DAG, and its runners."""
 
-import beam_jobs  # noqa: F401 (prepares the process before any library is imported)
+import components  # noqa: F401 (prepares the process, and TensorFlow for tf-keras, before any library is imported)

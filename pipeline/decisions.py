@@ -7,12 +7,13 @@ from one that was never made, and is taken up where it stopped when it is given 
 import datetime
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from beam_jobs.console import noise_to, progress
 from beam_jobs.errors import UserError
 from components.model_digest import MODEL_DIGEST
-from components.pusher.provenance import Approval, code_revision, login
+from components.pusher.provenance import Approval, Provenance, code_revision, login
 from components.pusher.serving_folder import now, read_provenance, roll_back, versions, withdraw
 from pipeline.result import APPROVAL_RUN, CONFIG_FILE, RESULT_FILE, Kind, ReviewDecision, RunResult, read_result, write_result
 from pipeline.workdir import WorkDir
@@ -60,19 +61,23 @@ def reject(workdir: WorkDir, run_id: str, by: str, note: str) -> RunResult:
         return _decided(workdir, result, decision)
 
 
-def rollback(workdir: WorkDir, version: int | None = None, by: str | None = None, note: str = "") -> ReviewDecision:
+def rollback(
+    workdir: WorkDir, version: int | None = None, by: str | None = None, note: str = "", public_key: Path | None = None
+) -> ReviewDecision:
     """Puts an earlier version back into serving as a new one.
 
-    It does not wait for a run that is at work, and serving comes first, the record after: serving may be on fire.
+    It does not wait for a run that is at work, and serving comes first, the record after: serving may be on fire. Where it was
+    cut off in between, the same command again makes the record, and does not go further back.
 
     Args:
         workdir: the work folder.
         version: None for the model before the one in serving.
         by: who; None for the user of this process.
         note: why.
+        public_key: with which the version must have been signed; None where any will do.
 
     Raises:
-        UserError: no such version, or none before.
+        UserError: no such version, or none before; its files are not those that were pushed, or signed with that key.
     """
     who = login() if by is None else by
     _require(who, "--by NAME is empty: say who rolls back")
@@ -80,7 +85,8 @@ def rollback(workdir: WorkDir, version: int | None = None, by: str | None = None
         raise UserError(
             f"{workdir.serving}: no version is in serving; push a model first with `{workdir.command('run', '--config', 'demo')}`"
         )
-    stored = roll_back(workdir.serving, version, who, login(), note)
+    stored = _rolled_back_before(workdir, who, note) if version is None else None
+    stored = stored or roll_back(workdir.serving, version, who, login(), note, public_key)
     decision = _decision("rolled back", who, note, stored.run_id)
     decision.version, decision.rolled_back_to = str(stored.version), str(stored.rolled_back_to)
     try:
@@ -198,6 +204,20 @@ def _pushed_before(workdir: WorkDir, run_id: str) -> str | None:
         provenance = read_provenance(workdir.serving, version)
         if provenance and (provenance.run_id, provenance.action) == (run_id, "approved"):
             return str(version)
+    return None
+
+
+def _rolled_back_before(workdir: WorkDir, by: str, note: str) -> Provenance | None:
+    """What is in serving, where the same command put it there and was cut off before it could record that."""
+    there = versions(workdir.serving)
+    newest = read_provenance(workdir.serving, there[-1]) if there else None
+    if newest is None or (newest.action, newest.by, newest.login, newest.note) != ("rolled back", by, login(), note):
+        return None
+    with _loaded(), suppress(UserError):  # a store that cannot be read is no reason to wait
+        from pipeline.lineage import list_decisions
+
+        if not any(decision.version == str(newest.version) for decision in list_decisions(workdir)):
+            return newest
     return None
 
 

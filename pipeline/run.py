@@ -20,10 +20,10 @@ from beam_jobs.errors import UserError
 from beam_jobs.files import absolute, write_atomically
 from beam_jobs.filesystems import set_filesystem_options
 from beam_jobs.generate_clips import generate_clips
-from beam_jobs.surroundings import temporary_files
 from components.pusher.provenance import code_revision
 from components.pusher.serving_folder import versions, versions_by_run
 from components.pusher.withdrawn import read_withdrawn
+from components.signing import check_private_key
 from pipeline.config import PipelineConfig
 from pipeline.estimate import check_space
 from pipeline.outcome import NodeTime, Outcome, now, recorded
@@ -48,6 +48,8 @@ def run(
     Raises:
         UserError: whatever a user can cause and fix, on the way.
     """
+    if config.push.private_key:  # before hours of training
+        check_private_key(Path(config.push.private_key))
     workdir = WorkDir.at(root)
     with workdir.locked():
         check_store(workdir)
@@ -61,7 +63,7 @@ def run(
         log = workdir.logs / f"{outcome.run_id}.log"
         say(f"run {outcome.run_id} in {workdir.root} (library output: {log})")
         try:
-            with recorded(workdir, outcome) as begin, noise_to(log), temporary_files():
+            with recorded(workdir, outcome) as begin, noise_to(log):
                 return _run(config, corpus, workdir, outcome, begin, resume)
         except BaseException:
             if version := versions_by_run(workdir.serving).get(outcome.run_id):

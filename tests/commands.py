@@ -29,7 +29,8 @@ train:
 
 def environment(**changes: str) -> dict[str, str]:
     """This process's, with the code under test first on the path."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), **changes}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, **changes}
 
 
 def call(*arguments: str | Path, before: Sequence[str] = (), **changes: str) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ from tfx.types import ComponentSpec, channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from components.decision.executor import Executor
+from components.pusher.config import PushConfig
 
 
 class DecisionSpec(ComponentSpec):
@@ -14,6 +15,7 @@ class DecisionSpec(ComponentSpec):
     PARAMETERS = {
         "serving_uri": ExecutionParameter(type=str),
         "keep": ExecutionParameter(type=int),
+        "private_key": ExecutionParameter(type=str),
         "action": ExecutionParameter(type=str),
         "run_id": ExecutionParameter(type=str),
         "version": ExecutionParameter(type=int),
@@ -30,7 +32,7 @@ class Decision(base_component.BaseComponent):
 
     Args:
         serving_uri: the serving folder, on a volume.
-        keep: old versions kept beside the newest.
+        config: how many old versions are kept, and which key signs what is approved; a rollback goes to what it signed alone.
         action: `approve`, `reject` or `rollback`.
         run_id: of `approve` and `reject`: the run whose model waits.
         version: of `rollback`; 0 for the model before the one in serving.
@@ -50,7 +52,7 @@ class Decision(base_component.BaseComponent):
         self,
         *,
         serving_uri: str,
-        keep: int,
+        config: PushConfig,
         action: str | RuntimeParameter,
         run_id: str | RuntimeParameter,
         version: int | RuntimeParameter,
@@ -61,7 +63,8 @@ class Decision(base_component.BaseComponent):
         super().__init__(
             DecisionSpec(
                 serving_uri=serving_uri,
-                keep=keep,
+                keep=config.keep,
+                private_key=config.private_key or "",
                 action=action,
                 run_id=run_id,
                 version=version,

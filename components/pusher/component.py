@@ -21,6 +21,7 @@ class PusherSpec(ComponentSpec):
         "approval": ExecutionParameter(type=str),
         "serving_changes": ExecutionParameter(type=str),
         "keep_pending": ExecutionParameter(type=int),
+        "private_key": ExecutionParameter(type=str),
     }
     INPUTS = {
         "model": ChannelParameter(type=standard_artifacts.Model),
@@ -43,7 +44,7 @@ class Pusher(base_component.BaseComponent):
         baseline_model: Model of ServingBaseline, which the candidate was compared with. Where another one came into serving
             since, the candidate waits for approval.
         serving_uri: the folder that holds one folder a version.
-        config: how many old versions are kept.
+        config: how many old versions are kept, and which key signs.
         mode: as `config.mode`, before which it goes: whether a blessed model is pushed at once or waits.
         config_digest: of the run's configuration, for its provenance.
         approval: who approved the model; None in a run.
@@ -86,6 +87,7 @@ class Pusher(base_component.BaseComponent):
             approval=approval.model_dump_json() if approval else "",
             serving_changes=serving_changes,
             keep_pending=int(keep_pending),
+            private_key=config.private_key or "",
             pushed_model=channel_utils.as_channel([standard_artifacts.PushedModel()]),
         )
         super().__init__(spec)

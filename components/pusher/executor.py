@@ -17,6 +17,7 @@ from components.pusher.remote_folder import push_remote, versions_remote
 from components.pusher.serving_folder import push, read_provenance, versions
 from components.pusher.withdrawn import read_withdrawn
 from components.run_id import run_id
+from components.signing import public_key_of, verify
 from components.trained_model import trained_model
 
 GATE = "gate"
@@ -67,12 +68,13 @@ class Executor(base_executor.BaseExecutor):
             pushed.set_int_custom_property("pushed", 0)
             pushed.set_string_custom_property("waiting_for", waiting_for)
             return
-        keep = exec_properties["keep"]
+        keep, key = exec_properties["keep"], exec_properties["private_key"]
+        private_key = Path(key) if key else None
         if "://" in serving:
-            stored = push_remote(model, serving, asked, keep)
+            stored = push_remote(model, serving, asked, keep, private_key)
         else:
-            there = None if approval else _in_serving_already(digest, Path(serving))
-            stored = there or push(model, Path(serving), asked, keep)
+            there = None if approval else _in_serving_already(digest, Path(serving), private_key)
+            stored = there or push(model, Path(serving), asked, keep, private_key)
         record(pushed, exec_properties["serving_uri"], stored)
 
 
@@ -91,11 +93,19 @@ def _property(artifacts: list[Artifact] | None, name: str) -> str:
     return str(artifact_utils.get_single_instance(artifacts).get_string_custom_property(name)) if artifacts else ""
 
 
-def _in_serving_already(digest: str, serving: Path) -> Provenance | None:
-    """What was stored with the newest version, where that is this very model: one that came out of a cache."""
+def _in_serving_already(digest: str, serving: Path, private_key: Path | None) -> Provenance | None:
+    """What was stored with the newest version, where that is this very model, out of a cache, and signed where it has to be."""
     there = versions(serving)
     stored = read_provenance(serving, there[-1]) if there else None
-    return stored if stored and stored.model_digest == digest else None
+    if stored is None or stored.model_digest != digest:
+        return None
+    if private_key:
+        with public_key_of(private_key) as public_key:
+            try:
+                verify(serving / str(stored.version), public_key)
+            except UserError:
+                return None
+    return stored
 
 
 def _newcomer(serving: str, input_dict: dict[str, list[Artifact]]) -> str | None:

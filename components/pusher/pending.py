@@ -12,11 +12,9 @@ from pydantic import BaseModel
 from beam_jobs.errors import UserError
 from components.model_digest import model_digest
 from components.pusher.provenance import Provenance
-from components.pusher.serving_folder import CHANGED
+from components.pusher.serving_folder import CHANGED, COMING, GOING, PENDING_FOLDER, locked
 from components.run_id import RUN_ID
 
-FOLDER = ".waiting"
-"""As it has always been called: serving folders hold it."""
 MODEL = "model"
 CANDIDATE_FILE = "candidate.json"
 
@@ -36,15 +34,16 @@ def keep_pending(model: Path, serving: Path, candidate: Candidate) -> None:
         UserError: the model was changed, or the serving folder cannot be written.
     """
     folder = _folder(serving, candidate.provenance.run_id)
-    coming = folder.with_name(f".coming-{folder.name}")
+    coming = folder.with_name(f"{COMING}{folder.name}")
     try:
-        for old in (coming, folder):
-            shutil.rmtree(old, ignore_errors=True)
-        shutil.copytree(model, coming / MODEL)
-        if model_digest(coming / MODEL) != candidate.provenance.model_digest:
-            raise UserError(f"{model}: {CHANGED}; it is not kept for a decision")
-        (coming / CANDIDATE_FILE).write_text(candidate.model_dump_json(indent=1) + "\n")
-        coming.rename(folder)
+        with locked(serving):
+            shutil.copytree(model, coming / MODEL)
+            if model_digest(coming / MODEL) != candidate.provenance.model_digest:
+                shutil.rmtree(coming)
+                raise UserError(f"{model}: {CHANGED}; it is not kept for a decision")
+            (coming / CANDIDATE_FILE).write_text(candidate.model_dump_json(indent=1) + "\n")
+            _remove(folder)
+            coming.rename(folder)
     except OSError as error:
         raise UserError(f"{error.filename or folder}: {error.strerror}; the model that waits was not kept") from None
 
@@ -55,7 +54,7 @@ def pending_candidate(serving: Path, run_id: str) -> tuple[Path, Candidate]:
     Raises:
         UserError: no model of that run is pending.
     """
-    folder = serving / FOLDER / run_id
+    folder = serving / PENDING_FOLDER / run_id
     there = pending_runs(serving)
     if run_id not in there:
         raise UserError(f"{serving}: no model of run {run_id or '(none given)'} waits; there are {', '.join(there) or 'none'}")
@@ -64,16 +63,33 @@ def pending_candidate(serving: Path, run_id: str) -> tuple[Path, Candidate]:
 
 def pending_runs(serving: Path) -> list[str]:
     """Ids of the runs whose models are pending."""
-    folder = serving / FOLDER
+    folder = serving / PENDING_FOLDER
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
 
 
 def drop_pending(serving: Path, run_id: str) -> None:
-    """Removes the copy of a model that was decided on."""
-    shutil.rmtree(_folder(serving, run_id), ignore_errors=True)
+    """Removes the copy of a model that was decided on.
+
+    Raises:
+        UserError: the serving folder cannot be written.
+    """
+    folder = _folder(serving, run_id)
+    try:
+        with locked(serving):
+            _remove(folder)
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: {error.strerror}; the model no longer waits, and is still there") from None
+
+
+def _remove(folder: Path) -> None:
+    """Out of sight first: half a model is none that waits."""
+    if folder.exists():
+        going = folder.with_name(f"{GOING}{folder.name}")
+        folder.rename(going)
+        shutil.rmtree(going)
 
 
 def _folder(serving: Path, run_id: str) -> Path:
     # Not even by mistake the folder of all models that are pending, or one elsewhere.
     assert re.fullmatch(RUN_ID, run_id), repr(run_id)
-    return serving / FOLDER / run_id
+    return serving / PENDING_FOLDER / run_id

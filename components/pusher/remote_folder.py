@@ -6,16 +6,18 @@ that was removed by hand is only remembered where a greater one is left (numbers
 have to come within a second).
 """
 
+import tempfile
 import time
 from pathlib import Path, PurePosixPath
 
 import tensorflow as tf
 
 from beam_jobs.errors import UserError
-from components.model_digest import PROVENANCE_FILE, model_digest
+from components.model_digest import PROVENANCE_FILE, SIGNATURE_FILE, model_digest
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import CHANGED, now
 from components.pusher.versions import is_version
+from components.signing import sign
 
 MODEL_FILE = "saved_model.pb"
 
@@ -26,11 +28,11 @@ def versions_remote(serving: str) -> list[int]:
     return sorted(int(name) for name in names if is_version(name) and tf.io.gfile.exists(f"{serving}/{name}/{MODEL_FILE}"))
 
 
-def push_remote(source: Path, serving: str, provenance: Provenance, keep: int) -> Provenance:
+def push_remote(source: Path, serving: str, provenance: Provenance, keep: int, private_key: Path | None = None) -> Provenance:
     """Does what `serving_folder.push` does, as far as an object store can.
 
     Raises:
-        UserError: the model is gone or was changed.
+        UserError: the model is gone or was changed, or the key cannot be used.
     """
     if not (source / MODEL_FILE).is_file():
         raise UserError(f"{source}: holds no SavedModel, so there is nothing to push; make a new run")
@@ -53,6 +55,11 @@ def push_remote(source: Path, serving: str, provenance: Provenance, keep: int) -
     tf.io.gfile.makedirs(f"{target}/{PurePosixPath(PROVENANCE_FILE).parent}")
     with tf.io.gfile.GFile(f"{target}/{PROVENANCE_FILE}", "w") as file:
         file.write(provenance.model_dump_json(indent=1) + "\n")
+    if private_key:
+        with tempfile.TemporaryDirectory() as folder:
+            signature = Path(folder, "model.sig")
+            sign(source, private_key, signature)
+            _copy(signature, f"{target}/{SIGNATURE_FILE}")
     _copy(source / MODEL_FILE, f"{target}/{MODEL_FILE}")
     for old in [*there, version][: -keep - 1]:
         tf.io.gfile.remove(f"{serving}/{old}/{MODEL_FILE}")

@@ -10,8 +10,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -20,14 +20,17 @@ from pydantic import ValidationError
 from beam_jobs.errors import UserError
 from beam_jobs.files import remove, write_atomically
 from beam_jobs.locks import lock
-from components.model_digest import PROVENANCE_FILE, model_digest
+from components.model_digest import PROVENANCE_FILE, SIGNATURE_FILE, model_digest
 from components.pusher.provenance import Provenance
 from components.pusher.versions import is_version
 from components.pusher.withdrawn import WITHDRAWN_FILE, Withdrawal, add_withdrawn, forget_withdrawn
+from components.signing import check_public_key, sign, verify
 
 LOCK_FILE = ".lock"
 HIGHEST_FILE = ".highest_version"
 CHANGED = "its files are not those that were measured, they were changed since"
+PENDING_FOLDER = ".waiting"
+"""Of models that wait for a decision (`components.pusher.pending`); as it has always been called: serving folders hold it."""
 COMING, GOING = ".coming-", ".going-"
 """How the names of folders begin that are being copied or removed; TensorFlow Serving takes up names that are numbers only."""
 
@@ -51,7 +54,7 @@ def version_folder(serving: Path, version: str) -> Path:
     return serving / version
 
 
-def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) -> Provenance:
+def push(source: Path, serving: Path, provenance: Provenance, keep: int | None, private_key: Path | None = None) -> Provenance:
     """Puts a SavedModel into serving as the newest version.
 
     Args:
@@ -60,46 +63,53 @@ def push(source: Path, serving: Path, provenance: Provenance, keep: int | None) 
         provenance: `version` and `pushed_at` are filled in here, `model_version` where it is 0. `model_digest` is what the files
             must be; where it is empty, what they are.
         keep: versions kept beside the new one; older ones are removed. None for all.
+        private_key: signs the version; without one it keeps the signature that `source` has.
 
     Returns:
         The provenance as it was stored with the version.
 
     Raises:
-        UserError: the model is gone or was changed, or the serving folder cannot be written.
+        UserError: the model is gone or was changed, the key cannot be used, or the serving folder cannot be written.
     """
     if not (source / "saved_model.pb").is_file():
         raise UserError(f"{source}: holds no SavedModel, so there is nothing to push; make a new run")
     try:
-        with _locked(serving):
-            _remove_remains(serving)
-            version = _next_version(serving)
-            coming = serving / f"{COMING}{version}"
-            shutil.copytree(source, coming)
-            # Of the copy: nobody changes that any more.
-            digest = model_digest(coming)
-            if digest != (provenance.model_digest or digest):
-                shutil.rmtree(coming)
-                raise UserError(f"{source}: {CHANGED}; nothing was pushed")
-            update = {"version": version, "model_version": provenance.model_version or version, "model_digest": digest}
-            provenance = provenance.model_copy(update={**update, "pushed_at": now()})
-            path = coming / PROVENANCE_FILE
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(provenance.model_dump_json(indent=1) + "\n")
-            _sync_tree(coming)
-            # Before the version appears, so that the promise holds even if that version is removed by hand at once.
-            write_atomically(str(serving / HIGHEST_FILE), str(version).encode())
-            coming.rename(serving / str(version))
-            _sync(serving)
-            if provenance.action != "pushed":  # a person's decision, which is the last one about this model
-                forget_withdrawn(serving, digest)
-            if keep is not None:
-                _remove_old(serving, keep)
+        with locked(serving):
+            return _put(source, serving, provenance, keep, private_key)
     except OSError as error:
         raise UserError(f"{error.filename or serving}: {error.strerror}; nothing was pushed to {serving}") from None
+
+
+def _put(source: Path, serving: Path, provenance: Provenance, keep: int | None, private_key: Path | None = None) -> Provenance:
+    """The work of `push`, of whoever holds the lock."""
+    version = _next_version(serving)
+    coming = serving / f"{COMING}{version}"
+    shutil.copytree(source, coming)
+    # Of the copy: nobody changes that any more.
+    digest = model_digest(coming)
+    if digest != (provenance.model_digest or digest):
+        shutil.rmtree(coming)
+        raise UserError(f"{source}: {CHANGED}; nothing was pushed")
+    update = {"version": version, "model_version": provenance.model_version or version, "model_digest": digest}
+    provenance = provenance.model_copy(update={**update, "pushed_at": now()})
+    path = coming / PROVENANCE_FILE
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(provenance.model_dump_json(indent=1) + "\n")
+    if private_key:
+        sign(coming, private_key, coming / SIGNATURE_FILE)
+    _sync_tree(coming)
+    # Before the version appears, so that the promise holds even if that version is removed by hand at once.
+    write_atomically(str(serving / HIGHEST_FILE), str(version).encode())
+    coming.rename(serving / str(version))
+    _sync(serving)
+    if provenance.action != "pushed":  # a person's decision, which is the last one about this model
+        forget_withdrawn(serving, digest)
+    if keep is not None:
+        _remove_old(serving, keep)
     return provenance
 
 
-def roll_back(serving: Path, version: int | None, by: str, login: str, note: str) -> Provenance:
+def roll_back(serving: Path, version: int | None, by: str, login: str, note: str, public_key: Path | None = None) -> Provenance:
     """Puts an earlier version back into serving, as a new version that is a copy of it; removes none.
 
     The models that came after it are withdrawn: no run pushes them again by itself.
@@ -110,14 +120,27 @@ def roll_back(serving: Path, version: int | None, by: str, login: str, note: str
         by: who does it, `login` from where, `note` why.
         login: user and machine.
         note: the reason, may be empty.
+        public_key: with which the version must have been signed; None where any will do.
 
     Raises:
-        UserError: no such version, none before the present one, or its files are not those that were pushed.
+        UserError: no such version, none before the present one, its files are not those that were pushed, or its signature is
+            not by that key.
     """
-    there = versions(serving)
-    listed = ", ".join(map(str, there)) or "none"
-    if not there:
+    if public_key:
+        check_public_key(public_key)
+    if not versions(serving):
         raise UserError(f"{serving}: no version is in serving; push a model first")
+    try:
+        # Of the whole, so that nobody pushes a model, or removes the version, between the choice and its end.
+        with locked(serving):
+            return _put_back(serving, version, Provenance(by=by, login=login, note=note), public_key)
+    except OSError as error:
+        raise UserError(f"{error.filename or serving}: {error.strerror}; nothing was rolled back in {serving}") from None
+
+
+def _put_back(serving: Path, version: int | None, who: Provenance, public_key: Path | None) -> Provenance:
+    there = versions(serving)
+    listed = ", ".join(map(str, there))
     newest = there[-1]
     if version is None:
         # The present version may itself be a rollback: then the one before the model that it brought back.
@@ -134,12 +157,17 @@ def roll_back(serving: Path, version: int | None, by: str, login: str, note: str
     old = read_provenance(serving, version)
     if old is not None and old.model_digest != model_digest(serving / str(version)):
         raise UserError(f"{serving / str(version)}: its files are not those that were pushed; give another version of {listed}")
+    if public_key:
+        try:
+            verify(serving / str(version), public_key)
+        except UserError as error:
+            raise UserError(f"{serving / str(version)}: {error}; give another version of {listed}") from None
     # First, so that whoever kills this process leaves no model that comes back.
-    withdraw(serving, _models_after(serving, version), "rolled back", by, login, note)
+    _withdraw(serving, _models_after(serving, version), "rolled back", who.by, who.login, who.note)
     # A version that something else put there has no provenance.
-    known = old or Provenance(by=by, login=login, model_version=version)
-    update = {"action": "rolled back", "by": by, "login": login, "note": note, "rolled_back_to": version}
-    return push(serving / str(version), serving, known.model_copy(update=update), keep=None)
+    known = old or Provenance(by=who.by, login=who.login, model_version=version)
+    update = {"action": "rolled back", "by": who.by, "login": who.login, "note": who.note, "rolled_back_to": version}
+    return _put(serving / str(version), serving, known.model_copy(update=update), keep=None)
 
 
 def _models_after(serving: Path, version: int) -> dict[str, str]:
@@ -167,13 +195,19 @@ def withdraw(
     Raises:
         UserError: the serving folder cannot be written.
     """
-    known = {"action": action, "by": by, "login": login, "note": note, "when": now()}
     try:
-        with _locked(serving):
-            items = ({**known, "model_digest": digest, "run_id": run} for digest, run in models.items())
-            add_withdrawn(serving, map(Withdrawal.model_validate, items))
+        with locked(serving):
+            _withdraw(serving, models, action, by, login, note)
     except OSError as error:
         raise UserError(f"{error.filename or serving}: {error.strerror}; nothing was decided") from None
+
+
+def _withdraw(
+    serving: Path, models: Mapping[str, str], action: Literal["rolled back", "rejected"], by: str, login: str, note: str
+) -> None:
+    known = {"action": action, "by": by, "login": login, "note": note, "when": now()}
+    items = ({**known, "model_digest": digest, "run_id": run} for digest, run in models.items())
+    add_withdrawn(serving, map(Withdrawal.model_validate, items))
 
 
 def read_provenance(serving: Path, version: int) -> Provenance | None:
@@ -199,9 +233,13 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
-def _locked(serving: Path) -> ExitStack:
+@contextmanager
+def locked(serving: Path) -> Iterator[None]:
+    """Makes this process the only one that changes a serving folder, made where missing, and removes what killed ones left."""
     serving.mkdir(parents=True, exist_ok=True)
-    return lock(serving / LOCK_FILE, wait=True)
+    with lock(serving / LOCK_FILE, wait=True):
+        _remove_remains(serving)
+        yield
 
 
 def _next_version(serving: Path) -> int:
@@ -212,8 +250,8 @@ def _next_version(serving: Path) -> int:
 
 
 def _remove_remains(serving: Path) -> None:
-    """Of a push that was killed. Whoever holds the lock is the only one who pushes, so all of them are remains."""
-    for path in serving.iterdir():
+    pending = serving / PENDING_FOLDER
+    for path in [*serving.iterdir(), *(pending.iterdir() if pending.is_dir() else ())]:
         if path.name.startswith((COMING, GOING, f"{HIGHEST_FILE}.", f"{WITHDRAWN_FILE}.")):
             remove(str(path))
 

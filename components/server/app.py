@@ -37,7 +37,7 @@ class Server:
         """
         self.config = config
         self.metrics = Metrics()
-        self.versions = Versions(config.serving, config.poll_s, self.metrics)
+        self.versions = Versions(config.serving, config.poll_s, self.metrics, config.public_key)
         self.limits = Limits(config, self.metrics)
         self.in_hand = 0
         """Requests whose answer is not made yet."""

@@ -29,6 +29,8 @@ class ServerConfig:
     """Requests that the model answers at a time."""
     poll_s: float = 1.0
     """How often the serving folder is looked at."""
+    public_key: Path | None = None
+    """With which a version must have been signed to be taken up; None where any will do."""
 
     @property
     def max_in_hand_mb(self) -> int:

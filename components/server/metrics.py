@@ -23,7 +23,7 @@ class Metrics:
         self.answering = Gauge("answering", "Requests that the model answers now.", **prefix)
         self.version = Gauge("model_version", "The version that answers.", **prefix)
         self.taken_up = Counter("versions_taken_up", "Versions that were loaded and now answer, or did.", **prefix)
-        self.refused = Counter("versions_refused", "Versions that were damaged and not taken up.", **prefix)
+        self.refused = Counter("versions_refused", "Versions that were damaged or not signed, and not taken up.", **prefix)
 
     def page(self) -> bytes:
         """All of them, in Prometheus' text format."""

@@ -23,6 +23,7 @@ from components.model_digest import model_digest
 from components.pusher.serving_folder import read_provenance, versions
 from components.server.metrics import Metrics
 from components.server.tensors import TensorSpec, checked_inputs
+from components.signing import check_public_key, verify
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,8 @@ class ServedVersion:
     """What the SavedModel says of its signatures, as TensorFlow Serving shows it."""
 
     @classmethod
-    def load(cls, folder: Path) -> "ServedVersion":
-        """Loads a version and lets each of its signatures answer once.
+    def load(cls, folder: Path, public_key: Path | None = None) -> "ServedVersion":
+        """Loads a version, signed with the key where one is given, and lets each of the SavedModel's signatures answer once.
 
         Raises:
             Exception: of whatever kind, where the model is damaged.
@@ -72,6 +73,8 @@ class ServedVersion:
         provenance = read_provenance(folder.parent, int(folder.name))
         if provenance and provenance.model_digest and provenance.model_digest != model_digest(folder):
             raise UserError("its files are not those that were pushed")
+        if public_key:
+            verify(folder, public_key)
         model = load_model(folder)
         signatures = {name: Signature.of(function) for name, function in model.signatures.items()}
         definition = MessageToDict(
@@ -107,13 +110,15 @@ class ServedVersion:
 class Versions:
     """The version that answers, and the watch over the serving folder that changes it."""
 
-    def __init__(self, serving: Path, poll_s: float, metrics: Metrics) -> None:
+    def __init__(self, serving: Path, poll_s: float, metrics: Metrics, public_key: Path | None = None) -> None:
         """Loads the newest version that works.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none, or the key cannot be used.
         """
-        self.serving, self.poll_s, self.metrics = serving, poll_s, metrics
+        if public_key:
+            check_public_key(public_key)
+        self.serving, self.poll_s, self.metrics, self.public_key = serving, poll_s, metrics, public_key
         self._refused: dict[int, Any] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch the serving folder", daemon=True)
@@ -166,12 +171,12 @@ class Versions:
             if self._refused.get(version) == state:
                 continue
             try:
-                return ServedVersion.load(folder)
+                return ServedVersion.load(folder, self.public_key)
             except Exception as error:
                 self._refused[version] = state
                 self.metrics.refused.inc()
                 reason = " ".join(str(error).split()) or type(error).__name__
-                log.error("version %d is damaged and not taken up: %s", version, reason[:300])
+                log.error("version %d is not taken up: %s", version, reason[:300])
         return None
 
     def _take(self, version: ServedVersion) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from beam_jobs.command_line import command
 from beam_jobs.console import say, tell
-from pipeline.commands.options import By, Note, RunId, WorkFolder
+from pipeline.commands.options import By, Note, PublicKey, RunId, WorkFolder
 from pipeline.commands.runs import in_serving
 
 
@@ -42,6 +42,7 @@ def rollback(
     version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="Without it the one before.")] = None,
     by: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides; else the user of this session.")] = None,
     note: Note = "",
+    public_key: PublicKey = None,
     workdir: WorkFolder = Path("work"),
 ) -> None:
     """Put an earlier version back into serving, as a new version that is a copy of it."""
@@ -49,5 +50,5 @@ def rollback(
     from pipeline.workdir import WorkDir
 
     folder = WorkDir.at(workdir)
-    decision = roll_back(folder, version, by, note)
+    decision = roll_back(folder, version, by, note, public_key)
     tell(f"rolled back to version {decision.rolled_back_to}, by {decision.by}; now in serving: {in_serving(str(folder.serving))}")

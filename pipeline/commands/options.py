@@ -35,6 +35,16 @@ JsonFile = Annotated[
     ),
 ]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")]
+PublicKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--public-key",
+        parser=local_path,
+        metavar="FILE",
+        envvar="AUDIO_GENDER_PUBLIC_KEY",
+        help="Only versions that were signed with its private key.",
+    ),
+]
 Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why; kept in the metadata store.")]
 
 

@@ -9,6 +9,7 @@ import typer
 from beam_jobs.console import noise_to
 from beam_jobs.paths import local_path
 from components.server.config import ServerConfig
+from pipeline.commands.options import PublicKey
 
 DEFAULT = ServerConfig(Path("work/serving"))
 
@@ -36,9 +37,11 @@ def serve(
     workers: Annotated[
         int, typer.Option(min=1, help="Requests that the model answers at a time; by default the processors.")
     ] = DEFAULT.workers,
+    public_key: PublicKey = None,
 ) -> None:
     """Serve the newest model: Open Inference Protocol v2, TensorFlow Serving's REST paths, metrics, and a page to try it."""
     with noise_to(Path(os.devnull)):  # TensorFlow's notes on the processor
         from components.server.run import run
 
-    run(ServerConfig(serving, name, host, port, max_body_mb, max_recording_mb, max_duration_s, max_waiting, timeout_s, workers))
+    limits = (max_body_mb, max_recording_mb, max_duration_s, max_waiting, timeout_s, workers)
+    run(ServerConfig(serving, name, host, port, *limits, public_key=public_key))

@@ -1,6 +1,6 @@
 """The pipelines that are compiled for Kubeflow Pipelines: the training pipeline, and a person's decision about its model."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import get_args
 
 from tfx.orchestration.pipeline import Pipeline
@@ -24,8 +24,9 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
         image: the image of every step.
 
     Raises:
-        UserError: `kubernetes` names a node that the pipeline has not.
+        UserError: `kubernetes` names a node that the pipeline has not, or mounts nothing where `push.private_key` lies.
     """
+    _check_key(config)
     kubernetes, counts = config.kubernetes, config.clips.num_clips.model_dump()
     parameters = _by_name(
         Parameter("corpus_uri", "corpus to mix clips from; empty: the dataset is there already", kubernetes.corpus_uri),
@@ -63,8 +64,9 @@ def compile_decision(config: PipelineConfig, image: str) -> str:
     """A pipeline of one node, a person's decision, as a package; its step is configured as the Pusher's.
 
     Raises:
-        UserError: models are not served from a volume.
+        UserError: models are not served from a volume, or nothing is mounted where `push.private_key` lies.
     """
+    _check_key(config)
     kubernetes = config.kubernetes
     if "://" in kubernetes.serving_uri:
         raise UserError(
@@ -80,7 +82,7 @@ def compile_decision(config: PipelineConfig, image: str) -> str:
         Parameter("override", "1: approve although another model came into serving since", 0, int),
     )
     given = {name: parameter.runtime() for name, parameter in parameters.items()}
-    decision = Decision(serving_uri=kubernetes.serving_uri, keep=config.push.keep, **given)
+    decision = Decision(serving_uri=kubernetes.serving_uri, config=config.push, **given)
     pipeline = Pipeline(f"{NAME}-decision", kubernetes.pipeline_root, components=[decision])
     return package(pipeline, image, parameters, kubernetes, like={decision.id: "Pusher"})
 
@@ -99,6 +101,16 @@ def write_package(text: str, path: Path) -> None:
 
 def _by_name(*parameters: Parameter) -> dict[str, Parameter]:
     return {parameter.name: parameter for parameter in parameters}
+
+
+def _check_key(config: PipelineConfig) -> None:
+    key = config.push.private_key
+    mounted = [volume.path for volume in config.kubernetes.volumes if "Pusher" in volume.nodes]
+    if key and not any(PurePosixPath(key).is_relative_to(path) for path in mounted):
+        raise UserError(
+            f"push.private_key {key}: lies on no volume of Pusher ({', '.join(mounted)}); add one to kubernetes.volumes, "
+            f"such as {{secret: audio-gender-signing, path: {PurePosixPath(key).parent}, nodes: [Pusher]}}"
+        )
 
 
 def _check_nodes(config: PipelineConfig, nodes: list[str]) -> None:

@@ -29,11 +29,18 @@ class SecretKey(Strict):
 
 
 class VolumeConfig(Strict):
-    """A PersistentVolumeClaim, mounted into the steps of `nodes`."""
+    """A PersistentVolumeClaim, or a Secret whose keys are files, mounted into the steps of `nodes`."""
 
-    claim: Claim
+    claim: Claim | None = None
+    secret: Claim | None = None
     path: MountPath
     nodes: list[str]
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.claim is None) == (self.secret is None):
+            raise ValueError("give a claim or a secret, one of them")
+        return self
 
 
 class Toleration(Strict):
@@ -81,6 +88,7 @@ class KubernetesConfig(Strict):
         VolumeConfig(claim="audio-gender-serving", path="/serving", nodes=["ServingBaseline", "Pusher"]),
         VolumeConfig(claim="audio-gender-training", path="/training", nodes=["Trainer"]),
     ]
+    """Such as `{secret: audio-gender-signing, path: /keys, nodes: [Pusher]}`, for `push.private_key`."""
     step: StepConfig = StepConfig()
     """Of every node that `steps` does not name."""
     steps: dict[str, StepConfig] = {}
@@ -117,7 +125,7 @@ class KubernetesConfig(Strict):
         return self
 
     def _check_mounted(self, key: str, path: str, node: str) -> None:
-        mounted = [volume.path for volume in self.volumes if node in volume.nodes]
+        mounted = [volume.path for volume in self.volumes if volume.claim and node in volume.nodes]
         if not any(PurePosixPath(path).is_relative_to(root) for root in mounted):
             raise ValueError(
                 f"{key} {path!r} lies on no volume of {node} ({', '.join(mounted) or 'it has none'}); "

@@ -59,7 +59,10 @@ def _executor_config(kubernetes: KubernetesConfig, node: str, configured_as: str
         as_env.secret_name_parameter.runtime_value.constant.string_value = source.secret
         as_env.key_to_env.add(secret_key=source.key, env_var=variable)
     for volume in kubernetes.volumes:
-        if configured_as in volume.nodes:
+        if configured_as in volume.nodes and volume.secret:
+            secret_mount = config.secret_as_volume.add(secret_name=volume.secret, mount_path=volume.path, optional=False)
+            secret_mount.secret_name_parameter.runtime_value.constant.string_value = volume.secret
+        elif configured_as in volume.nodes:
             mount = config.pvc_mount.add(mount_path=volume.path, constant=volume.claim)
             mount.pvc_name_parameter.runtime_value.constant.string_value = volume.claim
     return dict(json_format.MessageToDict(config))

@@ -152,7 +152,7 @@ def rehearse(folder: Path, corpus: Path) -> Rehearsal:
     version = max(path.name for path in workdir.serving.glob("1*"))
     baseline = ServingBaseline(serving_uri=serving, version=version, classes=config.clips.classes)
     decision = Decision(
-        serving_uri=serving, keep=5, action="approve", run_id="2", version=0, by="Ada", note="rehearsed", override=1
+        serving_uri=serving, config=config.push, action="approve", run_id="2", version=0, by="Ada", note="rehearsed", override=1
     )
     alone = Pipeline("alone", str(workdir.tfx), components=[baseline, decision], metadata_connection_config=workdir.connection())
     return Rehearsal(steps | _run(alone, "3", workdir)[0], ran_again)

@@ -40,11 +40,11 @@ class Cluster:
 
         return compile_pipeline(self._config(*settings), IMAGE)
 
-    def compile_decision(self) -> str:
+    def compile_decision(self, *settings: str) -> str:
         """The pipeline of a person's decision."""
         from pipeline.kubeflow.compile import compile_decision
 
-        return compile_decision(self._config(), IMAGE)
+        return compile_decision(self._config(*settings), IMAGE)
 
     def _config(self, *settings: str) -> "PipelineConfig":
         from pipeline.config import load_config

@@ -129,6 +129,31 @@ def test_resources_selectors_secrets_and_volumes_are_those_of_the_configuration(
         assert container(spec, node)["env"] == [{"name": "AWS_REGION", "value": "nowhere-1"}]
 
 
+KEY = ("push.private_key=/keys/private.pem",)
+SECRET = (
+    "kubernetes.volumes=[{claim: audio-gender-serving, path: /serving, nodes: [ServingBaseline, Pusher]}, "
+    "{claim: audio-gender-training, path: /training, nodes: [Trainer]}, "
+    "{secret: audio-gender-signing, path: /keys, nodes: [Pusher]}]"
+)
+
+
+def test_the_key_that_signs_is_a_secret_of_the_pusher_and_of_decisions_alone():
+    from pipeline.kubeflow.compile import compile_decision
+
+    spec, executors = compiled(*KEY, SECRET)
+    assert {name for name, executor in executors.items() if "secretAsVolume" in executor} == {"Pusher_executor"}
+    (secret,) = executors["Pusher_executor"]["secretAsVolume"]
+    assert (secret["secretName"], secret["mountPath"], secret["optional"]) == ("audio-gender-signing", "/keys", False)
+    constant = spec["root"]["dag"]["tasks"]["Pusher"]["inputs"]["parameters"]["private_key"]["runtimeValue"]["constant"]
+    assert constant == "/keys/private.pem"
+
+    _, platform = yaml.safe_load_all(compile_decision(load_config(DEMO, [*KEY, SECRET]), IMAGE))
+    (decision,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    assert [mount["mountPath"] for mount in decision["secretAsVolume"]] == ["/keys"]
+    with pytest.raises(UserError, match=r"private_key /keys/private.pem: lies on no volume of Pusher \(/serving\); add one to"):
+        compiled(*KEY)
+
+
 def test_a_search_is_a_node_before_the_trainer():
     spec, _ = compiled(TUNE)
     assert "Tuner" in spec["root"]["dag"]["tasks"]["Trainer"]["dependentTasks"]
@@ -163,6 +188,7 @@ def test_the_same_configuration_compiles_to_the_same_bytes():
         ("kubernetes.env={A-B: x}", "'A-B' is not a name for an environment variable"),
         ("kubernetes.env={WANDB_API_KEY: hunter2}", "env sets WANDB_API_KEY: .* name a key of a Secret in kubernetes.secret_env"),
         ("kubernetes.env={https_proxy: 'http://ada:hunter2@proxy:3128'}", "env sets https_proxy: .* kubernetes.secret_env"),
+        ("kubernetes.volumes=[{path: /x, nodes: [Pusher]}]", "give a claim or a secret, one of them"),
         ("kubernetes.steps={Trainr: {}}", "no node Trainr in this pipeline; there are"),
     ],
 )

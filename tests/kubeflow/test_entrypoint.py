@@ -256,3 +256,11 @@ def test_without_kubernetes_there_is_no_termination_log_to_write(container, caps
 
     assert capsys.readouterr().err.splitlines()[-1] == "s3://bucket/clips: not a dataset; make one"
     assert not (container / "dev/termination-log").exists()
+
+
+def test_a_step_s_keras_is_tf_keras():
+    """TFX's entrypoint imports TensorFlow: whoever says after that which Keras it is to be is not heard."""
+    code = "import pipeline.kubeflow.entrypoint, tensorflow as tf; print(tf.keras.layers.Layer.__module__)"
+    clean = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    done = subprocess.run([sys.executable, "-c", code], env=clean, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.stdout.startswith("tf_keras."), done.stderr[-2000:]

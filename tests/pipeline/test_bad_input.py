@@ -196,6 +196,22 @@ def test_a_credential_in_a_configuration_is_refused_and_not_repeated(refused, co
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize("key", ["-----BEGIN EC PRIVATE KEY-----\\nhunter2", "hunter2", "keys/hunter2"])
+def test_a_key_that_is_no_absolute_path_is_refused_and_not_repeated(refused, config, make_corpus, tmp_path, key):
+    where = ["--corpus", make_corpus(), "--workdir", tmp_path / "work"]
+    line = refused("run", "--config", config, *where, "--set", f'push.private_key="{key}"')
+    assert "push: private_key must be the absolute path of a file, such as /keys/private.pem" in line
+    assert "hunter2" not in line
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_key_that_cannot_sign_is_told_before_anything_is_made(refused, config, make_corpus, tmp_path):
+    where = ["--corpus", make_corpus(), "--workdir", tmp_path / "work"]
+    line = refused("run", "--config", config, *where, "--set", f"push.private_key={tmp_path}/nowhere.pem")
+    assert "nowhere.pem: the private key cannot be read (No such file" in line or "need the package model-signing" in line
+    assert not (tmp_path / "work").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -11,8 +11,8 @@ import pytest
 from ml_metadata import MetadataStore
 
 from components.model_digest import model_digest
-from components.pusher.provenance import Provenance
-from components.pusher.serving_folder import push, read_provenance, versions
+from components.pusher.provenance import Provenance, login
+from components.pusher.serving_folder import push, read_provenance, roll_back, versions
 from components.pusher.withdrawn import read_withdrawn
 from pipeline.lineage import list_decisions, record_decision
 from pipeline.result import ReviewDecision, read_result, read_results
@@ -213,6 +213,22 @@ def test_a_rollback_is_said_recorded_and_listed(command, make_run, model, workdi
     run, back = list_runs(workdir)
     assert run.verdict == "pushed"
     assert (back.run_id, back.verdict, back.note, back.pushed_version) == (RUN, "rolled back", f"to {first}", str(new))
+
+
+def test_a_rollback_that_was_cut_off_before_its_record_is_recorded_and_goes_no_further_back(command, make_run, model, workdir):
+    make_run("pushed")
+    _, first, _ = (serve(workdir, model, run_id=run) for run in ("zeroth", RUN, "other"))
+    cut_off = roll_back(workdir.serving, None, "Ada", login(), "false alarms")
+
+    status, said = command("rollback", "--by", "Ada", "--note", "false alarms")
+
+    assert status == 0
+    assert said.splitlines()[-1].startswith(f"rolled back to version {first}, by Ada; now in serving: version {cut_off.version}")
+    assert versions(workdir.serving)[-1] == cut_off.version
+    assert [decision.version for decision in list_decisions(workdir)] == [str(cut_off.version)]
+    # Given once more it is a new decision.
+    assert command("rollback", "--by", "Ada", "--note", "false alarms")[0] == 0
+    assert read_provenance(workdir.serving, versions(workdir.serving)[-1]).rolled_back_to < int(first)
 
 
 def test_the_user_of_the_session_rolls_back_where_no_name_is_given(command, model, workdir):

@@ -155,6 +155,7 @@ LOCKS = [
     "locks/dev.lock",
     "locks/export.lock",
     "locks/s3.lock",
+    "locks/sign.lock",
     "locks/synth.lock",
     "locks/wandb.lock",
     "tools/bootstrap.lock",

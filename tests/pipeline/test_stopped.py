@@ -1,6 +1,7 @@
 """A signal ends a command at once: one line, 128 + its number, no child process and no temporary file left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,10 @@ import pytest
 import soundfile
 from commands import COMMAND, CONFIG, ROOT, environment
 from small_demo import ANY_MODEL, SMALL
+
+from components.pusher.serving_folder import versions
+from pipeline.runs import list_runs
+from pipeline.workdir import WorkDir
 
 WORDS = {signal.SIGINT: "Ctrl-C (SIGINT)", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP: its terminal was closed"}
 WITHIN_S = 60
@@ -52,7 +57,7 @@ class Command:
         assert "Traceback" not in text
         _, alive = psutil.wait_procs(children, timeout=10)
         assert alive == []
-        assert [path for path in self.temporary.rglob("*") if path.is_file()] == []
+        assert list(self.temporary.iterdir()) == []
 
     def reads(self, ending: str) -> bool:
         """Whether a file with that ending is open in it."""
@@ -70,6 +75,10 @@ class Command:
             except psutil.Error:
                 continue
         return False
+
+    def has_scratch(self) -> bool:
+        """Whether its folder of temporary files is there: it is at work."""
+        return any(self.temporary.iterdir())
 
     def said(self, words: str) -> bool:
         """Whether it printed that."""
@@ -153,6 +162,49 @@ def test_in_each_part_of_a_run(start, tmp_path):
     command = start(*demo)
     assert command.process.wait(600) == 0, command.log.read_text()
     assert command.said("\npushed\n")
+
+
+@pytest.mark.slow
+def test_while_people_look_listen_and_decide(start, demo, make_tone, tmp_path):
+    work = Path(shutil.copytree(demo.workdir, tmp_path / "work", symlinks=True))
+    (run,) = [run.run_id for run in list_runs(WorkDir.at(work)) if run.verdict == "waiting"]
+    soundfile.write(tmp_path / "voice.wav", make_tone(120, 5), 16_000)
+    stop_each(start, work, run, tmp_path)
+
+
+def stop_each(start, work, run, folder):
+    """Each command is stopped where it works; the decisions are then given again, and end the work."""
+    serving = work / "serving"
+    approve = ["approve", run, "--by", "Ada", "--workdir", work]
+    back = ["rollback", "--by", "Ada", "--note", "hums", "--workdir", work]
+    before = versions(serving)
+    for arguments, moment in (
+        (["review", run, "--workdir", work, "--no-open"], lambda it: it.said("drawing the page") or it.reads("metadata.db")),
+        (["predict", folder / "voice.wav", "--serving", serving], lambda it: it.has_scratch()),
+        (
+            ["export", str(before[-1]), "--to", "tflite", "--workdir", work, "--output", folder / "a.tflite"],
+            lambda it: it.has_scratch(),
+        ),
+    ):
+        stop_at(moment, start(*arguments))
+    assert not (folder / "a.tflite").exists()
+    for arguments, moment in (
+        (approve, lambda it: list((work / "logs").glob(f"{run}-approved-*")) or it.said("pushing")),
+        (back, lambda it: it.said("opening the metadata store")),
+    ):
+        stop_at(moment, start(*arguments))
+        again = start(*arguments)
+        again.process.wait(600)
+        said = again.log.read_text()
+        assert again.process.returncode == 0 or "was approved by Ada" in said, said
+    assert [path.name for path in serving.iterdir() if path.name.startswith((".coming-", ".going-"))] == []
+    assert versions(serving)[: len(before)] == before
+    assert len(versions(serving)) == len(before) + 2
+
+
+def stop_at(moment, command):
+    command.wait_for(moment)
+    command.stop(signal.SIGTERM)
 
 
 LOST = """

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from keys import make_keys, verified_outside
 from tfx.types import standard_artifacts
 
 from beam_jobs.errors import UserError
@@ -41,12 +42,21 @@ def wait(model: Path, serving: Path, run_id: str = "r1", compared_with: str = ""
     )
 
 
-def decide(serving: Path, action: str, run_id: str = "", by: str = "Ada", note: str = "", version: int = 0, override: int = 0):
+def decide(
+    serving: Path,
+    action: str,
+    run_id: str = "",
+    by: str = "Ada",
+    note: str = "",
+    version: int = 0,
+    override: int = 0,
+    private_key: str = "",
+):
     pushed = standard_artifacts.PushedModel()
     pushed.uri = str(serving.parent / "pushed")
     given = {"action": action, "run_id": run_id, "by": by, "note": note, "version": version, "override": override}
     Executor(Executor.Context(pipeline_run_id="d7")).Do(
-        {}, {"pushed_model": [pushed]}, {"serving_uri": str(serving), "keep": 5, **given}
+        {}, {"pushed_model": [pushed]}, {"serving_uri": str(serving), "keep": 5, "private_key": private_key, **given}
     )
     return pushed
 
@@ -92,6 +102,23 @@ def test_an_approval_that_was_cut_off_after_its_push_is_not_pushed_again(model, 
     decide(serving, "approve", "r1")
     assert len(versions(serving)) == 1
     assert pending_runs(serving) == []
+
+
+def test_what_is_approved_is_signed_and_a_rollback_goes_to_what_was_signed_alone(model, serving, tmp_path):
+    pytest.importorskip("model_signing", reason="the optional package model-signing is not installed")
+    keys = make_keys(tmp_path / "keys")
+    unsigned = push(model, serving, provenance("r0", model), keep=5).version
+    wait(model, serving, compared_with=str(unsigned))
+    decide(serving, "approve", "r1", private_key=str(keys.private))
+    signed = versions(serving)[-1]
+    assert verified_outside(serving / str(signed), keys.public)
+
+    with pytest.raises(UserError, match=f"{unsigned}: it is not signed"):
+        decide(serving, "rollback", private_key=str(keys.private))
+    assert versions(serving) == [unsigned, signed]
+    push(model, serving, provenance("r2", model), keep=5)
+    decide(serving, "rollback", private_key=str(keys.private))
+    assert verified_outside(serving / str(versions(serving)[-1]), keys.public)
 
 
 def test_a_rollback_brings_the_version_before(model, serving):

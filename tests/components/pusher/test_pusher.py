@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from keys import make_keys
 
 from beam_jobs.errors import UserError
 from components.model_digest import MODEL_DIGEST, model_digest
 from components.pusher.pending import pending_candidate, pending_runs
 from components.pusher.provenance import Approval, Provenance
 from components.pusher.serving_folder import read_provenance, roll_back, versions, withdraw
+from components.signing import verify
 
 
 @pytest.fixture
@@ -38,6 +40,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         keep_pending: bool = False,
         trained: str | None = None,
         run_id: str = "20261123-000000",
+        private_key: str = "",
     ) -> dict:
         candidate, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
         candidate.uri, pushed.uri = str(tmp_path / "model"), str(tmp_path / "pushed")
@@ -63,6 +66,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
                 "config_digest": "c1",
                 "approval": approval.model_dump_json() if approval else "",
                 "keep_pending": int(keep_pending),
+                "private_key": private_key,
             },
         )
         properties = pushed.mlmd_artifact.custom_properties
@@ -116,6 +120,20 @@ def test_a_model_out_of_a_cache_that_is_in_serving_is_not_pushed_again(pusher, t
     assert (again["pushed"], again["pushed_version"]) == (1, first)
     (model / "saved_model.pb").write_bytes(b"another")
     assert pusher(baseline=first)["pushed_version"] != first
+
+
+def test_a_model_in_serving_that_is_not_signed_with_the_key_is_pushed_again(pusher, tmp_path):
+    pytest.importorskip("model_signing", reason="the optional package model-signing is not installed")
+    keys, serving = [make_keys(tmp_path / name) for name in ("one", "two")], tmp_path / "serving"
+    unsigned = pusher()["pushed_version"]
+
+    signed = pusher(baseline=unsigned, private_key=str(keys[0].private))["pushed_version"]
+    again = pusher(baseline=signed, private_key=str(keys[0].private))["pushed_version"]
+    rotated = pusher(baseline=signed, private_key=str(keys[1].private))["pushed_version"]
+
+    assert unsigned != signed == again != rotated
+    verify(serving / signed, keys[0].public)
+    verify(serving / rotated, keys[1].public)
 
 
 def test_a_model_that_was_compared_with_another_than_the_one_in_serving_waits(pusher, tmp_path, model):

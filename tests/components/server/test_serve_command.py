@@ -64,6 +64,10 @@ def test_a_signal_ends_it_when_what_is_in_hand_is_answered(started, voices):
 def test_what_it_cannot_do_is_one_line(serving, tmp_path):
     assert "holds no version of a model" in only_line(call("serve", "--serving", tmp_path, "--port", "0"))
     assert "Name or service" in only_line(call("serve", "--serving", serving, "--host", "nowhere.invalid"))
+    nowhere = tmp_path / "nowhere.pem"
+    assert f"{nowhere}: the public key cannot be read" in only_line(
+        call("serve", "--serving", serving, "--port", "0", AUDIO_GENDER_PUBLIC_KEY=str(nowhere))
+    )
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"127.0.0.1:{port}: cannot listen there" in only_line(call("serve", "--serving", serving, "--port", str(port)))

@@ -2,16 +2,20 @@
 
 import base64
 import gc
+import json
 import shutil
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 from chromium import wait_for
+from keys import make_keys, sign_outside
 from running_server import put, running
 
 from beam_jobs.errors import UserError
+from components.model_digest import PROVENANCE_FILE, model_digest
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push, roll_back
 
@@ -94,6 +98,39 @@ def test_other_files_than_were_pushed_are_not_taken_up(serving):
     (serving / str(pushed.version) / "assets" / "another.txt").write_text("")
     with running(serving) as server:
         assert version(server) == 1
+
+
+def test_only_versions_that_were_signed_with_the_key_are_taken_up(saved_models, serving, tmp_path):
+    pytest.importorskip("model_signing", reason="the optional package model-signing is not installed")
+    keys, other = make_keys(tmp_path / "keys"), make_keys(tmp_path / "other")
+
+    def put_signed(private_key: Path | None) -> Path:
+        stored = push(Path(saved_models["trained"]), serving, Provenance(by="a", login="a@b"), None, private_key)
+        return serving / str(stored.version)
+
+    with pytest.raises(UserError, match=r"none of its versions \(1\) can be loaded"), running(serving, public_key=keys.public):
+        pass
+    first = put_signed(keys.private)
+    # Whoever changes a model can change its digest too.
+    changed = shutil.copytree(first, tmp_path / "changed")
+    (changed / "assets/another.txt").write_text("")
+    known = json.loads((changed / PROVENANCE_FILE).read_text())
+    (changed / PROVENANCE_FILE).write_text(json.dumps({**known, "model_digest": model_digest(changed)}))
+    with running(serving, poll_s=0.1, public_key=keys.public) as server:
+        put_signed(None)
+        wait_for(lambda: server.figure("audio_gender_versions_refused_total") == 1)
+        put_signed(other.private)
+        wait_for(lambda: server.figure("audio_gender_versions_refused_total") == 2)
+        put(changed, serving, 3_000_000_000)
+        wait_for(lambda: server.figure("audio_gender_versions_refused_total") == 3)
+        assert version(server) == int(first.name)
+        back = roll_back(serving, int(first.name), "a", "a@b", "", keys.public)
+        wait_for(lambda: version(server) == back.version)
+        # One that somebody copied there is taken up when sigstore's own command line has signed it.
+        put(saved_models["trained"], serving, 3_100_000_000)
+        wait_for(lambda: server.figure("audio_gender_versions_refused_total") == 4)
+        sign_outside(serving / "3100000000", keys.private)
+        wait_for(lambda: version(server) == 3_100_000_000)
 
 
 def test_without_any_version_there_is_no_server(tmp_path, serving):
