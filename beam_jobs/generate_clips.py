@@ -21,7 +21,7 @@ from beam_jobs.config import SPLITS, ClipsConfig, load_section
 from beam_jobs.console import say
 from beam_jobs.corpus.contents import duplicates, read_contents
 from beam_jobs.corpus.digest import corpus_digest
-from beam_jobs.corpus.index import Speaker, SpeakerIndex, Utterance
+from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.corpus.splits import check_duplicates
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
@@ -64,8 +64,14 @@ def generate_clips(
         remove_folder(FileSystems.join(output, UNFINISHED))  # an earlier run was killed while it did
         return _check_same(read_dataset_info(output), clips, digest, output)
     splits = split_for(index, clips)
-    num_duplicates = _check_recordings(clips, splits, duplicates(index, contents))
+    for split, speakers in splits.items():
+        ClipPlanner(clips, split, speakers).plan(0)
+    num_duplicates = check_duplicates(splits, duplicates(index, contents))
     shards = _claim(output, clips, index, digest)
+    if line := _few_speakers(clips, splits):
+        say(line)
+    if num_duplicates:
+        say(f"{counted(num_duplicates, 'recording')} of the corpus hold what another one of the same label and split holds")
     record_bytes = 2 * clips.num_samples
     total = sum(getattr(clips.num_clips, split) for split in SPLITS)
     job = make_pipeline(beam_options)
@@ -88,25 +94,19 @@ def generate_clips(
         raise UserError(f"{output}: cannot be written ({cause(error)}); make room and run the same command again") from None
 
 
-def _check_recordings(
-    clips: ClipsConfig, splits: Mapping[str, Sequence[Speaker]], groups: Sequence[Sequence[tuple[Speaker, Utterance]]]
-) -> int:
-    """Makes sure that the recordings are enough and say one thing; returns how many hold what another one holds."""
-    for split, speakers in splits.items():
-        ClipPlanner(clips, split, speakers).plan(0)
+def _few_speakers(clips: ClipsConfig, splits: Mapping[str, Sequence[Speaker]]) -> str | None:
+    """What to say where a clip may hold more voices at once than a split has speakers of a label; of the smallest split."""
     few, split, label = min(
         (sum(speaker.label == label for speaker in speakers), split, label)
         for split, speakers in splits.items()
         for label in LABELS
     )
-    if clips.simultaneous_share and few < clips.max_utterances:
-        say(
-            f"split {split} has {counted(few, f'{label} speaker')}, and a clip may hold {clips.max_utterances} voices "
-            "(clips.max_utterances): then one of them is heard several times at once"
-        )
-    if number := check_duplicates(splits, groups):
-        say(f"{counted(number, 'recording')} of the corpus hold what another one of the same label and split holds")
-    return number
+    if not clips.simultaneous_share or few >= clips.max_utterances:
+        return None
+    return (
+        f"split {split} has {counted(few, f'{label} speaker')}, and a clip may hold {clips.max_utterances} voices "
+        "(clips.max_utterances): then one of them is heard several times at once"
+    )
 
 
 def _check_same(info: DatasetInfo, clips: ClipsConfig, digest: str, output: str) -> DatasetInfo:
