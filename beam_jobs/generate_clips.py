@@ -46,8 +46,9 @@ def generate_clips(
     dataset of the same settings and corpus is left as it is.
 
     Raises:
-        UserError: too few speakers, an output that holds something else, clips that cannot be filled, a full disk,
-            too many unusable files, recordings that were replaced on the way, or Beam options that are none.
+        UserError: too few speakers or utterances, a recording under two labels or in two splits, an output that holds something
+            else, clips that cannot be filled, a full disk, too many unusable files, recordings that were replaced on the way, or
+            Beam options that are none.
 
     """
     if index.rejected:
