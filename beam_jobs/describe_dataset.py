@@ -23,10 +23,14 @@ def describe_dataset(
     output: str,
     clips: ClipsConfig,
     index: SpeakerIndex,
+    digest: str,
+    num_duplicates: int,
     splits: Mapping[str, Sequence[Speaker]],
     shards: Sequence[Shard],
 ) -> DatasetInfo:
     """Writes `clips.csv` (in the order of the shards), `rejected.csv` and, last, `dataset_info.json`.
+
+    `digest` is the corpus's, and `num_duplicates` says how many of its files hold what another one holds.
 
     Raises:
         UserError: more files of the corpus are unusable than the settings allow.
@@ -63,11 +67,12 @@ def describe_dataset(
         format_version=FORMAT_VERSION,
         clips=clips,
         classes=list(clips.classes),
-        corpus_fingerprint=index.fingerprint(),
+        corpus_fingerprint=digest,
         speakers={split: [speaker.id for speaker in speakers] for split, speakers in splits.items()},
         counts=counts,
         redraws=redraws,
         rejected=len(rejected),
+        duplicates=num_duplicates,
         shards=infos,
     )
     write_atomically(FileSystems.join(output, INFO_FILE), info.model_dump_json(indent=1).encode(), unfinished)

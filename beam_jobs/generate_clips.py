@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,17 +19,21 @@ import apache_beam as beam
 from beam_jobs.command_line import command
 from beam_jobs.config import SPLITS, ClipsConfig, load_section
 from beam_jobs.console import say
-from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.contents import duplicates, read_contents
+from beam_jobs.corpus.digest import corpus_digest
+from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus
+from beam_jobs.corpus.splits import check_duplicates
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
 from beam_jobs.describe_dataset import check_rejected, describe_dataset
 from beam_jobs.ending import USER_ERROR_STATUS, one_line_ending
 from beam_jobs.errors import UserError, one_line_errors
 from beam_jobs.files import cause, read_text, remove_folder, storage_errors, write_atomically
 from beam_jobs.filesystems import FileSystems, LocalFileSystem, set_filesystem_options
+from beam_jobs.labels import LABELS
 from beam_jobs.make_shard import PLAN_FILE, UNFINISHED, MakeShard, Shard, split_for
 from beam_jobs.object_store import check_reachable
-from beam_jobs.planning import ClipPlanner
+from beam_jobs.planning import ClipPlanner, counted
 from beam_jobs.running import DEFAULT_BEAM_OPTIONS, check_beam_options, make_pipeline, tidied, watch
 
 
@@ -42,8 +46,9 @@ def generate_clips(
     dataset of the same settings and corpus is left as it is.
 
     Raises:
-        UserError: too few speakers, an output that holds something else, clips that cannot be filled, a full disk,
-            too many unusable files, or Beam options that are none.
+        UserError: too few speakers or utterances, a recording under two labels or in two splits, an output that holds something
+            else, clips that cannot be filled, a full disk, too many unusable files, recordings that were replaced on the way, or
+            Beam options that are none.
 
     """
     if index.rejected:
@@ -52,15 +57,22 @@ def generate_clips(
     check_beam_options(beam_options)
     set_filesystem_options(beam_options)
     check_reachable(output)
+    contents = read_contents(index)
+    digest = corpus_digest(index, contents)
     if isinstance(FileSystems.get_filesystem(output), LocalFileSystem):
         output = str(Path(output).absolute())  # a worker's working directory may be another
     if FileSystems.exists(FileSystems.join(output, INFO_FILE)):
         remove_folder(FileSystems.join(output, UNFINISHED))  # an earlier run was killed while it did
-        return _check_same(read_dataset_info(output), clips, index, output)
+        return _check_same(read_dataset_info(output), clips, digest, output)
     splits = split_for(index, clips)
     for split, speakers in splits.items():
         ClipPlanner(clips, split, speakers).plan(0)
-    shards = _claim(output, clips, index)
+    num_duplicates = check_duplicates(splits, duplicates(index, contents))
+    shards = _claim(output, clips, index, digest)
+    if line := _few_speakers(clips, splits):
+        say(line)
+    if num_duplicates:
+        say(f"{counted(num_duplicates, 'recording')} of the corpus hold what another one of the same label and split holds")
     record_bytes = 2 * clips.num_samples
     total = sum(getattr(clips.num_clips, split) for split in SPLITS)
     job = make_pipeline(beam_options)
@@ -73,25 +85,44 @@ def generate_clips(
             | "Spread" >> beam.Reshuffle()
             | "MakeShard" >> beam.ParDo(MakeShard())
         )
+    if corpus_digest(index, read_contents(index, contents)) != digest:
+        raise UserError(
+            f"{index.root}: recordings were replaced while clips were mixed from them; remove {output} and give the command again"
+        )
     try:
-        return describe_dataset(output, clips, index, splits, shards)
+        return describe_dataset(output, clips, index, digest, num_duplicates, splits, shards)
     except storage_errors() as error:
         raise UserError(f"{output}: cannot be written ({cause(error)}); make room and run the same command again") from None
 
 
-def _check_same(info: DatasetInfo, clips: ClipsConfig, index: SpeakerIndex, output: str) -> DatasetInfo:
+def _few_speakers(clips: ClipsConfig, splits: Mapping[str, Sequence[Speaker]]) -> str | None:
+    """What to say where a clip may hold more voices at once than a split has speakers of a label; of the smallest split."""
+    few, split, label = min(
+        (sum(speaker.label == label for speaker in speakers), split, label)
+        for split, speakers in splits.items()
+        for label in LABELS
+    )
+    if not clips.simultaneous_share or few >= clips.max_utterances:
+        return None
+    return (
+        f"split {split} has {counted(few, f'{label} speaker')}, and a clip may hold {clips.max_utterances} voices "
+        "(clips.max_utterances): then one of them is heard several times at once"
+    )
+
+
+def _check_same(info: DatasetInfo, clips: ClipsConfig, digest: str, output: str) -> DatasetInfo:
     settings = info.clips.model_copy(update={"max_rejected_share": clips.max_rejected_share})
-    if settings != clips or info.corpus_fingerprint != index.fingerprint():
-        what = "another corpus" if settings == clips else "other settings"
+    if settings != clips or info.corpus_fingerprint != digest:
+        what = "another corpus, or its recordings were replaced since" if settings == clips else "other settings"
         raise UserError(f"{output}: holds a dataset of {what}; give a new folder or remove this one")
     return info
 
 
-def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
+def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex, digest: str) -> list[Shard]:
     """Makes `output` this job's, or joins what an earlier run of the same job left there."""
     if set(output) & set("*?["):
         raise UserError(f"{output}: Beam takes `*`, `?` and `[` in a folder's name for a pattern; give a folder without them")
-    plan = _plan(clips, index)
+    plan = _plan(clips, index, digest)
     path = FileSystems.join(output, UNFINISHED, PLAN_FILE)
     try:
         found = FileSystems.exists(path)
@@ -99,9 +130,10 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
             raise UserError(f"{output}: not empty; give a new folder or remove this one")
         before = read_text(path) if found else ""
         # Where the corpus lies makes no difference: it may have been moved, with the work folder or alone.
-        if found and before != _plan(clips, replace(index, root=_root_of(before))):
+        if found and before != _plan(clips, replace(index, root=_root_of(before)), digest):
             raise UserError(
-                f"{output}: holds an unfinished dataset of other settings or another corpus; remove it or give a new folder"
+                f"{output}: holds an unfinished dataset of other settings or another corpus, or recordings were replaced since; "
+                "remove it or give a new folder"
             )
         for folder in (UNFINISHED, *SPLITS):
             # Object stores have no folders, and a resumed job finds its own.
@@ -119,8 +151,9 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
     return shards
 
 
-def _plan(clips: ClipsConfig, index: SpeakerIndex) -> str:
-    return json.dumps({"clips": clips.model_dump(exclude={"max_rejected_share"}), "index": json.loads(index.to_json())}, indent=1)
+def _plan(clips: ClipsConfig, index: SpeakerIndex, digest: str) -> str:
+    settings = clips.model_dump(exclude={"max_rejected_share"})
+    return json.dumps({"clips": settings, "corpus_digest": digest, "index": json.loads(index.to_json())}, indent=1)
 
 
 def _root_of(plan: str) -> str:

@@ -7,22 +7,30 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import yaml
+from scipy.io import wavfile
 
 from beam_jobs.config import ClipsConfig, NumClips, Range
+from beam_jobs.corpus.contents import read_contents
+from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.librispeech import read_librispeech
+from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import read_dataset_info
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, decode_clip, read_records
 from beam_jobs.generate_clips import generate_clips, main
+from beam_jobs.labels import LABELS
+from beam_jobs.make_shard import split_for
 from beam_jobs.variants import TrainChannel, TrainVoice
 
 MakeConfig = Callable[..., ClipsConfig]
@@ -87,7 +95,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def assert_one_line(error_output: str, text: str) -> None:
-    (line,) = [line for line in error_output.splitlines() if not line.startswith("  mixing clips: ")]
+    (line,) = [line for line in error_output.splitlines() if not line.startswith(("  mixing clips: ", "split eval has 1 "))]
     assert line.startswith("error: ")
     assert text in line
     assert "while running" not in line
@@ -115,7 +123,7 @@ def test_the_description_fits_the_files(dataset: Path, make_config: MakeConfig, 
     info = read_dataset_info(str(dataset))
 
     assert (info.format_version, info.clips, info.classes) == (2, make_config(), ["male", "female", "mixed"])
-    assert info.corpus_fingerprint == index.fingerprint()
+    assert info.corpus_fingerprint == corpus_digest(index, read_contents(index))
     assert {shard.file: shard.sha256 for shard in info.shards} == checksums(dataset, "*.tfrecord")
     for shard in info.shards:
         assert shard.num_bytes == (dataset / shard.file).stat().st_size
@@ -123,11 +131,11 @@ def test_the_description_fits_the_files(dataset: Path, make_config: MakeConfig, 
         assert shard.file.startswith(f"{shard.split}/")
 
 
-def test_clip_k_lies_in_shard_k_modulo_n_in_order_with_the_exact_length(dataset: Path) -> None:
-    for split, num_clips, num_shards in (("train", 8, 3), ("eval", 3, 1), ("test", 3, 1)):
-        for shard in range(num_shards):
-            found = shard_clips(dataset / split / f"clips-{shard:05d}-of-{num_shards:05d}.tfrecord")
-            assert [clip.id for clip in found] == [f"{split}-{k:07d}" for k in range(shard, num_clips, num_shards)]
+def test_each_shard_is_a_stretch_of_clips_of_the_exact_length(dataset: Path) -> None:
+    for split, ends in (("train", [0, 2, 5, 8]), ("eval", [0, 3]), ("test", [0, 3])):
+        for shard, (first, end) in enumerate(pairwise(ends)):
+            found = shard_clips(dataset / split / f"clips-{shard:05d}-of-{len(ends) - 1:05d}.tfrecord")
+            assert [clip.id for clip in found] == [f"{split}-{k:07d}" for k in range(first, end)]
             assert all(len(clip.pcm16) == 3 * 11_025 and clip.sample_rate_hz == 11_025 and clip.pcm16.any() for clip in found)
 
 
@@ -311,6 +319,128 @@ def test_a_job_killed_before_its_plan_was_whole(
     assert checksums(tmp_path / "clips") == checksums(dataset)
 
 
+# Recordings that are replaced under their names, by others of the same length
+
+
+def replace_by_noise(corpus: Path, paths: Iterable[Path] = ()) -> None:
+    for seed, path in enumerate(paths or sorted(corpus.rglob("*.flac"))):
+        noise = 0.1 * np.random.default_rng(seed).standard_normal(soundfile.info(path).frames)
+        soundfile.write(path, noise, 16_000, subtype="PCM_16")
+
+
+def test_replaced_recordings_are_not_the_corpus_of_a_finished_dataset(
+    tmp_path: Path, own_corpus: Path, make_config: MakeConfig
+) -> None:
+    generate_clips(make_config(), read_librispeech(own_corpus), str(tmp_path / "clips"))
+    before = checksums(tmp_path / "clips")
+
+    replace_by_noise(own_corpus)
+
+    message = error_of(make_config(), read_librispeech(own_corpus), tmp_path / "clips")
+    assert message.endswith(
+        "clips: holds a dataset of another corpus, or its recordings were replaced since; give a new folder or remove this one"
+    )
+    assert checksums(tmp_path / "clips") == before
+
+
+def test_a_recording_that_is_replaced_while_a_job_runs_is_noticed_and_when_it_is_resumed(
+    tmp_path: Path, own_corpus: Path, make_config: MakeConfig
+) -> None:
+    output, index = tmp_path / "clips", read_librispeech(own_corpus)
+
+    def replace_one() -> None:
+        while not (output / "_unfinished" / "plan.json").exists():
+            time.sleep(0.001)
+        replace_by_noise(own_corpus, [own_corpus / next(index.utterances()).path])
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(replace_one)
+        message = error_of(make_config(), index, output)
+    assert message == (
+        f"{own_corpus}: recordings were replaced while clips were mixed from them; remove {output} and give the command again"
+    )
+    assert_only_whole_shards(output)
+
+    assert "or recordings were replaced since; remove it" in error_of(make_config(), read_librispeech(own_corpus), output)
+    shutil.rmtree(output)
+    generate_clips(make_config(), read_librispeech(own_corpus), str(output))
+
+
+# Recordings that are there twice
+
+
+def utterance_of(index: SpeakerIndex, speaker: str, number: int = 0) -> Path:
+    (found,) = (item for item in index.speakers if item.id == speaker)
+    return Path(index.root) / found.utterances[number].path
+
+
+@pytest.mark.parametrize("apart", ["label", "split"])
+def test_a_recording_under_two_labels_or_in_two_splits_stops_the_job(
+    tmp_path: Path, own_corpus: Path, make_config: MakeConfig, apart: str
+) -> None:
+    index = read_librispeech(own_corpus)
+    male, female = ([s.id for s in split_for(index, make_config())["train"] if s.label == label] for label in LABELS)
+    held_out = next(s.id for s in split_for(index, make_config())["test"] if s.label == "male")
+    first, second = {"label": (male[0], female[0]), "split": (male[0], held_out)}[apart]
+    shutil.copyfile(utterance_of(index, first), utterance_of(index, second, 1))
+
+    message = error_of(make_config(), read_librispeech(own_corpus), tmp_path / "clips")
+
+    assert "hold the same recording, byte for byte; a recording has one label and is in one split" in message
+    for speaker, k, where in ((first, 0, "male, train"), (second, 1, {"label": "female, train", "split": "male, test"}[apart])):
+        assert f"tones/{speaker}/1/{speaker}-1-000{k}.flac (speaker {speaker}, {where})" in message
+    assert not (tmp_path / "clips").exists()
+
+
+def test_a_recording_that_is_twice_under_one_label_and_split_is_counted(
+    tmp_path: Path, own_corpus: Path, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = read_librispeech(own_corpus)
+    first, second = [speaker.id for speaker in split_for(index, make_config())["train"] if speaker.label == "male"][:2]
+    shutil.copyfile(utterance_of(index, first), utterance_of(index, second))
+    shutil.copyfile(utterance_of(index, first), utterance_of(index, first, 1))
+
+    info = generate_clips(make_config(), read_librispeech(own_corpus), str(tmp_path / "clips"))
+
+    assert info.duplicates == 2
+    assert "2 recordings of the corpus hold what another one of the same label and split holds" in capsys.readouterr().err
+
+
+def test_one_speaker_in_a_split_is_told(
+    tmp_path: Path, index: SpeakerIndex, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate_clips(make_config(), index, str(tmp_path / "clips"))
+    assert "split eval has 1 female speaker, and a clip may hold 3 voices (clips.max_utterances)" in capsys.readouterr().err
+
+    one_each = [replace(speaker, utterances=speaker.utterances[:1]) for speaker in index.speakers]
+    message = error_of(make_config(), replace(index, speakers=tuple(one_each)), tmp_path / "few")
+    assert message.startswith("split eval has 1 male speaker with 1 utterance, and a clip may hold 3, none of them twice; use a")
+
+
+def test_float_files_of_16_bit_values_are_named_and_left_out(tmp_path: Path, own_corpus: Path, make_config: MakeConfig) -> None:
+    """As `scipy.io.wavfile` writes them where int16 samples were only cast to float32."""
+    lines = ["path,speaker_id,label\n"]
+    for speaker in read_librispeech(own_corpus).speakers:
+        for utterance in speaker.utterances:
+            path = own_corpus / utterance.path
+            if utterance.id == f"{speaker.id}-1-0001":
+                wavfile.write(path.with_suffix(".wav"), 16_000, soundfile.read(path, dtype="int16")[0].astype(np.float32))
+                path = path.with_suffix(".wav")
+            lines.append(f"{path.relative_to(own_corpus)},{speaker.id},{speaker.label}\n")
+    (own_corpus / "SPEAKERS.TXT").unlink()
+    (own_corpus / "utterances.csv").write_text("".join(lines))
+
+    config = make_config(num_clips=NumClips(train=40, eval=3, test=3), max_utterances=2, max_rejected_share=0.5)
+    generate_clips(config, read_corpus(own_corpus), str(tmp_path / "clips"))
+
+    named = rows(tmp_path / "clips" / "rejected.csv")
+    assert named
+    assert all(
+        row["path"].endswith("-1-0001.wav") and "times full scale; a float file of 16-bit" in row["reason"] for row in named
+    )
+    assert not any("-1-0001" in row["utterance_ids"] for row in rows(tmp_path / "clips" / "clips.csv"))
+
+
 # What goes wrong
 
 
@@ -327,7 +457,7 @@ def test_a_finished_dataset_is_left_as_it_is(dataset: Path, index: SpeakerIndex,
     assert generate_clips(make_config(), index, str(dataset)) == read_dataset_info(str(dataset))
     assert "holds a dataset of other settings; give a new folder" in error_of(make_config(seed=4), index, dataset)
     other = replace(index, speakers=index.speakers[:-1])
-    assert "holds a dataset of another corpus; give a new folder" in error_of(make_config(), other, dataset)
+    assert "holds a dataset of another corpus, or its recordings" in error_of(make_config(), other, dataset)
     assert checksums(dataset) == before
 
 
@@ -507,8 +637,7 @@ def greedy(make_config: MakeConfig) -> ClipsConfig:
     return make_config(
         num_clips=NumClips(train=40, eval=8, test=8),
         sample_rate_hz=8_000,
-        min_utterances=4,
-        max_utterances=6,
+        min_utterances=2,
         length_share=Range(min=0.99, max=1.0),
         simultaneous_share=1.0,
         max_rejected_share=0.2,
