@@ -45,6 +45,7 @@ class DatasetInfo(Strict):
     clips: ClipsConfig
     classes: list[str]
     corpus_fingerprint: str
+    """`beam_jobs.corpus.digest.corpus_digest`."""
     speakers: dict[Split, list[str]]
     """Ids of the speakers of each split."""
     counts: dict[Split, dict[str, int]]

@@ -23,10 +23,11 @@ def describe_dataset(
     output: str,
     clips: ClipsConfig,
     index: SpeakerIndex,
+    digest: str,
     splits: Mapping[str, Sequence[Speaker]],
     shards: Sequence[Shard],
 ) -> DatasetInfo:
-    """Writes `clips.csv` (in the order of the shards), `rejected.csv` and, last, `dataset_info.json`.
+    """Writes `clips.csv` (in the order of the shards), `rejected.csv` and, last, `dataset_info.json`; `digest` is the corpus's.
 
     Raises:
         UserError: more files of the corpus are unusable than the settings allow.
@@ -63,7 +64,7 @@ def describe_dataset(
         format_version=FORMAT_VERSION,
         clips=clips,
         classes=list(clips.classes),
-        corpus_fingerprint=index.fingerprint(),
+        corpus_fingerprint=digest,
         speakers={split: [speaker.id for speaker in speakers] for split, speakers in splits.items()},
         counts=counts,
         redraws=redraws,

@@ -11,6 +11,7 @@ from typing import Any
 from rich.markup import escape
 
 from beam_jobs.console import console, noise_to, progress, say
+from beam_jobs.corpus.contents import read_contents
 from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus_with_bar
@@ -75,8 +76,8 @@ def _run(
     started = time.monotonic()
     begin("Corpus")
     index = _corpus(config, corpus, workdir)
-    outcome.corpus, outcome.corpus_digest = workdir.relative(index.root), corpus_digest(index)
-    dataset = workdir.clips / hashed(config.clips.model_dump_json() + outcome.corpus_digest)
+    outcome.corpus, outcome.corpus_digest = workdir.relative(index.root), corpus_digest(index, read_contents(index))
+    dataset = dataset_folder(config, outcome.corpus_digest, workdir)
     outcome.dataset = workdir.relative(dataset)
     begin("Clips")
     _make_dataset(config, index, dataset)
@@ -114,6 +115,11 @@ def corpus_root(config: PipelineConfig, corpus: str | None, workdir: WorkDir) ->
     if config.corpus.synth is None:
         raise UserError("no corpus: give --corpus ROOT, the folder that holds SPEAKERS.TXT")
     return str(workdir.corpus / f"synth-{hashed(config.corpus.model_dump_json())}")
+
+
+def dataset_folder(config: PipelineConfig, corpus_digest: str, workdir: WorkDir) -> Path:
+    """Where the clips of this configuration and corpus are, or will be."""
+    return workdir.clips / hashed(config.clips.model_dump_json() + corpus_digest)
 
 
 def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> SpeakerIndex:
