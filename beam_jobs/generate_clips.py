@@ -22,6 +22,7 @@ from beam_jobs.console import say
 from beam_jobs.corpus.contents import read_contents
 from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.left_out import left_out_lines
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
 from beam_jobs.describe_dataset import check_rejected, describe_dataset
@@ -130,6 +131,7 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex, digest: str) ->
 
 def _plan(clips: ClipsConfig, index: SpeakerIndex, digest: str) -> str:
     settings = clips.model_dump(exclude={"max_rejected_share"})
+    index = replace(index, passed_over=(), other_files={})  # no clip depends on what is no part of the corpus
     return json.dumps({"clips": settings, "corpus_digest": digest, "index": json.loads(index.to_json())}, indent=1)
 
 
@@ -177,6 +179,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         clips = load_section(ClipsConfig, "clips", arguments.config, arguments.set)
         set_filesystem_options(beam_options)
         index = _read_index(arguments.index, arguments.corpus) if arguments.index else read_corpus(arguments.corpus)
+        for line in left_out_lines(index):
+            say(line)
         info = generate_clips(clips, index, arguments.output, beam_options)
     except UserError as error:
         say(f"error: {error}")

@@ -14,6 +14,7 @@ from beam_jobs.console import console, noise_to, progress, say
 from beam_jobs.corpus.contents import read_contents
 from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.left_out import left_out_lines
 from beam_jobs.corpus.readers import read_corpus_with_bar
 from beam_jobs.corpus.synthetic import synthesise_corpus
 from beam_jobs.dataset import INFO_FILE, fingerprint
@@ -136,6 +137,8 @@ def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> Spe
     write_atomically(str(workdir.index), index.to_json().encode())
     minutes = sum(speaker.duration_s for speaker in index.speakers) / 60
     _line("Corpus", time.monotonic() - started, f"{len(index.speakers)} speakers, {minutes:.0f} min of speech in {root}")
+    for line in left_out_lines(index):
+        say(line)
     return index
 
 
