@@ -33,28 +33,15 @@ AUDIO = (".flac", ".wav", ".mp3", ".ogg", ".m4a", ".aac", ".opus")
 NAMES = [".FLAC", ".Wav", ".m4a", ".txt", ".bak", "", ".mp3", ".flac.part", "._", "é", "\udcff", "\n", " ", "%", "11", "id12"]
 HTML = b"<!DOCTYPE html><title>404</title>"
 
+KINDS = [
+    "ending", "hide", "spell", "odd name", "up", "down", "away", "copy", "twin", "empty", "html", "cut", "delete", "nowhere",
+    "itself", "loop", "linked folder", "folder of that name", "pipe", "new file", "swap",
+]  # fmt: skip
+
 Damage = tuple[str, int, int]
 damages = st.lists(
     st.tuples(
-        st.sampled_from(
-            [
-                "ending",
-                "hide",
-                "spell",
-                "odd name",
-                "up",
-                "down",
-                "away",
-                "copy",
-                "twin",
-                "empty",
-                "html",
-                "cut",
-                "delete",
-                "nowhere",
-            ]
-            + ["itself", "loop", "linked folder", "folder of that name", "pipe", "new file", "swap"]
-        ),
+        st.sampled_from(KINDS),
         st.integers(0, 1000),
         st.integers(0, 1000),
     ),
