@@ -31,6 +31,8 @@ class Source(soundfile.SoundFile):
         says_length: whether `frames` is its length; if not, reading to the end tells.
     """
 
+    _owned: IO[bytes] | None = None
+
     def __init__(self, file: Any, owned: IO[bytes] | None = None) -> None:
         self.says_length = True
         self._owned = owned

@@ -161,17 +161,19 @@ def lost(root: Path, marker: str, index: SpeakerIndex) -> list[str]:
     used = [utterance.path for utterance in index.utterances()]
     assert len(used) == len(set(used)) == len({utterance.id for utterance in index.utterances()})
     named = {*map(visible, used), *(item.path for item in (*index.rejected, *index.passed_over))}
-    left = [
-        path
-        for path in there
-        if visible(path) not in named
-        and not any(visible(path).startswith(f"{folder}/") for folder in index.unlisted)
-        and not (speakers(root, marker, path) & set(index.unlabelled))
-    ]
-    others = Counter(PurePosixPath(path).suffix.lower() for path in left if PurePosixPath(path).suffix.lower() not in AUDIO)
-    counted = {"" if ending == "no ending" else ending: number for ending, number in index.other_files.items()}
-    assert {visible(ending): number for ending, number in others.items()} == counted
-    return [path for path in left if PurePosixPath(path).suffix.lower() in AUDIO]
+    left = [path for path in there if visible(path) not in named]
+    unlabelled = {path for path in left if speakers(root, marker, path) & set(index.unlabelled)}
+    by_folder = marker in ("SPEAKERS.TXT", "vox1_meta.csv")
+    # What a list names is a recording whatever its ending.
+    others = Counter(ending(path) for path in left if ending(path) not in AUDIO and (by_folder or path not in unlabelled))
+    counted = {"" if name == "no ending" else name: number for name, number in index.other_files.items()}
+    assert {visible(name): number for name, number in others.items()} == counted
+    folders = tuple(f"{folder}/" for folder in index.unlisted)
+    return [path for path in left if ending(path) in AUDIO and path not in unlabelled and not visible(path).startswith(folders)]
+
+
+def ending(path: str) -> str:
+    return PurePosixPath(path).suffix.lower()
 
 
 def speakers(root: Path, marker: str, path: str) -> set[str]:

@@ -62,7 +62,7 @@ def test_a_dataset_says_what_was_left_out(spoilt: Path, tmp_path: Path, make_con
 
 
 def test_the_commands_say_it(spoilt: Path, tmp_path: Path, capsys, monkeypatch) -> None:
-    settings = ("num_clips.train=4", "num_clips.eval=2", "num_clips.test=2", "max_rejected_share=0.5")
+    settings = ("num_clips.train=4", "num_clips.eval=2", "num_clips.test=2", "max_rejected_share=0.5", "max_utterances=2")
     changes = [part for setting in settings for part in ("--set", f"clips.{setting}")]
     for arguments in (
         ["corpus", "info", str(spoilt)],
@@ -81,7 +81,7 @@ def test_where_no_utterance_can_be_used_the_files_are_named(own_corpus: Path, tm
     index = read_corpus(own_corpus)
     for path in own_corpus.glob("*/*/*/*.flac"):
         samples, rate_hz = soundfile.read(path)
-        soundfile.write(path, 0 * samples, rate_hz)
+        soundfile.write(path, 1e-3 * samples, rate_hz)  # each another silence
     with pytest.raises(UserError, match=r"cannot be used \(such as tones/.*\.flac: .*fix these files") as caught:
         generate_clips(make_config(), index, str(tmp_path / "clips"))
     assert "min_speech_s" not in str(caught.value)

@@ -7,12 +7,13 @@ from pathlib import Path
 import layouts
 import pytest
 
-from beam_jobs import sound_file
+from beam_jobs import audio
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus, recognise
 from beam_jobs.corpus.splits import split_speakers
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_clips
+from beam_jobs.sound_file import open_sound
 
 FEMALE = set(layouts.FEMALE)
 Layout = Callable[[Path, Path], Path]
@@ -344,12 +345,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that libsndfile opens."""
     names: list[str] = []
 
-    class Spy(sound_file.Source):
-        def __init__(self, file, *args, **kwargs):
-            names.append(Path(file).name)
-            super().__init__(file, *args, **kwargs)
+    def spy(file):
+        names.append(Path(file).name)
+        return open_sound(file)
 
-    monkeypatch.setattr(sound_file, "Source", Spy)
+    monkeypatch.setattr(audio, "open_sound", spy)
     return names
 
 
