@@ -54,6 +54,8 @@ def generate_clips(
     if index.rejected:
         first = index.rejected[0]
         check_rejected(len(index.rejected), (first.path, first.reason), clips, index)
+    for line in left_out_lines(index):
+        say(line)
     check_beam_options(beam_options)
     set_filesystem_options(beam_options)
     check_reachable(output)
@@ -201,8 +203,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         clips = load_section(ClipsConfig, "clips", arguments.config, arguments.set)
         set_filesystem_options(beam_options)
         index = _read_index(arguments.index, arguments.corpus) if arguments.index else read_corpus(arguments.corpus)
-        for line in left_out_lines(index):
-            say(line)
         info = generate_clips(clips, index, arguments.output, beam_options)
     except UserError as error:
         say(f"error: {error}")

@@ -137,8 +137,6 @@ def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> Spe
     write_atomically(str(workdir.index), index.to_json().encode())
     minutes = sum(speaker.duration_s for speaker in index.speakers) / 60
     _line("Corpus", time.monotonic() - started, f"{len(index.speakers)} speakers, {minutes:.0f} min of speech in {root}")
-    for line in left_out_lines(index):
-        say(line)
     return index
 
 
@@ -147,7 +145,10 @@ def _make_dataset(config: PipelineConfig, index: SpeakerIndex, dataset: Path) ->
     made = not (dataset / INFO_FILE).exists()
     if made:
         check_space(config, dataset)
-        generate_clips(config.clips, index, str(dataset), config.beam.clips)
+        generate_clips(config.clips, index, str(dataset), config.beam.clips)  # which says what of the corpus is left out
+    else:
+        for line in left_out_lines(index):
+            say(line)
     counts = config.clips.num_clips
     total = counts.train + counts.eval + counts.test
     what = f"{total} clips of {config.clips.duration_s:g} s in {dataset}"

@@ -47,9 +47,11 @@ def test_the_lines_name_each_kind(spoilt: Path, index: SpeakerIndex) -> None:
     assert left_out_lines(index) == []
 
 
-def test_a_dataset_says_what_was_left_out(spoilt: Path, tmp_path: Path, make_config) -> None:
+def test_a_dataset_says_what_was_left_out(spoilt: Path, tmp_path: Path, make_config, capsys) -> None:
     output = tmp_path / "clips"
     generate_clips(make_config(max_rejected_share=0.5), read_corpus(spoilt), str(output))
+    said = " ".join(" ".join(capsys.readouterr()).split())
+    assert SAID[0] in said and SAID[1][:60] in said and SAID[2][:60] in said
 
     info = json.loads((output / "dataset_info.json").read_text())
     assert (info["unlabelled"], info["unlisted"], info["rejected"], info["passed_over"]) == (["s11"], [], 2, 2)
