@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from beam_jobs.command_line import command
 from beam_jobs.config import SPLITS, ClipsConfig, Strict
+from beam_jobs.corpus.left_out import FOLDERS, OTHERS, SPEAKERS, UNUSABLE, counted
 from beam_jobs.errors import UserError
 from beam_jobs.files import ListedFile, cause, join, list_files, open_file, read_text, storage_errors
 
@@ -66,13 +67,8 @@ class DatasetInfo(Strict):
     @property
     def left_out(self) -> str:
         """What of the corpus was not used, in words; why, file by file, stands in `rejected.csv`."""
-        counts = {
-            "speakers without a usable label": len(self.unlabelled),
-            "folders of speakers who are not listed": len(self.unlisted),
-            "files and lines of a list that cannot be used": self.rejected,
-            "recordings that are not part of it": self.passed_over,
-        }
-        return ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
+        numbers = {SPEAKERS: len(self.unlabelled), FOLDERS: len(self.unlisted), UNUSABLE: self.rejected, OTHERS: self.passed_over}
+        return ", ".join(counted(number, kind) for kind, number in numbers.items() if number)
 
 
 def shard_name(split: str, shard: int, num_shards: int) -> str:

@@ -8,6 +8,12 @@ from beam_jobs.corpus.listing import SHOWN
 
 NAMED = 3
 
+# What one and what several are called.
+SPEAKERS = ("speaker without a usable label", "speakers without a usable label")
+FOLDERS = ("folder of a speaker who is not listed", "folders of speakers who are not listed")
+UNUSABLE = ("file or line of a list that cannot be used", "files and lines of a list that cannot be used")
+OTHERS = ("recording that is not part of the corpus", "recordings that are not part of the corpus")
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
@@ -24,7 +30,7 @@ class LeftOut:
     @property
     def heading(self) -> str:
         """How many there are of what."""
-        return f"{len(self.names):,} {self.one if len(self.names) == 1 else self.several}"
+        return counted(len(self.names), (self.one, self.several))
 
     def in_short(self, named: int = NAMED) -> str:
         """That, and the first names, each in short: Common Voice's ids have 128 digits."""
@@ -32,15 +38,20 @@ class LeftOut:
         return f"{self.heading}: {some}" + (", …" if len(self.names) > named else "")
 
 
+def counted(number: int, kind: tuple[str, str]) -> str:
+    """How many there are of a kind."""
+    return f"{number:,} {kind[number != 1]}"
+
+
 def left_out(index: SpeakerIndex) -> list[LeftOut]:
     """What of a corpus is left out, by kind; kinds of which there is nothing are not in it."""
     unusable = [f"{item.path}: {item.reason}" for item in index.rejected]
     others = [f"{item.path}: {item.reason}" for item in index.passed_over]
     kinds = [
-        LeftOut("speaker without a usable label", "speakers without a usable label", index.unlabelled),
-        LeftOut("folder of a speaker who is not listed", "folders of speakers who are not listed", index.unlisted),
-        LeftOut("file or line of a list that cannot be used", "files and lines of a list that cannot be used", unusable, True),
-        LeftOut("recording that is not part of the corpus", "recordings that are not part of the corpus", others, True),
+        LeftOut(*SPEAKERS, index.unlabelled),
+        LeftOut(*FOLDERS, index.unlisted),
+        LeftOut(*UNUSABLE, unusable, True),
+        LeftOut(*OTHERS, others, True),
     ]
     return [kind for kind in kinds if kind.names]
 

@@ -56,7 +56,8 @@ def test_a_dataset_says_what_was_left_out(spoilt: Path, tmp_path: Path, make_con
     info = json.loads((output / "dataset_info.json").read_text())
     assert (info["unlabelled"], info["unlisted"], info["rejected"], info["passed_over"]) == (["s11"], [], 2, 2)
     assert read_dataset_info(str(output)).left_out == (
-        "1 speakers without a usable label, 2 files and lines of a list that cannot be used, 2 recordings that are not part of it"
+        "1 speaker without a usable label, 2 files and lines of a list that cannot be used, "
+        "2 recordings that are not part of the corpus"
     )
     rows = list(csv.DictReader((output / "rejected.csv").open()))
     assert {row["path"].split("/")[-1].split(".")[0] for row in rows} == {"12-1-0000", "13-1-0001", "somewhere", "utterances", ""}
