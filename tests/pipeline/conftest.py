@@ -56,16 +56,16 @@ def root() -> Path:
 
 @pytest.fixture
 def make_corpus(tmp_path: Path) -> Callable[..., Path]:
-    """A function that writes a corpus of noise in LibriSpeech's layout: `num_female` and `num_male` speakers, 2 s each."""
+    """A function that writes a corpus of noise in LibriSpeech's layout: `num_female` and `num_male` speakers, 3 × 2 s each."""
 
     def make(num_female: int = 3, num_male: int = 3) -> Path:
         folder = tmp_path / "corpus"
         lines = [";ID | SEX | SUBSET | MINUTES | NAME"]
         for number, sex in enumerate("F" * num_female + "M" * num_male, start=1):
-            path = folder / f"train/{number}/1/{number}-1-0000.flac"
-            path.parent.mkdir(parents=True)
-            samples = np.random.default_rng(number).integers(-9000, 9000, 2 * 16_000, dtype=np.int16)
-            soundfile.write(path, samples, 16_000)
+            (folder / f"train/{number}/1").mkdir(parents=True)
+            for k in range(3):
+                samples = np.random.default_rng([number, k]).integers(-9000, 9000, 2 * 16_000, dtype=np.int16)
+                soundfile.write(folder / f"train/{number}/1/{number}-1-000{k}.flac", samples, 16_000)
             lines.append(f"{number} | {sex} | train | 0.03 | Speaker {number}")
         (folder / "SPEAKERS.TXT").write_text("\n".join(lines) + "\n")
         return folder

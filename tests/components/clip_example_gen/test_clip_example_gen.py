@@ -141,7 +141,7 @@ def test_a_folder_without_description_is_no_dataset(dataset):
     assert not (dataset.parent / "examples").exists()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format_version": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format_version": 2}'])
 def test_a_damaged_description(dataset, text):
     (dataset / INFO_FILE).write_text(text)
     assert error_of(dataset).startswith(f"{dataset}/{INFO_FILE}: damaged")
@@ -168,8 +168,8 @@ def test_a_description_cannot_lead_out_of_its_folder(dataset, key, value):
 
 
 def test_another_format_version(dataset):
-    edit(dataset, lambda info: info.update(format_version=2))
-    assert error_of(dataset).startswith(f"{dataset}: dataset of format version 2, and this program reads version 1; ")
+    edit(dataset, lambda info: info.update(format_version=1))
+    assert error_of(dataset).startswith(f"{dataset}: dataset of format version 1, and this program reads version 2; ")
 
 
 def test_a_truncated_shard(dataset):

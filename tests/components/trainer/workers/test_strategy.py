@@ -23,7 +23,7 @@ from components.trainer.input.clip_ids import ClipIds
 from components.trainer.network.model import build_model, precision
 from components.trainer.run_fn import run_fn
 from components.trainer.training import compile_model, learning_rate
-from components.trainer.workers.strategy import Schedule, schedule
+from components.trainer.workers.strategy import Schedule, schedule, worker_seed
 
 TRAIN: dict[str, Any] = {"epochs": 6, "batch_size": 8, "crop_s": 1.0, "learning_rate": 1e-2}
 
@@ -57,6 +57,14 @@ def test_an_epoch_is_at_least_one_pass_in_global_batches():
 
 def test_static_shapes_have_one_size():
     assert schedule(40, 17, 4, 2, static_shapes=True) == Schedule(5, 3, (2,) * 6)
+
+
+def test_workers_draw_from_seeds_of_their_own_and_not_from_those_of_a_training_that_goes_on():
+    """A training that goes on after epoch n draws from seed + n, so that worker n must not."""
+    seeds = [worker_seed(seed, index) for seed in range(20) for index in range(20)]
+    assert len(set(seeds)) == 400
+    assert [worker_seed(seed, 0) for seed in (0, 7, 2**31 - 1)] == [0, 7, 2**31 - 1]
+    assert all(0 <= worker_seed(2**31 - 1, index) < 2**32 for index in range(20))
 
 
 def test_fewer_eval_clips_than_replicas_are_refused():
