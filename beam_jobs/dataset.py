@@ -8,12 +8,13 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from beam_jobs.command_line import command
 from beam_jobs.config import SPLITS, ClipsConfig, Strict
+from beam_jobs.corpus.left_out import FOLDERS, OTHERS, SPEAKERS, UNUSABLE, counted
 from beam_jobs.errors import UserError
 from beam_jobs.files import ListedFile, cause, join, list_files, open_file, read_text, storage_errors
 
 FORMAT_VERSION = 2
-"""2: shards are stretches of clips, classes are dealt in hands, no utterance is twice in a clip, corpora are known by content, and
-`clip/speech_ratio` is measured (of version 1 it was the share that utterances cover)."""
+"""2: shards are stretches of clips, classes are dealt in hands, no utterance is twice in a clip, corpora are known by content,
+and `clip/speech_ratio` is measured (of version 1 it was the share that utterances cover)."""
 INFO_FILE = "dataset_info.json"
 CLIPS_FILE = "clips.csv"
 REJECTED_FILE = "rejected.csv"
@@ -54,9 +55,21 @@ class DatasetInfo(Strict):
     """Number of clips by split and class."""
     redraws: int
     rejected: int
+    unlabelled: list[str] = []
+    """Speakers of the corpus without a usable label, who are left out."""
+    unlisted: list[str] = []
+    """Folders of speakers who are not in the corpus's list, left out."""
+    passed_over: int = 0
+    """Recordings in the corpus's folder that are not part of it."""
     duplicates: int
     """Files of the corpus that hold what another one of the same label and split holds."""
     shards: list[ShardInfo]
+
+    @property
+    def left_out(self) -> str:
+        """What of the corpus was not used, in words; why, file by file, stands in `rejected.csv`."""
+        numbers = {SPEAKERS: len(self.unlabelled), FOLDERS: len(self.unlisted), UNUSABLE: self.rejected, OTHERS: self.passed_over}
+        return ", ".join(counted(number, kind) for kind, number in numbers.items() if number)
 
 
 def shard_name(split: str, shard: int, num_shards: int) -> str:

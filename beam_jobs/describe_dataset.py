@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from beam_jobs.config import SPLITS, ClipsConfig
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
@@ -55,10 +55,8 @@ def describe_dataset(
                     counts[row["split"]][row["label"]] += 1
                 file.write(csv_rows(CLIPS_COLUMNS, manifest["rows"]))
         check_rejected(len(rejected), min(rejected.items(), default=None), clips, index)
-        rejected_rows = [{"path": path, "reason": rejected[path]} for path in sorted(rejected)]
-        write_atomically(
-            FileSystems.join(output, REJECTED_FILE), csv_rows(["path", "reason"], rejected_rows, header=True), unfinished
-        )
+        rows = csv_rows(["path", "speaker", "reason"], _left_out_rows(index, rejected), header=True)
+        write_atomically(FileSystems.join(output, REJECTED_FILE), rows, unfinished)
         move(temporary, FileSystems.join(output, CLIPS_FILE))
     except BaseException:
         remove(temporary)
@@ -72,12 +70,22 @@ def describe_dataset(
         counts=counts,
         redraws=redraws,
         rejected=len(rejected),
+        unlabelled=list(index.unlabelled),
+        unlisted=list(index.unlisted),
+        passed_over=len(index.passed_over),
         duplicates=num_duplicates,
         shards=infos,
     )
     write_atomically(FileSystems.join(output, INFO_FILE), info.model_dump_json(indent=1).encode(), unfinished)
     remove_folder(unfinished)
     return info
+
+
+def _left_out_rows(index: SpeakerIndex, rejected: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    yield from ({"path": path, "reason": rejected[path]} for path in sorted(rejected))
+    yield from ({"speaker": speaker, "reason": "no usable label"} for speaker in index.unlabelled)
+    yield from ({"path": folder, "reason": "a speaker who is not in the corpus's list"} for folder in index.unlisted)
+    yield from ({"path": item.path, "reason": item.reason} for item in index.passed_over)
 
 
 def check_rejected(number: int, example: tuple[str, str] | None, clips: ClipsConfig, index: SpeakerIndex) -> None:

@@ -22,6 +22,7 @@ from beam_jobs.console import say
 from beam_jobs.corpus.contents import duplicates, read_contents
 from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
+from beam_jobs.corpus.left_out import left_out_lines
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.corpus.splits import check_duplicates
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
@@ -54,6 +55,8 @@ def generate_clips(
     if index.rejected:
         first = index.rejected[0]
         check_rejected(len(index.rejected), (first.path, first.reason), clips, index)
+    for line in left_out_lines(index):
+        say(line)
     check_beam_options(beam_options)
     set_filesystem_options(beam_options)
     check_reachable(output)
@@ -69,8 +72,8 @@ def generate_clips(
         ClipPlanner(clips, split, speakers).plan(0)
     num_duplicates = check_duplicates(splits, duplicates(index, contents))
     shards = _claim(output, clips, index, digest)
-    if line := _few_speakers(clips, splits):
-        say(line)
+    if few := _few_speakers(clips, splits):
+        say(few)
     if num_duplicates:
         say(f"{counted(num_duplicates, 'recording')} of the corpus hold what another one of the same label and split holds")
     record_bytes = 2 * clips.num_samples
@@ -153,6 +156,7 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex, digest: str) ->
 
 def _plan(clips: ClipsConfig, index: SpeakerIndex, digest: str) -> str:
     settings = clips.model_dump(exclude={"max_rejected_share"})
+    index = replace(index, passed_over=(), other_files={})  # no clip depends on what is no part of the corpus
     return json.dumps({"clips": settings, "corpus_digest": digest, "index": json.loads(index.to_json())}, indent=1)
 
 

@@ -14,6 +14,7 @@ from beam_jobs.console import console, noise_to, progress, say
 from beam_jobs.corpus.contents import read_contents
 from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.left_out import left_out_lines
 from beam_jobs.corpus.readers import read_corpus_with_bar
 from beam_jobs.corpus.synthetic import synthesise_corpus
 from beam_jobs.dataset import FORMAT_VERSION, INFO_FILE, fingerprint
@@ -147,7 +148,10 @@ def _make_dataset(config: PipelineConfig, index: SpeakerIndex, dataset: Path) ->
     made = not (dataset / INFO_FILE).exists()
     if made:
         check_space(config, dataset)
-        generate_clips(config.clips, index, str(dataset), config.beam.clips)
+        generate_clips(config.clips, index, str(dataset), config.beam.clips)  # which says what of the corpus is left out
+    else:
+        for line in left_out_lines(index):
+            say(line)
     counts = config.clips.num_clips
     total = counts.train + counts.eval + counts.test
     what = f"{total} clips of {config.clips.duration_s:g} s in {dataset}"

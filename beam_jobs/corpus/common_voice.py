@@ -7,18 +7,9 @@ ROOT/clips/<path>       MP3
 from collections.abc import Sequence
 from pathlib import Path
 
-from beam_jobs.corpus.listing import (
-    ListedFile,
-    ListedSpeaker,
-    Listing,
-    Reader,
-    choose_subsets,
-    path_below_root,
-    speaker_id,
-    utterance_id,
-)
+from beam_jobs.corpus.listed import FileList
+from beam_jobs.corpus.listing import LineError, ListedSpeaker, Listing, Reader, choose_subsets, path_below_root, speaker_id
 from beam_jobs.corpus.tables import read_table
-from beam_jobs.errors import UserError
 
 SPEAKER_LIST = "validated.tsv"
 SUBSET = "validated"
@@ -30,23 +21,25 @@ def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
     """Lists the clips of validated.tsv. A speaker whose lines name two genders has no usable label; some may name none.
 
     Raises:
-        UserError: no such subset, or a line that cannot be read, by file and line.
+        UserError: no such subset, or a list without the columns.
 
     """
     choose_subsets(root, [SUBSET], subsets)
     genders: dict[str, set[str | None]] = {}
-    files: dict[str, ListedFile] = {}
-    for where, row in read_table(root / SPEAKER_LIST, "\t", ("client_id", "path", "gender")):
-        speaker = speaker_id(where, row["client_id"])
-        path = path_below_root(where, row["path"], "clips")
-        if path in files:
-            raise UserError(f"{where}: {row['path']!r} is listed a second time; delete one of the two lines")
-        files[path] = ListedFile(path, utterance_id(path.removeprefix("clips/")), speaker, SUBSET)
-        named = genders.setdefault(speaker, set())
-        if row["gender"]:
-            named.add(LABEL_OF_GENDER.get(row["gender"]))
-    speakers = {speaker: ListedSpeaker(next(iter(named)) if len(named) == 1 else None) for speaker, named in genders.items()}
-    return Listing(speakers, list(files.values()))
+    files = FileList(root, SPEAKER_LIST, SUBSET, "clips")
+    for where, row in read_table(root / SPEAKER_LIST, "\t", ("client_id", "path", "gender"), bad=files.reject):
+        try:
+            speaker = speaker_id(where, row["client_id"])
+            path = path_below_root(where, row["path"], "clips")
+            named = genders.setdefault(speaker, set())
+            if row["gender"]:
+                named.add(LABEL_OF_GENDER.get(row["gender"]))
+            files.add(where, path, speaker)
+        except LineError as error:
+            files.reject(error)
+    return files.listing(
+        {speaker: ListedSpeaker(next(iter(named)) if len(named) == 1 else None) for speaker, named in genders.items()}
+    )
 
 
 READER = Reader("Common Voice", SPEAKER_LIST, "clips/<clip>.mp3", list_files)

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A file that cannot be used, and why, in words."""
+    """A file that cannot be used, or a line of a list (`validated.tsv:12`), and why, in words."""
 
     path: str
     reason: str
@@ -58,7 +58,8 @@ class SpeakerIndex:
 
     `speakers` is sorted by id and each speaker's utterances by id, so that the order in which a file system lists its
     folders changes nothing. `unlisted` names speaker folders that the corpus's speaker list does not know,
-    `unlabelled` speakers to whom it gives no usable label.
+    `unlabelled` speakers to whom it gives no usable label. `passed_over` names recordings that lie in the folder and that no list
+    or layout makes part of the corpus, and why; `other_files` counts, by ending, what is no recording by its name.
     """
 
     root: str
@@ -66,6 +67,8 @@ class SpeakerIndex:
     unlisted: tuple[str, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     unlabelled: tuple[str, ...] = ()
+    passed_over: tuple[Rejected, ...] = ()
+    other_files: Mapping[str, int] = field(default_factory=dict)
 
     def utterances(self) -> Iterator[Utterance]:
         """Every utterance of every speaker."""
@@ -102,8 +105,10 @@ class SpeakerIndex:
                 for speaker in data["speakers"]
             )
             rejected = tuple(Rejected(**item) for item in data["rejected"])
-            # Indexes that were written before there were unlabelled speakers do not name them.
-            return cls(data["root"], speakers, tuple(data["unlisted"]), rejected, tuple(data.get("unlabelled", ())))
+            # Indexes that were written before these were named do not have them.
+            passed_over = tuple(Rejected(**item) for item in data.get("passed_over", ()))
+            unlabelled, others = tuple(data.get("unlabelled", ())), dict(data.get("other_files", {}))
+            return cls(data["root"], speakers, tuple(data["unlisted"]), rejected, unlabelled, passed_over, others)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             again = command("corpus", "info", "ROOT", "--json", str(source))
             raise UserError(f"{source}: not a speaker index ({error}); make it again with `{again}`") from None

@@ -1,10 +1,13 @@
 """Two self-contained HTML pages about a corpus: one to hear and see some utterances, one with its figures."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from beam_jobs.audio import AudioError
+from beam_jobs.corpus.checks import Check, enough_for_splits
 from beam_jobs.corpus.index import Speaker, SpeakerIndex, Utterance
+from beam_jobs.corpus.left_out import left_out
 from beam_jobs.corpus.summary import by_subset_and_label, speaker_minutes, utterance_seconds
 from beam_jobs.html_pages import player_source, render_page, waveform_and_mel_spectrogram
 from beam_jobs.rendering import read_utterance
@@ -42,22 +45,21 @@ def _card(root: str, speaker: Speaker, utterance: Utterance) -> dict[str, Any]:
     return {**card, "player": player_source(samples, rate_hz), "picture": waveform_and_mel_spectrogram(samples, rate_hz)}
 
 
-def statistics_page(index: SpeakerIndex, kind: str) -> str:
+def statistics_page(index: SpeakerIndex, kind: str, checks: Sequence[Check] = ()) -> str:
     """A page with speakers and minutes by subset and label, histograms of lengths, and what was left out.
 
-    `kind` says what the corpus was recognised as.
+    `kind` says what the corpus was recognised as, and `checks` which faults its recordings have.
     """
     return render_page(
         "corpus.html",
         root=index.root,
         kind=kind,
         fingerprint=index.fingerprint(),
+        enough=enough_for_splits(index),
+        checks=checks,
         groups=by_subset_and_label(index),
         lengths=utterance_seconds(index),
         minutes=speaker_minutes(index),
-        left_out=[
-            ("Speakers without a usable label", index.unlabelled),
-            ("Folders of speakers that the list does not name", index.unlisted),
-            ("Files that cannot be used", [f"{item.path}: {item.reason}" for item in index.rejected]),
-        ],
+        left_out=left_out(index),
+        other_files=index.other_files,
     )

@@ -16,15 +16,15 @@ import soundfile
 
 from beam_jobs.audio import AudioError, measure_audio
 from beam_jobs.corpus.index import Rejected, Speaker, SpeakerIndex, Utterance
-from beam_jobs.corpus.listing import ListedFile, Listing, Reader
+from beam_jobs.corpus.listing import ListedFile, Listing, Reader, shown
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_atomically
 from beam_jobs.visible import visible
 
 BATCH = 64  # files; a task for each would cost as much as reading a header
 
-# Another libsndfile may count an MP3's samples otherwise.
-CACHE_VERSION = f"1 libsndfile {soundfile.__libsndfile_version__}"
+# Another libsndfile may count an MP3's samples otherwise. 1: an MP3 of variable rate was as long as libsndfile guessed.
+CACHE_VERSION = f"2 libsndfile {soundfile.__libsndfile_version__}"
 
 
 class Length(NamedTuple):
@@ -67,7 +67,7 @@ def read_with(
     files = sorted((file for file in listing.files if file.speaker in labels), key=lambda file: file.path)
     unlabelled = {file.speaker for file in listing.files} - labels.keys()
 
-    rejected = [Rejected(visible(item.path), item.reason) for item in listing.rejected]
+    rejected = _visible(listing.rejected)
     first_paths: dict[str, str] = {}
     subset_of: dict[str, str] = {}
     found: dict[str, list[Utterance]] = {}
@@ -76,7 +76,7 @@ def read_with(
             if isinstance(length, str):
                 rejected.append(Rejected(visible(file.path), length))
             elif (first := first_paths.setdefault(file.id, file.path)) != file.path:
-                rejected.append(Rejected(file.path, f"the same utterance id as {first}"))
+                rejected.append(Rejected(visible(file.path), f"the same utterance id as {visible(first)}"))
             else:
                 utterance = Utterance(file.id, file.path, length.num_samples, length.sample_rate_hz)
                 found.setdefault(file.speaker, []).append(utterance)
@@ -91,8 +91,19 @@ def read_with(
         Speaker(id, labels[id], subset_of[id], tuple(sorted(items, key=lambda item: item.id)), listing.speakers[id].split)
         for id, items in sorted(found.items())
     )
-    unlisted = tuple(map(visible, listing.unlisted))
-    return SpeakerIndex(str(root.absolute()), tuple(speakers), unlisted, tuple(rejected), tuple(sorted(unlabelled)))
+    return SpeakerIndex(
+        str(root.absolute()),
+        tuple(speakers),
+        tuple(map(visible, listing.unlisted)),
+        tuple(rejected),
+        tuple(sorted(unlabelled)),
+        tuple(sorted(_visible(listing.passed_over), key=lambda item: item.path)),
+        {visible(ending): number for ending, number in listing.other_files.items()},
+    )
+
+
+def _visible(items: Sequence[Rejected]) -> list[Rejected]:
+    return [Rejected(visible(item.path), item.reason) for item in items]
 
 
 def _lengths(root: Path, files: Sequence[ListedFile], cache: Path | None) -> Generator[tuple[ListedFile, Length | str]]:
@@ -169,8 +180,13 @@ def _no_audio(
     if rejected:
         return f"{where}: {len(rejected)} rejected, the first {rejected[0].path}: {rejected[0].reason}"
     if unlabelled:
-        return f"{where}: none of its {len(unlabelled)} speakers ({unlabelled[0]!r}, …) has a usable label in {reader.marker}"
+        return (
+            f"{where}: none of its {len(unlabelled)} speakers ({shown(unlabelled[0])}, …) has a usable label in {reader.marker}"
+        )
     if listing.unlisted:
         first = visible(listing.unlisted[0])
         return f"{where}: none of its {len(listing.unlisted)} speaker folders ({first}, …) is listed in {reader.marker}"
+    if listing.passed_over:
+        first, reason = visible(listing.passed_over[0].path), listing.passed_over[0].reason
+        return f"{where}: {len(listing.passed_over)} recordings passed over, the first {first}: {reason}"
     return f"{where}; expected {reader.layout}"

@@ -18,7 +18,7 @@ from beam_jobs.paths import is_uri
 
 INDEX_FILE = "speaker_index.json"
 
-READERS: tuple[Reader, ...] = (librispeech.READER, common_voice.READER, voxceleb.READER, plain_csv.READER)
+READERS: tuple[Reader, ...] = (librispeech.READER, common_voice.READER, voxceleb.READER, voxceleb.READER_2, plain_csv.READER)
 
 
 def recognise(root: str | Path) -> Reader:

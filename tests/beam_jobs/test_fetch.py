@@ -99,8 +99,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
         part = body[start:] if answer.cut is None else body[start : start + answer.cut]
+        server.sent += len(part)  # before the client has it, and looks
         self.wfile.write(part)
-        server.sent += len(part)
         if answer.stall:
             server.released.wait(timeout=20)
         if answer.reset:

@@ -86,9 +86,9 @@ def test_no_speaker_list(refused, generate, make_corpus, tmp_path):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("7 | F | train", "expected 'ID | SEX | SUBSET | MINUTES | NAME' and found '7 | F | train'"),
-        ("7 | X | train | 0.03 | Kim", "speaker 7 is annotated 'X'; expected F or M"),
-        ("7 |   | train | 0.03 | Kim", "speaker 7 is annotated ''; expected F or M"),
+        # More than max_rejected_share of so small a corpus.
+        ("7 | F | train", "SPEAKERS.TXT:8: expected 'ID | SEX | SUBSET | MINUTES | NAME' and found '7 | F | train'"),
+        ("1 | X | train | 0.03 | Kim", "SPEAKERS.TXT:8: speaker '1' is listed a second time, under another label"),
     ],
 )
 def test_a_bad_line_of_the_speaker_list_is_named_by_file_and_number(generate, make_corpus, tmp_path, line, problem):
@@ -96,7 +96,7 @@ def test_a_bad_line_of_the_speaker_list_is_named_by_file_and_number(generate, ma
     with (corpus / "SPEAKERS.TXT").open("a") as file:
         file.write(line + "\n")
 
-    assert generate(corpus).startswith(f"{corpus}/SPEAKERS.TXT:8: {problem}")
+    assert problem in generate(corpus)
     assert not (tmp_path / "out").exists()
 
 

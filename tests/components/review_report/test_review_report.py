@@ -232,6 +232,16 @@ def test_a_page_of_long_clips_stays_small(inputs):
     assert "The first 20 of 60 s" in page and len(page.encode()) < MAX_BYTES
 
 
+def test_what_of_the_corpus_was_left_out_is_said(inputs, page):
+    assert "left out of the corpus" not in page
+    dataset = inputs.dataset.model_copy(update={"unlabelled": ["a", "b"], "rejected": 1, "passed_over": 1200})
+    text = render_report(dataclasses.replace(inputs, dataset=dataset))
+    assert (
+        '<dt>left out of the corpus</dt><dd class="wrap">2 speakers without a usable label, 1 file or line of a list '
+        "that cannot be used, 1,200 recordings that are not part of the corpus</dd>"
+    ) in text
+
+
 def test_clips_that_are_gone_are_named_without_sound(inputs):
     page = render_report(dataclasses.replace(inputs, clips={}))
     assert page.count("Its sound is no longer there") == 3 and "<audio" not in page
