@@ -1,0 +1,60 @@
+"""Clips to hear and to see."""
+
+from typing import Any
+
+import numpy as np
+
+from beam_jobs.examples import Clip
+from beam_jobs.html_pages import player_source, waveform_and_mel_spectrogram
+from components.evaluator.clip_metrics import predicted_classes
+from components.review_report.inputs import ReportInputs, mistakes
+
+MAX_MEDIA_BYTES = 4_000_000
+"""Of all players and pictures together; the rest of the page needs some 300 kB."""
+CLIP_S = 20.0
+"""How much of a clip is played and drawn."""
+
+
+def cards_of(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """The worst clips, as many as fit."""
+    predictions, classes = inputs.predictions, inputs.gate.classes
+    position = {clip_id: k for k, clip_id in enumerate(predictions.ids)}
+    predicted = predicted_classes(predictions.candidate)
+    cards: list[dict[str, Any]] = []
+    size = 0
+    for clip_id in mistakes(predictions):
+        k = position[clip_id]
+        label = int(predictions.labels[k])
+        media = _media(inputs.clips.get(clip_id))
+        size += sum(len(value) for value in media.values() if isinstance(value, str))
+        if size > MAX_MEDIA_BYTES:
+            break
+        cards.append(
+            {
+                "id": clip_id,
+                "label": classes[label],
+                "predicted": classes[predicted[k]] if predicted[k] >= 0 else "no class",
+                "score": float(predictions.candidate[k, label]),
+                "baseline_score": None if predictions.baseline is None else float(predictions.baseline[k, label]),
+                "speakers": list(dict.fromkeys(predictions.speaker_ids[k])),
+                "utterances": list(predictions.utterance_ids[k]),
+                "mode": predictions.modes[k],
+                "rms_dbfs": float(predictions.rms_dbfs[k]),
+                "speech_ratio": float(predictions.speech_ratio[k]),
+                **media,
+            }
+        )
+    return cards
+
+
+def _media(clip: Clip | None) -> dict[str, Any]:
+    if clip is None:
+        return {"player": None, "picture": None, "shown_s": None, "duration_s": None}
+    rate_hz = clip.sample_rate_hz
+    samples = clip.pcm16[: round(CLIP_S * rate_hz)].astype(np.float32) / np.float32(32768)
+    return {
+        "player": player_source(samples, rate_hz),
+        "picture": waveform_and_mel_spectrogram(samples, rate_hz),
+        "shown_s": len(samples) / rate_hz,
+        "duration_s": len(clip.pcm16) / rate_hz,
+    }
