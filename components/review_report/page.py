@@ -10,19 +10,21 @@ import numpy as np
 from beam_jobs.html_pages import TEMPLATES as BASE_TEMPLATES
 from components.evaluator.clip_metrics import predicted_classes
 from components.gate.result import Check, Compared, GateResult, Slice, metric_name
-from components.review_report import curves, degraded, drawings
-from components.review_report.cards import cards_of
+from components.review_report import costs, degraded, drawings, facts
+from components.review_report.cards import cards_of, suspect_cards
 from components.review_report.formatting import (
     LOWER_IS_BETTER,
+    accuracy_of,
     decimal,
     direction,
     interval,
     signed,
     signed_interval,
     the,
-    verdict,
 )
+from components.review_report.headline import counts, status, tone
 from components.review_report.inputs import ReportInputs, config_diff, flat
+from components.review_report.speakers import speaker_table
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_BYTES = 5_000_000
@@ -49,34 +51,42 @@ def render_report(inputs: ReportInputs) -> str:
         "signed_interval": signed_interval,
     }
     gate, decided = inputs.gate, inputs.decided or inputs.gate
-    status, sentence = verdict(decided)
     overall = gate.slices[0] if gate.slices else None
     cards = cards_of(inputs)
     page = environment.get_template("report.html").render(
         inputs=inputs,
         gate=gate,
         decided=decided,
-        status=status,
-        sentence=sentence,
+        status=status(decided, inputs.standing),
+        tone=tone(decided, inputs.standing),
+        counts=counts(decided),
+        accuracy=accuracy_of(gate),
         overall=overall,
         overall_rows=_with_spans(overall.metrics if overall else []),
         compared=overall is not None and any(item.baseline for item in overall.metrics),
         paired=overall is not None and any(item.difference for item in overall.metrics),
-        failing=sorted((check for check in decided.checks if not check.ok), key=_order),
-        holding=sorted((check for check in decided.checks if check.ok), key=_order),
+        failing=sorted((check for check in decided.checks if check.decides and not check.ok), key=_margin),
+        undecided=sorted((check for check in decided.checks if not check.decides), key=_margin),
+        holding=sorted((check for check in decided.checks if check.decides and check.ok), key=_margin),
         slices=[_slice_row(item, gate) for item in gate.slices],
         **degraded.shown(inputs),
         matrices=_matrices(inputs, overall),
         figures=drawings.drawn(inputs),
         cards=cards,
         num_mistakes=int((predicted_classes(inputs.predictions.candidate) != inputs.predictions.labels).sum()),
-        speakers=_speakers(inputs),
+        speakers=speaker_table(inputs.predictions, gate.classes),
+        suspects=suspect_cards(inputs),
         max_speakers=MAX_SPEAKERS,
         max_reasons=MAX_REASONS,
         num_tightest=NUM_TIGHTEST,
         num_deciding=sum(check.decides for check in decided.checks),
         diff=None if inputs.baseline_config is None else config_diff(inputs.config, inputs.baseline_config),
         settings=flat(inputs.config),
+        cost_columns=costs.columns(inputs),
+        costs=costs.rows(inputs),
+        corpus=facts.corpus_name(inputs.dataset.corpus_subsets, inputs.corpus),
+        kind_of_speech=facts.kind_of_speech(inputs.dataset.corpus_subsets),
+        synthetic=facts.kind_of_speech(inputs.dataset.corpus_subsets) == facts.SYNTHETIC_SPEECH,
         metric_name=metric_name,
         direction=direction,
         the=the,
@@ -88,9 +98,9 @@ def render_report(inputs: ReportInputs) -> str:
     return page
 
 
-def _order(check: Check) -> tuple[bool, float]:
-    """Checks that decide first, and of them the tightest."""
-    return (not check.decides, np.inf if check.margin is None else check.margin)
+def _margin(check: Check) -> float:
+    """The tightest first."""
+    return np.inf if check.margin is None else check.margin
 
 
 def _with_spans(metrics: Sequence[Compared]) -> list[tuple[Compared, dict[str, float] | None]]:
@@ -128,10 +138,3 @@ def _matrices(inputs: ReportInputs, overall: Slice | None) -> list[tuple[str, li
     if overall.baseline_confusion_matrix is not None:
         found.append((inputs.baseline_name, overall.baseline_confusion_matrix))
     return [(name, [[(count, count / max(1, sum(row))) for count in row] for row in matrix]) for name, matrix in found]
-
-
-def _speakers(inputs: ReportInputs) -> list[curves.SpeakerErrors]:
-    predictions = inputs.predictions
-    return curves.speaker_errors(
-        predictions.speaker_ids, predictions.labels, predictions.candidate, predictions.baseline, inputs.gate.classes
-    )
