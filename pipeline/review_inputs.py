@@ -16,7 +16,18 @@ from pipeline.standing import standing_of
 from pipeline.workdir import WorkDir
 
 OF_TFX = frozenset(
-    {"is_external", "name", "producer_component", "pushed", "pushed_destination", "pushed_version", "state", "tfx_version"}
+    {
+        "is_external",
+        "name",
+        "producer_component",
+        "pushed",
+        "pushed_destination",
+        "pushed_version",
+        "state",
+        "tfx_version",
+        "waiting",
+        "waiting_for",
+    }
 )
 """Properties of a PushedModel that say nothing of who pushed it and why."""
 

@@ -34,7 +34,7 @@ def kind_of_speech(subsets: Sequence[str]) -> str:
 def corpus_name(subsets: Sequence[str], folder: str = "") -> str:
     """`LibriSpeech (train-clean-100): read speech from audiobooks`; `folder` is where the corpus lies, "" where not known."""
     kind = kind_of_speech(subsets)
-    name = folder.rstrip("/").rsplit("/", 1)[-1] or {READ_SPEECH: "LibriSpeech", SYNTHETIC_SPEECH: "demo corpus"}.get(kind, "")
+    name = {READ_SPEECH: "LibriSpeech", SYNTHETIC_SPEECH: "demo corpus"}.get(kind) or folder.rstrip("/").rsplit("/", 1)[-1]
     parts = f"({', '.join(subsets)})" if subsets else ""
     return ": ".join(filter(None, (" ".join(filter(None, (name, parts))), "" if kind == SPEECH else kind))) or "not named"
 

@@ -1,13 +1,14 @@
 """The report: its figures fit the predictions, its words fit the gate, and what is data cannot become markup."""
 
 import dataclasses
+import html
 import math
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from review_artifacts import decided, degraded, write_evaluation, write_gate_result, write_history
+from review_artifacts import LENIENT, decided, degraded, write_evaluation, write_gate_result, write_history
 from sklearn.metrics import roc_auc_score
 
 from beam_jobs.config import NumClips
@@ -17,6 +18,7 @@ from components.evaluator.clip_metrics import estimates
 from components.gate.result import Compared, Estimate, metric_name
 from components.review_report import charts, curves
 from components.review_report.formatting import accuracy_of, compared_with, direction, grounds, signed, verdict
+from components.review_report.headline import Standing, counts
 from components.review_report.inputs import ReportInputs, config_diff, mistakes
 from components.review_report.page import MAX_BYTES, render_report
 from components.review_report.read import history_of, read_inputs
@@ -39,7 +41,7 @@ def inputs(dataset, tmp_path_factory) -> ReportInputs:
     result = decided(predictions, ["male", "female"], "7", degraded(predictions, 2, baseline=True), robustness=ON_DEGRADED_CLIPS)
     write_gate_result(folder / "blessing", result)
     write_history(folder / "model_run")
-    return read_inputs(
+    found = read_inputs(
         title="Run 1",
         evaluation_uri=str(folder / "evaluation"),
         blessing_uri=str(folder / "blessing"),
@@ -49,6 +51,11 @@ def inputs(dataset, tmp_path_factory) -> ReportInputs:
         config={"train": {"epochs": 5, "seed": 1}},
         baseline_config={"train": {"epochs": 3, "seed": 1}},
         facts={"run": "1"},
+    )
+    return dataclasses.replace(
+        found,
+        run_facts={"run": "1", "code revision": "git:abc"},
+        standing=Standing("refused", "Nothing was pushed.", [("to push it all the same", "audio-gender approve 1 --override")]),
     )
 
 
@@ -62,11 +69,15 @@ def scores(labels, probabilities) -> curves.Scores:
 
 
 def test_the_verdict_comes_first_and_the_sections_in_order(page, inputs):
-    status, sentence = verdict(inputs.gate)
-    assert status == "Refused" and sentence[1:] in page
+    gate = inputs.gate
+    assert verdict(gate)[0] == "Refused" and gate.reasons[0][1:] in page
     heads = re.findall(r'<h2 id="(\w+)-title">', page)
-    assert heads == ["figures", "thresholds", "slices", "robustness", "curves", "mistakes", "speakers", "lineage", "card"]
-    assert page.index(sentence[1:]) < page.index('id="figures-title"')
+    sections = ["figures", "thresholds", "slices", "robustness", "curves", "mistakes", "speakers", "cost", "lineage", "card"]
+    assert heads == ["next", "run", *sections]
+    headline = text_of(page[page.index('<div class="verdict') : page.index('id="figures-title"')])
+    found, accuracy = counts(gate), accuracy_of(gate).candidate
+    assert f"{accuracy.value:.3f} [{accuracy.low:.3f}\u2013{accuracy.high:.3f}] on 24 clips of " in headline
+    assert f"{found.hold} of {len(gate.checks)} hold {found.fail} do not, {found.undecided} undecided" in headline
 
 
 def test_the_verdict_says_what_was_found_and_not_what_was_asked_for(inputs):
@@ -91,6 +102,11 @@ def test_the_verdict_says_what_was_found_and_not_what_was_asked_for(inputs):
     assert verdict(gate)[1].endswith(f"{sentence}.")
 
 
+def text_of(markup: str) -> str:
+    """What is read there."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
+
+
 def test_the_page_needs_no_network(page):
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
     assert not re.findall(r"url\((?!#)", page)
@@ -99,10 +115,11 @@ def test_the_page_needs_no_network(page):
 
 def test_every_threshold_is_there_with_its_margin_and_failures_come_first(page, inputs):
     section = page[page.index('id="thresholds"') : page.index('id="slices"')]
-    marks = re.findall(r'<span class="mark (good|bad)">', section)
-    assert len(marks) == sum(check.value is not None or check.decides for check in inputs.gate.checks)
-    assert section.count("not measured") == 1
-    assert marks == sorted(marks)  # bad before good
+    marks = re.findall(r'<span class="mark (good|open|bad)">', section)
+    found = counts(inputs.gate)
+    # What failed comes before what could not be decided, and that before what holds.
+    assert marks == ["bad"] * found.fail + ["open"] * found.undecided + ["good"] * found.hold
+    assert found.undecided and section.count("not measured") == 1
     worst = min((c for c in inputs.gate.checks if c.decides and c.margin is not None), key=lambda check: check.margin)
     first = section[section.index("<tbody>") :].split("</tr>")[0]
     assert metric_name(worst) in first and worst.slice in first and signed(worst.margin) in first
@@ -178,6 +195,9 @@ def test_what_is_data_cannot_become_markup(inputs):
         candidate_name=evil,
         baseline_name=evil,
         warning=evil,
+        run_facts={evil: evil},
+        corpus=evil,
+        standing=Standing("waiting", evil, [(evil, evil)]),
     )
     page = render_report(changed)
     assert "<img src=x" not in page and "<script>alert" not in page
@@ -188,7 +208,8 @@ def test_a_first_model_has_nothing_beside_it(inputs):
     predictions = dataclasses.replace(inputs.predictions, baseline=None)
     gate = decided(predictions, ["male", "female"], None)
     page = render_report(dataclasses.replace(inputs, gate=gate, predictions=predictions, baseline_config=None, history=()))
-    assert "No model was in serving to compare with" in page and "Figures of the candidate" in page
+    assert "No model was in serving, so there is no configuration to compare with." in page and "Figures of the candidate" in page
+    assert "not known" not in page.lower()
     assert "difference</th>" not in page and "no training curves" in page
 
 
@@ -262,14 +283,6 @@ def test_a_curve_of_one_class_or_of_no_numbers_is_none():
     assert curves.reliability(scores([0, 1], [[math.nan] * 2] * 2)) == []
 
 
-def test_speakers_are_counted_once_a_clip():
-    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8]])
-    rows = curves.speaker_errors(
-        [("a", "a", "b"), ("b",), ("c",)], np.array([1, 0, 1]), probabilities, probabilities[::-1], ["male", "female"]
-    )
-    assert [(row.speaker, row.clips, row.wrong) for row in rows] == [("a", 1, 1), ("b", 2, 1)]
-
-
 @pytest.mark.parametrize(
     ("metric", "low", "high", "word"),
     [
@@ -324,12 +337,13 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path, monkeypatch):
     from components.pusher.provenance import code_revision
     from components.review_report.artifact import Report
     from components.review_report.executor import Executor
+    from components.serving_check.result import Cost, Costs, ServingCheckResult
     from components.trainer.config import ModelConfig, TrainConfig
     from components.trainer.model_run import save_spec
     from components.trainer.spec import TrainingSpec
 
     predictions = write_evaluation(tmp_path / "evaluation", dataset, num_wrong=1)
-    write_gate_result(tmp_path / "blessing", decided(predictions, ["male", "female"], None))
+    write_gate_result(tmp_path / "blessing", decided(predictions, ["male", "female"], None, **LENIENT))
     write_history(tmp_path / "model_run")
     train = TrainConfig(epochs=7)
     spec = TrainingSpec(model=ModelConfig(), train=train, num_samples=1, sample_rate_hz=1, classes=["male", "female"])
@@ -341,6 +355,7 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path, monkeypatch):
         "blessing": standard_artifacts.ModelBlessing(),
         "examples": standard_artifacts.Examples(),
         "model_run": standard_artifacts.ModelRun(),
+        "serving_check": standard_artifacts.InfraBlessing(),
     }
     for name, artifact in taken.items():
         artifact.uri = str(tmp_path / name)
@@ -351,8 +366,18 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path, monkeypatch):
         "dataset_uri": str(dataset),
         "config": '{"train": {"epochs": 30}}',
         "baseline_config": "null",
+        "push_mode": "review",
+        "decide_by_package": 1,
     }
+    cost = Cost(num_bytes=2_000_000, parameters=12_345, cpu_ms_per_s=1.5, latency_ms=20)
+    half = Cost(num_bytes=4_000_000, parameters=12_345, cpu_ms_per_s=3, latency_ms=40)
+    ratios = Cost(num_bytes=0.5, parameters=1, cpu_ms_per_s=0.5, latency_ms=0.5)
+    checked = ServingCheckResult(ok=True, reasons=[], clips=8, seconds=1, peak_memory_mb=1)
+    checked.costs = Costs(candidate=cost, baseline=half, ratios=ratios)
+    (tmp_path / "serving_check").mkdir()
+    (tmp_path / "serving_check/serving_check.json").write_text(checked.model_dump_json())
 
+    monkeypatch.setenv("PIPELINE_RUN_ID", "4a6c")
     monkeypatch.setenv("CODE_REVISION", "1")
     code_revision.cache_clear()
     Executor().Do({name: [artifact] for name, artifact in taken.items()}, {"report": [report]}, properties)
@@ -360,5 +385,12 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path, monkeypatch):
 
     page = (tmp_path / "value").read_text()
     assert page.startswith("<!doctype html>") and page.count("<audio") == 1 and "git:1" in page
+    # This run's id, and the commands that decide where there is no work folder, as docs/kubernetes.md has them.
+    read = text_of(page)
+    assert "Waits for a decision" in read and "run 4a6c date 20" in read and " UTC corpus " in read
+    for action in ("approve", "reject"):
+        submit = f"audio-gender submit decision.yaml --set action={action} --set run_id=4a6c --set by=NAME --set note=TEXT"
+        assert f"{action} {submit}" in read
+    assert "SavedModel 2.00 MB 4.00 MB 0.50" in read and "CPU for a second of audio 1.5 ms 3.0 ms 0.50" in read
     # The run's own, which go before those that it was compiled with.
     assert re.search(r"train\.epochs</t[dh]>\s*<td[^>]*>7<", page)
