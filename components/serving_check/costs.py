@@ -36,7 +36,7 @@ def measure_costs(candidate: str, baseline: str | None, records: Sequence[bytes]
         try:
             process.wait(max_seconds)
         except subprocess.TimeoutExpired:
-            return None, f"the models did not answer {max_seconds:g} s long"
+            return None, f"the models did not answer within {max_seconds:g} s"
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
