@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from components.gate.result import GateResult
+from components.review_report.formatting import counts
 
 Verdict = Literal["blessed", "waiting", "pushed", "refused", "rejected"]
 
@@ -28,22 +29,6 @@ class Standing:
     commands: list[tuple[str, str]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many thresholds hold, fail, and could not be decided."""
-
-    hold: int
-    fail: int
-    undecided: int
-
-
-def counts(gate: GateResult) -> Counts:
-    """Thresholds by what came out; one on too few clips is undecided, whatever its figure."""
-    decided = [check for check in gate.checks if check.decides]
-    hold = sum(check.ok for check in decided)
-    return Counts(hold, len(decided) - hold, len(gate.checks) - len(decided))
-
-
 def status(gate: GateResult, standing: Standing | None) -> str:
     """The first words of the page; what the gate said where nobody knows what came of it."""
     return STATUS[standing.verdict if standing else "blessed" if gate.blessed else "refused"]
@@ -51,9 +36,9 @@ def status(gate: GateResult, standing: Standing | None) -> str:
 
 def tone(gate: GateResult, standing: Standing | None) -> Literal["good", "open", "bad"]:
     """`good` only where nothing failed and nothing is left to decide, by the gate or by a person."""
-    found = counts(gate)
+    found = counts(gate.checks)
     if not gate.blessed or found.fail or (standing and standing.verdict in ("refused", "rejected")):
         return "bad"
-    if found.undecided or not gate.checks or (standing and standing.verdict == "waiting"):
+    if found.undecided or not found.all or (standing and standing.verdict == "waiting"):
         return "open"
     return "good"

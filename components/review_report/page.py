@@ -15,14 +15,16 @@ from components.review_report.cards import cards_of, suspect_cards
 from components.review_report.formatting import (
     LOWER_IS_BETTER,
     accuracy_of,
+    counts,
     decimal,
     direction,
     interval,
+    is_defined,
     signed,
     signed_interval,
     the,
 )
-from components.review_report.headline import counts, status, tone
+from components.review_report.headline import status, tone
 from components.review_report.inputs import ReportInputs, config_diff, flat
 from components.review_report.speakers import speaker_table
 
@@ -59,14 +61,15 @@ def render_report(inputs: ReportInputs) -> str:
         decided=decided,
         status=status(decided, inputs.standing),
         tone=tone(decided, inputs.standing),
-        counts=counts(decided),
+        counts=counts(decided.checks),
         accuracy=accuracy_of(gate),
         overall=overall,
         overall_rows=_with_spans(overall.metrics if overall else []),
         compared=overall is not None and any(item.baseline for item in overall.metrics),
         paired=overall is not None and any(item.difference for item in overall.metrics),
         failing=sorted((check for check in decided.checks if check.decides and not check.ok), key=_margin),
-        undecided=sorted((check for check in decided.checks if not check.decides), key=_margin),
+        undecided=sorted((check for check in decided.checks if not check.decides and is_defined(check)), key=_margin),
+        undefined=[check for check in decided.checks if not is_defined(check)],
         holding=sorted((check for check in decided.checks if check.decides and check.ok), key=_margin),
         slices=[_slice_row(item, gate) for item in gate.slices],
         **degraded.shown(inputs),

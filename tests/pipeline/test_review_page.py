@@ -116,8 +116,6 @@ def make_run(
     (workdir.reports / run_id).mkdir(parents=True)
     (workdir.reports / run_id / CONFIG_FILE).write_text(f"train:\n  epochs: {wrong}\n  seed: 0\n")
     version = f"{wrong}" if result.blessed and not waiting else None
-    if version:
-        (workdir.serving / version).mkdir(parents=True)
     reason = "waits for approval (push.mode is review)" if waiting else "; ".join(result.reasons) or "all thresholds hold"
     write_result(
         workdir,
@@ -148,6 +146,7 @@ def runs(tmp_path_factory, index, make_config, capfd_session) -> Runs:
         generate_clips(config, index, str(root / name))
     make_run(workdir, "20260101-000001", root / "same", 6, None, LENIENT | {"min_slice_clips": 1})
     make_run(workdir, "20260102-000001", root / "same", 3, ("6", 6), LENIENT)
+    (workdir.serving / "3").mkdir(parents=True)
     make_run(workdir, "20260102-000002", root / "same", 4, ("3", 3), LENIENT, waiting=True)
     make_run(workdir, "20260103-000001", root / "other", 9, ("3", 4), {})
     return Runs(workdir, *capfd_session(lambda: review(workdir)))
