@@ -16,6 +16,7 @@ import threading
 import time
 import wave
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,8 @@ def time_models(request: dict[str, Any]) -> None:
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ask}
     for turn in range(ROUNDS + 1):
         for name, answer in ask.items():
-            cpu_s, _ = timed(lambda answer=answer: answer(wav=files))
-            _, latency_s = timed(lambda answer=answer: answer(wav=files[:1]))
+            cpu_s, _ = timed(partial(answer, wav=files))
+            _, latency_s = timed(partial(answer, wav=files[:1]))
             if turn:  # the first is slower: TensorFlow prepares the graph
                 found[name].append((cpu_s, latency_s))
     costs = {}

@@ -93,13 +93,16 @@ def test_the_commands_are_those_that_the_command_line_takes(gate):
     """The referee is the program's own parser."""
     import shlex
 
+    from typer.core import TyperGroup
     from typer.main import get_command
 
     from pipeline.cli import app
 
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
     for _, command in before_push(gate(HOLDS), "4a6c", "review", True).commands:
         program, name, *arguments = shlex.split(command)
-        parsed = get_command(app).commands[name].make_context(name, arguments)
+        parsed = group.commands[name].make_context(name, arguments)
         assert program == "audio-gender" and parsed.params
 
 
