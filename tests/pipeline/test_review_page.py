@@ -13,7 +13,7 @@ import pytest
 from chromium import Chromium
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from review_artifacts import LENIENT, decided, degraded, write_evaluation, write_gate_result, write_history
+from review_artifacts import LENIENT, decided, degraded, write_evaluation, write_gate_result, write_history, write_serving_check
 
 from beam_jobs.config import NumClips
 from beam_jobs.errors import UserError
@@ -103,6 +103,7 @@ def make_run(
     result = decided(predictions, CLASSES, baseline[0] if baseline else None, scores, **settings)
     write_gate_result(folder / "blessing", result)
     write_history(folder / "model_run")
+    write_serving_check(folder / "check", beside=baseline is not None)
     (folder / "examples").mkdir()
     (folder / "examples" / "Split-test").symlink_to(dataset / "test")
     uris = {
@@ -110,6 +111,7 @@ def make_run(
         "ModelBlessing": folder / "blessing",
         "Examples": folder / "examples",
         "ModelRun": folder / "model_run",
+        "InfraBlessing": folder / "check",
         "PushedModel": folder / "pushed",
     }
     record(workdir, run_id, uris, {"pushed_by": "Ada", "code_revision": "git:abc", "tfx_version": "1.21.0"})
@@ -225,6 +227,19 @@ def test_two_runs_on_the_same_clips_are_paired(runs, capfd_session):
     assert "difference</th>" in text and 'class="warning"' not in text
     found = re.search(r"accuracy is (better than|worse than|not clearly different from) run 20260101-000001 \(\+0\.100", text)
     assert found and found[1] in said
+
+
+def test_what_both_models_take_stands_beside_each_other_only_where_it_was_measured_in_one_process(runs, capfd_session):
+    def costs(path: Path) -> str:
+        text = page_of(path)
+        section = text[text.index('id="cost"') : text.index('id="lineage"')]
+        return " ".join(re.sub(r"<[^>]+>", " ", section).split())
+
+    alone, _ = capfd_session(lambda: review(runs.workdir, "20260102-000001"))
+    beside, _ = capfd_session(lambda: review(runs.workdir, "20260102-000001", against="20260101-000001"))
+
+    assert "serving model ratio SavedModel 2.00 MB 4.00 MB 0.50 parameters 12,345 24,690 0.50" in costs(alone)
+    assert "SavedModel 2.00 MB parameters 12,345 CPU" in costs(beside) and "ratio" not in costs(beside)
 
 
 def test_two_runs_on_other_clips_stand_side_by_side_with_a_warning(runs, capfd_session):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from review_artifacts import LENIENT, decided, degraded, write_evaluation, write_gate_result, write_history
+from review_artifacts import LENIENT, decided, degraded, write_evaluation, write_gate_result, write_history, write_serving_check
 from sklearn.metrics import roc_auc_score
 
 from beam_jobs.config import NumClips
@@ -339,7 +339,6 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path, monkeypatch):
     from components.pusher.provenance import code_revision
     from components.review_report.artifact import Report
     from components.review_report.executor import Executor
-    from components.serving_check.result import Cost, Costs, ServingCheckResult
     from components.trainer.config import ModelConfig, TrainConfig
     from components.trainer.model_run import save_spec
     from components.trainer.spec import TrainingSpec
@@ -371,13 +370,7 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path, monkeypatch):
         "push_mode": "review",
         "decide_by_package": 1,
     }
-    cost = Cost(num_bytes=2_000_000, parameters=12_345, cpu_ms_per_s=1.5, latency_ms=20)
-    half = Cost(num_bytes=4_000_000, parameters=12_345, cpu_ms_per_s=3, latency_ms=40)
-    ratios = Cost(num_bytes=0.5, parameters=1, cpu_ms_per_s=0.5, latency_ms=0.5)
-    checked = ServingCheckResult(ok=True, reasons=[], clips=8, seconds=1, peak_memory_mb=1)
-    checked.costs = Costs(candidate=cost, baseline=half, ratios=ratios)
-    (tmp_path / "serving_check").mkdir()
-    (tmp_path / "serving_check/serving_check.json").write_text(checked.model_dump_json())
+    write_serving_check(tmp_path / "serving_check", beside=True)
 
     monkeypatch.setenv("PIPELINE_RUN_ID", "4a6c")
     monkeypatch.setenv("CODE_REVISION", "1")
