@@ -49,6 +49,8 @@ class DatasetInfo(Strict):
     classes: list[str]
     corpus_fingerprint: str
     """`beam_jobs.corpus.digest.corpus_digest`."""
+    corpus_subsets: list[str] = []
+    """Names of the corpus's parts that its speakers are of; empty in older datasets."""
     speakers: dict[Split, list[str]]
     """Ids of the speakers of each split."""
     counts: dict[Split, dict[str, int]]

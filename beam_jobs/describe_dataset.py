@@ -66,6 +66,7 @@ def describe_dataset(
         clips=clips,
         classes=list(clips.classes),
         corpus_fingerprint=digest,
+        corpus_subsets=sorted({speaker.subset for speaker in index.speakers}),
         speakers={split: [speaker.id for speaker in speakers] for split, speakers in splits.items()},
         counts=counts,
         redraws=redraws,

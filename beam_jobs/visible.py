@@ -1,4 +1,6 @@
-"""Text from outside, such as a speaker's id, a file's name or somebody's note, as it may be shown on a terminal."""
+"""Text from outside, such as a speaker's id, a file's name or somebody's note, as it may be shown to people."""
+
+from urllib.parse import unquote
 
 
 def visible(text: str) -> str:
@@ -13,3 +15,12 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def readable(utterance_id: str) -> str:
+    """An utterance's id without the percent signs that stand for white space in it (`beam_jobs.corpus.listing.utterance_id`).
+
+    >>> readable("day1/rec%206367")
+    'day1/rec 6367'
+    """
+    return unquote(utterance_id)

@@ -171,6 +171,7 @@ def create_pipeline(
         model=model,
         examples=examples,
         model_run=trainer.outputs["model_run"],
+        baseline_model=baseline,
         classes=clips.classes,
         config=config.serving_check,
     )
@@ -189,9 +190,12 @@ def create_pipeline(
         blessing=gate.outputs["blessing"],
         examples=examples,
         model_run=trainer.outputs["model_run"],
+        serving_check=servable,
         dataset_uri=context.dataset_uri,
         config=config.model_dump(mode="json"),
         baseline_config=context.baseline_config,
+        push_mode=runtime_parameters.push_mode,
+        decide_by_package=context.keep_pending,
     )
     pusher = Pusher(
         model=model,

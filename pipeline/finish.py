@@ -1,20 +1,25 @@
 """What a finished run came to, put together from its artifacts and kept in its reports folder."""
 
-import shutil
-
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
+from beam_jobs.files import write_atomically
 from components.gate.result import read_gate_result
 from components.review_report.formatting import grounds
 from components.tuner.search_space import read_best
 from pipeline.config import PipelineConfig, load_config
 from pipeline.lineage import artifact_of_run, recorded_runs
 from pipeline.outcome import Outcome, read_outcomes
-from pipeline.result import CONFIG_FILE, REPORT_FILE, RESULT_FILE, RunResult, folders, metrics_by_slice, write_result
+from pipeline.result import (
+    CONFIG_FILE,
+    REPORT_FILE,
+    RESULT_FILE,
+    RunResult,
+    folders,
+    metrics_by_slice,
+    read_results,
+    write_result,
+)
 from pipeline.workdir import WorkDir
-
-REPORT = "system.HTML"
-"""`components.review_report.artifact.Report.TYPE_NAME`, whose module loads TFX."""
 
 
 def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> RunResult:
@@ -56,15 +61,22 @@ def keep_result(workdir: WorkDir, result: RunResult) -> None:
 
     The model may be in serving already, so a full disk is said here and is no failure of the run.
     """
-    report = workdir.path(artifact_of_run(workdir, result.run_id, REPORT).uri)
+    # They load what draws the charts, which `runs` and `approve` can do without.
+    from components.review_report.page import render_report
+    from pipeline.review_inputs import inputs_of
+
+    report = workdir.reports / result.run_id / REPORT_FILE
     try:
         write_result(workdir, result)
-        shutil.copyfile(report, workdir.reports / result.run_id / REPORT_FILE)
-    except OSError as error:
-        (workdir.reports / result.run_id / REPORT_FILE).unlink(missing_ok=True)
+        # Not the node's page: that was made before the push, and may be an earlier run's, out of the cache.
+        page = render_report(inputs_of(workdir, {item.run_id: item for item in read_results(workdir)}, result))
+        write_atomically(str(report), page.encode())
+    except (OSError, UserError) as error:
+        report.unlink(missing_ok=True)
+        why = error.strerror if isinstance(error, OSError) else error
         say(
-            f"warning: the run came to its end, and its report could not be written to {workdir.reports / result.run_id} "
-            f"({error.strerror}); make room, then write it with `{workdir.command('review', result.run_id)}`"
+            f"warning: the run came to its end, and its report could not be written to {report.parent} "
+            f"({why}); make room, then write it with `{workdir.command('review', result.run_id)}`"
         )
 
 

@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-from ml_metadata.errors import NotFoundError
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_atomically
@@ -19,17 +18,12 @@ from components.review_report.curves import Scores
 from components.review_report.formatting import accuracy_of, compared_with
 from components.review_report.inputs import ReportInputs
 from components.review_report.page import render_report
-from components.review_report.read import read_inputs
+from components.serving_check.result import Costs, ServingCheckResult
 from pipeline.finish import complete_results
-from pipeline.lineage import artifact_of_run
-from pipeline.result import RunResult, read_results, read_run_config, run_of_version
+from pipeline.result import RunResult, read_results
+from pipeline.review_inputs import inputs_of
 from pipeline.review_summary import show
 from pipeline.workdir import WorkDir
-
-OF_TFX = frozenset(
-    {"is_external", "name", "producer_component", "pushed", "pushed_destination", "pushed_version", "state", "tfx_version"}
-)
-"""Properties of a PushedModel that say nothing of who pushed it and why."""
 
 
 def review(workdir: WorkDir, run_id: str | None = None, against: str | None = None, html: Path | None = None) -> Path:
@@ -60,89 +54,14 @@ def review(workdir: WorkDir, run_id: str | None = None, against: str | None = No
         write_atomically(str(path), render_report(inputs).encode())
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another file to --html") from None
-    show(inputs, path, _next(workdir, result, path))
+    show(inputs, path)
     return path
-
-
-def _next(workdir: WorkDir, result: RunResult, path: Path) -> str:
-    if result.verdict != "waiting":
-        return f"open {path} in a browser"
-    approve = workdir.command("approve", result.run_id, "--by", "NAME", "--note", "TEXT")
-    return f"open {path}, then `{approve}`, or reject instead of approve"
 
 
 def _result(workdir: WorkDir, results: dict[str, RunResult], run_id: str) -> RunResult:
     if run_id not in results:
         raise UserError(f"{workdir.root}: no finished run {run_id}; list the runs with `{workdir.command('runs')}`")
     return results[run_id]
-
-
-def inputs_of(workdir: WorkDir, results: dict[str, RunResult], result: RunResult) -> ReportInputs:
-    """What the page about one run is made from: its artifacts, its result, and the metadata of its push.
-
-    Raises:
-        UserError: an older version made the run, or its files are gone.
-    """
-    run_id = result.run_id
-    baseline_run = run_of_version(results.values(), result.baseline_version)
-    facts = {
-        "run": run_id,
-        "came to": f"{result.verdict}: {result.reason}",
-        "corpus": result.folders["corpus"],
-        "dataset": result.folders["dataset"],
-    }
-    if baseline_run is not None:
-        facts["run of the serving model"] = baseline_run.run_id
-    inputs = read_inputs(
-        title=f"Run {run_id}",
-        evaluation_uri=_folder(workdir, run_id, "ModelEvaluation"),
-        blessing_uri=_folder(workdir, run_id, "ModelBlessing"),
-        test_uri=f"{_folder(workdir, run_id, 'Examples')}/Split-test",
-        model_run_uri=_folder(workdir, run_id, "ModelRun"),
-        dataset_uri=result.folders["dataset"],
-        config=read_run_config(workdir, run_id),
-        baseline_config=read_run_config(workdir, baseline_run.run_id) if baseline_run else None,
-        facts=facts | _push_facts(workdir, run_id) | _decision_facts(result),
-    )
-    return dataclasses.replace(
-        inputs, durations=[(node.node, node.seconds, node.cached) for node in result.nodes], warning=_override(result)
-    )
-
-
-def _override(result: RunResult) -> str:
-    """The sentence that a page must show for ever about a model that was pushed against the gate."""
-    decision = result.decision
-    if decision is None or not decision.override:
-        return ""
-    return f"{decision.by} pushed this model against the gate on {decision.when}: {decision.note}"
-
-
-def _decision_facts(result: RunResult) -> dict[str, str]:
-    found = {"code revision": result.code_revision} if result.code_revision else {}
-    if decision := result.decision:
-        note = f": {decision.note}" if decision.note else ""
-        found["decision"] = f"{decision.kind} by {decision.by} ({decision.login}) on {decision.when}{note}"
-    return found
-
-
-def _folder(workdir: WorkDir, run_id: str, type_name: str) -> str:
-    try:
-        folder = workdir.path(artifact_of_run(workdir, run_id, type_name).uri)
-    except (ValueError, NotFoundError):  # none of that type, or no such type in the whole store
-        raise UserError(f"run {run_id} has no {type_name} to review; make a new run") from None
-    if not folder.exists():
-        raise UserError(f"run {run_id}: its {type_name} is gone ({folder}); make a new run")
-    return str(folder)
-
-
-def _push_facts(workdir: WorkDir, run_id: str) -> dict[str, str]:
-    """Who pushed what, as the Pusher recorded it; nothing for a run that has not come to its push."""
-    try:
-        pushed = artifact_of_run(workdir, run_id, "PushedModel").custom_properties
-    except (ValueError, NotFoundError):
-        return {}
-    values = {name: value.string_value or str(value.int_value or "") for name, value in sorted(pushed.items())}
-    return {name.replace("_", " "): value for name, value in values.items() if value and name not in OF_TFX}
 
 
 def beside(ours: ReportInputs, theirs: ReportInputs, run_id: str, against: str) -> ReportInputs:
@@ -161,7 +80,8 @@ def beside(ours: ReportInputs, theirs: ReportInputs, run_id: str, against: str) 
     common = dataclasses.replace(
         ours,
         title=f"Run {run_id} beside run {against}",
-        baseline_config=theirs.config,
+        baseline_config=theirs.config or None,
+        serving_check=_costs_beside(ours.serving_check, theirs.serving_check),
         candidate_name=f"run {run_id}",
         baseline_name=name,
         decided=ours.gate,
@@ -195,6 +115,13 @@ def beside(ours: ReportInputs, theirs: ReportInputs, run_id: str, against: str) 
     accuracy = accuracy_of(gate)
     comparison = f"Its accuracy is {compared_with(accuracy, name)}." if accuracy else ""
     return dataclasses.replace(common, gate=gate, predictions=predictions, comparison=comparison)
+
+
+def _costs_beside(ours: ServingCheckResult | None, theirs: ServingCheckResult | None) -> ServingCheckResult | None:
+    """Our costs alone: theirs were measured in another process, maybe on another machine, and times cannot be compared so."""
+    if ours is None or ours.costs is None or theirs is None:
+        return ours
+    return ours.model_copy(update={"costs": Costs(candidate=ours.costs.candidate)})
 
 
 def _test_shards(inputs: ReportInputs) -> list[str]:

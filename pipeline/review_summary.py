@@ -15,17 +15,18 @@ from components.review_report.formatting import (
     signed_interval,
     verdict,
 )
+from components.review_report.headline import status, tone
 from components.review_report.inputs import ReportInputs
 from pipeline.table import print_table
 
 MAX_FAILURES = 10
 
 
-def show(inputs: ReportInputs, path: Path, next_step: str) -> None:
+def show(inputs: ReportInputs, path: Path) -> None:
     """Prints the verdict, the figures on all test clips, the thresholds that fail, and what to do next."""
     decided = inputs.decided or inputs.gate
-    status, sentence = verdict(decided)
-    results.print(f"[bold {'green' if decided.blessed else 'red'}]{status}[/]  {escape(sentence)}")
+    color = {"good": "green", "open": "yellow", "bad": "red"}[tone(decided, inputs.standing)]
+    results.print(f"[bold {color}]{status(decided, inputs.standing)}[/]  {escape(verdict(decided)[1])}")
     for line in filter(None, (inputs.comparison, inputs.warning)):
         tell(line)
     if inputs.gate.slices:
@@ -42,7 +43,14 @@ def show(inputs: ReportInputs, path: Path, next_step: str) -> None:
     if len(failing) > MAX_FAILURES:
         tell(f"  … and {len(failing) - MAX_FAILURES} more (all are in the report)")
     tell(f"report: {path}")
-    say(f"next: {next_step}")
+    say(f"next: {_next_step(inputs, path)}")
+
+
+def _next_step(inputs: ReportInputs, path: Path) -> str:
+    standing = inputs.standing
+    if standing is None or standing.verdict != "waiting":
+        return f"open {path} in a browser"
+    return f"open {path}, then " + ", or ".join(f"{what}: `{command}`" for what, command in standing.commands)
 
 
 def _print_metrics(inputs: ReportInputs, overall: Slice) -> None:

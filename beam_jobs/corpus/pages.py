@@ -11,6 +11,7 @@ from beam_jobs.corpus.left_out import left_out
 from beam_jobs.corpus.summary import by_subset_and_label, speaker_minutes, utterance_seconds
 from beam_jobs.html_pages import player_source, render_page, waveform_and_mel_spectrogram
 from beam_jobs.rendering import read_utterance
+from beam_jobs.visible import readable
 
 MAX_SHOWN_S = 60
 """What is heard of a longer utterance: an hour's recording would make a page that no browser opens."""
@@ -27,7 +28,7 @@ def player_page(index: SpeakerIndex, num_utterances: int, seed: int) -> str:
 def _card(root: str, speaker: Speaker, utterance: Utterance) -> dict[str, Any]:
     shown_s = min(utterance.duration_s, MAX_SHOWN_S)
     card: dict[str, Any] = {
-        "id": utterance.id,
+        "id": readable(utterance.id),
         "path": utterance.path,
         "speaker": speaker.id,
         "label": speaker.label,

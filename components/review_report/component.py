@@ -20,12 +20,15 @@ class ReviewReportSpec(ComponentSpec):
         "dataset_uri": ExecutionParameter(type=str),
         "config": ExecutionParameter(type=str),
         "baseline_config": ExecutionParameter(type=str),
+        "push_mode": ExecutionParameter(type=str),
+        "decide_by_package": ExecutionParameter(type=int),
     }
     INPUTS = {
         "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         "model_run": ChannelParameter(type=standard_artifacts.ModelRun),
+        "serving_check": ChannelParameter(type=standard_artifacts.InfraBlessing),
     }
     OUTPUTS = {"report": ChannelParameter(type=Report)}
 
@@ -38,9 +41,12 @@ class ReviewReport(base_component.BaseComponent):
         blessing: ModelBlessing of Gate, with `gate.json`.
         examples: Examples, for the sound of the mistakes.
         model_run: ModelRun of Trainer, for the training curves.
+        serving_check: InfraBlessing of ServingCheck, with what the models take to answer.
         dataset_uri: the dataset folder.
         config: the run's resolved configuration.
         baseline_config: that of the run whose model is in serving; None where it is not known.
+        push_mode: that of the Pusher, which comes next.
+        decide_by_package: whether a person decides by a pipeline of one step, as on Kubeflow, and not in a work folder.
 
     Outputs:
         report: the page, an artifact of type `system.HTML` with the `display_name` under which Kubeflow's UI shows it.
@@ -56,9 +62,12 @@ class ReviewReport(base_component.BaseComponent):
         blessing: BaseChannel,
         examples: BaseChannel,
         model_run: BaseChannel,
+        serving_check: BaseChannel,
         dataset_uri: str | RuntimeParameter,
         config: Mapping[str, Any],
         baseline_config: Mapping[str, Any] | None = None,
+        push_mode: str | RuntimeParameter = "auto",
+        decide_by_package: bool = False,
     ) -> None:
         super().__init__(
             ReviewReportSpec(
@@ -66,9 +75,12 @@ class ReviewReport(base_component.BaseComponent):
                 blessing=blessing,
                 examples=examples,
                 model_run=model_run,
+                serving_check=serving_check,
                 dataset_uri=dataset_uri,
                 config=json.dumps(config),
                 baseline_config=json.dumps(baseline_config),
+                push_mode=push_mode,
+                decide_by_package=int(decide_by_package),
                 report=channel_utils.as_channel([Report()]),
             )
         )

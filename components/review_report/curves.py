@@ -1,13 +1,11 @@
 """What the charts and tables of the report show, computed from labels and probabilities: NumPy in, plain rows out."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from beam_jobs.labels import MIXED
 from components.decision_rule import predicted_classes
 from components.evaluator.clip_metrics import ECE_BINS
 
@@ -53,17 +51,6 @@ class ReliabilityBin:
     clips: int
     confidence: float
     accuracy: float
-
-
-@dataclass(frozen=True, slots=True)
-class SpeakerErrors:
-    """How often a speaker's clips were taken for another class."""
-
-    speaker: str
-    label: str
-    clips: int
-    wrong: int
-    baseline_wrong: int | None
 
 
 def roc(scores: Scores, number: int) -> Curve | None:
@@ -148,33 +135,3 @@ def worst_clips(labels: np.ndarray, probabilities: np.ndarray, predicted: np.nda
     wrong = np.flatnonzero(predicted != labels)
     of_label = np.nan_to_num(probabilities[wrong, labels[wrong]], nan=-1.0)
     return wrong[np.argsort(of_label, kind="stable")][:count].tolist()
-
-
-def speaker_errors(
-    speaker_ids: Sequence[Sequence[str]],
-    labels: np.ndarray,
-    predicted: np.ndarray,
-    baseline_predicted: np.ndarray | None,
-    classes: Sequence[str],
-) -> list[SpeakerErrors]:
-    """Every speaker of a clip that was taken for another class, most mistakes first.
-
-    A speaker's label is that of the clips with no other label in them; in `mixed` clips alone it is not known.
-    """
-    wrong = predicted != labels
-    baseline_wrong = None if baseline_predicted is None else baseline_predicted != labels
-    positions: dict[str, list[int]] = defaultdict(list)
-    for position, speakers in enumerate(speaker_ids):
-        for speaker in dict.fromkeys(speakers):
-            positions[speaker].append(position)
-    rows = [
-        SpeakerErrors(
-            speaker,
-            next((classes[labels[k]] for k in found if classes[labels[k]] != MIXED), MIXED),
-            len(found),
-            int(wrong[found].sum()),
-            None if baseline_wrong is None else int(baseline_wrong[found].sum()),
-        )
-        for speaker, found in positions.items()
-    ]
-    return sorted((row for row in rows if row.wrong), key=lambda row: (-row.wrong, -row.wrong / row.clips, row.speaker))

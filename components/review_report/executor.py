@@ -1,5 +1,6 @@
 """The work of ReviewReport: read what the nodes before it left, draw the page, store it."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -9,9 +10,11 @@ from tfx.types import Artifact, artifact_utils
 from beam_jobs.dataset import read_dataset_info
 from beam_jobs.files import absolute
 from components.pusher.provenance import code_revision
+from components.review_report import facts, next_steps
 from components.review_report.artifact import write_report
 from components.review_report.page import render_report
 from components.review_report.read import read_inputs
+from components.run_id import run_id
 from components.trainer.model_run import load_spec
 
 
@@ -43,6 +46,14 @@ class Executor(base_executor.BaseExecutor):
             dataset_uri=dataset_uri,
             config=config,
             baseline_config=json.loads(exec_properties["baseline_config"]),
-            facts={"code revision": code_revision()},
+            facts={},
+            serving_check_uri=artifact_utils.get_single_uri(input_dict["serving_check"]),
+        )
+        run, gate = run_id(self._context), inputs.gate
+        by_package = bool(exec_properties["decide_by_package"])
+        inputs = dataclasses.replace(
+            inputs,
+            run_facts=facts.of_run(inputs, run, made=facts.now(), candidate="", code_revision=code_revision()),
+            standing=next_steps.before_push(gate, run, exec_properties["push_mode"], by_package),
         )
         write_report(artifact_utils.get_single_instance(output_dict["report"]), render_report(inputs))

@@ -1,6 +1,7 @@
 """The verdict and its grounds in words: the same in the page and in the terminal."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from components.gate.result import Check, Compared, Degraded, Estimate, GateResult
 
@@ -85,14 +86,42 @@ def grounds(gate: GateResult) -> str:
     return "; ".join(found)
 
 
-def _thresholds(checks: Sequence[Check]) -> str:
-    if not checks:
-        return "no threshold was asked for"
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many thresholds hold, fail, and are undecided for too few clips.
+
+    One on a figure that is not defined, as AUC on a slice with one class, is none of these.
+    """
+
+    hold: int
+    fail: int
+    undecided: int
+
+    @property
+    def all(self) -> int:
+        """Thresholds that say something."""
+        return self.hold + self.fail + self.undecided
+
+
+def is_defined(check: Check) -> bool:
+    """Whether there is a figure to hold against the threshold, or there should have been one."""
+    return check.decides or check.value is not None
+
+
+def counts(checks: Sequence[Check]) -> Counts:
+    """Thresholds by what came out; one on too few clips is undecided, whatever its figure."""
     decided = [check for check in checks if check.decides]
-    failed = sum(not check.ok for check in decided)
-    parts = [f"{len(decided) - failed} of {_count(len(checks), 'threshold')} hold"]
-    parts += [f"{failed} do not"] if failed else []
-    parts += [f"{len(checks) - len(decided)} undecided (too few clips)"] if len(decided) < len(checks) else []
+    hold = sum(check.ok for check in decided)
+    return Counts(hold, len(decided) - hold, sum(is_defined(check) for check in checks) - len(decided))
+
+
+def _thresholds(checks: Sequence[Check]) -> str:
+    found = counts(checks)
+    if not found.all:
+        return "no threshold was asked for"
+    parts = [f"{found.hold} of {_count(found.all, 'threshold')} hold"]
+    parts += [f"{found.fail} do not"] if found.fail else []
+    parts += [f"{found.undecided} undecided (too few clips)"] if found.undecided else []
     return ", ".join(parts)
 
 

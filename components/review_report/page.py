@@ -1,37 +1,34 @@
 """The report as one self-contained HTML page."""
 
-import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import markupsafe
 import numpy as np
 
-from beam_jobs.examples import Clip
 from beam_jobs.html_pages import TEMPLATES as BASE_TEMPLATES
-from beam_jobs.html_pages import player_source, waveform_and_mel_spectrogram
 from components.gate.result import Check, Compared, GateResult, Slice, metric_name
-from components.review_report import charts, curves, degraded, operating_point
+from components.review_report import costs, degraded, drawings, facts, operating_point
+from components.review_report.cards import cards_of, suspect_cards
 from components.review_report.formatting import (
     LOWER_IS_BETTER,
+    accuracy_of,
+    counts,
     decimal,
     direction,
     interval,
+    is_defined,
     signed,
     signed_interval,
     the,
-    verdict,
 )
-from components.review_report.inputs import ReportInputs, config_diff, flat, mistakes
+from components.review_report.headline import status, tone
+from components.review_report.inputs import ReportInputs, config_diff, flat
+from components.review_report.speakers import speaker_table
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_BYTES = 5_000_000
-MAX_MEDIA_BYTES = 4_000_000
-"""Of all players and pictures together; the rest of the page needs some 300 kB."""
-CLIP_S = 20.0
-"""How much of a clip is played and drawn."""
 MAX_SPEAKERS = 12
 MAX_REASONS = 6
 NUM_TIGHTEST = 5
@@ -55,35 +52,44 @@ def render_report(inputs: ReportInputs) -> str:
         "signed_interval": signed_interval,
     }
     gate, decided = inputs.gate, inputs.decided or inputs.gate
-    status, sentence = verdict(decided)
     overall = gate.slices[0] if gate.slices else None
-    cards = _cards(inputs)
+    cards = cards_of(inputs)
     page = environment.get_template("report.html").render(
         inputs=inputs,
         gate=gate,
         decided=decided,
-        status=status,
-        sentence=sentence,
+        status=status(decided, inputs.standing),
+        tone=tone(decided, inputs.standing),
+        counts=counts(decided.checks),
+        accuracy=accuracy_of(gate),
         overall=overall,
         overall_rows=_with_spans(overall.metrics if overall else []),
         compared=overall is not None and any(item.baseline for item in overall.metrics),
         paired=overall is not None and any(item.difference for item in overall.metrics),
-        failing=sorted((check for check in decided.checks if not check.ok), key=_order),
-        holding=sorted((check for check in decided.checks if check.ok), key=_order),
+        failing=sorted((check for check in decided.checks if check.decides and not check.ok), key=_margin),
+        undecided=sorted((check for check in decided.checks if not check.decides and is_defined(check)), key=_margin),
+        undefined=[check for check in decided.checks if not is_defined(check)],
+        holding=sorted((check for check in decided.checks if check.decides and check.ok), key=_margin),
         slices=[_slice_row(item, gate) for item in gate.slices],
         **degraded.shown(inputs),
         **operating_point.shown(inputs),
         matrices=_matrices(inputs, overall),
-        figures=_charts(inputs),
+        figures=drawings.drawn(inputs),
         cards=cards,
         num_mistakes=int((inputs.predictions.predicted() != inputs.predictions.labels).sum()),
-        speakers=_speakers(inputs),
+        speakers=speaker_table(inputs.predictions, gate.classes),
+        suspects=suspect_cards(inputs),
         max_speakers=MAX_SPEAKERS,
         max_reasons=MAX_REASONS,
         num_tightest=NUM_TIGHTEST,
         num_deciding=sum(check.decides for check in decided.checks),
         diff=None if inputs.baseline_config is None else config_diff(inputs.config, inputs.baseline_config),
         settings=flat(inputs.config),
+        cost_columns=costs.columns(inputs),
+        costs=costs.rows(inputs),
+        corpus=facts.corpus_name(inputs.dataset.corpus_subsets, inputs.corpus),
+        kind_of_speech=facts.kind_of_speech(inputs.dataset.corpus_subsets),
+        synthetic=facts.kind_of_speech(inputs.dataset.corpus_subsets) == facts.SYNTHETIC_SPEECH,
         metric_name=metric_name,
         direction=direction,
         the=the,
@@ -95,9 +101,9 @@ def render_report(inputs: ReportInputs) -> str:
     return page
 
 
-def _order(check: Check) -> tuple[bool, float]:
-    """Checks that decide first, and of them the tightest."""
-    return (not check.decides, np.inf if check.margin is None else check.margin)
+def _margin(check: Check) -> float:
+    """The tightest first."""
+    return np.inf if check.margin is None else check.margin
 
 
 def _with_spans(metrics: Sequence[Compared]) -> list[tuple[Compared, dict[str, float] | None]]:
@@ -135,150 +141,3 @@ def _matrices(inputs: ReportInputs, overall: Slice | None) -> list[tuple[str, li
     if overall.baseline_confusion_matrix is not None:
         found.append((inputs.baseline_name, overall.baseline_confusion_matrix))
     return [(name, [[(count, count / max(1, sum(row))) for count in row] for row in matrix]) for name, matrix in found]
-
-
-def _charts(inputs: ReportInputs) -> list[dict[str, Any]]:
-    gate, scores = inputs.gate, inputs.scores()
-    two = len(gate.classes) == 2
-    numbers = [1] if two else list(range(len(gate.classes)))
-    mirrored = f" With two classes the curve of {gate.classes[0]} is its mirror image." if two else ""
-    found: list[dict[str, Any]] = []
-    for number in numbers:
-        name = gate.classes[number]
-        if roc := [curve for item in scores if (curve := curves.roc(item, number))]:
-            points = [point for item in scores if (point := curves.operating_point(item, number))]
-            svg = charts.curves(roc, "False positive rate", "True positive rate", step=False, diagonal=True, points=points)
-            columns = ("model", "AUC", *(f"at recall {recall:g}" for recall in curves.RECALLS))
-            note = (
-                f"How many clips of others are taken for {name} where so many of {name} are found; "
-                f"the dot is what the model does.{mirrored}"
-            )
-            found.append(_chart(f"ROC of {name}", note, svg, columns, [_curve_row(curve) for curve in roc]))
-        if recall := [curve for item in scores if (curve := curves.precision_recall(item, number))]:
-            svg = charts.curves(recall, "Recall", "Precision", step=True)
-            columns = ("model", "average", *(f"at recall {recall:g}" for recall in curves.RECALLS))
-            note = f"Of the clips called {name}, the share that is, over the share of {name} that is found."
-            found.append(_chart(f"Precision and recall of {name}", note, svg, columns, [_curve_row(item) for item in recall]))
-    if bins := [item for model in scores for item in curves.reliability(model)]:
-        svg = charts.reliability(bins, [item.model for item in scores], 1 / len(gate.classes))
-        in_bins = [
-            (item.model, f"{item.low:.2f} to {item.high:.2f}", str(item.clips), f"{item.confidence:.3f}", f"{item.accuracy:.3f}")
-            for item in bins
-        ]
-        note = "On the dotted line a model is as sure as it is right; below it, too sure. Dots grow with the number of clips."
-        found.append(_chart("Reliability", note, svg, ("model", "confidence", "clips", "mean", "right"), in_bins))
-    for number in numbers:
-        name = gate.classes[number]
-        counts = curves.score_histogram(scores[0], number, gate.classes)
-        num_bins = len(next(iter(counts.values())))
-        rows = [
-            (f"{k / num_bins:.2f} to {(k + 1) / num_bins:.2f}", *(str(values[k]) for values in counts.values()))
-            for k in range(num_bins)
-        ]
-        note = f"What {the(inputs.candidate_name)} says of clips of each label; the fewer in the middle, the clearer."
-        svg = charts.histogram(counts, name)
-        found.append(_chart(f"Scores for {name}", note, svg, (f"probability of {name}", *counts), rows))
-    if two:
-        found.append(_threshold_chart(scores[0], gate.classes))
-    return found + _training_charts(inputs.history)
-
-
-def _threshold_chart(scores: curves.Scores, classes: Sequence[str]) -> dict[str, Any]:
-    rows = curves.by_threshold(scores, classes)
-    cut = 0.5 if scores.thresholds is None else float(scores.thresholds[1])
-    columns = (f"threshold of {classes[1]}", *(name for name in rows[0] if name != "threshold"))
-    table = [tuple(decimal(value) for value in row.values()) for row in rows[9::10]]
-    note = f"Of the test clips, with any decision threshold of {classes[1]}; the upright line is the model's, {cut:.3f}."
-    return _chart("Accuracy by threshold", note, charts.by_threshold(rows, columns[0].capitalize(), cut), columns, table)
-
-
-def _training_charts(history: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
-    found = []
-    for metric in ("loss", "accuracy"):
-        rows = [
-            {"epoch": row["epoch"], "split": split, "value": row[f"{split}_{metric}"]}
-            for row in history
-            for split in ("train", "eval")
-            if np.isfinite(row.get(f"{split}_{metric}", np.nan))
-        ]
-        if rows:
-            table = [
-                (f"{row['epoch']:.0f}", *(decimal(row.get(f"{split}_{metric}")) for split in ("train", "eval")))
-                for row in history
-            ]
-            note = "On the clips that it learns from, and on those of the eval speakers, whom it never hears in training."
-            svg = charts.training(rows, metric.capitalize())
-            found.append(_chart(f"Training: {metric}", note, svg, ("epoch", "train", "eval"), table))
-    return found
-
-
-def _chart(title: str, note: str, svg: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
-    # The drawing is Vega's own markup, which escapes what it writes; the rest is escaped by the template.
-    head, body = svg.split(">", 1)
-    labelled = f'{head} role="img"><title>{html.escape(title)}</title><desc>{html.escape(note)}</desc>{body}'
-    return {
-        "title": title,
-        "note": note,
-        "svg": markupsafe.Markup(labelled),  # noqa: S704
-        "columns": columns,
-        "rows": rows,
-    }
-
-
-def _curve_row(curve: curves.Curve) -> tuple[str, ...]:
-    return (curve.model, f"{curve.area:.4f}", *(f"{value:.3f}" for value in curve.at.values()))
-
-
-def _cards(inputs: ReportInputs) -> list[dict[str, Any]]:
-    """The worst clips, as many as fit."""
-    predictions, classes = inputs.predictions, inputs.gate.classes
-    position = {clip_id: k for k, clip_id in enumerate(predictions.ids)}
-    predicted = predictions.predicted()
-    cards, size = [], 0
-    for clip_id in mistakes(predictions):
-        k = position[clip_id]
-        label = int(predictions.labels[k])
-        media = _media(inputs.clips.get(clip_id))
-        size += sum(len(value) for value in media.values() if isinstance(value, str))
-        if size > MAX_MEDIA_BYTES:
-            break
-        cards.append(
-            {
-                "id": clip_id,
-                "label": classes[label],
-                "predicted": classes[predicted[k]] if predicted[k] >= 0 else "no class",
-                "score": float(predictions.candidate[k, label]),
-                "baseline_score": None if predictions.baseline is None else float(predictions.baseline[k, label]),
-                "speakers": list(dict.fromkeys(predictions.speaker_ids[k])),
-                "utterances": list(predictions.utterance_ids[k]),
-                "mode": predictions.modes[k],
-                "rms_dbfs": float(predictions.rms_dbfs[k]),
-                "speech_ratio": float(predictions.speech_ratio[k]),
-                **media,
-            }
-        )
-    return cards
-
-
-def _media(clip: Clip | None) -> dict[str, Any]:
-    if clip is None:
-        return {"player": None, "picture": None, "shown_s": None, "duration_s": None}
-    rate_hz = clip.sample_rate_hz
-    samples = clip.pcm16[: round(CLIP_S * rate_hz)].astype(np.float32) / np.float32(32768)
-    return {
-        "player": player_source(samples, rate_hz),
-        "picture": waveform_and_mel_spectrogram(samples, rate_hz),
-        "shown_s": len(samples) / rate_hz,
-        "duration_s": len(clip.pcm16) / rate_hz,
-    }
-
-
-def _speakers(inputs: ReportInputs) -> list[curves.SpeakerErrors]:
-    predictions = inputs.predictions
-    return curves.speaker_errors(
-        predictions.speaker_ids,
-        predictions.labels,
-        predictions.predicted(),
-        predictions.baseline_predicted(),
-        inputs.gate.classes,
-    )

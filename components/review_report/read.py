@@ -13,7 +13,9 @@ from beam_jobs.examples import Clip, RecordError, decode_clip, read_records
 from beam_jobs.files import join, list_files, open_file, read_text
 from components.evaluator.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from components.gate.result import RESULT_FILE, GateResult
-from components.review_report.inputs import ReportInputs, mistakes
+from components.review_report.inputs import ReportInputs, heard
+from components.serving_check.result import RESULT_FILE as SERVING_CHECK_FILE
+from components.serving_check.result import ServingCheckResult
 from components.trainer.model_run import OPERATING_POINT_FILE, OperatingPoint
 
 TRAINING_FILE = "training.csv"
@@ -30,24 +32,26 @@ def read_inputs(
     config: Mapping[str, Any],
     baseline_config: Mapping[str, Any] | None,
     facts: Mapping[str, str],
+    serving_check_uri: str | None = None,
 ) -> ReportInputs:
     """Reads one run's artifacts.
 
     Raises:
         UserError: a file that the page cannot do without is missing or damaged.
     """
-    predictions = predictions_of(evaluation_uri)
+    predictions, gate = predictions_of(evaluation_uri), gate_result_of(blessing_uri)
     return ReportInputs(
         title=title,
-        gate=gate_result_of(blessing_uri),
+        gate=gate,
         predictions=predictions,
         dataset=read_dataset_info(dataset_uri),
-        clips=clips_of(test_uri, mistakes(predictions)),
+        clips=clips_of(test_uri, heard(predictions, gate.classes)),
         history=history_of(model_run_uri),
         operating_point=operating_point_of(model_run_uri),
         config=config,
         baseline_config=baseline_config,
         facts=facts,
+        serving_check=None if serving_check_uri is None else serving_check_of(serving_check_uri),
     )
 
 
@@ -77,6 +81,14 @@ def gate_result_of(blessing_uri: str) -> GateResult:
         raise UserError(f"{blessing_uri}: no {RESULT_FILE}, an older version decided on this model; {AGAIN}") from None
     except ValidationError:
         raise UserError(f"{blessing_uri}/{RESULT_FILE}: damaged; {AGAIN}") from None
+
+
+def serving_check_of(uri: str) -> ServingCheckResult | None:
+    """What the serving check found; None where its file is gone or damaged, for a page without it is of use too."""
+    try:
+        return ServingCheckResult.model_validate_json(read_text(join(uri, SERVING_CHECK_FILE)))
+    except (OSError, ValidationError):
+        return None
 
 
 def clips_of(test_uri: str, ids: Collection[str]) -> dict[str, Clip]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -67,34 +67,17 @@ class _Watched:
 
 
 def _watch(model: str, records: Sequence[bytes], folder: Path, budget: ServingCheckConfig) -> _Watched:
-    request = {
-        "model": str(Path(model).absolute()),  # the process is in a folder of its own
-        "records": str(folder / "records.tfrecord"),
-        "predictions": str(folder / "predictions.json"),
-        "site_packages": _site_packages(),
-        "pcm16_feature": PCM16,
-        "sample_rate_feature": SAMPLE_RATE,
-    }
-    Path(request["records"]).write_bytes(b"".join(part for record in records for part in frame_record(record)))
-    (folder / "request.json").write_text(json.dumps(request))
+    request = write_request(
+        folder,
+        records,
+        model=str(Path(model).absolute()),  # the process is in a folder of its own
+        predictions=str(folder / "predictions.json"),
+    )
     stdout, stderr = folder / "stdout", folder / "stderr"
     reasons: list[str] = []
     peak_memory_mb, started = 0.0, time.monotonic()
     with stdout.open("wb") as out, stderr.open("wb") as errors:
-        # -I -S: no environment variables, no current folder, no .pth files, so that an editable install does not apply.
-        command = [sys.executable, "-I", "-S", str(PROBE), str(folder / "request.json")]
-        # TF_USE_LEGACY_KERAS and the like are this project's, not a model server's.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
-        process = subprocess.Popen(
-            # The probe ends when this pipe does: when this process was killed, too.
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=errors,
-            start_new_session=True,
-        )
+        process = start_probe(folder, stdout=out, stderr=errors)
         assert process.stdin is not None
         try:
             while process.poll() is None and not reasons:
@@ -116,6 +99,38 @@ def _watch(model: str, records: Sequence[bytes], folder: Path, budget: ServingCh
     if status or not Path(request["predictions"]).exists():
         return _Watched([f"its process died {stage} ({_death(status, stderr)})"], None, seconds, peak_memory_mb)
     return _Watched([], json.loads(Path(request["predictions"]).read_text()), seconds, peak_memory_mb)
+
+
+def write_request(folder: Path, records: Sequence[bytes], **asked: Any) -> dict[str, Any]:
+    """Writes into a probe's folder what it is asked and the clips that it is asked about."""
+    request = {
+        "records": str(folder / "records.tfrecord"),
+        "site_packages": _site_packages(),
+        "pcm16_feature": PCM16,
+        "sample_rate_feature": SAMPLE_RATE,
+        **asked,
+    }
+    Path(request["records"]).write_bytes(b"".join(part for record in records for part in frame_record(record)))
+    (folder / "request.json").write_text(json.dumps(request))
+    return request
+
+
+def start_probe(folder: Path, stdout: IO[bytes], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Starts `probe.py` on the request in its folder, in a process that has nothing of this project."""
+    # -I -S: no environment variables, no current folder, no .pth files, so that an editable install does not apply.
+    command = [sys.executable, "-I", "-S", str(PROBE), str(folder / "request.json")]
+    # TF_USE_LEGACY_KERAS and the like are this project's, not a model server's.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    return subprocess.Popen(
+        # The probe ends when this pipe does: when this process was killed, too.
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+    )
 
 
 def _site_packages() -> str:

@@ -23,12 +23,13 @@ class ServingCheckSpec(ComponentSpec):
         "model": ChannelParameter(type=standard_artifacts.Model),
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         "model_run": ChannelParameter(type=standard_artifacts.ModelRun),
+        "baseline_model": ChannelParameter(type=standard_artifacts.Model),
     }
     OUTPUTS = {"blessing": ChannelParameter(type=standard_artifacts.InfraBlessing)}
 
 
 class ServingCheck(base_component.BaseComponent):
-    """Loads the model in a clean process, asks every signature, and compares the answers.
+    """Loads the model in a clean process, asks every signature, and compares the answers; times it beside the one in serving.
 
     TFX's own InfraValidator needs a model server in Docker or Kubernetes.
 
@@ -36,6 +37,7 @@ class ServingCheck(base_component.BaseComponent):
         model: Model, the exported one.
         examples: Examples; some clips of split `eval` are asked about.
         model_run: ModelRun of Trainer, with what the trained network says of them before it is exported.
+        baseline_model: Model of ServingBaseline, without a SavedModel where none is in serving; it is only timed.
         classes: names in the order in which the model must give them.
         config: memory and time that the process may take.
 
@@ -53,6 +55,7 @@ class ServingCheck(base_component.BaseComponent):
         model: BaseChannel,
         examples: BaseChannel,
         model_run: BaseChannel,
+        baseline_model: BaseChannel,
         classes: Sequence[str],
         config: ServingCheckConfig,
     ) -> None:
@@ -60,6 +63,7 @@ class ServingCheck(base_component.BaseComponent):
             model=model,
             examples=examples,
             model_run=model_run,
+            baseline_model=baseline_model,
             classes=json.dumps(list(classes)),
             max_memory_mb=config.max_memory_mb,
             max_seconds=config.max_seconds,

@@ -1,4 +1,4 @@
-"""The work of ServingCheck: some clips, the check, its result as an artifact."""
+"""The work of ServingCheck: some clips, the check, what the models take, the result as an artifact."""
 
 import json
 from collections.abc import Collection
@@ -10,8 +10,10 @@ from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 
 from beam_jobs.examples import decode_clip, read_records
+from components.serving_baseline.artifact import baseline_path
 from components.serving_check.check import check_model
 from components.serving_check.config import ServingCheckConfig
+from components.serving_check.costs import measure_costs
 from components.serving_check.result import RESULT_FILE
 from components.trained_model import trained_model
 from components.trainer.model_run import load_expected
@@ -39,6 +41,10 @@ class Executor(base_executor.BaseExecutor):
         )
         probabilities = np.stack([expected[clip_id] for clip_id in records])
         result = check_model(model, list(records.values()), probabilities, json.loads(exec_properties["classes"]), budget)
+        if result.ok:
+            baseline = baseline_path(artifact_utils.get_single_instance(input_dict["baseline_model"]))
+            costs, no_costs = measure_costs(model, baseline, list(records.values()), budget.max_seconds)
+            result = result.model_copy(update={"costs": costs, "no_costs": no_costs})
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         # As TFX's InfraValidator says it.
         blessing.set_int_custom_property("blessed", int(result.ok))

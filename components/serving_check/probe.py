@@ -1,4 +1,4 @@
-"""Lets a SavedModel answer in a process that has TensorFlow and none of this project's code.
+"""Lets SavedModels answer in a process that has TensorFlow and none of this project's code: to check one, or to time several.
 
 Run as `python -I -S probe.py request.json`; only the standard library, NumPy and TensorFlow may be imported here.
 What it is about to do goes to stdout line by line, so that whoever started it knows where it died.
@@ -7,16 +7,24 @@ What it is about to do goes to stdout line by line, so that whoever started it k
 import importlib.abc
 import io
 import json
+import math
 import os
 import shutil
+import statistics
 import sys
 import threading
+import time
 import wave
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 NOT_HERE = ("beam_jobs", "components", "pipeline", "kapre", "tf_keras", "tensorflow_transform", "tfx")
 """What a model server does not have. Some may be installed beside TensorFlow, so they are refused by name."""
+
+ROUNDS = 5
+"""How often each model is timed."""
 
 
 def end_with_the_watchdog(folder: str) -> None:
@@ -51,14 +59,7 @@ def main(request: dict[str, Any]) -> None:
         found["load_error"] = one_line(error)
         signatures = {}
 
-    records = [record.numpy() for record in tf.data.TFRecordDataset(request["records"])]
-    features = {
-        request["pcm16_feature"]: tf.io.FixedLenFeature([], tf.string),
-        request["sample_rate_feature"]: tf.io.FixedLenFeature([], tf.int64),
-    }
-    clips = tf.io.parse_example(records, features)
-    contents = clips[request["pcm16_feature"]].numpy()
-    sample_rate_hz = int(clips[request["sample_rate_feature"]][0])
+    records, contents, sample_rate_hz = read_clips(request)
     waveforms = np.stack([np.frombuffer(content, "<i2") for content in contents]) / np.float32(32768)
     files = {"wav": tf.constant([wav(content, sample_rate_hz) for content in contents])}
     questions = {
@@ -82,6 +83,67 @@ def main(request: dict[str, Any]) -> None:
     Path(request["predictions"]).write_text(json.dumps(found, default=lambda value: value.decode(errors="replace")))
 
 
+def time_models(request: dict[str, Any]) -> None:
+    """Asks each model about all clips, and about one, and does so again, by turns; writes the medians.
+
+    The signature is the one that takes sound of any rate and length, so that two models can be asked about the same clips.
+    """
+    sys.path.append(request["site_packages"])
+    sys.meta_path.insert(0, RefuseProject())
+    import tensorflow as tf
+
+    _, contents, sample_rate_hz = read_clips(request)
+    files = tf.constant([wav(content, sample_rate_hz) for content in contents])
+    audio_s = sum(map(len, contents)) / 2 / sample_rate_hz
+    ask = {name: tf.saved_model.load(path).signatures["wav"] for name, path in request["models"].items()}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ask}
+    for turn in range(ROUNDS + 1):
+        for name, answer in ask.items():
+            cpu_s, _ = timed(partial(answer, wav=files))
+            _, latency_s = timed(partial(answer, wav=files[:1]))
+            if turn:  # the first is slower: TensorFlow prepares the graph
+                found[name].append((cpu_s, latency_s))
+    costs = {}
+    for name, path in request["models"].items():
+        cpu_s, latency_s = (statistics.median(values) for values in zip(*found[name], strict=True))
+        costs[name] = {
+            "num_bytes": sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file()),
+            "parameters": parameters(tf.train.list_variables(f"{path}/variables/variables")),
+            "cpu_ms_per_s": 1000 * cpu_s / audio_s,
+            "latency_ms": 1000 * latency_s,
+        }
+    Path(request["costs"]).write_text(json.dumps(costs))
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of CPU, of all threads of this process, and seconds that passed."""
+    cpu_s, passed_s = time.process_time(), time.monotonic()
+    work()
+    return time.process_time() - cpu_s, time.monotonic() - passed_s
+
+
+def parameters(variables: list[tuple[str, list[int]]]) -> int:
+    """How many numbers a SavedModel's variables hold, without its own bookkeeping."""
+    return sum(
+        math.prod(shape)
+        for name, shape in variables
+        if name.endswith("/.ATTRIBUTES/VARIABLE_VALUE") and not name.startswith("save_counter")
+    )
+
+
+def read_clips(request: dict[str, Any]) -> tuple[list[bytes], list[bytes], int]:
+    """The records, the samples of each as 16-bit integers, and their rate."""
+    import tensorflow as tf
+
+    records = [record.numpy() for record in tf.data.TFRecordDataset(request["records"])]
+    features = {
+        request["pcm16_feature"]: tf.io.FixedLenFeature([], tf.string),
+        request["sample_rate_feature"]: tf.io.FixedLenFeature([], tf.int64),
+    }
+    clips = tf.io.parse_example(records, features)
+    return records, list(clips[request["pcm16_feature"]].numpy()), int(clips[request["sample_rate_feature"]][0])
+
+
 def one_line(error: Exception) -> str:
     """The first line of what an error says, with its kind."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -101,4 +163,5 @@ def wav(pcm16: bytes, sample_rate_hz: int) -> bytes:
 
 if __name__ == "__main__":
     threading.Thread(target=end_with_the_watchdog, args=[str(Path(sys.argv[1]).parent)], daemon=True).start()
-    main(json.loads(Path(sys.argv[1]).read_text()))
+    request = json.loads(Path(sys.argv[1]).read_text())
+    (time_models if "models" in request else main)(request)

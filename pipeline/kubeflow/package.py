@@ -13,8 +13,9 @@ from pipeline.kubeflow.config import KubernetesConfig
 from pipeline.kubeflow.platform import CompiledNode, platform_spec, resources
 
 COMMAND = ["python", "-m", "pipeline.kubeflow.entrypoint"]
-NOT_CACHED = ("ClipGenerator", "ServingBaseline", "Pusher", "Decision")
-"""What these nodes read or write is not in Kubeflow's cache key: the same URI may hold another dataset or another model."""
+NOT_CACHED = ("ClipGenerator", "ServingBaseline", "ReviewReport", "Pusher", "Decision")
+"""What these nodes read or write is not in Kubeflow's cache key: the same URI may hold another dataset or another model, and a
+report names its own run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import signal
@@ -29,7 +30,6 @@ from pipeline.dag import RunContext, create_pipeline
 from pipeline.local_runner import run_pipeline
 from pipeline.workdir import WorkDir
 
-RUN_ID = "20261126-000000"
 BEAM = ["--direct_running_mode=in_memory"]
 WRITES = {
     "components.clip_generator.component": "dataset_uri",
@@ -60,6 +60,7 @@ class Step:
     properties: dict[str, Any]
     writes: str | None = None
     """The property that names a folder which it changes, beside its outputs."""
+    run_id: str = ""
 
     def again(self, folder: Path, **properties: Any) -> Self:
         """The same step with empty outputs in `folder`; `properties` go before those it had."""
@@ -71,7 +72,7 @@ class Step:
         module, _, name = self.executor.rpartition(".")
         executor = getattr(importlib.import_module(module), name)
         beam = {"beam_pipeline_args": list(BEAM)} if issubclass(executor, BaseBeamExecutor) else {}
-        executor(executor.Context(pipeline_run_id=RUN_ID, **beam)).Do(self.inputs, self.outputs, self.properties)
+        executor(executor.Context(pipeline_run_id=self.run_id, **beam)).Do(self.inputs, self.outputs, self.properties)
 
     def run_and_die(self, max_file_bytes: int) -> int:
         """Runs the executor in a process that the kernel ends when it writes that far into a file; its exit status."""
@@ -91,8 +92,9 @@ class Step:
         return {str(Path(name) / path.relative_to(root)): path for name, root in roots.items() for path in _files(root)}
 
     def digests(self) -> dict[str, str]:
-        """The SHA-256 of each of these files."""
-        return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in self.files().items()}
+        """The SHA-256 of each of these files, without the times that a page says in an element of that name."""
+        contents = {name: re.sub(rb"<time>[^<]*</time>", b"", path.read_bytes()) for name, path in self.files().items()}
+        return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
     def said(self) -> dict[str, dict[str, Any]]:
         """The properties of each output that are not those of its type, nor TFX's own: what the executor set."""
@@ -181,7 +183,7 @@ def _run(pipeline: Pipeline, run_id: str, workdir: WorkDir) -> tuple[dict[str, S
     run_pipeline(pipeline, run_id, before=lambda node: None, after=after)
     store = MetadataStore(workdir.connection())
     ours = {node.id: node for node in pipeline.components if type(node).__module__ in MODULES}
-    return {type(node).__module__: _step(store, node) for node in ours.values()}, ran
+    return {type(node).__module__: replace(_step(store, node), run_id=run_id) for node in ours.values()}, ran
 
 
 def _step(store: MetadataStore, node: BaseComponent) -> Step:

@@ -62,7 +62,7 @@ def test_every_parameter_reaches_the_nodes_that_read_it(demo):
         "num_eval_clips": {"ClipGenerator"},
         "num_test_clips": {"ClipGenerator"},
         "epochs": {"Trainer"},
-        "push_mode": {"Pusher"},
+        "push_mode": {"ReviewReport", "Pusher"},
     }
 
 
@@ -78,7 +78,7 @@ def test_every_step_runs_the_image_by_its_entrypoint(demo):
 def test_what_may_change_under_the_same_uri_is_not_cached(demo):
     tasks = demo[0]["root"]["dag"]["tasks"]
     uncached = {node for node, task in tasks.items() if not task.get("cachingOptions", {}).get("enableCache")}
-    assert uncached == {"ClipGenerator", "ServingBaseline", "Pusher"}
+    assert uncached == {"ClipGenerator", "ServingBaseline", "ReviewReport", "Pusher"}
     produced = tasks["ClipExampleGen"]["inputs"]["parameters"]["fingerprint"]["taskOutputParameter"]
     assert produced == {"producerTask": "ClipGenerator", "outputParameterKey": "fingerprint"}
 

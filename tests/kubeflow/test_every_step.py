@@ -7,8 +7,8 @@ import pytest
 import yaml
 from launcher import LOGS, KubeflowError
 
-COMPARED = {"ServingBaseline", "Evaluator", "Robustness", "Gate", "ReviewReport", "Pusher"}
-NOT_CACHED = {"ClipGenerator", "ServingBaseline", "Pusher"}
+COMPARED = {"ServingBaseline", "Evaluator", "Robustness", "ServingCheck", "Gate", "ReviewReport", "Pusher"}
+NOT_CACHED = {"ClipGenerator", "ServingBaseline", "ReviewReport", "Pusher"}
 PERFECT_MODEL = "gate.overall={min_accuracy: 1, min_auc: 1, min_recall: 1, max_ece: 0}"
 
 
@@ -86,7 +86,10 @@ def test_what_is_uploaded_is_what_steps_say_they_made(walk):
 def test_the_report_is_a_page_that_kubeflow_shows(walk):
     report = walk.run.steps["ReviewReport"].outputs["report"]
 
-    assert walk.cluster.kubeflow.store.path(report.uri).read_text().startswith("<!doctype html>")
+    page = walk.cluster.kubeflow.store.path(report.uri).read_text()
+    assert page.startswith("<!doctype html>")
+    assert f'<dd class="wrap">{walk.run.id}</dd>' in page
+    assert f"audio-gender submit decision.yaml --set action=approve --set run_id={walk.run.id} --set by=NAME" in page
     assert report.metadata["display_name"] == "review report"
 
 

@@ -1,5 +1,6 @@
 """`audio-gender review` on a work folder with three runs, and its page in a real browser."""
 
+import html
 import json
 import re
 import shutil
@@ -9,9 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from chromium import Chromium
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from review_artifacts import decided, degraded, write_evaluation, write_gate_result, write_history
+from review_artifacts import LENIENT, decided, degraded, write_evaluation, write_gate_result, write_history, write_serving_check
 
 from beam_jobs.config import NumClips
 from beam_jobs.errors import UserError
@@ -24,12 +26,6 @@ from pipeline.review import review
 from pipeline.workdir import WorkDir
 
 CLASSES = ["male", "female"]
-LENIENT = {
-    "overall": {"min_accuracy": 0, "min_auc": 0, "min_recall": 0, "max_ece": 1, "max_accuracy_loss": 1, "max_auc_loss": 1,
-                "max_recall_loss": 1, "max_ece_rise": 1},
-    "slices": {"min_accuracy": 0, "min_auc": 0, "min_recall": 0, "max_ece": 1, "max_accuracy_loss": 1, "max_auc_loss": 1,
-               "max_recall_loss": 1, "max_ece_rise": 1},
-}  # fmt: skip
 PROBE = """
 <script>
 const players = [...document.querySelectorAll("audio")];
@@ -43,7 +39,7 @@ const sortable = [...document.querySelectorAll("table.sortable")];
 const sorted = sortable.flatMap(table => [...table.tHead.rows[0].cells].slice(1).map((head, k) => {
   head.querySelector("button").click();
   const values = [...table.tBodies[0].rows].map(row => row.cells[k + 1].dataset.value);
-  const found = values.filter(value => value !== "").map(Number);
+  const found = values.filter(value => value !== "").map(value => isNaN(value) ? value : Number(value));
   const last = values.slice(found.length).every(value => value === "");
   return last && head.getAttribute("aria-sort") === "ascending" && found.every((value, n) => !n || found[n - 1] <= value);
 }));
@@ -68,7 +64,7 @@ document.body.dataset.unreachable = [...document.querySelectorAll(".scroll")].fi
 
 @dataclass(frozen=True)
 class Runs:
-    """Three finished runs: the first pushed, the second better and on the same clips, the third on other clips."""
+    """Finished runs: one pushed, one better and on the same clips, one that waits, and one on other clips, refused."""
 
     workdir: WorkDir
     page: Path
@@ -93,7 +89,13 @@ def record(workdir: WorkDir, run_id: str, uris: dict[str, Path], push: dict[str,
 
 
 def make_run(
-    workdir: WorkDir, run_id: str, dataset: Path, wrong: int, baseline: tuple[str, int] | None, settings: dict
+    workdir: WorkDir,
+    run_id: str,
+    dataset: Path,
+    wrong: int,
+    baseline: tuple[str, int] | None,
+    settings: dict,
+    waiting: bool = False,
 ) -> GateResult:
     folder = workdir.tfx / run_id
     predictions = write_evaluation(folder / "evaluation", dataset, wrong, baseline[1] if baseline else None, seed=len(run_id))
@@ -101,6 +103,7 @@ def make_run(
     result = decided(predictions, CLASSES, baseline[0] if baseline else None, scores, **settings)
     write_gate_result(folder / "blessing", result)
     write_history(folder / "model_run")
+    write_serving_check(folder / "check", beside=baseline is not None)
     (folder / "examples").mkdir()
     (folder / "examples" / "Split-test").symlink_to(dataset / "test")
     uris = {
@@ -108,18 +111,20 @@ def make_run(
         "ModelBlessing": folder / "blessing",
         "Examples": folder / "examples",
         "ModelRun": folder / "model_run",
+        "InfraBlessing": folder / "check",
         "PushedModel": folder / "pushed",
     }
     record(workdir, run_id, uris, {"pushed_by": "Ada", "code_revision": "git:abc", "tfx_version": "1.21.0"})
     (workdir.reports / run_id).mkdir(parents=True)
     (workdir.reports / run_id / CONFIG_FILE).write_text(f"train:\n  epochs: {wrong}\n  seed: 0\n")
-    version = f"{wrong}" if result.blessed else None
+    version = f"{wrong}" if result.blessed and not waiting else None
+    reason = "waits for approval (push.mode is review)" if waiting else "; ".join(result.reasons) or "all thresholds hold"
     write_result(
         workdir,
         RunResult(
             run_id=run_id,
-            verdict="pushed" if result.blessed else "refused",
-            reason="; ".join(result.reasons) or "all thresholds hold",
+            verdict="waiting" if waiting else "pushed" if result.blessed else "refused",
+            reason=reason,
             metrics={},
             classes=CLASSES,
             serving_version=version,
@@ -141,8 +146,10 @@ def runs(tmp_path_factory, index, make_config, capfd_session) -> Runs:
     for name, seed in (("same", 1), ("other", 2)):
         config = make_config(seed=seed, mixed_share=0.0, num_clips=NumClips(train=4, eval=2, test=30))
         generate_clips(config, index, str(root / name))
-    make_run(workdir, "20260101-000001", root / "same", 6, None, LENIENT)
+    make_run(workdir, "20260101-000001", root / "same", 6, None, LENIENT | {"min_slice_clips": 1})
     make_run(workdir, "20260102-000001", root / "same", 3, ("6", 6), LENIENT)
+    (workdir.serving / "3").mkdir(parents=True)
+    make_run(workdir, "20260102-000002", root / "same", 4, ("3", 3), LENIENT, waiting=True)
     make_run(workdir, "20260103-000001", root / "other", 9, ("3", 4), {})
     return Runs(workdir, *capfd_session(lambda: review(workdir)))
 
@@ -222,6 +229,19 @@ def test_two_runs_on_the_same_clips_are_paired(runs, capfd_session):
     assert found and found[1] in said
 
 
+def test_what_both_models_take_stands_beside_each_other_only_where_it_was_measured_in_one_process(runs, capfd_session):
+    def costs(path: Path) -> str:
+        text = page_of(path)
+        section = text[text.index('id="cost"') : text.index('id="lineage"')]
+        return " ".join(re.sub(r"<[^>]+>", " ", section).split())
+
+    alone, _ = capfd_session(lambda: review(runs.workdir, "20260102-000001"))
+    beside, _ = capfd_session(lambda: review(runs.workdir, "20260102-000001", against="20260101-000001"))
+
+    assert "serving model ratio SavedModel 2.00 MB 4.00 MB 0.50 parameters 12,345 24,690 0.50" in costs(alone)
+    assert "SavedModel 2.00 MB parameters 12,345 CPU" in costs(beside) and "ratio" not in costs(beside)
+
+
 def test_two_runs_on_other_clips_stand_side_by_side_with_a_warning(runs, capfd_session):
     path, said = capfd_session(lambda: review(runs.workdir, "20260103-000001", against="20260101-000001"))
     text = page_of(path)
@@ -258,7 +278,7 @@ def test_the_command(audio_gender, runs, tmp_path):
         "review", "20260101-000001", "--workdir", runs.workdir.root, "--html", tmp_path / "page.html", "--no-open"
     )
     assert done.returncode == 0, done.stderr
-    assert "Blessed" in done.stdout and (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert "Pushed" in done.stdout and (tmp_path / "page.html").read_text().startswith("<!doctype html>")
     refused = audio_gender("review", "--workdir", runs.workdir.root, "--html", tmp_path / "page.html" / "no.html")
     assert refused.returncode == 2 and "--html" in refused.stderr and "Traceback" not in refused.stderr
 
@@ -294,8 +314,86 @@ def test_a_browser_shows_it_plays_it_and_finds_it_accessible(runs, tmp_path, wid
     assert probed("dark") == str(dark).lower()
     assert probed("page") == ("rgb(20, 22, 27)" if dark else "rgb(255, 255, 255)")
     assert probed("overflow") == "false" and probed("unreachable") == "0"
-    assert set(probed("sorted").split()) == {"true"} and len(probed("sorted").split()) == 6 + 6
+    assert set(probed("sorted").split()) == {"true"} and len(probed("sorted").split()) == 6 + 6 + 8
     durations = [float(length) for length in probed("durations").split()]
     assert durations == pytest.approx([3.0] * 9, abs=0.1)
     assert probed("plays").split() == ["true"] * 9
     assert int(probed("checked")) > 10 and probed("violations") == "[]"
+
+
+VERDICTS = {
+    "pushed": ("20260101-000001", "Pushed", "good"),
+    "undecided": ("20260102-000001", "Pushed", "open"),
+    "waiting": ("20260102-000002", "Waits for a decision", "open"),
+    "refused": ("20260103-000001", "Refused", "bad"),
+}
+AXE = "axe.run(document, {resultTypes: ['violations']}).then(found => found.violations.map(one => one.id))"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    found = Chromium(tmp_path_factory.mktemp("profile"), Path("/dev/null"))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module", params=VERDICTS)
+def verdict(request, runs, capfd_session) -> tuple[Path, str, str]:
+    """The page of a run that came to this verdict, its first words, and their tone."""
+    run_id, status, tone = VERDICTS[request.param]
+    path, _ = capfd_session(lambda: review(runs.workdir, run_id))
+    return path, status, tone
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("media", ["light", "dark", "print"])
+def test_every_verdict_is_shown_and_accessible(browser, verdict, width, media):
+    path, status, tone = verdict
+    browser.show(path.as_uri(), width, dark=media == "dark")
+    if media == "print":
+        browser.send("Emulation.setEmulatedMedia", media="print")
+    browser.run("dispatchEvent(new Event('beforeprint'))" if media == "print" else "0")
+
+    assert browser.run("document.querySelector('.verdict strong').innerText") == status
+    assert browser.run("document.querySelector('.verdict').className") == f"verdict {tone}"
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+    background = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(20, 22, 27)" if media == "dark" else "rgb(255, 255, 255)")
+    # Folded parts are seen on paper; on a screen they are opened, to be looked at too.
+    browser.run("document.querySelectorAll('details').forEach(item => { item.open = true; }); 0")
+    browser.run(files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8") + "; 0")
+    assert browser.run(AXE) == []
+    assert browser.said == []
+
+
+def test_every_verdict_says_what_happens_next_and_the_commands_for_it(runs, capfd_session):
+    root = runs.workdir.root
+    expected = {
+        "pushed": ["By now version 3 is in serving", f"rollback --by NAME --note TEXT --workdir {root}"],
+        "undecided": ["It is in serving", "undecided"],
+        "waiting": [
+            "It waits for approval (push.mode is review); until a person decides, version 3 stays in serving.",
+            f"approve 20260102-000002 --by NAME --note TEXT --workdir {root}",
+            f"reject 20260102-000002 --by NAME --note TEXT --workdir {root}",
+        ],
+        "refused": [
+            "Nothing was pushed, and version 3 stays in serving.",
+            f"approve 20260103-000001 --override --by NAME --note REASON --workdir {root}",
+        ],
+    }
+    for name, words in expected.items():
+        path, said = capfd_session(lambda name=name: review(runs.workdir, VERDICTS[name][0]))
+        head = html.unescape(re.sub(r"<[^>]+>", "", page_of(path).split('id="figures"')[0]))
+        for text in words:
+            assert text in head, (name, text)
+        assert VERDICTS[name][1] in said
+
+
+def test_the_page_of_a_run_names_it_its_corpus_and_its_models(runs, capfd_session):
+    path, _ = capfd_session(lambda: review(runs.workdir, "20260102-000002"))
+    text = page_of(path)
+    facts = dict(re.findall(r"<dt>([^<]+)</dt><dd class=\"wrap\">(.*?)</dd>", text[text.index('id="run"') : text.index("<nav")]))
+    fingerprint = json.loads((runs.workdir.root.parent / "same/dataset_info.json").read_text())["corpus_fingerprint"]
+    assert facts["run"] == "20260102-000002"
+    assert facts["corpus"].startswith("corpus (") and facts["corpus"].endswith(f"; fingerprint {fingerprint[:12]}")
+    assert facts["candidate"] == "no version, it is not in serving" and facts["serving"] == "version 3, when the run began"

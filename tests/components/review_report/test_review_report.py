@@ -1,13 +1,14 @@
 """The report: its figures fit the predictions, its words fit the gate, and what is data cannot become markup."""
 
 import dataclasses
+import html
 import math
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from review_artifacts import decided, degraded, write_evaluation, write_gate_result, write_history
+from review_artifacts import LENIENT, decided, degraded, write_evaluation, write_gate_result, write_history, write_serving_check
 from sklearn.metrics import roc_auc_score
 
 from beam_jobs.config import NumClips
@@ -16,7 +17,8 @@ from beam_jobs.generate_clips import generate_clips
 from components.evaluator.clip_metrics import estimates
 from components.gate.result import Compared, Estimate, metric_name
 from components.review_report import charts, curves
-from components.review_report.formatting import accuracy_of, compared_with, direction, grounds, signed, verdict
+from components.review_report.formatting import accuracy_of, compared_with, counts, direction, grounds, signed, verdict
+from components.review_report.headline import Standing
 from components.review_report.inputs import ReportInputs, config_diff, mistakes
 from components.review_report.page import MAX_BYTES, render_report
 from components.review_report.read import history_of, read_inputs
@@ -39,7 +41,7 @@ def inputs(dataset, tmp_path_factory) -> ReportInputs:
     result = decided(predictions, ["male", "female"], "7", degraded(predictions, 2, baseline=True), robustness=ON_DEGRADED_CLIPS)
     write_gate_result(folder / "blessing", result)
     write_history(folder / "model_run")
-    return read_inputs(
+    found = read_inputs(
         title="Run 1",
         evaluation_uri=str(folder / "evaluation"),
         blessing_uri=str(folder / "blessing"),
@@ -49,6 +51,11 @@ def inputs(dataset, tmp_path_factory) -> ReportInputs:
         config={"train": {"epochs": 5, "seed": 1}},
         baseline_config={"train": {"epochs": 3, "seed": 1}},
         facts={"run": "1"},
+    )
+    return dataclasses.replace(
+        found,
+        run_facts={"run": "1", "code revision": "git:abc"},
+        standing=Standing("refused", "Nothing was pushed.", [("to push it all the same", "audio-gender approve 1 --override")]),
     )
 
 
@@ -62,10 +69,10 @@ def scores(labels, probabilities) -> curves.Scores:
 
 
 def test_the_verdict_comes_first_and_the_sections_in_order(page, inputs):
-    status, sentence = verdict(inputs.gate)
-    assert status == "Refused" and sentence[1:] in page
+    gate = inputs.gate
+    assert verdict(gate)[0] == "Refused" and gate.reasons[0][1:] in page
     heads = re.findall(r'<h2 id="(\w+)-title">', page)
-    assert heads == [
+    sections = [
         "figures",
         "thresholds",
         "slices",
@@ -74,17 +81,24 @@ def test_the_verdict_comes_first_and_the_sections_in_order(page, inputs):
         "curves",
         "mistakes",
         "speakers",
+        "cost",
         "lineage",
         "card",
     ]
-    assert page.index(sentence[1:]) < page.index('id="figures-title"')
+    assert heads == ["next", "run", *sections]
+    headline = text_of(page[page.index('<div class="verdict') : page.index('id="figures-title"')])
+    found, accuracy = counts(gate.checks), accuracy_of(gate).candidate
+    assert f"{accuracy.value:.3f} [{accuracy.low:.3f}\u2013{accuracy.high:.3f}] on 24 clips of " in headline
+    assert f"{found.hold} of {found.all} hold {found.fail} do not, {found.undecided} undecided" in headline
 
 
 def test_the_verdict_says_what_was_found_and_not_what_was_asked_for(inputs):
     gate, found = inputs.gate, inputs.predictions
     right = (found.candidate.argmax(axis=1) == found.labels).mean()
     speakers = {name for clip in found.speaker_ids for name in clip}
-    undecided = sum(not check.decides for check in gate.checks)
+    undecided = sum(not check.decides and check.value is not None for check in gate.checks)
+    defined = sum(check.decides or check.value is not None for check in gate.checks)
+    assert defined < len(gate.checks)  # AUC is not, on clips of one label
     failed = sum(check.decides and not check.ok for check in gate.checks)
     assert failed and undecided
 
@@ -94,12 +108,17 @@ def test_the_verdict_says_what_was_found_and_not_what_was_asked_for(inputs):
         rf"accuracy {right:.3f} \[0\.\d{{3}}\u2013[01]\.\d{{3}}\] on {len(found.ids)} clips of {len(speakers)} speakers; ",
         sentence,
     )
-    held = f"{len(gate.checks) - failed - undecided} of {len(gate.checks)} thresholds hold"
+    held = f"{defined - failed - undecided} of {defined} thresholds hold"
     assert f"; {held}, {failed} do not, {undecided} undecided (too few clips); " in sentence
     assert f"; accuracy {compared_with(accuracy_of(gate), f'version {gate.baseline_version}, in serving')}" in sentence
     for threshold in {check.threshold for check in gate.checks if check.kind == "value"}:
         assert f" {threshold:g}" not in sentence
     assert verdict(gate)[1].endswith(f"{sentence}.")
+
+
+def text_of(markup: str) -> str:
+    """What is read there."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
 
 
 def test_the_page_needs_no_network(page):
@@ -110,10 +129,11 @@ def test_the_page_needs_no_network(page):
 
 def test_every_threshold_is_there_with_its_margin_and_failures_come_first(page, inputs):
     section = page[page.index('id="thresholds"') : page.index('id="slices"')]
-    marks = re.findall(r'<span class="mark (good|bad)">', section)
-    assert len(marks) == sum(check.value is not None or check.decides for check in inputs.gate.checks)
-    assert section.count("not measured") == 1
-    assert marks == sorted(marks)  # bad before good
+    marks = re.findall(r'<span class="mark (good|open|bad)">', section)
+    found = counts(inputs.gate.checks)
+    # What failed comes before what could not be decided, and that before what holds.
+    assert marks == ["bad"] * found.fail + ["open"] * found.undecided + ["good"] * found.hold
+    assert found.undecided and section.count("not measured") == 1
     worst = min((c for c in inputs.gate.checks if c.decides and c.margin is not None), key=lambda check: check.margin)
     first = section[section.index("<tbody>") :].split("</tr>")[0]
     assert metric_name(worst) in first and worst.slice in first and signed(worst.margin) in first
@@ -189,6 +209,9 @@ def test_what_is_data_cannot_become_markup(inputs):
         candidate_name=evil,
         baseline_name=evil,
         warning=evil,
+        run_facts={evil: evil},
+        corpus=evil,
+        standing=Standing("waiting", evil, [(evil, evil)]),
     )
     page = render_report(changed)
     assert "<img src=x" not in page and "<script>alert" not in page
@@ -200,7 +223,8 @@ def test_a_first_model_has_nothing_beside_it(inputs):
     predictions = dataclasses.replace(inputs.predictions, baseline=None)
     gate = decided(predictions, ["male", "female"], None)
     page = render_report(dataclasses.replace(inputs, gate=gate, predictions=predictions, baseline_config=None, history=()))
-    assert "No model was in serving to compare with" in page and "Figures of the candidate" in page
+    assert "No model was in serving, so there is no configuration to compare with." in page and "Figures of the candidate" in page
+    assert "not known" not in page[page.index('id="lineage"') : page.index('id="card"')].lower()
     assert "difference</th>" not in page and "no training curves" in page
 
 
@@ -284,13 +308,6 @@ def test_a_curve_of_one_class_or_of_no_numbers_is_none():
     assert curves.reliability(scores([0, 1], [[math.nan] * 2] * 2)) == []
 
 
-def test_speakers_are_counted_once_a_clip():
-    rows = curves.speaker_errors(
-        [("a", "a", "b"), ("b",), ("c",)], np.array([1, 0, 1]), np.array([0, 0, 1]), None, ["male", "female"]
-    )
-    assert [(row.speaker, row.clips, row.wrong) for row in rows] == [("a", 1, 1), ("b", 2, 1)]
-
-
 @pytest.mark.parametrize(
     ("metric", "low", "high", "word"),
     [
@@ -350,7 +367,7 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path, monkeypatch):
     from components.trainer.spec import TrainingSpec
 
     predictions = write_evaluation(tmp_path / "evaluation", dataset, num_wrong=1)
-    write_gate_result(tmp_path / "blessing", decided(predictions, ["male", "female"], None))
+    write_gate_result(tmp_path / "blessing", decided(predictions, ["male", "female"], None, **LENIENT))
     write_history(tmp_path / "model_run")
     train = TrainConfig(epochs=7)
     spec = TrainingSpec(model=ModelConfig(), train=train, num_samples=1, sample_rate_hz=1, classes=["male", "female"])
@@ -362,6 +379,7 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path, monkeypatch):
         "blessing": standard_artifacts.ModelBlessing(),
         "examples": standard_artifacts.Examples(),
         "model_run": standard_artifacts.ModelRun(),
+        "serving_check": standard_artifacts.InfraBlessing(),
     }
     for name, artifact in taken.items():
         artifact.uri = str(tmp_path / name)
@@ -372,8 +390,12 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path, monkeypatch):
         "dataset_uri": str(dataset),
         "config": '{"train": {"epochs": 30}}',
         "baseline_config": "null",
+        "push_mode": "review",
+        "decide_by_package": 1,
     }
+    write_serving_check(tmp_path / "serving_check", beside=True)
 
+    monkeypatch.setenv("PIPELINE_RUN_ID", "4a6c")
     monkeypatch.setenv("CODE_REVISION", "1")
     code_revision.cache_clear()
     Executor().Do({name: [artifact] for name, artifact in taken.items()}, {"report": [report]}, properties)
@@ -381,5 +403,12 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path, monkeypatch):
 
     page = (tmp_path / "value").read_text()
     assert page.startswith("<!doctype html>") and page.count("<audio") == 1 and "git:1" in page
+    # This run's id, and the commands that decide where there is no work folder, as docs/kubernetes.md has them.
+    read = text_of(page)
+    assert "Waits for a decision" in read and "run 4a6c date 20" in read and " UTC corpus " in read
+    for action in ("approve", "reject"):
+        submit = f"audio-gender submit decision.yaml --set action={action} --set run_id=4a6c --set by=NAME --set note=TEXT"
+        assert f"{action} {submit}" in read
+    assert "SavedModel 2.00 MB 4.00 MB 0.50" in read and "CPU for a second of audio 1.5 ms 3.0 ms 0.50" in read
     # The run's own, which go before those that it was compiled with.
     assert re.search(r"train\.epochs</t[dh]>\s*<td[^>]*>7<", page)

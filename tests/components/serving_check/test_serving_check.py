@@ -244,8 +244,13 @@ def test_a_trained_model_passes_and_the_executor_writes_the_result_beside_its_bl
     (tmp_path / "examples/Split-eval").symlink_to(Path(shards) / "eval")
     examples.split_names = encode_split_names(["eval"])
 
+    # The model in serving is a copy, so whatever it takes, the candidate takes as much.
+    baseline = standard_artifacts.Model()
+    baseline.uri = model.uri
+    baseline.set_string_custom_property("serving_version", "7")
+
     Executor().Do(
-        {"model": [model], "examples": [examples], "model_run": [model_run]},
+        {"model": [model], "examples": [examples], "model_run": [model_run], "baseline_model": [baseline]},
         {"blessing": [blessing]},
         {"classes": '["male", "female"]', "max_memory_mb": 4096, "max_seconds": 300.0},
     )
@@ -256,5 +261,10 @@ def test_a_trained_model_passes_and_the_executor_writes_the_result_beside_its_bl
     assert result.clips == 8
     assert 200 < result.peak_memory_mb < 4096
     assert 0 < result.seconds < 300
+    costs = result.costs
+    assert (costs.ratios.num_bytes, costs.ratios.parameters) == (1, 1)
+    assert 0.5 < costs.ratios.cpu_ms_per_s < 2 and costs.candidate.cpu_ms_per_s > 0 and costs.candidate.latency_ms > 0
+    sizes = subprocess.run(["find", trained.serving_model_dir, "-type", "f", "-printf", "%s\\n"], capture_output=True, check=True)
+    assert costs.candidate.num_bytes == sum(map(int, sizes.stdout.split()))
     assert blessing.get_int_custom_property("blessed") == 1
     assert blessing.get_string_custom_property("reasons") == "[]"
