@@ -64,7 +64,7 @@ def describe_dataset(
         clips=clips,
         classes=list(clips.classes),
         corpus_fingerprint=index.fingerprint(),
-        speakers={split: [speaker.id for speaker in speakers] for split, speakers in splits.items()},
+        speakers={split: list(dict.fromkeys(speaker.id for speaker in speakers)) for split, speakers in splits.items()},
         counts=counts,
         redraws=redraws,
         rejected=len(rejected),

@@ -11,7 +11,7 @@ from beam_jobs.channel import Channel, draw_channel
 from beam_jobs.config import ClipsConfig, Range
 from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
-from beam_jobs.labels import LABELS, MIXED
+from beam_jobs.labels import MIXED
 from beam_jobs.voice import Voice, draw_voice
 
 MODES = ("simultaneous", "sequential")
@@ -80,7 +80,7 @@ class ClipPlanner:
         self._voice = clips.train_voice if train else None
         self._channel = clips.train_channel if train else None
         self._by_label: Mapping[str, tuple[Speaker, ...]] = {
-            label: tuple(speaker for speaker in speakers if speaker.label == label) for label in LABELS
+            label: tuple(speaker for speaker in speakers if speaker.label == label) for label in clips.labels
         }
         for label, members in self._by_label.items():
             if not members:
@@ -115,7 +115,7 @@ class ClipPlanner:
 
     def _holds(self, placements: Sequence[Placement], class_name: str) -> bool:
         """Whether each label that the class is made of is heard long enough to be told: a clip's end may have cut it short."""
-        wanted = LABELS if class_name == MIXED else (class_name,)
+        wanted = self._clips.labels if class_name == MIXED else (class_name,)
         heard_s = dict.fromkeys(self._clips.classes, 0.0)
         for placement in placements:
             heard_s[self._clips.classes[placement.label]] += placement.duration_s
@@ -142,7 +142,8 @@ class ClipPlanner:
         number = int(rng.integers(self._clips.min_utterances, self._clips.max_utterances + 1))
         if class_name == MIXED:
             number = max(2, number)
-            labels = [*LABELS, *(LABELS[i] for i in rng.integers(0, len(LABELS), number - len(LABELS)))]
+            both = self._clips.labels
+            labels = [*both, *(both[i] for i in rng.integers(0, len(both), number - len(both)))]
             rng.shuffle(labels)
         else:
             labels = [class_name] * number
@@ -195,8 +196,9 @@ def _class_indices(clips: ClipsConfig, split: str, k: NDArray[np.int64]) -> NDAr
     # clips there will be.
     position = (_seed(clips.seed, split) / 2**128 + k * GOLDEN_RATIO) % 1.0
     single = (position - clips.mixed_share) / (1 - clips.mixed_share)
-    index = np.minimum((single * len(LABELS)).astype(np.int64), len(LABELS) - 1)
-    return np.where(position < clips.mixed_share, len(LABELS), index)
+    number = len(clips.labels)
+    index = np.minimum((single * number).astype(np.int64), number - 1)
+    return np.where(position < clips.mixed_share, number, index)
 
 
 def count_classes(clips: ClipsConfig, split: str) -> dict[str, int]:

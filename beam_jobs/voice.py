@@ -43,7 +43,7 @@ def draw_voice(rng: np.random.Generator, settings: TrainVoice, label: str) -> Vo
         return None
     low, high = np.log([settings.formants.min, settings.formants.max])
     return Voice(
-        pitch_hz=_draw_pitch(rng, settings.pitch_hz[label]),
+        pitch_hz=_draw_pitch(rng, settings.pitch_of(label)),
         intonation=float(rng.uniform(settings.intonation.min, settings.intonation.max)),
         formants=float(np.exp(rng.uniform(low, high))),
         first_formant=max(0.0, float(rng.uniform(settings.first_formant.min, settings.first_formant.max))),

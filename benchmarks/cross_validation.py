@@ -22,7 +22,6 @@ from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_clips
-from beam_jobs.labels import LABELS
 from benchmarks.answer_table import markdown, scores_by_set
 from benchmarks.evaluation_sets import (
     CLEAN,
@@ -51,7 +50,7 @@ FEW_TEST_CLIPS = "clips.num_clips.test=12"
 def folds(index: SpeakerIndex, number: int) -> list[list[str]]:
     """The speakers, dealt out label by label: each is in one fold, and every run of as many folds deals alike."""
     dealt: list[list[str]] = [[] for _ in range(number)]
-    for label in LABELS:
+    for label in index.labels():
         ids = sorted(speaker.id for speaker in index.speakers if speaker.label == label)
         random.Random(f"folds/{label}").shuffle(ids)
         for position, speaker in enumerate(ids):

@@ -15,7 +15,7 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
 
-from beam_jobs.examples import METADATA
+from beam_jobs.examples import LABEL, METADATA, SEGMENT_LABELS
 from components.clip_example_gen.component import ClipExampleGen
 from components.clip_generator.component import ClipGenerator
 from components.code_digest import Project, add_code_digests
@@ -113,7 +113,10 @@ def create_pipeline(
     )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples=examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
-    schema_gen = ImportSchemaGen(schema_text=SCHEMA.read_text())
+    schema_gen = ImportSchemaGen(
+        schema_text=SCHEMA.read_text(),
+        max_values={LABEL: len(clips.classes) - 1, SEGMENT_LABELS: len(clips.labels) - 1},
+    )
     schema = schema_gen.outputs["schema"]
     example_validator = ClipExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema)
     data_gate = DataGate(anomalies=example_validator.outputs["anomalies"])

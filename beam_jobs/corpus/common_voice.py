@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_jobs.corpus.listing import (
+    Labelling,
     ListedFile,
     ListedSpeaker,
     Listing,
@@ -26,27 +27,30 @@ SUBSET = "validated"
 LABEL_OF_GENDER = {"female": "female", "female_feminine": "female", "male": "male", "male_masculine": "male"}
 
 
-def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
-    """Lists the clips of validated.tsv. A speaker whose lines name two genders has no usable label; some may name none.
+def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling = Labelling()) -> Listing:
+    """Lists the clips of validated.tsv. A speaker whose lines name two labels has no usable one; some may name none.
+
+    Another column than gender, such as age or accents, is taken as it is written.
 
     Raises:
         UserError: no such subset, or a line that cannot be read, by file and line.
 
     """
     choose_subsets(root, [SUBSET], subsets)
-    genders: dict[str, set[str | None]] = {}
+    column = labelling.column or "gender"
+    named_by: dict[str, set[str | None]] = {}
     files: dict[str, ListedFile] = {}
-    for where, row in read_table(root / SPEAKER_LIST, "\t", ("client_id", "path", "gender")):
+    for where, row in read_table(root / SPEAKER_LIST, "\t", ("client_id", "path", column)):
         speaker = speaker_id(where, row["client_id"])
         path = path_below_root(where, row["path"], "clips")
         if path in files:
             raise UserError(f"{where}: {row['path']!r} is listed a second time; delete one of the two lines")
         files[path] = ListedFile(path, utterance_id(path.removeprefix("clips/")), speaker, SUBSET)
-        named = genders.setdefault(speaker, set())
-        if row["gender"]:
-            named.add(LABEL_OF_GENDER.get(row["gender"]))
-    speakers = {speaker: ListedSpeaker(next(iter(named)) if len(named) == 1 else None) for speaker, named in genders.items()}
+        named = named_by.setdefault(speaker, set())
+        if text := row[column]:
+            named.add(text if labelling.column else LABEL_OF_GENDER.get(text))
+    speakers = {speaker: ListedSpeaker(next(iter(named)) if len(named) == 1 else None) for speaker, named in named_by.items()}
     return Listing(speakers, list(files.values()))
 
 
-READER = Reader("Common Voice", SPEAKER_LIST, "clips/<clip>.mp3", list_files)
+READER = Reader("Common Voice", SPEAKER_LIST, "clips/<clip>.mp3", list_files, ("label_column",))

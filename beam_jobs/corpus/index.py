@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from beam_jobs.command_line import command
 from beam_jobs.errors import UserError
+from beam_jobs.labels import DEFAULT_LABELS
 
 FORMAT_VERSION = 1
 
@@ -30,7 +32,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """One speaker with the corpus's annotation of the voice: `female` or `male`; `split` only where the corpus fixes it."""
+    """One speaker with the corpus's annotation, such as `female` or `male`; `split` only where the corpus fixes it."""
 
     id: str
     label: str
@@ -71,6 +73,27 @@ class SpeakerIndex:
         """Every utterance of every speaker."""
         for speaker in self.speakers:
             yield from speaker.utterances
+
+    def labels(self) -> tuple[str, ...]:
+        """The labels that speakers have, those of the default configuration first, the others sorted."""
+        found = {speaker.label for speaker in self.speakers}
+        return (*(label for label in DEFAULT_LABELS if label in found), *sorted(found - set(DEFAULT_LABELS)))
+
+    def with_labels(self, labels: Sequence[str]) -> "SpeakerIndex":
+        """The speakers of `labels` alone.
+
+        Raises:
+            UserError: a label that nobody has; it lists those that there are.
+        """
+        counts = Counter(speaker.label for speaker in self.speakers)
+        if missing := [label for label in labels if label not in counts]:
+            there = ", ".join(f"{label} ({count})" for label, count in counts.most_common(20))
+            more = f" and {len(counts) - 20} more" if len(counts) > 20 else ""
+            raise UserError(
+                f"{self.root}: no speaker is labelled {missing[0]!r}; clips.labels names {', '.join(labels)}, and the corpus has "
+                f"{there}{more} speakers"
+            )
+        return replace(self, speakers=tuple(speaker for speaker in self.speakers if speaker.label in labels))
 
     def fingerprint(self) -> str:
         """SHA-256 over speakers, labels, files and their lengths; the same wherever the corpus lies."""

@@ -11,6 +11,21 @@ from beam_jobs.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
+class Labelling:
+    """Where a corpus's labels are, where its layout leaves that open.
+
+    `column` is the column of its list that holds them; None for the layout's own, the annotated sex. With `per_recording` the
+    recordings of one speaker may have different labels, as those of an actor who is happy and sad; else that is a mistake in
+    the list. `speaker_pattern` is a regular expression with a group `speaker`, for layouts whose file names alone say who
+    speaks.
+    """
+
+    column: str | None = None
+    per_recording: bool = False
+    speaker_pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ListedSpeaker:
     """A speaker as the corpus's list has it: `female`, `male` or None for no usable label, and the split, where it fixes one."""
 
@@ -20,12 +35,16 @@ class ListedSpeaker:
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """A file and who speaks in it. `path` is relative to the corpus root, `id` names the utterance."""
+    """A file and who speaks in it. `path` is relative to the corpus root, `id` names the utterance.
+
+    `label` is set where labels are the recordings' own; else the speaker's is it.
+    """
 
     path: str
     id: str
     speaker: str
     subset: str
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +61,15 @@ class Listing:
 class Reader:
     """One layout that a corpus may have.
 
-    A folder that holds the file `marker` has it. `list_files` takes the root and the subsets to read (None: all).
+    A folder that holds the file `marker` has it. `list_files` takes the root, the subsets to read (None: all) and where the
+    labels are; `takes` names what it can be told of the last.
     """
 
     name: str
     marker: str
     layout: str
-    list_files: Callable[[Path, Sequence[str] | None], Listing]
+    list_files: Callable[[Path, Sequence[str] | None, Labelling], Listing]
+    takes: tuple[str, ...] = ()
 
     def looks_like(self, root: Path) -> bool:
         """Whether `root` has this layout."""

@@ -52,6 +52,7 @@ def statistics_page(index: SpeakerIndex, kind: str) -> str:
         root=index.root,
         kind=kind,
         fingerprint=index.fingerprint(),
+        labels=index.labels(),
         groups=by_subset_and_label(index),
         lengths=utterance_seconds(index),
         minutes=speaker_minutes(index),

@@ -1,10 +1,14 @@
-"""Lists any recordings by a table: ROOT/utterances.csv with the columns path, speaker_id, label and, where wanted, split."""
+"""Lists any recordings by a table: ROOT/utterances.csv with the columns path and label and, where wanted, speaker_id and split.
+
+Another column may hold the labels (`label_column`); a recording without a speaker is a group of its own.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from beam_jobs.config import SPLITS
 from beam_jobs.corpus.listing import (
+    Labelling,
     ListedFile,
     ListedSpeaker,
     Listing,
@@ -16,15 +20,16 @@ from beam_jobs.corpus.listing import (
 )
 from beam_jobs.corpus.tables import read_table
 from beam_jobs.errors import UserError
-from beam_jobs.labels import LABELS
 
 SPEAKER_LIST = "utterances.csv"
 SUBSET = "utterances"
 LABEL_OF_TEXT = {"female": "female", "f": "female", "male": "male", "m": "male"}
 
 
-def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
+def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling = Labelling()) -> Listing:
     """Lists the files of utterances.csv. Label and split are a speaker's: some of the lines may leave them empty.
+
+    With `labelling.per_recording` a label is that of its line alone.
 
     Raises:
         UserError: no such subset, a line that cannot be read or contradicts an earlier one, by file and line.
@@ -34,21 +39,23 @@ def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
     files: dict[str, ListedFile] = {}
     labels: dict[str, tuple[str, str]] = {}
     splits: dict[str, tuple[str, str]] = {}
-    for where, row in read_table(root / SPEAKER_LIST, ",", ("path", "speaker_id", "label"), ("split",)):
-        speaker = speaker_id(where, row["speaker_id"])
+    column = labelling.column or "label"
+    for where, row in read_table(root / SPEAKER_LIST, ",", ("path", column), ("speaker_id", "split")):
         path = path_below_root(where, row["path"])
+        speaker = speaker_id(where, row["speaker_id"]) if row["speaker_id"] else utterance_id(path)
         if path in files:
             raise UserError(f"{where}: {row['path']!r} is listed a second time; delete one of the two lines")
         if row["split"] not in ("", *SPLITS):
             raise UserError(f"{where}: split {row['split']!r} is none; expected {', '.join(SPLITS)} or nothing")
-        files[path] = ListedFile(path, utterance_id(path), speaker, SUBSET)
-        label = row["label"].lower()
-        _agree(where, speaker, "labelled", LABEL_OF_TEXT.get(label, label), labels)
+        label = row[column] if labelling.column else LABEL_OF_TEXT.get(row[column].lower(), row[column])
+        files[path] = ListedFile(path, utterance_id(path), speaker, SUBSET, label if labelling.per_recording else None)
+        if not labelling.per_recording:
+            _agree(where, speaker, "labelled", label, labels)
         _agree(where, speaker, "in split", row["split"], splits)
     speakers = {}
     for speaker in {file.speaker for file in files.values()}:
         label, split = labels.get(speaker, ("", ""))[0], splits.get(speaker, ("", ""))[0]
-        speakers[speaker] = ListedSpeaker(label if label in LABELS else None, split or None)
+        speakers[speaker] = ListedSpeaker(label or None, split or None)
     return Listing(speakers, list(files.values()))
 
 
@@ -63,4 +70,4 @@ def _agree(where: str, speaker: str, what: str, value: str, seen: dict[str, tupl
         )
 
 
-READER = Reader("CSV", SPEAKER_LIST, "the files that it lists", list_files)
+READER = Reader("CSV", SPEAKER_LIST, "the files that it lists", list_files, ("label_column", "label_per_recording"))

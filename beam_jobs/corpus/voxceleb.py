@@ -7,7 +7,7 @@ ROOT/wav/<speaker>/<video>/<number>.wav
 from collections.abc import Sequence
 from pathlib import Path
 
-from beam_jobs.corpus.listing import ListedFile, ListedSpeaker, Listing, Reader, choose_subsets, speaker_id, utterance_id
+from beam_jobs.corpus.listing import Labelling, ListedFile, ListedSpeaker, Listing, Reader, choose_subsets, speaker_id, utterance_id
 from beam_jobs.corpus.tables import read_table
 from beam_jobs.errors import UserError
 
@@ -16,7 +16,7 @@ LAYOUT = "wav/<speaker>/<video>/<number>.wav"
 LABEL_OF_GENDER = {"f": "female", "m": "male"}
 
 
-def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
+def list_files(root: Path, subsets: Sequence[str] | None, _: Labelling = Labelling()) -> Listing:
     """Lists the files of the speakers in vox1_meta.csv. The subsets are those of its column Set.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NO_SPEECH, UNCERTAIN = "no speech", "uncertain"
+from beam_jobs.labels import NO_SPEECH, UNCERTAIN
 
 STEP_S = 0.5
 """Resolution of a timeline."""

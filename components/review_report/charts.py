@@ -13,12 +13,12 @@ from typing import Any
 import altair as alt
 import vl_convert
 
+from beam_jobs.html_pages import label_color
 from components.review_report.curves import Curve, ReliabilityBin
 
 WIDTH, HEIGHT = 330, 230
 COLORS = ("var(--candidate)", "var(--baseline)")
 DASHES = ([1, 0], [5, 3])
-LABEL_COLORS = {"male": "var(--male)", "female": "var(--female)", "mixed": "var(--mixed)"}
 
 _SIZES = {"labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal"}
 _CONFIG = {
@@ -129,7 +129,7 @@ def histogram(counts: dict[str, list[int]], class_name: str) -> str:
         for k, value in enumerate(values)
     ]
     labels = list(counts)
-    colors = [LABEL_COLORS.get(label, "var(--candidate)") for label in labels]
+    colors = [label_color(position) for position in range(len(labels))]
     bars = [
         alt.Chart(_values([row for row in rows if row["label"] == label]))
         .mark_bar(binSpacing=1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from beam_jobs.examples import Clip
 from beam_jobs.html_pages import TEMPLATES as BASE_TEMPLATES
-from beam_jobs.html_pages import player_source, waveform_and_mel_spectrogram
+from beam_jobs.html_pages import label_colors, player_source, waveform_and_mel_spectrogram
 from components.evaluator.clip_metrics import predicted_classes
 from components.gate.result import Check, Compared, GateResult, Slice, metric_name
 from components.review_report import charts, curves, degraded
@@ -61,6 +61,7 @@ def render_report(inputs: ReportInputs) -> str:
     cards = _cards(inputs)
     page = environment.get_template("report.html").render(
         inputs=inputs,
+        label_colors=label_colors(),
         gate=gate,
         decided=decided,
         status=status,

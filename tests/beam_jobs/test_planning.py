@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from beam_jobs.config import ClipsConfig, NumClips, Range
 from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
-from beam_jobs.labels import LABELS
+from beam_jobs.labels import DEFAULT_LABELS
 from beam_jobs.planning import MODES, ClipPlan, ClipPlanner, Placement
 from beam_jobs.variants import TrainChannel, TrainVoice
 
@@ -184,7 +184,8 @@ def test_changed_voices_are_the_same_voices_in_the_same_places() -> None:
 
 def test_the_pitch_is_drawn_by_label() -> None:
     voices = {
-        label: [p.voice for p in placements_of(**VARIED) if p.voice and LABEL_OF[p.speaker_id] == label] for label in LABELS
+        label: [p.voice for p in placements_of(**VARIED) if p.voice and LABEL_OF[p.speaker_id] == label]
+        for label in DEFAULT_LABELS
     }
 
     assert min(voice.pitch_hz for voice in voices["female"]) >= 135

@@ -18,7 +18,7 @@ from beam_jobs.config import SPLITS
 from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import check_beam_options
-from beam_jobs.labels import LABELS
+from beam_jobs.labels import DEFAULT_LABELS
 from beam_jobs.planning import ClipPlanner, count_classes
 from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.hyperparameters import decode, encode, with_values
@@ -106,7 +106,7 @@ def configurations(draw: Any) -> PipelineConfig:
 
 CAST = tuple(
     Speaker(f"{label}{k}", label, "train", (Utterance(f"{label}{k}-0", f"{label}{k}.flac", 320_000, 16_000),))
-    for label in LABELS
+    for label in DEFAULT_LABELS
     for k in range(3)
 )
 
