@@ -20,6 +20,7 @@ from beam_jobs.command_line import command
 from beam_jobs.config import SPLITS, ClipsConfig, load_section
 from beam_jobs.console import say
 from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.listing import Labelling
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
 from beam_jobs.describe_dataset import check_rejected, describe_dataset
@@ -42,10 +43,11 @@ def generate_clips(
     dataset of the same settings and corpus is left as it is.
 
     Raises:
-        UserError: too few speakers, an output that holds something else, clips that cannot be filled, a full disk,
+        UserError: a label without speakers, too few speakers, an output that holds something else, clips that cannot be filled, a full disk,
             too many unusable files, or Beam options that are none.
 
     """
+    index = index.with_labels(clips.labels)
     if index.rejected:
         first = index.rejected[0]
         check_rejected(len(index.rejected), (first.path, first.reason), clips, index)
@@ -160,13 +162,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus", required=True, help="corpus root (layouts: docs/corpora.md)")
     parser.add_argument("--index", help="speaker index (`corpus info --json`), for a corpus that is not a local folder")
     parser.add_argument("--output", required=True, help="dataset folder to make")
+    parser.add_argument("--label-column", help="column of the corpus's list that holds the labels")
+    parser.add_argument("--label-per-recording", action="store_true", help="one speaker's recordings may have different labels")
+    parser.add_argument("--speaker-pattern", help="regular expression whose group `speaker` finds who speaks in a path")
     parser.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="override a single key")
     arguments, beam_options = parser.parse_known_args(argv)
     started = time.monotonic()
     try:
         clips = load_section(ClipsConfig, "clips", arguments.config, arguments.set)
         set_filesystem_options(beam_options)
-        index = _read_index(arguments.index, arguments.corpus) if arguments.index else read_corpus(arguments.corpus)
+        labelling = Labelling(arguments.label_column, arguments.label_per_recording, arguments.speaker_pattern)
+        index = _read_index(arguments.index, arguments.corpus) if arguments.index else read_corpus(arguments.corpus, labelling=labelling)
         info = generate_clips(clips, index, arguments.output, beam_options)
     except UserError as error:
         say(f"error: {error}")

@@ -196,7 +196,7 @@ def main() -> int:
     open_corpora = [path for path in (MALAYALAM,) if path.exists()] if args.open is None else args.open
     try:
         config = load_config(args.config, args.settings)
-        index = read_corpus(args.corpus, config.corpus.subsets)
+        index = read_corpus(args.corpus, config.corpus.subsets, labelling=config.corpus.labelling)
         settings = {"corpus": index.fingerprint(), "folds": args.folds, "asked": [args.clips, *map(str, open_corpora)]}
         figures = Figures(args.json, settings | settings_of(config))
         with tempfile.TemporaryDirectory() as temporary:

@@ -101,6 +101,7 @@ def create_pipeline(
         clip_generator = ClipGenerator(
             corpus_uri=context.corpus_uri,
             subsets=config.corpus.subsets,
+            labelling=config.corpus.labelling,
             dataset_uri=context.dataset_uri,
             clips=clips,
             num_clips=runtime_parameters.num_clips,

@@ -37,7 +37,7 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling =
 
     """
     choose_subsets(root, [SUBSET], subsets)
-    column = labelling.column or "gender"
+    column = labelling.label_column or "gender"
     named_by: dict[str, set[str | None]] = {}
     files: dict[str, ListedFile] = {}
     for where, row in read_table(root / SPEAKER_LIST, "\t", ("client_id", "path", column)):
@@ -48,7 +48,7 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling =
         files[path] = ListedFile(path, utterance_id(path.removeprefix("clips/")), speaker, SUBSET)
         named = named_by.setdefault(speaker, set())
         if text := row[column]:
-            named.add(text if labelling.column else LABEL_OF_GENDER.get(text))
+            named.add(text if labelling.label_column else LABEL_OF_GENDER.get(text))
     speakers = {speaker: ListedSpeaker(next(iter(named)) if len(named) == 1 else None) for speaker, named in named_by.items()}
     return Listing(speakers, list(files.values()))
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -14,15 +14,28 @@ from beam_jobs.errors import UserError
 class Labelling:
     """Where a corpus's labels are, where its layout leaves that open.
 
-    `column` is the column of its list that holds them; None for the layout's own, the annotated sex. With `per_recording` the
+    `label_column` is the column of its list that holds them; None for the layout's own, the annotated sex. With `label_per_recording` the
     recordings of one speaker may have different labels, as those of an actor who is happy and sad; else that is a mistake in
     the list. `speaker_pattern` is a regular expression with a group `speaker`, for layouts whose file names alone say who
     speaks.
     """
 
-    column: str | None = None
-    per_recording: bool = False
+    label_column: str | None = None
+    label_per_recording: bool = False
     speaker_pattern: str | None = None
+
+    def check(self, reader: "Reader", root: Path) -> None:
+        """Sees that `reader` takes what is set here.
+
+        Raises:
+            UserError: it does not.
+        """
+        for name, value in asdict(self).items():
+            if value and name not in reader.takes:
+                raise UserError(
+                    f"{root}: {name} is {value!r}, and this is {reader.name}, which has no such choice; leave it out, or list the "
+                    "recordings in an utterances.csv (docs/corpora.md)"
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ LABEL_OF_TEXT = {"female": "female", "f": "female", "male": "male", "m": "male"}
 def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling = Labelling()) -> Listing:
     """Lists the files of utterances.csv. Label and split are a speaker's: some of the lines may leave them empty.
 
-    With `labelling.per_recording` a label is that of its line alone.
+    With `labelling.label_per_recording` a label is that of its line alone.
 
     Raises:
         UserError: no such subset, a line that cannot be read or contradicts an earlier one, by file and line.
@@ -39,7 +39,7 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling =
     files: dict[str, ListedFile] = {}
     labels: dict[str, tuple[str, str]] = {}
     splits: dict[str, tuple[str, str]] = {}
-    column = labelling.column or "label"
+    column = labelling.label_column or "label"
     for where, row in read_table(root / SPEAKER_LIST, ",", ("path", column), ("speaker_id", "split")):
         path = path_below_root(where, row["path"])
         speaker = speaker_id(where, row["speaker_id"]) if row["speaker_id"] else utterance_id(path)
@@ -47,9 +47,9 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling =
             raise UserError(f"{where}: {row['path']!r} is listed a second time; delete one of the two lines")
         if row["split"] not in ("", *SPLITS):
             raise UserError(f"{where}: split {row['split']!r} is none; expected {', '.join(SPLITS)} or nothing")
-        label = row[column] if labelling.column else LABEL_OF_TEXT.get(row[column].lower(), row[column])
-        files[path] = ListedFile(path, utterance_id(path), speaker, SUBSET, label if labelling.per_recording else None)
-        if not labelling.per_recording:
+        label = row[column] if labelling.label_column else LABEL_OF_TEXT.get(row[column].lower(), row[column])
+        files[path] = ListedFile(path, utterance_id(path), speaker, SUBSET, label if labelling.label_per_recording else None)
+        if not labelling.label_per_recording:
             _agree(where, speaker, "labelled", label, labels)
         _agree(where, speaker, "in split", row["split"], splits)
     speakers = {}

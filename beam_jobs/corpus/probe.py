@@ -64,6 +64,7 @@ def read_with(
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; name a corpus folder that holds {reader.marker} and {reader.layout}")
+    labelling.check(reader, root)
     listing = reader.list_files(root, subsets, labelling)
     labels = {file.path: file.label or listing.speakers[file.speaker].label or "" for file in listing.files}
     files = sorted((file for file in listing.files if labels[file.path]), key=lambda file: file.path)

@@ -30,7 +30,7 @@ def clips_generate(
     resolved = load_config(config, settings or ())
     beam_options = context.args or resolved.beam.clips
     set_filesystem_options(beam_options)
-    index = read_corpus_with_bar(corpus, resolved.corpus.subsets)
+    index = read_corpus_with_bar(corpus, resolved.corpus.subsets, labelling=resolved.corpus.labelling)
     info = generate_clips(resolved.clips, index, output, beam_options)
     rows = [(split, *(str(counts[name]) for name in info.classes)) for split, counts in info.counts.items()]
     print_table(f"Dataset {output}", ("split", *info.classes), rows)
