@@ -172,7 +172,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         clips = load_section(ClipsConfig, "clips", arguments.config, arguments.set)
         set_filesystem_options(beam_options)
         labelling = Labelling(arguments.label_column, arguments.label_per_recording, arguments.speaker_pattern)
-        index = _read_index(arguments.index, arguments.corpus) if arguments.index else read_corpus(arguments.corpus, labelling=labelling)
+        index = (
+            _read_index(arguments.index, arguments.corpus)
+            if arguments.index
+            else read_corpus(arguments.corpus, labelling=labelling)
+        )
         info = generate_clips(clips, index, arguments.output, beam_options)
     except UserError as error:
         say(f"error: {error}")

@@ -99,7 +99,9 @@ class ClipPlanner:
         class_name = self._clips.classes[int(_class_indices(self._clips, self._split, np.array([k]))[0])]
         for draw in range(MAX_DRAWS):
             rng = self._generator(k, draw)
-            mode = MODES[0] if rng.random() < self._clips.simultaneous_share else MODES[1]
+            drawn = rng.random()  # whether it decides or not, so that what follows is the same
+            alone = self._clips.max_utterances == 1
+            mode = MODES[0] if alone or drawn < self._clips.simultaneous_share else MODES[1]
             placements = self._place(rng, mode, self._draw_utterances(rng, class_name))
             if any(placement.utterance.id in unusable for placement in placements):
                 continue

@@ -60,10 +60,7 @@ def utterance_seconds(index: SpeakerIndex) -> list[HistogramBin]:
 def speaker_minutes(index: SpeakerIndex) -> list[HistogramBin]:
     """Histogram of the minutes that a speaker speaks."""
     return histogram(
-        {
-            label: [speaker.duration_s / 60 for speaker in index.speakers if speaker.label == label]
-            for label in index.labels()
-        }
+        {label: [speaker.duration_s / 60 for speaker in index.speakers if speaker.label == label] for label in index.labels()}
     )
 
 

@@ -7,7 +7,16 @@ ROOT/wav/<speaker>/<video>/<number>.wav
 from collections.abc import Sequence
 from pathlib import Path
 
-from beam_jobs.corpus.listing import Labelling, ListedFile, ListedSpeaker, Listing, Reader, choose_subsets, speaker_id, utterance_id
+from beam_jobs.corpus.listing import (
+    Labelling,
+    ListedFile,
+    ListedSpeaker,
+    Listing,
+    Reader,
+    choose_subsets,
+    speaker_id,
+    utterance_id,
+)
 from beam_jobs.corpus.tables import read_table
 from beam_jobs.errors import UserError
 

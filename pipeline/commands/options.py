@@ -13,7 +13,9 @@ from beam_jobs.paths import local_path
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
 
-CorpusRoot = Annotated[str, typer.Argument(help="Corpus folder: LibriSpeech, Common Voice, VoxCeleb, utterances.csv or a folder for each label.")]
+CorpusRoot = Annotated[
+    str, typer.Argument(help="Corpus folder: LibriSpeech, Common Voice, VoxCeleb, utterances.csv or a folder for each label.")
+]
 LabelColumn = Annotated[
     str | None, typer.Option(metavar="NAME", help="Column of the corpus's list that holds the labels, such as accents.")
 ]
@@ -23,7 +25,8 @@ LabelPerRecording = Annotated[
 SpeakerPattern = Annotated[
     str | None,
     typer.Option(
-        metavar="REGEX", help="In a folder for each label: its group `speaker` finds in a path who speaks; else each file is alone."
+        metavar="REGEX",
+        help="In a folder for each label: its group `speaker` finds in a path who speaks; else each file is alone.",
     ),
 ]
 Config = Annotated[

@@ -107,9 +107,7 @@ def test_two_speakers_with_one_id_could_meet_in_two_splits() -> None:
         split_speakers(cast({"female": 3, "male": 3}) * 2, seed=0)
 
 
-@given(
-    st.lists(st.sets(st.sampled_from(["angry", "calm", "happy", "sad", "tired"]), min_size=1), min_size=1, max_size=60), seeds
-)
+@given(st.lists(st.sets(st.sampled_from(["angry", "calm", "happy", "sad", "tired"]), min_size=1), min_size=1, max_size=60), seeds)
 def test_who_has_recordings_of_several_labels_is_in_one_split_with_all(labels: list[set[str]], seed: int) -> None:
     actors = [
         Speaker(f"actor{k}", label, "acted", (Utterance(f"{k}-{label}", f"{k}-{label}.wav", 16_000, 16_000),))

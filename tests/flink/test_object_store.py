@@ -41,7 +41,13 @@ def credentials(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
 def generate(corpus: str, dataset: str, clips: ClipsConfig, folder: Path) -> None:
     """As the node ClipGenerator runs it."""
     counts = {f"num_{split}_clips": count for split, count in clips.num_clips.model_dump().items()}
-    properties = {"corpus_uri": corpus, "dataset_uri": dataset, "clips": clips.model_dump_json(), "labelling": "{}", "subsets": "null"}
+    properties = {
+        "corpus_uri": corpus,
+        "dataset_uri": dataset,
+        "clips": clips.model_dump_json(),
+        "labelling": "{}",
+        "subsets": "null",
+    }
     said = standard_artifacts.String()
     said.uri = str(folder / "fingerprint")
     ClipGeneratorExecutor().Do(
