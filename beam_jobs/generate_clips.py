@@ -43,8 +43,8 @@ def generate_clips(
     dataset of the same settings and corpus is left as it is.
 
     Raises:
-        UserError: a label without speakers, too few speakers, an output that holds something else, clips that cannot be filled, a full disk,
-            too many unusable files, or Beam options that are none.
+        UserError: a label without speakers, too few speakers, an output that holds something else, clips that cannot be
+            filled, a full disk, too many unusable files, or Beam options that are none.
 
     """
     index = index.with_labels(clips.labels)

@@ -9,7 +9,6 @@ from components.tuner.search_space import format_settings
 from pipeline.result import REPORT_FILE, RunResult
 from pipeline.table import MAY_BREAK, print_table
 
-
 MAX_COLUMNS = 3
 """Classes that the table has columns for: those of two labels and `mixed`. Of more it shows the one with the lowest AUC."""
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_jobs.corpus.listing import (
+    THE_LAYOUT_S_OWN,
     Labelling,
     ListedFile,
     ListedSpeaker,
@@ -27,7 +28,7 @@ SUBSET = "validated"
 LABEL_OF_GENDER = {"female": "female", "female_feminine": "female", "male": "male", "male_masculine": "male"}
 
 
-def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling = Labelling()) -> Listing:
+def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling = THE_LAYOUT_S_OWN) -> Listing:
     """Lists the clips of validated.tsv. A speaker whose lines name two labels has no usable one; some may name none.
 
     Another column than gender, such as age or accents, is taken as it is written.

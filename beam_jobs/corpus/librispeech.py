@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from beam_jobs.corpus.index import Rejected, SpeakerIndex
-from beam_jobs.corpus.listing import Labelling, ListedFile, ListedSpeaker, Listing, Reader, choose_subsets
+from beam_jobs.corpus.listing import THE_LAYOUT_S_OWN, Labelling, ListedFile, ListedSpeaker, Listing, Reader, choose_subsets
 from beam_jobs.corpus.probe import read_with
 from beam_jobs.errors import UserError
 from beam_jobs.paths import check_file
@@ -29,7 +29,7 @@ def read_librispeech(
     return read_with(READER, root, subsets, progress)
 
 
-def list_files(root: Path, subsets: Sequence[str] | None, _: Labelling = Labelling()) -> Listing:
+def list_files(root: Path, subsets: Sequence[str] | None, _: Labelling = THE_LAYOUT_S_OWN) -> Listing:
     """Lists the files of the speakers in SPEAKERS.TXT. A subset is a folder, whatever the list says.
 
     Raises:

@@ -14,10 +14,10 @@ from beam_jobs.errors import UserError
 class Labelling:
     """Where a corpus's labels are, where its layout leaves that open.
 
-    `label_column` is the column of its list that holds them; None for the layout's own, the annotated sex. With `label_per_recording` the
-    recordings of one speaker may have different labels, as those of an actor who is happy and sad; else that is a mistake in
-    the list. `speaker_pattern` is a regular expression with a group `speaker`, for layouts whose file names alone say who
-    speaks.
+    `label_column` is the column of its list that holds them; None for the layout's own, the annotated sex. With
+    `label_per_recording` the recordings of one speaker may have different labels, as those of an actor who is happy and sad;
+    else that is a mistake in the list. `speaker_pattern` is a regular expression with a group `speaker`, for layouts whose
+    file names alone say who speaks.
     """
 
     label_column: str | None = None
@@ -33,9 +33,12 @@ class Labelling:
         for name, value in asdict(self).items():
             if value and name not in reader.takes:
                 raise UserError(
-                    f"{root}: {name} is {value!r}, and this is {reader.name}, which has no such choice; leave it out, or list the "
-                    "recordings in an utterances.csv (docs/corpora.md)"
+                    f"{root}: {name} is {value!r}, and this is {reader.name}, which has no such choice; "
+                    "leave it out, or list the recordings in an utterances.csv (docs/corpora.md)"
                 )
+
+
+THE_LAYOUT_S_OWN = Labelling()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from beam_jobs.config import SPLITS
 from beam_jobs.corpus.listing import (
+    THE_LAYOUT_S_OWN,
     Labelling,
     ListedFile,
     ListedSpeaker,
@@ -26,7 +27,7 @@ SUBSET = "utterances"
 LABEL_OF_TEXT = {"female": "female", "f": "female", "male": "male", "m": "male"}
 
 
-def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling = Labelling()) -> Listing:
+def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling = THE_LAYOUT_S_OWN) -> Listing:
     """Lists the files of utterances.csv. Label and split are a speaker's: some of the lines may leave them empty.
 
     With `labelling.label_per_recording` a label is that of its line alone.

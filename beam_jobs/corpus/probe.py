@@ -16,7 +16,7 @@ import soundfile
 
 from beam_jobs.audio import AudioError, measure_audio
 from beam_jobs.corpus.index import Rejected, Speaker, SpeakerIndex, Utterance
-from beam_jobs.corpus.listing import Labelling, ListedFile, Listing, Reader
+from beam_jobs.corpus.listing import THE_LAYOUT_S_OWN, Labelling, ListedFile, Listing, Reader
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_atomically
 from beam_jobs.visible import visible
@@ -42,7 +42,7 @@ def read_with(
     subsets: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     cache: Path | None = None,
-    labelling: Labelling = Labelling(),
+    labelling: Labelling = THE_LAYOUT_S_OWN,
 ) -> SpeakerIndex:
     """Reads a corpus of a known layout; of the audio only headers, where those say how long a file is.
 

@@ -9,7 +9,7 @@ from beam_jobs.command_line import command
 from beam_jobs.console import progress as progress_bar
 from beam_jobs.corpus import common_voice, librispeech, plain_csv, voxceleb
 from beam_jobs.corpus.index import SpeakerIndex
-from beam_jobs.corpus.listing import Labelling, Reader
+from beam_jobs.corpus.listing import THE_LAYOUT_S_OWN, Labelling, Reader
 from beam_jobs.corpus.probe import read_with
 from beam_jobs.errors import UserError
 from beam_jobs.files import cause, read_text, storage_errors
@@ -58,14 +58,14 @@ def read_corpus(
     subsets: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     cache: Path | None = None,
-    labelling: Labelling = Labelling(),
+    labelling: Labelling = THE_LAYOUT_S_OWN,
 ) -> SpeakerIndex:
     """Reads a corpus of any known layout (`docs/corpora.md`); arguments, result and errors are those of `read_with`.
 
     One that is no local folder, such as `s3://…`, is not looked through: it holds its index as `speaker_index.json`.
     """
     if is_uri(root):
-        if labelling != Labelling():
+        if labelling != THE_LAYOUT_S_OWN:
             raise UserError(
                 f"{root}: a corpus that is not a local folder has its labels in its {INDEX_FILE}; give the column or the pattern "
                 f"to `{command('corpus', 'info', 'ROOT', '--json', INDEX_FILE)}`, and leave it out here"
@@ -78,7 +78,7 @@ def read_corpus_with_bar(
     root: str | Path,
     subsets: Sequence[str] | None = None,
     cache: Path | None = None,
-    labelling: Labelling = Labelling(),
+    labelling: Labelling = THE_LAYOUT_S_OWN,
 ) -> SpeakerIndex:
     """The same, with a progress bar in per cent: how many files there are is not known before."""
     with progress_bar("reading the corpus", 100, "%") as advance:

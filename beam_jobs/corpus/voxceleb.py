@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_jobs.corpus.listing import (
+    THE_LAYOUT_S_OWN,
     Labelling,
     ListedFile,
     ListedSpeaker,
@@ -25,7 +26,7 @@ LAYOUT = "wav/<speaker>/<video>/<number>.wav"
 LABEL_OF_GENDER = {"f": "female", "m": "male"}
 
 
-def list_files(root: Path, subsets: Sequence[str] | None, _: Labelling = Labelling()) -> Listing:
+def list_files(root: Path, subsets: Sequence[str] | None, _: Labelling = THE_LAYOUT_S_OWN) -> Listing:
     """Lists the files of the speakers in vox1_meta.csv. The subsets are those of its column Set.
 
     Raises:

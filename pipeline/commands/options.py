@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
 
 CorpusRoot = Annotated[
-    str, typer.Argument(help="Corpus folder: LibriSpeech, Common Voice, VoxCeleb, utterances.csv or a folder for each label.")
+    str, typer.Argument(help="Corpus folder: LibriSpeech, Common Voice, VoxCeleb, utterances.csv or one for each label.")
 ]
 LabelColumn = Annotated[
     str | None, typer.Option(metavar="NAME", help="Column of the corpus's list that holds the labels, such as accents.")
