@@ -10,9 +10,11 @@ import numpy as np
 import soundfile
 import soxr
 
+from beam_jobs.content import described
 from beam_jobs.errors import UserError
 from beam_jobs.mixing import Samples
 from beam_jobs.paths import check_file
+from beam_jobs.sound_file import AudioError, not_decodable, open_sound, reason_of
 
 LIBSNDFILE_SUFFIXES = ("", ".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".sph", ".w64", ".wav")
 """Names that end so are decoded by libsndfile; all others by ffmpeg, through pydub."""
@@ -28,24 +30,6 @@ FFMPEG_FORMATS = (
     "voc,w64,wav,wv"
 )
 """What ffmpeg may take a file for. No playlist: whatever its name, it would have ffmpeg open other files of this machine."""
-
-# What libsndfile reports for a FLAC whose header leaves the length open, as a streaming encoder writes it (SF_COUNT_MAX).
-UNKNOWN_LENGTH = 2**63 - 1
-
-
-class AudioError(ValueError):
-    """A file that holds no usable speech; the text says why in words."""
-
-
-class Source(soundfile.SoundFile):
-    """A sound file that stays where it is when told to go there; soundfile says so after each read, and FLAC decodes for it."""
-
-    def seek(self, frames: int, whence: int = soundfile.SEEK_SET) -> int:
-        """Moves the reading position; returns it in samples."""
-        if whence == soundfile.SEEK_SET and frames == super().seek(0, soundfile.SEEK_CUR):
-            return frames
-        position: int = super().seek(frames, whence)
-        return position
 
 
 def read_audio(file: str | IO[bytes], start: int = 0, num_samples: int = -1, name: str | None = None) -> tuple[Samples, int]:
@@ -91,7 +75,7 @@ def measure_audio(path: str) -> tuple[int, int]:
     """Length in samples and sample rate in Hz; from the header, or by decoding the file where that does not say.
 
     Raises:
-        AudioError: not decodable, empty, of unknown length, or ffmpeg is needed and not installed.
+        AudioError: not decodable, empty, or ffmpeg is needed and not installed.
 
     """
     check_readable(path)
@@ -100,20 +84,15 @@ def measure_audio(path: str) -> tuple[int, int]:
             raise AudioError(NO_FFMPEG)
         samples, sample_rate_hz = read_audio(path)
         return len(samples), sample_rate_hz
-    try:
-        with soundfile.SoundFile(path) as source:
-            num_samples, sample_rate_hz = source.frames, source.samplerate
-            # libsndfile then guesses the length from the file's size.
-            if source.format == "MP3" and not _mp3_says_its_length(path):
-                num_samples = len(read_audio(path)[0])
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"cannot be opened as audio: {error.error_string.rstrip('.')}") from None
-    except RuntimeError as error:
-        raise AudioError(f"cannot be opened as audio: {reason_of(error)}") from None
+    with open_sound(path) as source:
+        num_samples, sample_rate_hz = source.frames, source.samplerate
+        if not source.says_length:
+            try:
+                num_samples = source.skip(source.frames)
+            except (soundfile.LibsndfileError, RuntimeError) as error:
+                raise not_decodable(path, error) from None
     if num_samples == 0:
         raise AudioError("holds no samples")
-    if num_samples == UNKNOWN_LENGTH:
-        raise AudioError("its header does not say how long it is")
     return num_samples, sample_rate_hz
 
 
@@ -127,17 +106,6 @@ def check_readable(path: str) -> None:
         check_file(path)
     except OSError as error:
         raise AudioError(f"cannot be opened: {error.strerror}") from None
-
-
-def _mp3_says_its_length(path: str) -> bool:
-    """Whether the first frame, after ID3v2 tags, holds a Xing, Info or VBRI header."""
-    with open(path, "rb") as file:  # noqa: PTH123 (a path as text, as libsndfile takes it)
-        head = file.read(10)
-        # ID3v2: the tag's size stands in four bytes of seven bits.
-        size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False))
-        file.seek(10 + size if head.startswith(b"ID3") else 0)
-        frame = file.read(256)
-    return any(name in frame for name in (b"Xing", b"Info", b"VBRI"))
 
 
 NO_FFMPEG = "needs ffmpeg, which is not installed (Debian: apt-get install ffmpeg)"
@@ -159,13 +127,13 @@ def ffmpeg_is_there() -> bool:
 
 
 def _decode_by_libsndfile(file: str | IO[bytes], start: int, num_samples: int) -> tuple[Samples, int]:
-    try:
-        with Source(file) as source:
-            # A frame of an MP3 needs bits of those before it: mpg123 complains when it lands among them.
-            _ = source.read(start) if source.format == "MP3" else source.seek(start)
-            return source.read(num_samples, dtype="float32", always_2d=True), source.samplerate
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"cannot be decoded: {reason_of(error)}") from None
+    with open_sound(file) as source:
+        try:
+            source.skip(start)
+            samples = source.read(num_samples, dtype="float32", always_2d=True) if num_samples >= 0 else source.read_rest()
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise not_decodable(file, error) from None
+        return samples, source.samplerate
 
 
 def _decode_by_ffmpeg(file: str | IO[bytes]) -> tuple[Samples, int]:
@@ -194,15 +162,10 @@ def _check_format(path: str) -> None:
     allowed = ["-format_whitelist", FFMPEG_FORMATS, f"file:{path}"]
     done = subprocess.run(["ffprobe", "-v", "error", *allowed], capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
+        if what := described(path):
+            raise AudioError(f"cannot be decoded: {what}")
         lines = done.stderr.strip().splitlines() or ["format not recognised"]
         raise AudioError(f"cannot be decoded: {lines[-1].rsplit(': ', 1)[-1].lower()}")
-
-
-def reason_of(error: Exception) -> str:
-    """What a library's error says, without what it says of itself."""
-    if "possibly a pipe" in str(error):  # libsndfile of a broken MP3: it is there, and no decoder took it
-        return "format not recognised"
-    return str(error).rsplit(": ", 1)[-1].strip().rstrip(".").lower() or "unknown error"
 
 
 def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:

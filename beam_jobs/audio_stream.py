@@ -16,17 +16,13 @@ import soundfile
 from beam_jobs.audio import (
     FFMPEG_FORMATS,
     NO_FFMPEG,
-    AudioError,
-    Source,
     check_readable,
     ffmpeg_is_there,
     needs_ffmpeg,
-    reason_of,
 )
+from beam_jobs.content import described
 from beam_jobs.mixing import Samples
-
-PIECE = 1 << 16
-"""Samples that are decoded at a time, before channels are mixed down."""
+from beam_jobs.sound_file import PIECE, AudioError, not_decodable, open_sound
 
 WAV_FLOAT, WAV_PCM, WAV_EXTENSIBLE = 3, 1, 0xFFFE
 
@@ -65,10 +61,10 @@ def open_audio(file: str | IO[bytes], name: str | None = None) -> Iterator[Audio
             yield stream
         return
     try:
-        source = Source(file)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+        source = open_sound(file)
+    except AudioError:
         if PurePath(name).suffix or not ffmpeg_is_there():
-            raise AudioError(f"cannot be decoded: {reason_of(error)}") from None
+            raise
         if not isinstance(file, str):
             file.seek(0)
         with _by_ffmpeg(file, name) as stream:
@@ -80,7 +76,7 @@ def open_audio(file: str | IO[bytes], name: str | None = None) -> Iterator[Audio
             try:
                 return _mono(source.read(samples, dtype="float32", always_2d=True))
             except (soundfile.LibsndfileError, RuntimeError) as error:
-                raise AudioError(f"cannot be decoded: {reason_of(error)}") from None
+                raise not_decodable(file, error) from None
 
         yield AudioStream(source.samplerate, _in_pieces(read))
 
@@ -120,7 +116,7 @@ def _ffmpeg(path: str) -> Iterator[AudioStream]:
                 lines = messages.read().decode(errors="replace").strip().splitlines()
                 no_audio = any("does not contain any stream" in line for line in lines)
                 why = "no audio in it" if no_audio else (lines or ["ffmpeg failed"])[-1].rsplit(": ", 1)[-1].lower()
-                raise AudioError(f"cannot be decoded: {why}")
+                raise AudioError(f"cannot be decoded: {described(path) or why}")
 
         try:
             try:

@@ -45,13 +45,31 @@ class DatasetInfo(Strict):
     clips: ClipsConfig
     classes: list[str]
     corpus_fingerprint: str
+    """`beam_jobs.corpus.digest.corpus_digest`."""
     speakers: dict[Split, list[str]]
     """Ids of the speakers of each split."""
     counts: dict[Split, dict[str, int]]
     """Number of clips by split and class."""
     redraws: int
     rejected: int
+    unlabelled: list[str] = []
+    """Speakers of the corpus without a usable label, who are left out."""
+    unlisted: list[str] = []
+    """Folders of speakers who are not in the corpus's list, left out."""
+    passed_over: int = 0
+    """Recordings in the corpus's folder that are not part of it."""
     shards: list[ShardInfo]
+
+    @property
+    def left_out(self) -> str:
+        """What of the corpus was not used, in words; why, file by file, stands in `rejected.csv`."""
+        counts = {
+            "speakers without a usable label": len(self.unlabelled),
+            "folders of speakers who are not listed": len(self.unlisted),
+            "files and lines of a list that cannot be used": self.rejected,
+            "recordings that are not part of it": self.passed_over,
+        }
+        return ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
 
 
 def shard_name(split: str, shard: int, num_shards: int) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from beam_jobs.config import SPLITS, ClipsConfig
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
@@ -23,10 +23,11 @@ def describe_dataset(
     output: str,
     clips: ClipsConfig,
     index: SpeakerIndex,
+    digest: str,
     splits: Mapping[str, Sequence[Speaker]],
     shards: Sequence[Shard],
 ) -> DatasetInfo:
-    """Writes `clips.csv` (in the order of the shards), `rejected.csv` and, last, `dataset_info.json`.
+    """Writes `clips.csv` (in the order of the shards), `rejected.csv` and, last, `dataset_info.json`; `digest` is the corpus's.
 
     Raises:
         UserError: more files of the corpus are unusable than the settings allow.
@@ -51,10 +52,8 @@ def describe_dataset(
                     counts[row["split"]][row["label"]] += 1
                 file.write(csv_rows(CLIPS_COLUMNS, manifest["rows"]))
         check_rejected(len(rejected), min(rejected.items(), default=None), clips, index)
-        rejected_rows = [{"path": path, "reason": rejected[path]} for path in sorted(rejected)]
-        write_atomically(
-            FileSystems.join(output, REJECTED_FILE), csv_rows(["path", "reason"], rejected_rows, header=True), unfinished
-        )
+        rows = csv_rows(["path", "speaker", "reason"], _left_out_rows(index, rejected), header=True)
+        write_atomically(FileSystems.join(output, REJECTED_FILE), rows, unfinished)
         move(temporary, FileSystems.join(output, CLIPS_FILE))
     except BaseException:
         remove(temporary)
@@ -63,16 +62,26 @@ def describe_dataset(
         format_version=FORMAT_VERSION,
         clips=clips,
         classes=list(clips.classes),
-        corpus_fingerprint=index.fingerprint(),
+        corpus_fingerprint=digest,
         speakers={split: list(dict.fromkeys(speaker.id for speaker in speakers)) for split, speakers in splits.items()},
         counts=counts,
         redraws=redraws,
         rejected=len(rejected),
+        unlabelled=list(index.unlabelled),
+        unlisted=list(index.unlisted),
+        passed_over=len(index.passed_over),
         shards=infos,
     )
     write_atomically(FileSystems.join(output, INFO_FILE), info.model_dump_json(indent=1).encode(), unfinished)
     remove_folder(unfinished)
     return info
+
+
+def _left_out_rows(index: SpeakerIndex, rejected: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    yield from ({"path": path, "reason": rejected[path]} for path in sorted(rejected))
+    yield from ({"speaker": speaker, "reason": "no usable label"} for speaker in index.unlabelled)
+    yield from ({"path": folder, "reason": "a speaker who is not in the corpus's list"} for folder in index.unlisted)
+    yield from ({"path": item.path, "reason": item.reason} for item in index.passed_over)
 
 
 def check_rejected(number: int, example: tuple[str, str] | None, clips: ClipsConfig, index: SpeakerIndex) -> None:

@@ -6,11 +6,13 @@ from functools import cache
 from typing import IO, Any
 
 from apache_beam.io.aws.clients.s3.boto3_client import Client
-from apache_beam.io.aws.s3io import S3IO
+from apache_beam.io.aws.clients.s3.messages import ListRequest
+from apache_beam.io.aws.s3io import S3IO, parse_s3_path
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems as FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem as LocalFileSystem
 from apache_beam.options.pipeline_options import PipelineOptions, S3Options
+from apache_beam.utils import retry
 
 AS_IT_IS = CompressionTypes.UNCOMPRESSED
 """Else Beam compresses by a name's ending."""
@@ -32,16 +34,37 @@ def filesystem_options() -> PipelineOptions:
 
 def open_for_reading(path: str) -> IO[bytes]:
     """Opens a file as it is. Raises what the filesystem raises (`beam_jobs.files.storage_errors`)."""
-    file: IO[bytes]
-    if path.startswith("s3://"):
-        # A corpus has many small files, and Beam would make a client for each: 0.06 s of CPU, as botocore then reads its
-        # descriptions of AWS anew. A copy of Beam's client shares boto3's, which threads may share, and has its own stream.
-        options = filesystem_options().view_as(S3Options)
-        client = _s3_client(*((name, getattr(options, name)) for name in _S3_OPTIONS))
-        file = S3IO(client=copy(client)).open(path)
-    else:
-        file = FileSystems.open(path, compression_type=AS_IT_IS)
+    # A corpus has many small files, and Beam would make a client for each: 0.06 s of CPU, as botocore then reads its
+    # descriptions of AWS anew. A copy of Beam's client shares boto3's, which threads may share, and has its own stream.
+    s3 = path.startswith("s3://")
+    file: IO[bytes] = S3IO(client=copy(_s3())).open(path) if s3 else FileSystems.open(path, compression_type=AS_IT_IS)
     return file
+
+
+def list_contents(folder: str) -> dict[str, str]:
+    """What tells each file below a folder from another of its name, by its path there: size and ETag, or its time.
+
+    Raises what the filesystem raises (`beam_jobs.files.storage_errors`).
+    """
+    if not folder.startswith("s3://"):
+        (match,) = FileSystems.match([FileSystems.join(folder, "**")])
+        skipped = len(FileSystems.join(folder, ""))
+        return {item.path[skipped:]: f"{item.size_in_bytes} {item.last_updated_in_seconds}" for item in match.metadata_list}
+    bucket, prefix = parse_s3_path(f"{folder.rstrip('/')}/", object_optional=True)
+    list_page = retry.with_exponential_backoff(retry_filter=retry.retry_on_server_errors_and_timeout_filter)(_s3().list)
+    contents: dict[str, str] = {}
+    request = ListRequest(bucket=bucket, prefix=prefix)
+    while True:
+        page = list_page(request)
+        contents |= {item.key[len(prefix) :]: f"{item.size} {item.etag or item.last_modified}" for item in page.items}
+        if not page.next_token:
+            return contents
+        request = ListRequest(bucket=bucket, prefix=prefix, continuation_token=page.next_token)
+
+
+def _s3() -> Client:
+    options = filesystem_options().view_as(S3Options)
+    return _s3_client(*((name, getattr(options, name)) for name in _S3_OPTIONS))
 
 
 @cache

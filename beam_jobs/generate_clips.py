@@ -19,7 +19,10 @@ import apache_beam as beam
 from beam_jobs.command_line import command
 from beam_jobs.config import SPLITS, ClipsConfig, load_section
 from beam_jobs.console import say
+from beam_jobs.corpus.contents import read_contents
+from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.left_out import left_out_lines
 from beam_jobs.corpus.listing import Labelling
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
@@ -44,7 +47,8 @@ def generate_clips(
 
     Raises:
         UserError: a label without speakers, too few speakers, an output that holds something else, clips that cannot be
-            filled, a full disk, too many unusable files, or Beam options that are none.
+            filled, a full disk, too many unusable files, recordings that were replaced on the way, or Beam options that are
+            none.
 
     """
     index = index.with_labels(clips.labels)
@@ -54,15 +58,17 @@ def generate_clips(
     check_beam_options(beam_options)
     set_filesystem_options(beam_options)
     check_reachable(output)
+    contents = read_contents(index)
+    digest = corpus_digest(index, contents)
     if isinstance(FileSystems.get_filesystem(output), LocalFileSystem):
         output = str(Path(output).absolute())  # a worker's working directory may be another
     if FileSystems.exists(FileSystems.join(output, INFO_FILE)):
         remove_folder(FileSystems.join(output, UNFINISHED))  # an earlier run was killed while it did
-        return _check_same(read_dataset_info(output), clips, index, output)
+        return _check_same(read_dataset_info(output), clips, digest, output)
     splits = split_for(index, clips)
     for split, speakers in splits.items():
         ClipPlanner(clips, split, speakers).plan(0)
-    shards = _claim(output, clips, index)
+    shards = _claim(output, clips, index, digest)
     record_bytes = 2 * clips.num_samples
     total = sum(getattr(clips.num_clips, split) for split in SPLITS)
     job = make_pipeline(beam_options)
@@ -75,25 +81,29 @@ def generate_clips(
             | "Spread" >> beam.Reshuffle()
             | "MakeShard" >> beam.ParDo(MakeShard())
         )
+    if corpus_digest(index, read_contents(index, contents)) != digest:
+        raise UserError(
+            f"{index.root}: recordings were replaced while clips were mixed from them; remove {output} and give the command again"
+        )
     try:
-        return describe_dataset(output, clips, index, splits, shards)
+        return describe_dataset(output, clips, index, digest, splits, shards)
     except storage_errors() as error:
         raise UserError(f"{output}: cannot be written ({cause(error)}); make room and run the same command again") from None
 
 
-def _check_same(info: DatasetInfo, clips: ClipsConfig, index: SpeakerIndex, output: str) -> DatasetInfo:
+def _check_same(info: DatasetInfo, clips: ClipsConfig, digest: str, output: str) -> DatasetInfo:
     settings = info.clips.model_copy(update={"max_rejected_share": clips.max_rejected_share})
-    if settings != clips or info.corpus_fingerprint != index.fingerprint():
-        what = "another corpus" if settings == clips else "other settings"
+    if settings != clips or info.corpus_fingerprint != digest:
+        what = "another corpus, or its recordings were replaced since" if settings == clips else "other settings"
         raise UserError(f"{output}: holds a dataset of {what}; give a new folder or remove this one")
     return info
 
 
-def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
+def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex, digest: str) -> list[Shard]:
     """Makes `output` this job's, or joins what an earlier run of the same job left there."""
     if set(output) & set("*?["):
         raise UserError(f"{output}: Beam takes `*`, `?` and `[` in a folder's name for a pattern; give a folder without them")
-    plan = _plan(clips, index)
+    plan = _plan(clips, index, digest)
     path = FileSystems.join(output, UNFINISHED, PLAN_FILE)
     try:
         found = FileSystems.exists(path)
@@ -101,9 +111,10 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
             raise UserError(f"{output}: not empty; give a new folder or remove this one")
         before = read_text(path) if found else ""
         # Where the corpus lies makes no difference: it may have been moved, with the work folder or alone.
-        if found and before != _plan(clips, replace(index, root=_root_of(before))):
+        if found and before != _plan(clips, replace(index, root=_root_of(before)), digest):
             raise UserError(
-                f"{output}: holds an unfinished dataset of other settings or another corpus; remove it or give a new folder"
+                f"{output}: holds an unfinished dataset of other settings or another corpus, or recordings were replaced since; "
+                "remove it or give a new folder"
             )
         for folder in (UNFINISHED, *SPLITS):
             # Object stores have no folders, and a resumed job finds its own.
@@ -121,8 +132,10 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex) -> list[Shard]:
     return shards
 
 
-def _plan(clips: ClipsConfig, index: SpeakerIndex) -> str:
-    return json.dumps({"clips": clips.model_dump(exclude={"max_rejected_share"}), "index": json.loads(index.to_json())}, indent=1)
+def _plan(clips: ClipsConfig, index: SpeakerIndex, digest: str) -> str:
+    settings = clips.model_dump(exclude={"max_rejected_share"})
+    index = replace(index, passed_over=(), other_files={})  # no clip depends on what is no part of the corpus
+    return json.dumps({"clips": settings, "corpus_digest": digest, "index": json.loads(index.to_json())}, indent=1)
 
 
 def _root_of(plan: str) -> str:
@@ -177,6 +190,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.index
             else read_corpus(arguments.corpus, labelling=labelling)
         )
+        index = index.with_labels(clips.labels)
+        for line in left_out_lines(index):
+            say(line)
         info = generate_clips(clips, index, arguments.output, beam_options)
     except UserError as error:
         say(f"error: {error}")

@@ -128,12 +128,23 @@ def _make_clip(
     # What this clip finds unusable is found anew for every clip that draws it, so that a clip depends on nothing but its
     # number; what others found is only remembered for the list.
     found: set[str] = set()
+    example = ""
     while True:
-        plan = planner.plan(k, found)
+        try:
+            plan = planner.plan(k, found)
+        except UserError:
+            if not found:
+                raise
+            # Fewer seconds of speech asked for would help nobody here.
+            raise UserError(
+                f"{root}: a clip cannot be filled, as {len(found)} of the utterances drawn for it cannot be used "
+                f"(such as {example}); fix these files, or take them out of the corpus"
+            ) from None
         try:
             return plan, render(plan, root, clips.num_samples, clips.sample_rate_hz)
         except UnusableUtteranceError as error:
             found.add(error.utterance_id)
+            example = str(error)
             if error.whole:
                 unusable[error.utterance_id] = error
 

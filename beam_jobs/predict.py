@@ -7,6 +7,7 @@ sees part of a file.
 
 import argparse
 import csv
+import errno
 import hashlib
 import importlib
 import io
@@ -25,8 +26,9 @@ from beam_jobs.audio import is_recording
 from beam_jobs.console import say
 from beam_jobs.ending import USER_ERROR_STATUS, one_line_ending
 from beam_jobs.errors import UserError, one_line_errors
-from beam_jobs.files import absolute, cause, read_text, remove_folder, storage_errors, write_atomically
+from beam_jobs.files import absolute, cause, join, read_text, remove_folder, storage_errors, write_atomically
 from beam_jobs.filesystems import FileSystems, set_filesystem_options
+from beam_jobs.folders import files_below, is_hidden
 from beam_jobs.object_store import check_reachable
 from beam_jobs.paths import is_uri
 from beam_jobs.predict_shard import UNFINISHED, RecordingShard, ShardHandler
@@ -160,14 +162,23 @@ def find_recordings(paths: Iterable[str]) -> list[str]:
 
 def _matches(name: str) -> Iterator[str]:
     if not is_uri(name) and Path(name).is_dir():
-        pattern = FileSystems.join(name, "**")
-    elif is_uri(name) and not set(name) & set("*?[") and not FileSystems.exists(name):
+        # Beam's own walk passes over what it may not read. A link back to a folder above brings nothing new.
+        for path in files_below(name, _raise_but_for_loops, is_hidden):
+            if is_recording(path.rpartition("/")[2]):
+                yield join(name, path)
+        return
+    if is_uri(name) and not set(name) & set("*?[") and not FileSystems.exists(name):
         pattern = FileSystems.join(name, "**")  # to an object store a folder is nothing but how names begin
     else:
         pattern = name
     for file in FileSystems.match([pattern])[0].metadata_list:
         if pattern == name or is_recording(file.path.rpartition("/")[2]):
             yield file.path
+
+
+def _raise_but_for_loops(error: OSError) -> None:
+    if error.errno != errno.ELOOP:
+        raise OSError(error.errno, f"{error.filename}: {error.strerror}")
 
 
 def _listed(path: str) -> list[str]:

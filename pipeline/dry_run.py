@@ -1,16 +1,18 @@
-"""`audio-gender run --dry-run`: what a run would do and take. Nothing is written."""
+"""`audio-gender run --dry-run`: what a run would do and take. Nothing is written but the user's cache."""
 
 from pathlib import Path
 
 from beam_jobs.console import tell
+from beam_jobs.corpus.contents import read_contents
+from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus_with_bar
-from beam_jobs.dataset import INFO_FILE, read_dataset_info
+from beam_jobs.dataset import INFO_FILE
 from beam_jobs.filesystems import set_filesystem_options
 from pipeline.config import PipelineConfig
 from pipeline.estimate import MEASURED_ON, SYNTH_BYTES, estimate, format_bytes, free_bytes, refuse_if_short
 from pipeline.nodes import NODES
-from pipeline.run import corpus_root
+from pipeline.run import corpus_root, dataset_folder
 from pipeline.workdir import WorkDir
 
 
@@ -71,8 +73,7 @@ def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> tup
 
 
 def _dataset_is_there(config: PipelineConfig, index: SpeakerIndex, workdir: WorkDir) -> bool:
-    infos = [read_dataset_info(str(file.parent)) for file in workdir.clips.glob(f"*/{INFO_FILE}")]
-    return any(info.clips == config.clips and info.corpus_fingerprint == index.fingerprint() for info in infos)
+    return dataset_folder(config, corpus_digest(index, read_contents(index)), workdir).joinpath(INFO_FILE).exists()
 
 
 def _nodes(config: PipelineConfig) -> list[str]:

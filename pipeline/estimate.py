@@ -7,6 +7,7 @@ from pathlib import Path
 from beam_jobs.config import ClipsConfig
 from beam_jobs.dataset import INFO_FILE
 from beam_jobs.errors import UserError
+from beam_jobs.folders import files_below
 from components.trainer.config import ModelConfig
 from pipeline.config import PipelineConfig
 
@@ -82,7 +83,8 @@ def check_space(config: PipelineConfig, dataset: Path) -> None:
     Raises:
         UserError: there is less free than they take; the rest of a run is small beside them.
     """
-    made = sum(file.stat().st_size for file in dataset.rglob("*.tfrecord")) if dataset.exists() else 0
+    shards = [dataset / name for name in files_below(dataset) if name.endswith(".tfrecord")] if dataset.exists() else []
+    made = sum(shard.stat().st_size for shard in shards)
     if not (dataset / INFO_FILE).exists():
         refuse_if_short(2 * dataset_bytes(config.clips) - made, dataset)
 

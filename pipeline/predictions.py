@@ -73,16 +73,17 @@ def predict_files(
 
 
 def _recordings(paths: Sequence[str]) -> tuple[list[str], int]:
-    """Those that the paths mean, and the number of paths that mean none."""
+    """Those that the paths mean, and how many paths mean none or folders cannot be read."""
     names: list[str] = []
-    missing = 0
+    missing: list[str] = []
     for path in paths:
         try:
-            names += find_recordings(path)
+            names += find_recordings(path, missing.append)
         except NotFoundError as error:
-            say(str(error))
-            missing += 1
-    return names, missing
+            missing.append(str(error))
+    for line in missing:
+        say(line)
+    return names, len(missing)
 
 
 def _load(folder: Path, band: float) -> "Model":

@@ -11,8 +11,10 @@ from typing import Any
 from rich.markup import escape
 
 from beam_jobs.console import console, noise_to, progress, say
+from beam_jobs.corpus.contents import read_contents
 from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.left_out import left_out_lines
 from beam_jobs.corpus.readers import read_corpus_with_bar
 from beam_jobs.corpus.synthetic import synthesise_corpus
 from beam_jobs.dataset import INFO_FILE, fingerprint
@@ -75,8 +77,8 @@ def _run(
     started = time.monotonic()
     begin("Corpus")
     index = _corpus(config, corpus, workdir)
-    outcome.corpus, outcome.corpus_digest = workdir.relative(index.root), corpus_digest(index)
-    dataset = workdir.clips / hashed(config.clips.model_dump_json() + outcome.corpus_digest)
+    outcome.corpus, outcome.corpus_digest = workdir.relative(index.root), corpus_digest(index, read_contents(index))
+    dataset = dataset_folder(config, outcome.corpus_digest, workdir)
     outcome.dataset = workdir.relative(dataset)
     begin("Clips")
     _make_dataset(config, index, dataset)
@@ -116,6 +118,11 @@ def corpus_root(config: PipelineConfig, corpus: str | None, workdir: WorkDir) ->
     return str(workdir.corpus / f"synth-{hashed(config.corpus.synth.model_dump_json())}")
 
 
+def dataset_folder(config: PipelineConfig, corpus_digest: str, workdir: WorkDir) -> Path:
+    """Where the clips of this configuration and corpus are, or will be."""
+    return workdir.clips / hashed(config.clips.model_dump_json() + corpus_digest)
+
+
 def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> SpeakerIndex:
     started = time.monotonic()
     root, synth = corpus_root(config, corpus, workdir), config.corpus.synth
@@ -131,6 +138,8 @@ def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> Spe
     write_atomically(str(workdir.index), index.to_json().encode())
     minutes = sum(speaker.duration_s for speaker in index.speakers) / 60
     _line("Corpus", time.monotonic() - started, f"{len(index.speakers)} speakers, {minutes:.0f} min of speech in {root}")
+    for line in left_out_lines(index):
+        say(line)
     return index
 
 

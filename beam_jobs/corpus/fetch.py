@@ -18,6 +18,7 @@ from beam_jobs.corpus.archives import unpack
 from beam_jobs.corpus.download import Archive, RetryPolicy, download, num_bytes_of
 from beam_jobs.corpus.librispeech import SPEAKER_LIST, read_speaker_list
 from beam_jobs.errors import UserError
+from beam_jobs.folders import files_below, is_hidden
 from beam_jobs.locks import lock
 from beam_jobs.paths import check_file
 
@@ -179,7 +180,7 @@ def _is_complete(root: Path, archive: Archive) -> bool:
 
 
 def _audio(folder: Path) -> tuple[int, int]:
-    sizes = [path.stat().st_size for path in folder.glob("*/*/*.flac")]
+    sizes = [(folder / path).stat().st_size for path in files_below(folder, skip=is_hidden) if path.endswith(".flac")]
     return len(sizes), sum(sizes)
 
 

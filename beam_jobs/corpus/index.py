@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A file that cannot be used, and why, in words."""
+    """A file that cannot be used, or a line of a list (`validated.tsv:12`), and why, in words."""
 
     path: str
     reason: str
@@ -60,7 +60,9 @@ class SpeakerIndex:
 
     `speakers` is sorted by id and each speaker's utterances by id, so that the order in which a file system lists its
     folders changes nothing. `unlisted` names speaker folders that the corpus's speaker list does not know,
-    `unlabelled` speakers to whom it gives no usable label.
+    `unlabelled` speakers to whom it gives no usable label. `passed_over` names recordings that lie in the folder and that no list
+    or layout makes part of the corpus, and why; `other_files` counts, by ending, what is no recording by its name.
+    `other_labels` counts the speakers that `with_labels` left out, by label.
     """
 
     root: str
@@ -68,6 +70,9 @@ class SpeakerIndex:
     unlisted: tuple[str, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     unlabelled: tuple[str, ...] = ()
+    passed_over: tuple[Rejected, ...] = ()
+    other_files: Mapping[str, int] = field(default_factory=dict)
+    other_labels: Mapping[str, int] = field(default_factory=dict)
 
     def utterances(self) -> Iterator[Utterance]:
         """Every utterance of every speaker."""
@@ -93,7 +98,9 @@ class SpeakerIndex:
                 f"{self.root}: no speaker is labelled {missing[0]!r}; clips.labels names {', '.join(labels)}, and the corpus has "
                 f"{there}{more} speakers"
             )
-        return replace(self, speakers=tuple(speaker for speaker in self.speakers if speaker.label in labels))
+        others = {label: count for label, count in sorted(counts.items()) if label not in labels}
+        kept = tuple(speaker for speaker in self.speakers if speaker.label in labels)
+        return replace(self, speakers=kept, other_labels={**self.other_labels, **others})
 
     def fingerprint(self) -> str:
         """SHA-256 over speakers, labels, files and their lengths; the same wherever the corpus lies."""
@@ -125,8 +132,11 @@ class SpeakerIndex:
                 for speaker in data["speakers"]
             )
             rejected = tuple(Rejected(**item) for item in data["rejected"])
-            # Indexes that were written before there were unlabelled speakers do not name them.
-            return cls(data["root"], speakers, tuple(data["unlisted"]), rejected, tuple(data.get("unlabelled", ())))
+            # Indexes that were written before these were named do not have them.
+            passed_over = tuple(Rejected(**item) for item in data.get("passed_over", ()))
+            unlabelled = tuple(data.get("unlabelled", ()))
+            counts = dict(data.get("other_files", {})), dict(data.get("other_labels", {}))
+            return cls(data["root"], speakers, tuple(data["unlisted"]), rejected, unlabelled, passed_over, *counts)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             again = command("corpus", "info", "ROOT", "--json", str(source))
             raise UserError(f"{source}: not a speaker index ({error}); make it again with `{again}`") from None

@@ -1,13 +1,42 @@
 """What a reader finds in a corpus folder: who is heard in which file, before any audio is opened."""
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from beam_jobs.corpus.index import Rejected
 from beam_jobs.errors import UserError
+from beam_jobs.visible import visible
+
+SHOWN = 40
+"""Characters of a list's text that a message quotes: Common Voice's ids have 128 digits."""
+
+
+class LineError(UserError):
+    """A line of a list that cannot be used: `where` is its file and number, `why` the reason."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"{where}: {why}")
+        self.where, self.why = where, why
+
+    @property
+    def rejected(self) -> Rejected:
+        """The line as a corpus's index names it, by the name of the list alone."""
+        return Rejected(PurePosixPath(self.where).name, self.why)
+
+
+def shown(text: str) -> str:
+    """A list's text as a message quotes it: in quotation marks, the beginning of a long one."""
+    return repr(visible(text[:SHOWN])) + ("…" if len(text) > SHOWN else "")
+
+
+def same_name(text: str) -> str:
+    """A name in the one form (NFC) in which two spellings of the same letters are equal: macOS writes `é` as two characters."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +94,14 @@ class ListedFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a corpus lists. Every file's speaker is in `speakers`; `unlisted` and `rejected` are as in `SpeakerIndex`."""
+    """What a corpus lists. Every file's speaker is in `speakers`; the others are as in `SpeakerIndex`."""
 
     speakers: Mapping[str, ListedSpeaker]
     files: Sequence[ListedFile]
     unlisted: Sequence[str] = ()
     rejected: Sequence[Rejected] = ()
+    passed_over: Sequence[Rejected] = ()
+    other_files: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,26 +144,37 @@ def path_below_root(where: str, text: str, folder: str = "") -> str:
     """The path that a line of a list gives, in its shortest form; relative to `folder` of the corpus.
 
     Raises:
-        UserError: it names no file inside the corpus; `where` is the line.
+        LineError: it names no file inside the corpus; `where` is the line.
     """
     path = PurePosixPath(text)
     if path.is_absolute() or not path.name or ".." in path.parts or "\0" in text:
-        raise UserError(f"{where}: {text!r} names no file in the corpus; give its path below that folder, without '..'")
+        raise LineError(where, f"{shown(text)} names no file in the corpus; give its path below that folder, without '..'")
     return (folder / path).as_posix()
 
 
 def speaker_id(where: str, text: str) -> str:
-    """A speaker's id as a line of a list gives it.
+    """A speaker's id as a line of a list gives it, in one spelling (`same_name`).
 
     Raises:
-        UserError: it is empty, holds white space, which separates ids in `clips.csv`, or a stray quotation mark, which would make
+        LineError: it is empty, holds white space, which separates ids in `clips.csv`, or a stray quotation mark, which would make
             a second speaker; `where` is the line.
     """
     if not text or re.search(r"[\s\"]", text):
-        raise UserError(f"{where}: {text!r} is no speaker id; give each speaker a name without white space and quotation marks")
-    return text
+        raise LineError(
+            where, f"{shown(text)} is not a speaker id; give each speaker a name without white space and quotation marks"
+        )
+    return same_name(text)
 
 
 def utterance_id(path: str) -> str:
     """A path without its ending as an utterance's id; white space, which separates ids in `clips.csv`, as `%20`."""
     return re.sub(r"[%\s]", lambda found: quote(found[0]), str(PurePosixPath(path).with_suffix("")))
+
+
+def utterance_ids(paths: Mapping[str, str]) -> dict[str, str]:
+    """Ids for paths, by what each is called: without its ending, where no other file is called so (`cut.flac`, `cut.mp3`)."""
+    count = Counter(utterance_id(name) for name in paths.values())
+    return {
+        path: short if count[short := utterance_id(name)] == 1 else short + quote(PurePosixPath(name).suffix)
+        for path, name in paths.items()
+    }

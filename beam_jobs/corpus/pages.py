@@ -5,6 +5,7 @@ from typing import Any
 
 from beam_jobs.audio import AudioError
 from beam_jobs.corpus.index import Speaker, SpeakerIndex, Utterance
+from beam_jobs.corpus.left_out import left_out
 from beam_jobs.corpus.summary import by_subset_and_label, speaker_minutes, utterance_seconds
 from beam_jobs.html_pages import player_source, render_page, waveform_and_mel_spectrogram
 from beam_jobs.rendering import read_utterance
@@ -56,9 +57,6 @@ def statistics_page(index: SpeakerIndex, kind: str) -> str:
         groups=by_subset_and_label(index),
         lengths=utterance_seconds(index),
         minutes=speaker_minutes(index),
-        left_out=[
-            ("Speakers without a usable label", index.unlabelled),
-            ("Folders of speakers that the list does not name", index.unlisted),
-            ("Files that cannot be used", [f"{item.path}: {item.reason}" for item in index.rejected]),
-        ],
+        left_out=left_out(index),
+        other_files=index.other_files,
     )

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_jobs.config import SPLITS
+from beam_jobs.corpus.listed import FileList
 from beam_jobs.corpus.listing import (
-    THE_LAYOUT_S_OWN,
     Labelling,
-    ListedFile,
+    LineError,
     ListedSpeaker,
     Listing,
     Reader,
     choose_subsets,
     path_below_root,
+    shown,
     speaker_id,
     utterance_id,
 )
@@ -27,37 +28,41 @@ SUBSET = "utterances"
 LABEL_OF_TEXT = {"female": "female", "f": "female", "male": "male", "m": "male"}
 
 
-def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling = THE_LAYOUT_S_OWN) -> Listing:
+def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) -> Listing:
     """Lists the files of utterances.csv. Label and split are a speaker's: some of the lines may leave them empty.
 
     With `labelling.label_per_recording` a label is that of its line alone.
 
     Raises:
-        UserError: no such subset, a line that cannot be read or contradicts an earlier one, by file and line.
+        UserError: no such subset, a list without the columns, or a line that contradicts an earlier one, by file and line.
 
     """
     choose_subsets(root, [SUBSET], subsets)
-    files: dict[str, ListedFile] = {}
+    files = FileList(root, SPEAKER_LIST, SUBSET)
     labels: dict[str, tuple[str, str]] = {}
     splits: dict[str, tuple[str, str]] = {}
-    column = labelling.label_column or "label"
-    for where, row in read_table(root / SPEAKER_LIST, ",", ("path", column), ("speaker_id", "split")):
-        path = path_below_root(where, row["path"])
-        speaker = speaker_id(where, row["speaker_id"]) if row["speaker_id"] else utterance_id(path)
-        if path in files:
-            raise UserError(f"{where}: {row['path']!r} is listed a second time; delete one of the two lines")
-        if row["split"] not in ("", *SPLITS):
-            raise UserError(f"{where}: split {row['split']!r} is none; expected {', '.join(SPLITS)} or nothing")
-        label = row[column] if labelling.label_column else LABEL_OF_TEXT.get(row[column].lower(), row[column])
-        files[path] = ListedFile(path, utterance_id(path), speaker, SUBSET, label if labelling.label_per_recording else None)
-        if not labelling.label_per_recording:
-            _agree(where, speaker, "labelled", label, labels)
-        _agree(where, speaker, "in split", row["split"], splits)
+    listed: set[str] = set()
+    column, per_recording = labelling.label_column or "label", labelling.label_per_recording
+    for where, row in read_table(root / SPEAKER_LIST, ",", ("path", column), ("speaker_id", "split"), files.reject):
+        try:
+            path = path_below_root(where, row["path"])
+            speaker = speaker_id(where, row["speaker_id"]) if row["speaker_id"] else utterance_id(path)
+            if row["split"] not in ("", *SPLITS):
+                raise LineError(where, f"split {shown(row['split'])} is unknown; expected {', '.join(SPLITS)} or nothing")
+            label = row[column] if labelling.label_column else LABEL_OF_TEXT.get(row[column].lower(), row[column])
+            if per_recording and not label:
+                raise LineError(where, f"no label in column {column}")
+            _agree(where, speaker, "labelled", "" if per_recording else label, labels)
+            _agree(where, speaker, "in split", row["split"], splits)
+            listed.add(speaker)
+            files.add(where, path, speaker, label if per_recording else None)
+        except LineError as error:
+            files.reject(error)
     speakers = {}
-    for speaker in {file.speaker for file in files.values()}:
+    for speaker in listed:
         label, split = labels.get(speaker, ("", ""))[0], splits.get(speaker, ("", ""))[0]
         speakers[speaker] = ListedSpeaker(label or None, split or None)
-    return Listing(speakers, list(files.values()))
+    return files.listing(speakers)
 
 
 def _agree(where: str, speaker: str, what: str, value: str, seen: dict[str, tuple[str, str]]) -> None:
@@ -67,7 +72,8 @@ def _agree(where: str, speaker: str, what: str, value: str, seen: dict[str, tupl
     if before != value:
         number = line.rsplit(":", 1)[1]
         raise UserError(
-            f"{where}: speaker {speaker!r} is {what} {value!r} here and {before!r} in line {number}; make the two lines agree"
+            f"{where}: speaker {shown(speaker)} is {what} {shown(value)} here and {shown(before)} in line {number}; "
+            "make the two lines agree"
         )
 
 

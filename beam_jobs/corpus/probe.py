@@ -16,7 +16,7 @@ import soundfile
 
 from beam_jobs.audio import AudioError, measure_audio
 from beam_jobs.corpus.index import Rejected, Speaker, SpeakerIndex, Utterance
-from beam_jobs.corpus.listing import THE_LAYOUT_S_OWN, Labelling, ListedFile, Listing, Reader
+from beam_jobs.corpus.listing import THE_LAYOUT_S_OWN, Labelling, ListedFile, Listing, Reader, shown
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_atomically
 from beam_jobs.visible import visible
@@ -70,7 +70,7 @@ def read_with(
     files = sorted((file for file in listing.files if labels[file.path]), key=lambda file: file.path)
     unlabelled = {file.speaker for file in listing.files} - {file.speaker for file in files}
 
-    rejected = [Rejected(visible(item.path), item.reason) for item in listing.rejected]
+    rejected = _visible(listing.rejected)
     first_paths: dict[str, str] = {}
     subset_of: dict[str, str] = {}
     found: dict[tuple[str, str], list[Utterance]] = {}
@@ -79,7 +79,7 @@ def read_with(
             if isinstance(length, str):
                 rejected.append(Rejected(visible(file.path), length))
             elif (first := first_paths.setdefault(file.id, file.path)) != file.path:
-                rejected.append(Rejected(file.path, f"the same utterance id as {first}"))
+                rejected.append(Rejected(visible(file.path), f"the same utterance id as {visible(first)}"))
             else:
                 utterance = Utterance(file.id, file.path, length.num_samples, length.sample_rate_hz)
                 found.setdefault((file.speaker, labels[file.path]), []).append(utterance)
@@ -94,8 +94,19 @@ def read_with(
         Speaker(id, label, subset_of[id], tuple(sorted(items, key=lambda item: item.id)), listing.speakers[id].split)
         for (id, label), items in sorted(found.items())
     )
-    unlisted = tuple(map(visible, listing.unlisted))
-    return SpeakerIndex(str(root.absolute()), tuple(speakers), unlisted, tuple(rejected), tuple(sorted(unlabelled)))
+    return SpeakerIndex(
+        str(root.absolute()),
+        tuple(speakers),
+        tuple(map(visible, listing.unlisted)),
+        tuple(rejected),
+        tuple(sorted(unlabelled)),
+        tuple(sorted(_visible(listing.passed_over), key=lambda item: item.path)),
+        {visible(ending): number for ending, number in listing.other_files.items()},
+    )
+
+
+def _visible(items: Sequence[Rejected]) -> list[Rejected]:
+    return [Rejected(visible(item.path), item.reason) for item in items]
 
 
 def _lengths(root: Path, files: Sequence[ListedFile], cache: Path | None) -> Generator[tuple[ListedFile, Length | str]]:
@@ -172,8 +183,13 @@ def _no_audio(
     if rejected:
         return f"{where}: {len(rejected)} rejected, the first {rejected[0].path}: {rejected[0].reason}"
     if unlabelled:
-        return f"{where}: none of its {len(unlabelled)} speakers ({unlabelled[0]!r}, …) has a usable label in {reader.marker}"
+        return (
+            f"{where}: none of its {len(unlabelled)} speakers ({shown(unlabelled[0])}, …) has a usable label in {reader.marker}"
+        )
     if listing.unlisted:
         first = visible(listing.unlisted[0])
         return f"{where}: none of its {len(listing.unlisted)} speaker folders ({first}, …) is listed in {reader.marker}"
+    if listing.passed_over:
+        first, reason = visible(listing.passed_over[0].path), listing.passed_over[0].reason
+        return f"{where}: {len(listing.passed_over)} recordings passed over, the first {first}: {reason}"
     return f"{where}; expected {reader.layout}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from beam_jobs.command_line import command
 from beam_jobs.console import progress as progress_bar
-from beam_jobs.corpus import common_voice, librispeech, plain_csv, voxceleb
+from beam_jobs.corpus import common_voice, folders, librispeech, plain_csv, voxceleb
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.listing import THE_LAYOUT_S_OWN, Labelling, Reader
 from beam_jobs.corpus.probe import read_with
@@ -18,7 +18,7 @@ from beam_jobs.paths import is_uri
 
 INDEX_FILE = "speaker_index.json"
 
-READERS: tuple[Reader, ...] = (librispeech.READER, common_voice.READER, voxceleb.READER, plain_csv.READER)
+READERS: tuple[Reader, ...] = (librispeech.READER, common_voice.READER, voxceleb.READER, voxceleb.READER_2, plain_csv.READER)
 
 
 def recognise(root: str | Path) -> Reader:
@@ -33,8 +33,12 @@ def recognise(root: str | Path) -> Reader:
     if not os.path.isdir(root):  # noqa: PTH112 (Path.is_dir raises where a path is too long)
         raise UserError(f"{root}: no such folder; name a corpus folder that holds {looked_for}")
     found = [reader for reader in READERS if reader.looks_like(root)]
+    if not found and folders.looks_like(root):
+        return folders.READER
     if not found:
-        raise UserError(f"{root}: no corpus of a layout that is known here; looked for {looked_for}; see docs/corpora.md")
+        raise UserError(
+            f"{root}: no corpus of a layout that is known here; looked for {looked_for}, or recordings in a folder for each label; see docs/corpora.md"
+        )
     if len(found) > 1:
         both = " and ".join(reader.looks_for for reader in found)
         raise UserError(f"{root}: holds {both}, and only one of them can be meant; move the others away")

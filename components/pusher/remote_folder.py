@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import tensorflow as tf
 
 from beam_jobs.errors import UserError
+from beam_jobs.folders import files_below
 from components.model_digest import PROVENANCE_FILE, model_digest
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import CHANGED, now
@@ -47,8 +48,7 @@ def push_remote(source: Path, serving: str, provenance: Provenance, keep: int) -
     }
     provenance = provenance.model_copy(update=filled)
     target = f"{serving}/{version}"
-    names = sorted(path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file())
-    for name in (name for name in names if name != MODEL_FILE):
+    for name in (name for name in files_below(source) if name != MODEL_FILE):
         _copy(source / name, f"{target}/{name}")
     tf.io.gfile.makedirs(f"{target}/{PurePosixPath(PROVENANCE_FILE).parent}")
     with tf.io.gfile.GFile(f"{target}/{PROVENANCE_FILE}", "w") as file:

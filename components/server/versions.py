@@ -18,6 +18,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from beam_jobs.command_line import command
 from beam_jobs.errors import UserError
+from beam_jobs.folders import files_below
 from components.inference import Model, load_model
 from components.model_digest import model_digest
 from components.pusher.serving_folder import read_provenance, versions
@@ -185,10 +186,11 @@ class Versions:
 def _state(folder: Path) -> list[tuple[str, int, int]]:
     """Names, sizes and times of a version's files."""
     found = []
-    for path in sorted(folder.rglob("*")):
+    # What is removed while we look is not there; what cannot be read, a load says.
+    for name in files_below(folder, problem=lambda error: None):
         try:
-            status = path.stat()
-        except OSError:  # removed while we look
+            status = (folder / name).stat()
+        except OSError:
             continue
-        found.append((str(path), status.st_size, status.st_mtime_ns))
+        found.append((name, status.st_size, status.st_mtime_ns))
     return found

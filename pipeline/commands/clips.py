@@ -22,6 +22,7 @@ def clips_generate(
     settings: Settings = None,
 ) -> None:
     """Mix clips into a dataset folder; options for Beam follow after `--`."""
+    from beam_jobs.corpus.left_out import left_out_lines
     from beam_jobs.corpus.readers import read_corpus_with_bar
     from beam_jobs.filesystems import set_filesystem_options
     from beam_jobs.generate_clips import generate_clips
@@ -31,6 +32,9 @@ def clips_generate(
     beam_options = context.args or resolved.beam.clips
     set_filesystem_options(beam_options)
     index = read_corpus_with_bar(corpus, resolved.corpus.subsets, labelling=resolved.corpus.labelling)
+    index = index.with_labels(resolved.clips.labels)
+    for line in left_out_lines(index):
+        say(line)
     info = generate_clips(resolved.clips, index, output, beam_options)
     rows = [(split, *(str(counts[name]) for name in info.classes)) for split, counts in info.counts.items()]
     print_table(f"Dataset {output}", ("split", *info.classes), rows)

@@ -1,6 +1,5 @@
 """`audio-gender corpus`: speech corpora."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +8,15 @@ import typer
 from beam_jobs.command_line import command
 from beam_jobs.console import progress, say, tell
 from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.left_out import left_out
 from beam_jobs.corpus.listing import Labelling
 from beam_jobs.corpus.summary import by_subset_and_label
 from beam_jobs.paths import local_path
 from pipeline.commands.options import CorpusRoot, JsonFile, LabelColumn, LabelPerRecording, SpeakerPattern, write, write_json
 from pipeline.table import print_table
+
+NAMED = 10
+"""Of each kind of what is left out."""
 
 app = typer.Typer(no_args_is_help=True, help="Speech corpora.")
 
@@ -76,10 +79,12 @@ def corpus_info(
     """
     from beam_jobs.corpus.readers import kind_of, read_corpus_with_bar
 
-    kind, marker = kind_of(root)
+    kind, _ = kind_of(root)
     index = read_corpus_with_bar(root, labelling=Labelling(label_column, label_per_recording, speaker_pattern))
     if write_json(json_file, index.to_json()):
-        _show(root, kind, marker, index)
+        _show(root, kind, index)
+    if any(len(kind.names) > NAMED for kind in left_out(index)):
+        say(f"everything that is left out, and why: `{command('corpus', 'info', root, '--json', 'FILE')}`")
     if html:
         from beam_jobs.corpus.pages import statistics_page
 
@@ -87,7 +92,7 @@ def corpus_info(
         say(f"next: open {html} in a browser")
 
 
-def _show(root: str, kind: str, marker: str, index: SpeakerIndex) -> None:
+def _show(root: str, kind: str, index: SpeakerIndex) -> None:
     tell(f"recognised as {kind}")
     print_table(
         f"Corpus {root}",
@@ -98,20 +103,15 @@ def _show(root: str, kind: str, marker: str, index: SpeakerIndex) -> None:
         ],
         left=2,
     )
-    if index.unlabelled:
-        tell(f"speakers without a usable label, left out ({len(index.unlabelled)}): {_some(index.unlabelled)}")
-    if index.unlisted:
-        tell(f"folders of speakers not in {marker}, left out ({len(index.unlisted)}): {_some(index.unlisted)}")
-    for item in index.rejected[:10]:
-        tell(f"unusable, left out: {item.path}: {item.reason}")
-    if len(index.rejected) > 10:
-        tell(f"… and {len(index.rejected) - 10} more unusable files (all are in the index: --json FILE)")
-
-
-def _some(names: Sequence[str]) -> str:
-    # Common Voice's ids have 128 digits.
-    shown = ", ".join(name if len(name) <= 40 else f"{name[:16]}…" for name in names[:10])
-    return shown + (", …" if len(names) > 10 else "")
+    for kind in left_out(index):
+        if kind.reasons:
+            tell(f"left out: {kind.heading}" + (f", the first {NAMED} of them:" if len(kind.names) > NAMED else ":"))
+            for name in kind.names[:NAMED]:
+                tell(f"  {name}")
+        else:
+            tell(f"left out: {kind.in_short(NAMED)}")
+    if index.other_files:
+        tell("other files: " + ", ".join(f"{number:,} {ending}" for ending, number in index.other_files.items()))
 
 
 @app.command("listen")

@@ -93,9 +93,10 @@ def test_a_file_without_an_ending_is_tried_by_both(stereo, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.wav", b"no sound", "cannot be decoded: format not recognised"),
-        ("a.m4a", b"no sound", "cannot be decoded: invalid data found when processing input"),
-        ("recording", b"no sound", "cannot be decoded: invalid data found when processing input"),
+        ("a.wav", b"no sound", "cannot be decoded: it is a text file"),
+        ("a.m4a", b"no sound", "cannot be decoded: it is a text file"),
+        ("recording", b"no sound", "cannot be decoded: it is a text file"),
+        ("recording", b"\xfe\xfd" * 99, "cannot be decoded: invalid data found when processing input"),
         ("a.flac", b"", "cannot be decoded"),
     ],
 )

@@ -55,7 +55,7 @@ def test_a_damaged_file_says_so_on_its_card(own_corpus):
     for path in own_corpus.glob("*/*/*/*.flac"):
         path.write_bytes(b"no audio")
     page = player_page(corpus, 2, seed=0)
-    assert page.count("<strong>cannot be decoded: format not recognised</strong>") == 2 and "<audio" not in page
+    assert page.count("<strong>cannot be decoded: it is a text file</strong>") == 2 and "<audio" not in page
 
 
 @pytest.mark.parametrize(("rate_hz", "duration_s"), [(96_000, 1.0), (7_000, 1.0), (8_000, 61.0)])

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import soundfile
 import yaml
 
 from beam_jobs.config import ClipsConfig, NumClips, Range
+from beam_jobs.corpus.contents import read_contents
+from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.librispeech import read_librispeech
 from beam_jobs.dataset import read_dataset_info
@@ -115,7 +118,7 @@ def test_the_description_fits_the_files(dataset: Path, make_config: MakeConfig, 
     info = read_dataset_info(str(dataset))
 
     assert (info.format_version, info.clips, info.classes) == (1, make_config(), ["male", "female", "mixed"])
-    assert info.corpus_fingerprint == index.fingerprint()
+    assert info.corpus_fingerprint == corpus_digest(index, read_contents(index))
     assert {shard.file: shard.sha256 for shard in info.shards} == checksums(dataset, "*.tfrecord")
     for shard in info.shards:
         assert shard.num_bytes == (dataset / shard.file).stat().st_size
@@ -311,6 +314,53 @@ def test_a_job_killed_before_its_plan_was_whole(
     assert checksums(tmp_path / "clips") == checksums(dataset)
 
 
+# Recordings that are replaced under their names, by others of the same length
+
+
+def replace_by_noise(corpus: Path, paths: Iterable[Path] = ()) -> None:
+    for seed, path in enumerate(paths or sorted(corpus.rglob("*.flac"))):
+        noise = 0.1 * np.random.default_rng(seed).standard_normal(soundfile.info(path).frames)
+        soundfile.write(path, noise, 16_000, subtype="PCM_16")
+
+
+def test_replaced_recordings_are_not_the_corpus_of_a_finished_dataset(
+    tmp_path: Path, own_corpus: Path, make_config: MakeConfig
+) -> None:
+    generate_clips(make_config(), read_librispeech(own_corpus), str(tmp_path / "clips"))
+    before = checksums(tmp_path / "clips")
+
+    replace_by_noise(own_corpus)
+
+    message = error_of(make_config(), read_librispeech(own_corpus), tmp_path / "clips")
+    assert message.endswith(
+        "clips: holds a dataset of another corpus, or its recordings were replaced since; give a new folder or remove this one"
+    )
+    assert checksums(tmp_path / "clips") == before
+
+
+def test_a_recording_that_is_replaced_while_a_job_runs_is_noticed_and_when_it_is_resumed(
+    tmp_path: Path, own_corpus: Path, make_config: MakeConfig
+) -> None:
+    output, index = tmp_path / "clips", read_librispeech(own_corpus)
+
+    def replace_one() -> None:
+        while not (output / "_unfinished" / "plan.json").exists():
+            time.sleep(0.001)
+        replace_by_noise(own_corpus, [own_corpus / next(index.utterances()).path])
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(replace_one)
+        message = error_of(make_config(), index, output)
+    assert message == (
+        f"{own_corpus}: recordings were replaced while clips were mixed from them; remove {output} and give the command again"
+    )
+    assert_only_whole_shards(output)
+
+    assert "or recordings were replaced since; remove it" in error_of(make_config(), read_librispeech(own_corpus), output)
+    shutil.rmtree(output)
+    generate_clips(make_config(), read_librispeech(own_corpus), str(output))
+
+
 # What goes wrong
 
 
@@ -327,7 +377,7 @@ def test_a_finished_dataset_is_left_as_it_is(dataset: Path, index: SpeakerIndex,
     assert generate_clips(make_config(), index, str(dataset)) == read_dataset_info(str(dataset))
     assert "holds a dataset of other settings; give a new folder" in error_of(make_config(seed=4), index, dataset)
     other = replace(index, speakers=index.speakers[:-1])
-    assert "holds a dataset of another corpus; give a new folder" in error_of(make_config(), other, dataset)
+    assert "holds a dataset of another corpus, or its recordings" in error_of(make_config(), other, dataset)
     assert checksums(dataset) == before
 
 

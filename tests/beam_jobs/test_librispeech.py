@@ -100,12 +100,12 @@ def test_files_that_cannot_be_used_are_rejected_with_a_reason_and_the_run_goes_o
 
     assert {rejected.path.split("/")[-1]: rejected.reason for rejected in index.rejected} == {
         "14-7-0000.flac": "the name does not start with 60-7-, as its folders say",
-        "60-7-0002.flac": "cannot be opened as audio: Format not recognised",
-        "60-7-0003.flac": "cannot be opened as audio: Format not recognised",
+        "60-7-0002.flac": "cannot be decoded: it is a text file",
+        "60-7-0003.flac": "cannot be decoded: the file is empty",
         "60-7-0004.flac": "holds no samples",
-        "60-7-0005.flac": "its header does not say how long it is",
     }
-    assert [utterance.id for utterance in index.speakers[2].utterances] == ["60-7-0000", "60-7-0001"]
+    assert [utterance.id for utterance in index.speakers[2].utterances] == ["60-7-0000", "60-7-0001", "60-7-0005"]
+    assert [utterance.num_samples for utterance in index.speakers[2].utterances] == [1600, 3200, 1600]
 
 
 def forget_length(path: Path) -> None:
@@ -151,16 +151,33 @@ def test_a_missing_speaker_list_says_what_is_expected(root: Path) -> None:
     [
         (b"15 | F | dev | 3.00", "expected 'ID | SEX | SUBSET | MINUTES | NAME' and found '15 | F | dev | 3.00'"),
         (b" | F | dev | 3.00 | Nobody", "expected 'ID | SEX | SUBSET | MINUTES | NAME'"),
-        (b"15 | X | dev | 3.00 | Kim", "speaker 15 is annotated 'X'; expected F or M"),
-        (b"15 | f | dev | 3.00 | Kim", "speaker 15 is annotated 'f'; expected F or M"),
-        (b"14 | F | dev | 3.00 | Kristin", "speaker 14 is listed a second time"),
+        (b"14 | F | dev | 3.00 | Kristin", "speaker '14' is listed a second time"),
         (b"15 | F | dev | 3.00 | J\xf6rg", "not UTF-8 text"),
     ],
 )
-def test_a_bad_line_of_the_speaker_list_is_named_by_file_and_line(root: Path, line: bytes, expected: str) -> None:
+def test_a_bad_line_of_the_speaker_list_is_named_and_the_others_are_read(root: Path, line: bytes, expected: str) -> None:
     path = root / "SPEAKERS.TXT"
     path.write_bytes(SPEAKERS.encode() + line + b"\n")
-    assert error_of(root).startswith(f"{path}:7: {expected}")
+    index = read_librispeech(root)
+    assert len(index.speakers) == 3
+    (rejected,) = index.rejected
+    assert rejected.path == "SPEAKERS.TXT:7" and rejected.reason.startswith(expected)
+    # Where two lists are joined, nothing may be lost of either.
+    with pytest.raises(UserError) as caught:
+        read_speaker_list(path)
+    assert str(caught.value).startswith(f"{path}:7: {expected}")
+
+
+@pytest.mark.parametrize("sex", ["X", "f", ""])
+def test_a_speaker_of_another_sex_is_left_out_and_named(root: Path, sex: str) -> None:
+    (root / "SPEAKERS.TXT").write_text(SPEAKERS.replace("14   | F |", f"14   | {sex} |"))
+    index = read_librispeech(root)
+    assert index.unlabelled == ("14",) and len(index.speakers) == 2
+
+
+def test_a_speaker_under_two_labels_is_an_error(root: Path) -> None:
+    (root / "SPEAKERS.TXT").write_text(SPEAKERS + "14 | M | dev | 3.00 | Kristin\n")
+    assert error_of(root).startswith(f"{root / 'SPEAKERS.TXT'}:7: speaker '14' is listed a second time, under another label")
 
 
 def test_a_speaker_list_saved_on_windows_reads_the_same(tmp_path: Path) -> None:
@@ -185,7 +202,7 @@ def test_a_corpus_without_usable_audio_says_why(tmp_path: Path) -> None:
     bad = root / "dev/14/1/14-1-0000.flac"
     bad.parent.mkdir(parents=True)
     bad.write_bytes(b"no audio")
-    assert "1 rejected, the first dev/14/1/14-1-0000.flac: cannot be opened as audio" in error_of(root, ["dev"])
+    assert "1 rejected, the first dev/14/1/14-1-0000.flac: cannot be decoded" in error_of(root, ["dev"])
 
 
 @pytest.fixture(scope="module")

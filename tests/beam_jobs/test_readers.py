@@ -6,8 +6,8 @@ from pathlib import Path
 
 import layouts
 import pytest
-import soundfile
 
+from beam_jobs import sound_file
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus, recognise
 from beam_jobs.corpus.splits import split_speakers
@@ -92,7 +92,10 @@ def test_where_two_readers_fit_both_are_named(own: Callable[[str], Path]) -> Non
 
 
 def test_where_none_fits_it_says_what_was_looked_for(tmp_path: Path) -> None:
-    looked_for = "SPEAKERS.TXT (LibriSpeech), validated.tsv (Common Voice), vox1_meta.csv (VoxCeleb1), utterances.csv (CSV)"
+    looked_for = (
+        "SPEAKERS.TXT (LibriSpeech), validated.tsv (Common Voice), vox1_meta.csv (VoxCeleb1), vox2_meta.csv (VoxCeleb2), "
+        "utterances.csv (CSV)"
+    )
     assert f"looked for {looked_for}" in error_of(tmp_path)
     assert error_of(tmp_path / "nowhere").endswith(f"no such folder; name a corpus folder that holds {looked_for}")
 
@@ -170,19 +173,7 @@ def test_a_folder_that_the_list_does_not_name_is_named(own: Callable[[str], Path
             "1: expected a header with the columns path, ",
         ),
         ("CSV", "utterances.csv", "path,speaker_id,label", "path,path,label", "1: expected a header with the columns path, "),
-        ("CSV", "utterances.csv", "12-1-0000.mp3,s12,m", "12-1-0000.mp3,s12,m,f", "5: 4 fields, and the header has 3; "),
-        ("CSV", "utterances.csv", "all of it/11-1-0001.wav", '"all of it/11-1-0001.wav', "3: unexpected end of data; fix"),
-        ("CSV", "utterances.csv", "all of it/11-1-0001.wav", "/etc/passwd", "3: '/etc/passwd' names no file in the corpus"),
-        ("CSV", "utterances.csv", "all of it/11-1-0001.wav", "a/../../b.wav", "3: 'a/../../b.wav' names no file in the corpus"),
-        ("CSV", "utterances.csv", "11-1-0001.wav", "./11-1-0000.flac", "3: 'all of it/./11-1-0000.flac' is listed a second time"),
-        (
-            "CSV",
-            "utterances.csv",
-            "11-1-0001.wav,s11,Female",
-            "11-1-0001.wav,s11,m",
-            "3: speaker 's11' is labelled 'male' here and ",
-        ),
-        ("CSV", "utterances.csv", "11-1-0001.wav,s11", "11-1-0001.wav,Anna S", "3: 'Anna S' is no speaker id; give each speaker"),
+        ("CSV", "utterances.csv", "path,", "p\xe4th,", "1: expected a header with the columns path, "),
         (
             "Common Voice",
             "validated.tsv",
@@ -191,33 +182,95 @@ def test_a_folder_that_the_list_does_not_name_is_named(own: Callable[[str], Path
             "1: expected a header with the columns client_id, path, gender",
         ),
         (
-            "Common Voice",
-            "validated.tsv",
-            "client12\tcommon_voice_en_12-1-0000.mp3",
-            "client12",
-            "5: 6 fields, and the header has 7",
+            "CSV",
+            "utterances.csv",
+            "11-1-0001.wav,s11,Female",
+            "11-1-0001.wav,s11,m",
+            "3: speaker 's11' is labelled 'male' here and 'female' in line 2; make the two lines agree",
         ),
         (
-            "Common Voice",
-            "validated.tsv",
-            "en_12-1-0000",
-            "en_11-1-0000",
-            "5: 'common_voice_en_11-1-0000.mp3' is listed a second",
+            "VoxCeleb1",
+            "vox1_meta.csv",
+            "id12\t",
+            "id11\t",
+            "3: speaker 'id11' is listed a second time, under another label; delete",
         ),
-        ("VoxCeleb1", "vox1_meta.csv", "id12\t", "id11\t", "3: speaker 'id11' is listed a second time; delete one"),
-        ("VoxCeleb1", "vox1_meta.csv", "id12\t", "\t", "3: '' is no speaker id"),
     ],
 )
-def test_a_bad_line_is_named_by_file_and_line(own, name: str, file: str, old: str, new: str, expected: str) -> None:
+def test_what_might_be_a_wrong_label_is_an_error(own, name: str, file: str, old: str, new: str, expected: str) -> None:
     root = own(name)
     change(root, file, old, new)
     assert error_of(root).startswith(f"{root / file}:{expected}")
 
 
-def test_a_list_that_is_no_utf8_is_named_by_its_line(own: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize(
+    ("name", "old", "new", "where", "reason"),
+    [
+        (
+            "CSV",
+            "12-1-0000.mp3,s12,m",
+            "12-1-0000.mp3,s12,m,f",
+            "5",
+            "4 fields, and the header has 3; fix or delete 'all of it/12",
+        ),
+        ("CSV", "all of it/11-1-0001.wav", '"all of it/11-1-0001.wav', "3", "unexpected end of data; fix"),
+        ("CSV", "all of it/11-1-0001.wav", "/etc/passwd", "3", "'/etc/passwd' names no file in the corpus"),
+        ("CSV", "all of it/11-1-0001.wav", "a/../../b.wav", "3", "'a/../../b.wav' names no file in the corpus"),
+        ("CSV", "11-1-0001.wav", "./11-1-0000.flac", "3", "'all of it/11-1-0000.flac' is listed a second time, as in line 2"),
+        ("CSV", "11-1-0001.wav,s11", "11-1-0001.wav,Anna S", "3", "'Anna S' is not a speaker id; give each speaker"),
+        (
+            "CSV",
+            "s12,m\n",
+            "s12,m" + 200 * "x" + ",\n",
+            "5",
+            "4 fields, and the header has 3; fix or delete 'all of it/12-1-0000.mp3,s12,mx",
+        ),
+        ("Common Voice", "client12\tcommon_voice_en_12-1-0000.mp3", "client12", "5", "6 fields, and the header has 7"),
+        (
+            "Common Voice",
+            "client12\tcommon_voice_en_12-1-0000.mp3",
+            120 * "7",
+            "5",
+            f"6 fields, and the header has 7; fix or delete '{40 * '7'}'…",
+        ),
+        ("VoxCeleb1", "id12\t", "\t", "3", "'' is not a speaker id"),
+        ("LibriSpeech", "12 | M", "12 ~ M", "3", "'12 ~ M' is not a speaker id"),
+        ("LibriSpeech", "12 | M | tones | 0.15 | ", "11 | F | tones | 0.15 | ", "3", "speaker '11' is listed a second time"),
+    ],
+)
+def test_a_bad_line_is_named_and_the_others_are_read(own, name: str, old: str, new: str, where: str, reason: str) -> None:
+    root = own(name)
+    path = root / recognise(root).marker
+    path.write_text(path.read_text().replace(old, new, 1))
+
+    index = read_corpus(root)
+
+    named = {item.path: item.reason for item in index.rejected}
+    assert named[f"{path.name}:{where}"].startswith(reason)
+    assert len(index.speakers) >= 10 and sum(1 for _ in index.utterances()) >= 30
+
+
+def test_a_file_for_two_speakers_is_left_out(own: Callable[[str], Path]) -> None:
+    root = own("Common Voice")
+    change(root, "validated.tsv", "en_12-1-0000", "en_11-1-0000")
+    index = read_corpus(root)
+    assert [(item.path, item.reason) for item in index.rejected] == [
+        ("clips/common_voice_en_11-1-0000.mp3", "listed for 'client11' in line 2 and for 'client12' in line 5")
+    ]
+    assert [item.path for item in index.passed_over] == ["clips/common_voice_en_12-1-0000.mp3"]
+
+
+def test_a_line_that_is_no_utf8_is_named(own: Callable[[str], Path]) -> None:
     path = own("CSV") / "utterances.csv"
     path.write_bytes(path.read_bytes() + b"J\xf6rg.wav,s11,f\n")
-    assert error_of(path.parent).startswith(f"{path}:38: not UTF-8 text (byte 2)")
+    (rejected,) = read_corpus(path.parent).rejected
+    assert (rejected.path, rejected.reason) == ("utterances.csv:38", "not UTF-8 text (byte 2); save the file as UTF-8")
+
+
+def test_a_list_of_another_encoding_is_refused(own: Callable[[str], Path]) -> None:
+    path = own("CSV") / "utterances.csv"
+    path.write_bytes(path.read_text().encode("utf-16"))
+    assert error_of(path.parent) == f"{path}:1: not UTF-8 text (byte 1); save the file as UTF-8"
 
 
 def test_a_csv_saved_by_a_spreadsheet_reads_the_same(own: Callable[[str], Path]) -> None:
@@ -274,7 +327,6 @@ def test_a_csv_may_fix_splits(corpus: Path, tmp_path: Path) -> None:
     ("split", "expected"),
     [
         ("test", "speaker 's11' is in split 'test' here and 'train' in line 2; make the two lines agree"),
-        ("dev", "split 'dev' is none; expected train, eval, test or nothing"),
     ],
 )
 def test_a_split_that_cannot_be(corpus: Path, tmp_path: Path, split: str, expected: str) -> None:
@@ -292,12 +344,12 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that libsndfile opens."""
     names: list[str] = []
 
-    class Spy(soundfile.SoundFile):
+    class Spy(sound_file.Source):
         def __init__(self, file, *args, **kwargs):
             names.append(Path(file).name)
             super().__init__(file, *args, **kwargs)
 
-    monkeypatch.setattr(soundfile, "SoundFile", Spy)
+    monkeypatch.setattr(sound_file, "Source", Spy)
     return names
 
 

@@ -59,8 +59,8 @@ def test_a_folder_in_rows_and_what_cannot_be_read_stops_nothing(serving, recordi
 
     assert done.returncode == 2
     assert messages(done) == [
-        f"{recordings}/\\x1b[31mred.wav: cannot be decoded: format not recognised",
-        f"{recordings}/broken.mp3: cannot be decoded: format not recognised",
+        f"{recordings}/\\x1b[31mred.wav: cannot be decoded: the file is empty",
+        f"{recordings}/broken.mp3: cannot be decoded: it is a text file",
         f"{recordings}/nothing.wav: cannot be opened: No such file or directory",
     ]
     rows = {row["file"].removeprefix(f"{recordings}/"): row for row in csv.DictReader(io.StringIO(done.stdout))}
@@ -156,18 +156,22 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, arguments, message):
     assert message in only_line(call_here("predict", *arguments))
 
 
+def fail(line):
+    raise AssertionError(line)
+
+
 def test_what_paths_mean(recordings, tmp_path):
-    names = [path.removeprefix(f"{recordings}/") for path in find_recordings(str(recordings))]
+    names = [path.removeprefix(f"{recordings}/") for path in find_recordings(str(recordings), fail)]
     assert names == [ESCAPE, "broken.mp3", "dialogue.flac", f"more/{FORMULA}", "more/woman.WAV"]
-    assert list(find_recordings(f"{recordings}/**/w*.WAV")) == [f"{recordings}/more/woman.WAV"]
+    assert list(find_recordings(f"{recordings}/**/w*.WAV", fail)) == [f"{recordings}/more/woman.WAV"]
     (tmp_path / "[1].wav").touch()
-    assert list(find_recordings(f"{tmp_path}/[1].wav")) == [f"{tmp_path}/[1].wav"]
+    assert list(find_recordings(f"{tmp_path}/[1].wav", fail)) == [f"{tmp_path}/[1].wav"]
     for path in (f"{recordings}/*.nothing", f"{recordings}/.hidden/.nothing*"):
         with pytest.raises(NotFoundError, match="no file has a name like this"):
-            list(find_recordings(path))
+            list(find_recordings(path, fail))
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFoundError, match="no recordings in this folder"):
-        list(find_recordings(str(tmp_path / "empty")))
+        list(find_recordings(str(tmp_path / "empty"), fail))
 
 
 def pcm16(samples):
@@ -282,7 +286,7 @@ def page(serving, recordings):
 def test_the_page_needs_nothing_from_elsewhere_and_believes_no_name(page):
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page) and "url(" not in page
     assert "<b>" not in page and "&lt;b&gt;dialogue.flac" in page
-    assert "cannot be decoded: format not recognised" in page
+    assert "cannot be decoded: it is a text file" in page
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -80,7 +80,7 @@ def test_what_cannot_be_read_is_an_answer_too(model, tmp_path):
     answers = {name: model.predict(tmp_path / f"{name}.wav") for name in ("text", "empty", "slow", "nan", "none")}
 
     assert {name: answer.error for name, answer in answers.items()} == {
-        "text": "cannot be decoded: format not recognised",
+        "text": "cannot be decoded: it is a text file",
         "empty": "holds no samples",
         "slow": "sample rate 1000 Hz is outside 4000 to 192000 Hz",
         "nan": "holds NaN or infinite samples",
