@@ -1,7 +1,7 @@
 """Lists recordings that lie in a folder for each label: ROOT/<label>/…/<recording>.
 
-Who speaks is read from the path by a pattern, as in Speech Commands (`(?P<speaker>[0-9a-f]+)_nohash`); without one, each file is a
-group of its own.
+Who speaks is read from the path by a pattern, as in Speech Commands (`(?P<speaker>[0-9a-f]+)_nohash`); without one, each file is
+a group of its own.
 """
 
 import re

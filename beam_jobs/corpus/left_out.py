@@ -38,9 +38,7 @@ def left_out(index: SpeakerIndex) -> list[LeftOut]:
     others = [f"{item.path}: {item.reason}" for item in index.passed_over]
     labels = [f"{label} ({count})" for label, count in index.other_labels.items()]
     kinds = [
-        LeftOut(
-            "label that clips.labels does not name, of speakers", "labels that clips.labels does not name, of speakers", labels
-        ),
+        LeftOut("label, with its speakers, not in clips.labels", "labels, with their speakers, not in clips.labels", labels),
         LeftOut("speaker without a usable label", "speakers without a usable label", index.unlabelled),
         LeftOut("folder of a speaker who is not listed", "folders of speakers who are not listed", index.unlisted),
         LeftOut("file or line of a list that cannot be used", "files and lines of a list that cannot be used", unusable, True),

@@ -37,7 +37,8 @@ def recognise(root: str | Path) -> Reader:
         return folders.READER
     if not found:
         raise UserError(
-            f"{root}: no corpus of a layout that is known here; looked for {looked_for}, or recordings in a folder for each label; see docs/corpora.md"
+            f"{root}: no corpus of a layout that is known here; looked for {looked_for}, or recordings in a "
+            "folder for each label; see docs/corpora.md"
         )
     if len(found) > 1:
         both = " and ".join(reader.looks_for for reader in found)

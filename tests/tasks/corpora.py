@@ -66,12 +66,12 @@ def _sound(label: str, rng: np.random.Generator) -> np.ndarray:
     match label:
         case "bell":
             ring = np.exp(-3 * (time % 1))
-            return ring * sum(np.sin(2 * np.pi * hertz * ratio * time) / ratio for ratio in (1, 2.76, 5.4))
+            return ring * np.sum([np.sin(2 * np.pi * hertz * ratio * time) / ratio for ratio in (1, 2.76, 5.4)], axis=0)
         case "hiss":
             noise = rng.standard_normal(len(time))
             return np.convolve(noise, [1, -rng.uniform(0.3, 0.95)], "same")
         case "hum":
-            return sum(np.sin(2 * np.pi * rng.uniform(48, 62) * k * time) / k for k in range(1, 12))
+            return np.sum([np.sin(2 * np.pi * rng.uniform(48, 62) * k * time) / k for k in range(1, 12)], axis=0)
         case "siren":
             return np.sin(2 * np.pi * hertz * time + rng.uniform(100, 300) * np.sin(2 * np.pi * rng.uniform(0.5, 2) * time))
         case _:
