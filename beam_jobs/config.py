@@ -20,6 +20,8 @@ MAX_CLIPS = 10_000_000
 MAX_SHARD_BYTES = 4_000_000_000
 """S3 renames, which is a copy, up to 5 GB at once."""
 
+DEFAULT_BALANCE_DB = 10.0
+
 MAX_SHOWN = 200
 """Characters of a wrong value that an error shows."""
 
@@ -70,6 +72,8 @@ class ClipsConfig(Strict):
     split_shares: SplitShares = SplitShares()
     simultaneous_share: Share = 0.5
     mixed_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    mixed_balance_db: Annotated[float, Field(ge=0, le=20)] = DEFAULT_BALANCE_DB
+    """How much softer than the others the voices of a label may be in a mixed clip. 20 dB below another voice none is heard."""
     min_utterances: Annotated[int, Field(ge=1, le=100)] = 1
     max_utterances: Annotated[int, Field(ge=1, le=100)] = 6
     gain_db: Range = Range(min=-12.0, max=0.0)

@@ -9,9 +9,10 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from beam_jobs.command_line import command
 from beam_jobs.config import SPLITS, ClipsConfig, Strict
 from beam_jobs.errors import UserError
-from beam_jobs.files import join, list_files, read_text
+from beam_jobs.files import ListedFile, cause, join, list_files, open_file, read_text, storage_errors
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: shards are stretches of clips, classes are dealt in hands, no utterance is twice in a clip, corpora known by content."""
 INFO_FILE = "dataset_info.json"
 CLIPS_FILE = "clips.csv"
 REJECTED_FILE = "rejected.csv"
@@ -58,6 +59,8 @@ class DatasetInfo(Strict):
     """Folders of speakers who are not in the corpus's list, left out."""
     passed_over: int = 0
     """Recordings in the corpus's folder that are not part of it."""
+    duplicates: int
+    """Files of the corpus that hold what another one of the same label and split holds."""
     shards: list[ShardInfo]
 
     @property
@@ -110,19 +113,36 @@ def read_dataset_info(folder: str) -> DatasetInfo:
 
 
 def fingerprint(folder: str) -> str:
-    """SHA-256 over what identifies a dataset's state: its description, and size and modification time of each shard.
+    """SHA-256 over what a dataset holds: its description, which has the checksum of each shard, and what was changed since.
 
-    A dataset that is generated anew, edited or damaged gets another one, which is what keeps a cache from serving it. Where the
-    folder lies makes no difference.
+    Where it lies, what it is called, and when it was made or copied make no difference. The description is written last: a
+    shard that is younger or of another size is read, and gives the dataset another fingerprint where it holds something else.
 
     Raises:
-        UserError: as `read_dataset_info`.
+        UserError: as `read_dataset_info`, or a shard cannot be read.
 
     """
     info = read_dataset_info(folder)
-    state = [read_text(join(folder, INFO_FILE))]
-    for split in sorted({shard.split for shard in info.shards}):
-        # The names alone: a folder that was moved holds the same dataset.
-        files = ((file.path.rsplit("/", 1)[1], file) for file in list_files(join(folder, split)))
-        state += sorted(f"{split}/{name} {file.num_bytes} {file.modified_s}" for name, file in files)
-    return hashlib.sha256("\n".join(state).encode()).hexdigest()
+    described_s = max(file.modified_s for file in list_files(folder) if file.path.endswith(INFO_FILE))
+    found = {f"{split}/{_name(file)}": file for split in SPLITS for file in list_files(join(folder, split))}
+    digest = hashlib.sha256(info.model_dump_json().encode())
+    for shard in info.shards:
+        file = found.get(shard.file)
+        if file and file.num_bytes == shard.num_bytes and file.modified_s <= described_s:
+            continue
+        sha256 = _sha256(file.path) if file else "gone"
+        if sha256 != shard.sha256:
+            digest.update(f"{shard.file} {sha256}".encode())
+    return digest.hexdigest()
+
+
+def _name(file: ListedFile) -> str:
+    return file.path.rsplit("/", 1)[1]
+
+
+def _sha256(path: str) -> str:
+    try:
+        with open_file(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    except storage_errors() as error:
+        raise UserError(f"{path}: cannot be read ({cause(error)})") from None

@@ -24,10 +24,13 @@ def describe_dataset(
     clips: ClipsConfig,
     index: SpeakerIndex,
     digest: str,
+    num_duplicates: int,
     splits: Mapping[str, Sequence[Speaker]],
     shards: Sequence[Shard],
 ) -> DatasetInfo:
-    """Writes `clips.csv` (in the order of the shards), `rejected.csv` and, last, `dataset_info.json`; `digest` is the corpus's.
+    """Writes `clips.csv` (in the order of the shards), `rejected.csv` and, last, `dataset_info.json`.
+
+    `digest` is the corpus's, and `num_duplicates` says how many of its files hold what another one holds.
 
     Raises:
         UserError: more files of the corpus are unusable than the settings allow.
@@ -70,6 +73,7 @@ def describe_dataset(
         unlabelled=list(index.unlabelled),
         unlisted=list(index.unlisted),
         passed_over=len(index.passed_over),
+        duplicates=num_duplicates,
         shards=infos,
     )
     write_atomically(FileSystems.join(output, INFO_FILE), info.model_dump_json(indent=1).encode(), unfinished)

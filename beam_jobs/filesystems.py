@@ -6,7 +6,7 @@ from functools import cache
 from typing import IO, Any
 
 from apache_beam.io.aws.clients.s3.boto3_client import Client
-from apache_beam.io.aws.clients.s3.messages import ListRequest
+from apache_beam.io.aws.clients.s3.messages import ListRequest, S3ClientError
 from apache_beam.io.aws.s3io import S3IO, parse_s3_path
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems as FileSystems
@@ -55,7 +55,12 @@ def list_contents(folder: str) -> dict[str, str]:
     contents: dict[str, str] = {}
     request = ListRequest(bucket=bucket, prefix=prefix)
     while True:
-        page = list_page(request)
+        try:
+            page = list_page(request)
+        except S3ClientError as error:
+            if error.code == 404:  # so Beam's client says that nothing is there
+                return contents
+            raise
         contents |= {item.key[len(prefix) :]: f"{item.size} {item.etag or item.last_modified}" for item in page.items}
         if not page.next_token:
             return contents

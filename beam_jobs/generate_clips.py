@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,13 @@ import apache_beam as beam
 from beam_jobs.command_line import command
 from beam_jobs.config import SPLITS, ClipsConfig, load_section
 from beam_jobs.console import say
-from beam_jobs.corpus.contents import read_contents
+from beam_jobs.corpus.contents import duplicates, read_contents
 from beam_jobs.corpus.digest import corpus_digest
-from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.index import Speaker, SpeakerIndex, Utterance
 from beam_jobs.corpus.left_out import left_out_lines
 from beam_jobs.corpus.listing import Labelling
 from beam_jobs.corpus.readers import read_corpus
+from beam_jobs.corpus.splits import check_duplicates
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
 from beam_jobs.describe_dataset import check_rejected, describe_dataset
 from beam_jobs.ending import USER_ERROR_STATUS, one_line_ending
@@ -33,7 +34,7 @@ from beam_jobs.files import cause, read_text, remove_folder, storage_errors, wri
 from beam_jobs.filesystems import FileSystems, LocalFileSystem, set_filesystem_options
 from beam_jobs.make_shard import PLAN_FILE, UNFINISHED, MakeShard, Shard, split_for
 from beam_jobs.object_store import check_reachable
-from beam_jobs.planning import ClipPlanner
+from beam_jobs.planning import ClipPlanner, counted
 from beam_jobs.running import DEFAULT_BEAM_OPTIONS, check_beam_options, make_pipeline, tidied, watch
 
 
@@ -66,8 +67,7 @@ def generate_clips(
         remove_folder(FileSystems.join(output, UNFINISHED))  # an earlier run was killed while it did
         return _check_same(read_dataset_info(output), clips, digest, output)
     splits = split_for(index, clips)
-    for split, speakers in splits.items():
-        ClipPlanner(clips, split, speakers).plan(0)
+    num_duplicates = _check_recordings(clips, splits, duplicates(index, contents))
     shards = _claim(output, clips, index, digest)
     record_bytes = 2 * clips.num_samples
     total = sum(getattr(clips.num_clips, split) for split in SPLITS)
@@ -86,9 +86,30 @@ def generate_clips(
             f"{index.root}: recordings were replaced while clips were mixed from them; remove {output} and give the command again"
         )
     try:
-        return describe_dataset(output, clips, index, digest, splits, shards)
+        return describe_dataset(output, clips, index, digest, num_duplicates, splits, shards)
     except storage_errors() as error:
         raise UserError(f"{output}: cannot be written ({cause(error)}); make room and run the same command again") from None
+
+
+def _check_recordings(
+    clips: ClipsConfig, splits: Mapping[str, Sequence[Speaker]], groups: Sequence[Sequence[tuple[Speaker, Utterance]]]
+) -> int:
+    """Makes sure that the recordings are enough and say one thing; returns how many hold what another one holds."""
+    for split, speakers in splits.items():
+        ClipPlanner(clips, split, speakers).plan(0)
+    few, split, label = min(
+        (sum(speaker.label == label for speaker in speakers), split, label)
+        for split, speakers in splits.items()
+        for label in clips.labels
+    )
+    if clips.simultaneous_share and few < clips.max_utterances:
+        say(
+            f"split {split} has {counted(few, f'{label} speaker')}, and a clip may hold {clips.max_utterances} voices "
+            "(clips.max_utterances): then one of them is heard several times at once"
+        )
+    if number := check_duplicates(splits, groups):
+        say(f"{counted(number, 'recording')} of the corpus hold what another one of the same label and split holds")
+    return number
 
 
 def _check_same(info: DatasetInfo, clips: ClipsConfig, digest: str, output: str) -> DatasetInfo:

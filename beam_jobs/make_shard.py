@@ -29,13 +29,17 @@ PLAN_FILE = "plan.json"
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One element of the job: clips `index`, `index + of`, … of a split. `job` is the SHA-256 of the job's plan."""
+    """One element of the job: the `index`-th of `of` stretches of a split's clips. `job` is the SHA-256 of the job's plan."""
 
     output: str
     job: str
     split: str
     index: int
     of: int
+
+    def clips(self, of_split: int) -> range:
+        """The numbers of its clips, where the split has `of_split`."""
+        return range(of_split * self.index // self.of, of_split * (self.index + 1) // self.of)
 
     @property
     def file(self) -> str:
@@ -97,7 +101,7 @@ class MakeShard(beam.DoFn):
         redraws = 0
         try:
             with create(temporary) as file:
-                for k in range(shard.index, counts[shard.split], shard.of):
+                for k in shard.clips(counts[shard.split]):
                     plan, clip = _make_clip(planners[shard.split], k, root, clips, unusable)
                     for part in frame_record(encode_clip(clip)):
                         file.write(part)
@@ -141,7 +145,7 @@ def _make_clip(
                 f"(such as {example}); fix these files, or take them out of the corpus"
             ) from None
         try:
-            return plan, render(plan, root, clips.num_samples, clips.sample_rate_hz)
+            return plan, render(plan, root, clips.num_samples, clips.sample_rate_hz, clips.mixed_balance_db)
         except UnusableUtteranceError as error:
             found.add(error.utterance_id)
             example = str(error)

@@ -1,16 +1,18 @@
 """Mixing in NumPy: segments onto a timeline, levels, 16-bit samples."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_jobs.silence import LEVEL_FLOOR_DBFS
+from beam_jobs.silence import LEVEL_FLOOR_DBFS, LEVEL_FLOOR_POWER
 
 Samples = NDArray[np.float32]
 
 PEAK_LIMIT = np.float32(32766 / 32768)
 DOT_BLOCK = 8192
+BLOCK_S = 0.05
+ACTIVE_POWER_RANGE = 1e-4
 
 
 def db_to_amplitude(gain_db: float) -> np.float32:
@@ -24,19 +26,39 @@ def match_level(samples: Samples, like: Samples) -> Samples:
     return samples * np.float32(wanted / level) if level else like
 
 
-def mix(segments: Iterable[tuple[int, Samples]], num_samples: int) -> Samples:
-    """Adds (start, samples) segments up on `num_samples` of silence; what reaches over the end is cut.
-
-    A sum that leaves full scale is scaled down as a whole, so that loud rooms are not distorted.
-    """
+def add_up(segments: Iterable[tuple[int, Samples]], num_samples: int) -> Samples:
+    """Adds (start, samples) segments up on `num_samples` of silence; what reaches over the end is cut."""
     timeline = np.zeros(num_samples, np.float32)
     for start, samples in segments:
         part = samples[: max(0, num_samples - start)]
         timeline[start : start + len(part)] += part
-    peak = max(timeline.max(initial=0), -timeline.min(initial=0))
-    if peak > PEAK_LIMIT:
-        timeline *= PEAK_LIMIT / peak
     return timeline
+
+
+def limit(samples: Samples) -> Samples:
+    """The samples; where they leave full scale, scaled down as a whole, so that loud rooms are not distorted. In place."""
+    peak = max(samples.max(initial=0), -samples.min(initial=0))
+    if peak > PEAK_LIMIT:
+        samples *= PEAK_LIMIT / peak
+    return samples
+
+
+def balance(voices: Sequence[Samples], sample_rate_hz: int, balance_db: float) -> None:
+    """Makes those voices softer, in place, that are more than `balance_db` louder (`active_level_db`) than the softest."""
+    levels_db = [active_level_db(samples, sample_rate_hz) for samples in voices]
+    for samples, level_db in zip(voices, levels_db, strict=True):
+        if (excess_db := level_db - min(levels_db) - balance_db) > 0:
+            samples *= db_to_amplitude(-excess_db)
+
+
+def active_level_db(samples: Samples, sample_rate_hz: int) -> float:
+    """Level of the blocks of 50 ms within 40 dB of the loudest: that of a voice while it is heard, pauses left out."""
+    block = max(1, round(BLOCK_S * sample_rate_hz))
+    whole = np.zeros(-(-len(samples) // block) * block)
+    whole[: len(samples)] = samples
+    power = np.mean(np.square(whole.reshape(-1, block)), axis=1)
+    heard = power[power >= power.max(initial=0) * ACTIVE_POWER_RANGE]
+    return 10 * float(np.log10(max(LEVEL_FLOOR_POWER, np.mean(heard))))
 
 
 def to_pcm16(samples: Samples) -> NDArray[np.int16]:

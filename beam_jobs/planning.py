@@ -1,7 +1,7 @@
 """Planning a clip: everything that chance decides, drawn from (seed, split, k) alone and written down as data."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,7 +67,7 @@ class ClipPlanner:
         speakers: the split's speakers.
 
     Raises:
-        UserError: the split has no speaker of a label.
+        UserError: the split has no speaker of a label, or fewer utterances of it than a clip may hold.
 
     """
 
@@ -85,6 +85,13 @@ class ClipPlanner:
         for label, members in self._by_label.items():
             if not members:
                 raise UserError(f"split {split} has no {label} speaker; use a larger corpus")
+            there = sum(len(speaker.utterances) for speaker in members)
+            if there < clips.max_utterances:
+                raise UserError(
+                    f"split {split} has {counted(len(members), f'{label} speaker')} with {counted(there, 'utterance')}, and a "
+                    f"clip may hold {clips.max_utterances}, none of them twice; use a larger corpus or lower "
+                    f"clips.max_utterances to {there}"
+                )
 
     def plan(self, k: int, unusable: frozenset[str] | set[str] = frozenset()) -> ClipPlan:
         """Plans clip `k`: the same plan for the same (seed, split, k), whatever else is planned.
@@ -96,7 +103,7 @@ class ClipPlanner:
             UserError: 1,000 draws in a row did not fill the clip.
 
         """
-        class_name = self._clips.classes[int(_class_indices(self._clips, self._split, np.array([k]))[0])]
+        class_name = self._clips.classes[class_index(self._clips, self._split, k)]
         for draw in range(MAX_DRAWS):
             rng = self._generator(k, draw)
             drawn = rng.random()  # whether it decides or not, so that what follows is the same
@@ -110,9 +117,10 @@ class ClipPlanner:
                 label = self._clips.classes.index(class_name)
                 changed = self._change(k, draw, placements)
                 return ClipPlan(f"{self._split}-{k:07d}", label, mode, changed, speech_ratio, draw + 1)
+        around = f", around {counted(len(unusable), 'utterance')} that cannot be used in it" if unusable else ""
         raise UserError(
-            f"clip {k} of split {self._split} was drawn {MAX_DRAWS} times without {self._clips.min_speech_s:g} s of speech; "
-            "lower clips.min_speech_s, raise clips.min_utterances or use longer utterances"
+            f"clip {k} of split {self._split} was drawn {MAX_DRAWS} times without {self._clips.min_speech_s:g} s of speech"
+            f"{around}; lower clips.min_speech_s, raise clips.min_utterances or use longer utterances"
         )
 
     def _holds(self, placements: Sequence[Placement], class_name: str) -> bool:
@@ -149,15 +157,20 @@ class ClipPlanner:
             rng.shuffle(labels)
         else:
             labels = [class_name] * number
-        # Speakers are dealt like cards, so that nobody speaks twice before everybody has spoken once.
-        decks = {label: rng.permutation(len(self._by_label[label])) for label in sorted(set(labels))}
-        dealt = dict.fromkeys(decks, 0)
-        drawn = []
-        for label in labels:
-            speaker = self._by_label[label][decks[label][dealt[label] % len(decks[label])]]
-            dealt[label] += 1
-            drawn.append((speaker, speaker.utterances[int(rng.integers(len(speaker.utterances)))]))
-        return drawn
+        dealt = {label: self._deal(rng, label) for label in sorted(set(labels))}
+        return [next(dealt[label]) for label in labels]
+
+    def _deal(self, rng: np.random.Generator, label: str) -> Iterator[tuple[Speaker, Utterance]]:
+        """Speakers like cards, so that nobody speaks twice before everybody has spoken once; and no utterance twice."""
+        members = self._by_label[label]
+        order, said = rng.permutation(len(members)), set()
+        while True:
+            for number in order:
+                speaker = members[number]
+                if left := [utterance for utterance in speaker.utterances if utterance.id not in said]:
+                    utterance = left[int(rng.integers(len(left)))]
+                    said.add(utterance.id)
+                    yield speaker, utterance
 
     def _place(self, rng: np.random.Generator, mode: str, drawn: Sequence[tuple[Speaker, Utterance]]) -> tuple[Placement, ...]:
         clips = self._clips
@@ -193,19 +206,35 @@ class ClipPlanner:
         return min(1.0, covered / self._clips.duration_s)
 
 
-def _class_indices(clips: ClipsConfig, split: str, k: NDArray[np.int64]) -> NDArray[np.int64]:
-    # The golden ratio's multiples spread evenly over [0, 1): every run of clips is balanced, without knowing how many
-    # clips there will be.
-    position = (_seed(clips.seed, split) / 2**128 + k * GOLDEN_RATIO) % 1.0
-    single = (position - clips.mixed_share) / (1 - clips.mixed_share)
+def class_index(clips: ClipsConfig, split: str, k: int) -> int:
+    """The class of clip `k`, whatever number of clips and shards there is.
+
+    Classes are dealt in hands of as many clips as there are labels, each hand in an order of its own. So every stretch of clips
+    is balanced, and clips at regular distances, such as those that one of several workers reads, are as good as drawn by chance.
+    """
+    hand, place = divmod(k, len(clips.labels))
+    order = np.random.Generator(np.random.PCG64(_seed(clips.seed, split, "hand", hand))).permutation(len(clips.labels))
+    return int(_hands(clips, split, np.array([hand]))[0, order[place]])
+
+
+def _hands(clips: ClipsConfig, split: str, hands: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Class indices int64 [hands, labels], in the order of the classes' positions."""
+    # A hand lies in [0, 1) at equal distances, from a start of its own. The golden ratio's multiples spread the starts evenly,
+    # so that classes get their shares, which no single hand could give them.
+    start = (_seed(clips.seed, split) / 2**128 + hands * GOLDEN_RATIO) % 1.0
     number = len(clips.labels)
+    position = (np.arange(number) + start[:, np.newaxis]) / number
+    single = (position - clips.mixed_share) / (1 - clips.mixed_share)
     index = np.minimum((single * number).astype(np.int64), number - 1)
     return np.where(position < clips.mixed_share, number, index)
 
 
 def count_classes(clips: ClipsConfig, split: str) -> dict[str, int]:
     """How many clips of each class a split will hold."""
-    indices = _class_indices(clips, split, np.arange(getattr(clips.num_clips, split)))
+    number = len(clips.labels)
+    whole, rest = divmod(getattr(clips.num_clips, split), number)
+    last = [class_index(clips, split, whole * number + place) for place in range(rest)]
+    indices = np.concatenate([_hands(clips, split, np.arange(whole)).ravel(), np.array(last, np.int64)])
     return dict(zip(clips.classes, np.bincount(indices, minlength=len(clips.classes)).tolist(), strict=True))
 
 
@@ -213,6 +242,11 @@ def rare_class(counts: Mapping[str, int], min_share: float) -> str | None:
     """The first class with fewer clips than `min_share` of all, or with none; None where there is no such class."""
     total = sum(counts.values())
     return next((name for name, count in counts.items() if count < max(1, min_share * total)), None)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 utterance`, `2 utterances`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _seed(*parts: object) -> int:

@@ -7,14 +7,18 @@ import numpy as np
 
 from beam_jobs.audio import AudioError, read_audio, resample
 from beam_jobs.channel import apply_channel
+from beam_jobs.config import DEFAULT_BALANCE_DB
 from beam_jobs.corpus.index import Utterance
 from beam_jobs.examples import Clip, Segment
 from beam_jobs.files import open_file
 from beam_jobs.filesystems import FileSystems, LocalFileSystem
-from beam_jobs.mixing import Samples, db_to_amplitude, mix, rms_dbfs, to_pcm16
+from beam_jobs.mixing import Samples, add_up, balance, db_to_amplitude, limit, rms_dbfs, to_pcm16
 from beam_jobs.planning import ClipPlan, Placement
-from beam_jobs.silence import SPEECHLESS_PEAK
+from beam_jobs.silence import QUIETEST_CLIP_DBFS, SPEECHLESS_PEAK
 from beam_jobs.voice import MIN_SAMPLE_RATE_HZ, change_voice
+
+HIGHEST_PEAK = 4.0
+"""Of full scale. Float files may leave it, as does what MP3 decodes to, but speech 12 dB above it is of another scale."""
 
 
 class UnusableUtteranceError(Exception):
@@ -31,34 +35,49 @@ class UnusableUtteranceError(Exception):
         self.whole = whole
 
 
-def render(plan: ClipPlan, corpus_root: str, num_samples: int, sample_rate_hz: int) -> Clip:
+def render(
+    plan: ClipPlan, corpus_root: str, num_samples: int, sample_rate_hz: int, balance_db: float = DEFAULT_BALANCE_DB
+) -> Clip:
     """Makes the clip that `plan` describes: `num_samples` samples at `sample_rate_hz`.
 
+    Where voices of two labels are in it, those of neither are more than `balance_db` louder than those of the other, measured as
+    they are heard in the clip: what is louder is made softer. Speakers are recorded at levels of their own, and a voice that
+    nobody can hear is no voice.
+
     Raises:
-        UnusableUtteranceError: a file of the plan cannot be decoded or is silent.
+        UnusableUtteranceError: a file of the plan cannot be decoded, is silent or no audio by its level, or makes a clip that is
+            too quiet.
 
     """
-    # Voices that start together are added up at their own rate and resampled once.
-    together: dict[tuple[int, int], list[Samples]] = defaultdict(list)
+    # Voices of a label that start together are added up at their own rate and resampled once.
+    together: dict[tuple[int, int, int], list[Samples]] = defaultdict(list)
     for placement in plan.placements:
         samples, rate_hz = _read_speech(placement, corpus_root)
         rate_hz = round(rate_hz * placement.speed)
         if placement.voice or placement.channel:
             samples, rate_hz = _change(placement, samples, rate_hz, sample_rate_hz)
         samples *= db_to_amplitude(placement.gain_db)
-        together[placement.start, rate_hz].append(samples)
-    segments = []
-    for (start, rate_hz), parts in together.items():
+        together[placement.label, placement.start, rate_hz].append(samples)
+    segments: dict[int, list[tuple[int, Samples]]] = defaultdict(list)
+    for (label, start, rate_hz), parts in together.items():
         voices = parts[0] if len(parts) == 1 else _sum(parts)
-        segments.append((start, resample(voices, rate_hz, sample_rate_hz)))
-    pcm16 = to_pcm16(mix(segments, num_samples))
+        segments[label].append((start, resample(voices, rate_hz, sample_rate_hz)))
+    by_label = [add_up(several, num_samples) for several in segments.values()]
+    if len(by_label) > 1:
+        balance(by_label, sample_rate_hz, balance_db)
+    pcm16 = to_pcm16(limit(_sum(by_label)))
+    level_dbfs = rms_dbfs(pcm16)
+    if level_dbfs <= QUIETEST_CLIP_DBFS:
+        quiet = plan.placements[0]
+        reason = f"too quiet for a clip at {quiet.gain_db:.0f} dB"
+        raise UnusableUtteranceError(quiet.utterance, reason, whole=False)
     return Clip(
         id=plan.id,
         label=plan.label,
         mode=plan.mode,
         speaker_ids=tuple(placement.speaker_id for placement in plan.placements),
         utterance_ids=tuple(placement.utterance.id for placement in plan.placements),
-        rms_dbfs=rms_dbfs(pcm16),
+        rms_dbfs=level_dbfs,
         speech_ratio=plan.speech_ratio,
         sample_rate_hz=sample_rate_hz,
         pcm16=pcm16,
@@ -99,11 +118,18 @@ def _read_speech(placement: Placement, corpus_root: str) -> tuple[Samples, int]:
         raise UnusableUtteranceError(utterance, str(error)) from None
     if silent:
         raise UnusableUtteranceError(utterance, "holds silence only", wholly_silent)
+    if (peak := _peak(samples)) > HIGHEST_PEAK:
+        scale = "; a float file of 16-bit values? Divide them by 32768" if peak < 2 * 32768 else ""
+        raise UnusableUtteranceError(utterance, f"its samples reach {peak:,.0f} times full scale{scale}")
     return samples, rate_hz
 
 
 def _is_silent(samples: Samples) -> bool:
-    return bool(max(samples.max(), -samples.min()) < SPEECHLESS_PEAK)
+    return _peak(samples) < SPEECHLESS_PEAK
+
+
+def _peak(samples: Samples) -> float:
+    return float(max(samples.max(), -samples.min()))
 
 
 def read_utterance(corpus_root: str, utterance: str, offset: int = 0, num_samples: int = -1) -> tuple[Samples, int]:

@@ -6,7 +6,8 @@ LEVEL_FLOOR_POWER = 1e-12
 """The same, as a mean square of samples."""
 
 QUIETEST_CLIP_DBFS = -90.0
-"""One step of 16 bits. A clip whose level is not above it holds nothing to make louder."""
+"""One step of 16 bits. A clip whose level is not above it holds nothing to make louder; none is made, and the schema
+takes none."""
 
 SPEECHLESS_PEAK = 2e-3
 """An utterance that never leaves 0.2 % of full scale (-54 dBFS) holds no speech."""

@@ -18,6 +18,8 @@ from statistics import mean
 from typing import Any
 
 from beam_jobs.console import say
+from beam_jobs.corpus.contents import read_contents
+from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.errors import UserError
@@ -64,6 +66,7 @@ class Bench:
 
     folder: Path
     index: SpeakerIndex
+    corpus: str
     folds: Sequence[Sequence[str]]
     config_file: Path
     settings: Sequence[str]
@@ -75,7 +78,7 @@ class Bench:
     @property
     def voices(self) -> Path:
         """The folder of what everybody is asked about; a fold's models, those recordings whose speakers they have not heard."""
-        return self.folder / f"recordings-{self.index.fingerprint()[:8]}"
+        return self.folder / f"recordings-{self.corpus[:8]}"
 
     def sets(self, fold: int) -> list[RecordingSet]:
         """The same, and the clips of the fold's own speakers."""
@@ -109,7 +112,7 @@ class Bench:
         return linear_answers(RecordingSet(self.voices / f"{CLEAN}.npz"), self.heard(fold), self.sets(fold))
 
     def _of(self, fold: int) -> Path:
-        settings = json.dumps([self.index.fingerprint(), settings_of(load_config(self.config_file, self.settings))])
+        settings = json.dumps([self.corpus, settings_of(load_config(self.config_file, self.settings))])
         digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
         return self.folder / f"models-{digest}" / f"fold-{fold}-of-{len(self.folds)}"
 
@@ -197,10 +200,11 @@ def main() -> int:
     try:
         config = load_config(args.config, args.settings)
         index = read_corpus(args.corpus, config.corpus.subsets, labelling=config.corpus.labelling)
-        settings = {"corpus": index.fingerprint(), "folds": args.folds, "asked": [args.clips, *map(str, open_corpora)]}
+        corpus = corpus_digest(index, read_contents(index))
+        settings = {"corpus": corpus, "folds": args.folds, "asked": [args.clips, *map(str, open_corpora)]}
         figures = Figures(args.json, settings | settings_of(config))
         with tempfile.TemporaryDirectory() as temporary:
-            bench = Bench(args.workdir or Path(temporary), index, folds(index, args.folds), args.config, args.settings)
+            bench = Bench(args.workdir or Path(temporary), index, corpus, folds(index, args.folds), args.config, args.settings)
             bench.write_sets(args.clips, open_corpora, args.sets)
             measure(bench, args.seeds, figures, args.ina_python, args.ina_sets)
     except UserError as error:

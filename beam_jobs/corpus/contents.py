@@ -51,16 +51,10 @@ def read_contents(index: SpeakerIndex, known: Contents | None = None) -> Content
             date.
 
     Raises:
-        UserError: an object store cannot be listed.
+        UserError: an object store cannot be listed, or has none of the files.
     """
     if is_uri(index.root):
-        from beam_jobs.filesystems import list_contents
-
-        try:
-            listed = list_contents(index.root)
-        except storage_errors() as error:
-            raise UserError(f"{index.root}: cannot be listed ({cause(error)}); check what you may read there") from None
-        return {item.path: Content(0, 0, 0, listed[item.path]) for item in index.utterances() if item.path in listed}
+        return _listed(index)
     store = cache_file(index.root) if known is None else None
     before = _load(store) if store else known or {}
     paths = [utterance.path for utterance in index.utterances()]
@@ -72,6 +66,20 @@ def read_contents(index: SpeakerIndex, known: Contents | None = None) -> Content
             advance(len(batch))
     if store:
         _save(store, index.root, before, {k: v for k, v in contents.items() if v.changed_ns < started_ns - SETTLED_NS})
+    return contents
+
+
+def _listed(index: SpeakerIndex) -> Contents:
+    from beam_jobs.filesystems import list_contents
+
+    try:
+        listed = list_contents(index.root)
+    except storage_errors() as error:
+        raise UserError(f"{index.root}: cannot be listed ({cause(error)}); check what you may read there") from None
+    paths = [utterance.path for utterance in index.utterances()]
+    contents = {path: Content(0, 0, 0, listed[path]) for path in paths if path in listed}
+    if not contents:
+        raise UserError(f"{index.root}: none of the corpus's {len(paths)} files is there; check the address")
     return contents
 
 

@@ -1,9 +1,11 @@
 """Two self-contained HTML pages about a corpus: one to hear and see some utterances, one with its figures."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from beam_jobs.audio import AudioError
+from beam_jobs.corpus.checks import Check, enough_for_splits
 from beam_jobs.corpus.index import Speaker, SpeakerIndex, Utterance
 from beam_jobs.corpus.left_out import left_out
 from beam_jobs.corpus.summary import by_subset_and_label, speaker_minutes, utterance_seconds
@@ -43,10 +45,10 @@ def _card(root: str, speaker: Speaker, utterance: Utterance) -> dict[str, Any]:
     return {**card, "player": player_source(samples, rate_hz), "picture": waveform_and_mel_spectrogram(samples, rate_hz)}
 
 
-def statistics_page(index: SpeakerIndex, kind: str) -> str:
+def statistics_page(index: SpeakerIndex, kind: str, checks: Sequence[Check] = ()) -> str:
     """A page with speakers and minutes by subset and label, histograms of lengths, and what was left out.
 
-    `kind` says what the corpus was recognised as.
+    `kind` says what the corpus was recognised as, and `checks` which faults its recordings have.
     """
     return render_page(
         "corpus.html",
@@ -54,6 +56,8 @@ def statistics_page(index: SpeakerIndex, kind: str) -> str:
         kind=kind,
         fingerprint=index.fingerprint(),
         labels=index.labels(),
+        enough=enough_for_splits(index),
+        checks=checks,
         groups=by_subset_and_label(index),
         lengths=utterance_seconds(index),
         minutes=speaker_minutes(index),

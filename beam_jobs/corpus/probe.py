@@ -23,8 +23,8 @@ from beam_jobs.visible import visible
 
 BATCH = 64  # files; a task for each would cost as much as reading a header
 
-# Another libsndfile may count an MP3's samples otherwise.
-CACHE_VERSION = f"1 libsndfile {soundfile.__libsndfile_version__}"
+# Another libsndfile may count an MP3's samples otherwise. 1: an MP3 of variable rate was as long as libsndfile guessed.
+CACHE_VERSION = f"2 libsndfile {soundfile.__libsndfile_version__}"
 
 
 class Length(NamedTuple):

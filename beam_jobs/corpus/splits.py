@@ -4,10 +4,10 @@ import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from beam_jobs.config import SPLITS
-from beam_jobs.corpus.index import Speaker
+from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
 from beam_jobs.labels import DEFAULT_LABELS
 
@@ -76,6 +76,37 @@ def _none_left(label: str, split: str) -> str:
         f"no {label} speaker is left for the split {split}: the corpus fixes the others' splits; "
         "add speakers, or leave more of its splits open"
     )
+
+
+def check_duplicates(splits: Mapping[str, Sequence[Speaker]], duplicates: Sequence[Sequence[tuple[Speaker, Utterance]]]) -> int:
+    """Makes sure that no recording is in two splits, or has two labels: one of them is wrong, or the test has heard the training.
+
+    Args:
+        splits: the speakers of each.
+        duplicates: groups of files of one content (`beam_jobs.corpus.contents.duplicates`).
+
+    Returns:
+        How many files hold what another one holds.
+
+    Raises:
+        UserError: there is such a recording; two of its files are named.
+    """
+    split_of = {speaker.id: split for split, speakers in splits.items() for speaker in speakers}
+    bad = []
+    for group in duplicates:
+        places = {(speaker.label, split_of[speaker.id]): (speaker, utterance) for speaker, utterance in reversed(group)}
+        if len(places) > 1:
+            bad.append(sorted(places.items(), key=lambda item: item[1][1].path)[:2])
+    if bad:
+        files = " and ".join(
+            f"{utterance.path} (speaker {speaker.id}, {label}, {split})" for (label, split), (speaker, utterance) in bad[0]
+        )
+        more = f"; {len(bad) - 1} more recordings are so" if len(bad) > 1 else ""
+        raise UserError(
+            f"{files} hold the same recording, byte for byte{more}; a recording has one label and is in one split: remove one of "
+            "the files, or list both under one speaker"
+        )
+    return sum(len(group) - 1 for group in duplicates)
 
 
 def _clamp(value: int, low: int, high: int) -> int:

@@ -46,6 +46,8 @@ from components.trainer.workers.strategy import (
     num_workers,
     schedule,
     wait_for_all,
+    worker_index,
+    worker_seed,
 )
 
 SPEECH_BLOCKS_PER_S = 10
@@ -151,6 +153,10 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
         network = build_model(
             spec.model, spec.shortest_crop_samples, spec.sample_rate_hz, len(spec.classes), train.not_speech_rows
         )
+    if index := worker_index(strategy):
+        # All have the same weights now. What the augmentation draws from then on each worker draws for itself: from one seed, all
+        # would hear the same conditions at once.
+        keras.utils.set_random_seed(worker_seed(seed, index))
     transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
     block_samples = spec.sample_rate_hz // SPEECH_BLOCKS_PER_S
     # The hosts of a TPU read each its own batches, and this process sees none of them go by.
@@ -174,7 +180,7 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
                 train.batch_size,
                 crop_samples,
                 block_samples,
-                seed + shard[0],
+                worker_seed(seed, shard[0]),
                 cache,
                 train.deterministic,
                 shard=shard,

@@ -1,7 +1,8 @@
 """`audio-gender corpus`: speech corpora."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from beam_jobs.corpus.summary import by_subset_and_label
 from beam_jobs.paths import local_path
 from pipeline.commands.options import CorpusRoot, JsonFile, LabelColumn, LabelPerRecording, SpeakerPattern, write, write_json
 from pipeline.table import print_table
+
+if TYPE_CHECKING:
+    from beam_jobs.corpus.checks import Check
 
 NAMED = 10
 """Of each kind of what is left out."""
@@ -73,26 +77,33 @@ def corpus_info(
         typer.Option(parser=local_path, metavar="FILE", help="Write a page with the figures and histograms to this file."),
     ] = None,
 ) -> None:
-    """Say which layout a corpus has; print speakers, utterances and minutes by label and subset.
+    """Say whether a corpus is enough to train with; print speakers, utterances and minutes, faults, and what is left out.
 
-    With --json the speaker index.
+    Of a large corpus 2,000 files are decoded for that, drawn evenly. With --json the speaker index.
     """
+    from beam_jobs.corpus.checks import check_recordings
+    from beam_jobs.corpus.contents import read_contents
     from beam_jobs.corpus.readers import kind_of, read_corpus_with_bar
 
     kind, _ = kind_of(root)
     index = read_corpus_with_bar(root, labelling=Labelling(label_column, label_per_recording, speaker_pattern))
-    if write_json(json_file, index.to_json()):
-        _show(root, kind, index)
+    shown = write_json(json_file, index.to_json())
+    checks = check_recordings(index, read_contents(index)) if shown or html else []
+    if shown:
+        _show(root, kind, index, checks)
     if any(len(kind.names) > NAMED for kind in left_out(index)):
         say(f"everything that is left out, and why: `{command('corpus', 'info', root, '--json', 'FILE')}`")
     if html:
         from beam_jobs.corpus.pages import statistics_page
 
-        write(html, statistics_page(index, kind), "--html")
+        write(html, statistics_page(index, kind, checks), "--html")
         say(f"next: open {html} in a browser")
 
 
-def _show(root: str, kind: str, index: SpeakerIndex) -> None:
+def _show(root: str, kind: str, index: SpeakerIndex, checks: "Sequence[Check]") -> None:
+    from beam_jobs.corpus.checks import enough_for_splits
+
+    tell(enough_for_splits(index)[1])
     tell(f"recognised as {kind}")
     print_table(
         f"Corpus {root}",
@@ -103,15 +114,31 @@ def _show(root: str, kind: str, index: SpeakerIndex) -> None:
         ],
         left=2,
     )
-    for kind in left_out(index):
-        if kind.reasons:
-            tell(f"left out: {kind.heading}" + (f", the first {NAMED} of them:" if len(kind.names) > NAMED else ":"))
-            for name in kind.names[:NAMED]:
+    _show_checks(checks)
+    for left in left_out(index):
+        if left.reasons:
+            tell(f"left out: {left.heading}" + (f", the first {NAMED} of them:" if len(left.names) > NAMED else ":"))
+            for name in left.names[:NAMED]:
                 tell(f"  {name}")
         else:
-            tell(f"left out: {kind.in_short(NAMED)}")
+            tell(f"left out: {left.in_short(NAMED)}")
     if index.other_files:
         tell("other files: " + ", ".join(f"{number:,} {ending}" for ending, number in index.other_files.items()))
+
+
+def _show_checks(checks: "Sequence[Check]") -> None:
+    found = [check for check in checks if check.number]
+    if found:
+        labels = tuple(found[0].counts)
+        print_table(
+            "Recordings to look at",
+            ("fault", "such as", *labels, "of"),
+            [(check.fault, check.example, *(f"{check.counts[label]:,}" for label in labels), f"{check.of:,}") for check in found],
+            left=2,
+        )
+    if checks:
+        sound = ", ".join(check.fault for check in checks if not check.number)
+        tell(f"looked for and not found: {sound}" if sound else "each fault that was looked for was found")
 
 
 @app.command("listen")

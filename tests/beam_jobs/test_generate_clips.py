@@ -10,22 +10,27 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import yaml
+from scipy.io import wavfile
 
 from beam_jobs.config import ClipsConfig, NumClips, Range
 from beam_jobs.corpus.contents import read_contents
 from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.librispeech import read_librispeech
+from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import read_dataset_info
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, decode_clip, read_records
 from beam_jobs.generate_clips import generate_clips, main
+from beam_jobs.labels import DEFAULT_LABELS
+from beam_jobs.make_shard import split_for
 from beam_jobs.variants import TrainChannel, TrainVoice
 
 MakeConfig = Callable[..., ClipsConfig]
@@ -117,7 +122,7 @@ def test_the_folder_is_laid_out_as_agreed(dataset: Path) -> None:
 def test_the_description_fits_the_files(dataset: Path, make_config: MakeConfig, index: SpeakerIndex) -> None:
     info = read_dataset_info(str(dataset))
 
-    assert (info.format_version, info.clips, info.classes) == (1, make_config(), ["male", "female", "mixed"])
+    assert (info.format_version, info.clips, info.classes) == (2, make_config(), ["male", "female", "mixed"])
     assert info.corpus_fingerprint == corpus_digest(index, read_contents(index))
     assert {shard.file: shard.sha256 for shard in info.shards} == checksums(dataset, "*.tfrecord")
     for shard in info.shards:
@@ -126,11 +131,11 @@ def test_the_description_fits_the_files(dataset: Path, make_config: MakeConfig, 
         assert shard.file.startswith(f"{shard.split}/")
 
 
-def test_clip_k_lies_in_shard_k_modulo_n_in_order_with_the_exact_length(dataset: Path) -> None:
-    for split, num_clips, num_shards in (("train", 8, 3), ("eval", 3, 1), ("test", 3, 1)):
-        for shard in range(num_shards):
-            found = shard_clips(dataset / split / f"clips-{shard:05d}-of-{num_shards:05d}.tfrecord")
-            assert [clip.id for clip in found] == [f"{split}-{k:07d}" for k in range(shard, num_clips, num_shards)]
+def test_each_shard_is_a_stretch_of_clips_of_the_exact_length(dataset: Path) -> None:
+    for split, ends in (("train", [0, 2, 5, 8]), ("eval", [0, 3]), ("test", [0, 3])):
+        for shard, (first, end) in enumerate(pairwise(ends)):
+            found = shard_clips(dataset / split / f"clips-{shard:05d}-of-{len(ends) - 1:05d}.tfrecord")
+            assert [clip.id for clip in found] == [f"{split}-{k:07d}" for k in range(first, end)]
             assert all(len(clip.pcm16) == 3 * 11_025 and clip.sample_rate_hz == 11_025 and clip.pcm16.any() for clip in found)
 
 
@@ -361,6 +366,81 @@ def test_a_recording_that_is_replaced_while_a_job_runs_is_noticed_and_when_it_is
     generate_clips(make_config(), read_librispeech(own_corpus), str(output))
 
 
+# Recordings that are there twice
+
+
+def utterance_of(index: SpeakerIndex, speaker: str, number: int = 0) -> Path:
+    (found,) = (item for item in index.speakers if item.id == speaker)
+    return Path(index.root) / found.utterances[number].path
+
+
+@pytest.mark.parametrize("apart", ["label", "split"])
+def test_a_recording_under_two_labels_or_in_two_splits_stops_the_job(
+    tmp_path: Path, own_corpus: Path, make_config: MakeConfig, apart: str
+) -> None:
+    index = read_librispeech(own_corpus)
+    male, female = ([s.id for s in split_for(index, make_config())["train"] if s.label == label] for label in DEFAULT_LABELS)
+    held_out = next(s.id for s in split_for(index, make_config())["test"] if s.label == "male")
+    first, second = {"label": (male[0], female[0]), "split": (male[0], held_out)}[apart]
+    shutil.copyfile(utterance_of(index, first), utterance_of(index, second, 1))
+
+    message = error_of(make_config(), read_librispeech(own_corpus), tmp_path / "clips")
+
+    assert "hold the same recording, byte for byte; a recording has one label and is in one split" in message
+    for speaker, k, where in ((first, 0, "male, train"), (second, 1, {"label": "female, train", "split": "male, test"}[apart])):
+        assert f"tones/{speaker}/1/{speaker}-1-000{k}.flac (speaker {speaker}, {where})" in message
+    assert not (tmp_path / "clips").exists()
+
+
+def test_a_recording_that_is_twice_under_one_label_and_split_is_counted(
+    tmp_path: Path, own_corpus: Path, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = read_librispeech(own_corpus)
+    first, second = [speaker.id for speaker in split_for(index, make_config())["train"] if speaker.label == "male"][:2]
+    shutil.copyfile(utterance_of(index, first), utterance_of(index, second))
+    shutil.copyfile(utterance_of(index, first), utterance_of(index, first, 1))
+
+    info = generate_clips(make_config(), read_librispeech(own_corpus), str(tmp_path / "clips"))
+
+    assert info.duplicates == 2
+    assert "2 recordings of the corpus hold what another one of the same label and split holds" in capsys.readouterr().err
+
+
+def test_one_speaker_in_a_split_is_told(
+    tmp_path: Path, index: SpeakerIndex, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate_clips(make_config(), index, str(tmp_path / "clips"))
+    assert "split eval has 1 female speaker, and a clip may hold 3 voices (clips.max_utterances)" in capsys.readouterr().err
+
+    one_each = [replace(speaker, utterances=speaker.utterances[:1]) for speaker in index.speakers]
+    message = error_of(make_config(), replace(index, speakers=tuple(one_each)), tmp_path / "few")
+    assert message.startswith("split eval has 1 male speaker with 1 utterance, and a clip may hold 3, none of them twice; use a")
+
+
+def test_float_files_of_16_bit_values_are_named_and_left_out(tmp_path: Path, own_corpus: Path, make_config: MakeConfig) -> None:
+    """As `scipy.io.wavfile` writes them where int16 samples were only cast to float32."""
+    lines = ["path,speaker_id,label\n"]
+    for speaker in read_librispeech(own_corpus).speakers:
+        for utterance in speaker.utterances:
+            path = own_corpus / utterance.path
+            if utterance.id == f"{speaker.id}-1-0001":
+                wavfile.write(path.with_suffix(".wav"), 16_000, soundfile.read(path, dtype="int16")[0].astype(np.float32))
+                path = path.with_suffix(".wav")
+            lines.append(f"{path.relative_to(own_corpus)},{speaker.id},{speaker.label}\n")
+    (own_corpus / "SPEAKERS.TXT").unlink()
+    (own_corpus / "utterances.csv").write_text("".join(lines))
+
+    config = make_config(num_clips=NumClips(train=40, eval=3, test=3), max_utterances=2, max_rejected_share=0.5)
+    generate_clips(config, read_corpus(own_corpus), str(tmp_path / "clips"))
+
+    named = rows(tmp_path / "clips" / "rejected.csv")
+    assert named
+    assert all(
+        row["path"].endswith("-1-0001.wav") and "times full scale; a float file of 16-bit" in row["reason"] for row in named
+    )
+    assert not any("-1-0001" in row["utterance_ids"] for row in rows(tmp_path / "clips" / "clips.csv"))
+
+
 # What goes wrong
 
 
@@ -557,8 +637,7 @@ def greedy(make_config: MakeConfig) -> ClipsConfig:
     return make_config(
         num_clips=NumClips(train=40, eval=8, test=8),
         sample_rate_hz=8_000,
-        min_utterances=4,
-        max_utterances=6,
+        min_utterances=2,
         length_share=Range(min=0.99, max=1.0),
         simultaneous_share=1.0,
         max_rejected_share=0.2,

@@ -1,15 +1,23 @@
 """Mixing adds up, stays in range and measures what it made."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from beam_jobs.mixing import db_to_amplitude, match_level, mix, rms_dbfs, to_pcm16
+from beam_jobs.mixing import Samples, active_level_db, add_up, balance, db_to_amplitude, limit, match_level, rms_dbfs, to_pcm16
 from beam_jobs.silence import LEVEL_FLOOR_DBFS, LEVEL_FLOOR_POWER
 
 samples = hnp.arrays(np.float32, st.integers(0, 50), elements=st.floats(-1, 1, width=32))
+
+
+def mix(segments: Iterable[tuple[int, Samples]], num_samples: int) -> Samples:
+    return limit(add_up(segments, num_samples))
+
+
 segments = st.lists(st.tuples(st.integers(0, 120), samples), max_size=6)
 
 
@@ -88,3 +96,24 @@ def test_the_level_does_not_depend_on_the_order_of_summing(pcm16: np.ndarray, ra
 
     assert rms_dbfs(shuffled) == rms_dbfs(pcm16)
     assert LEVEL_FLOOR_DBFS <= rms_dbfs(pcm16) <= 0
+
+
+@given(st.lists(st.floats(-60, 0), min_size=2, max_size=3), st.floats(0, 20))
+def test_voices_are_balanced_by_making_the_louder_ones_softer(levels_db: list[float], balance_db: float) -> None:
+    voices = [np.random.default_rng(0).uniform(-1, 1, 4_000).astype(np.float32) * db_to_amplitude(db) for db in levels_db]
+    before = [active_level_db(samples, 8_000) for samples in voices]
+
+    balance(voices, 8_000, balance_db)
+
+    after = [active_level_db(samples, 8_000) for samples in voices]
+    assert max(after) - min(after) <= balance_db + 1e-3
+    assert min(after) == pytest.approx(min(before), abs=1e-3)
+    assert all(now <= then + 1e-3 for now, then in zip(after, before, strict=True))
+
+
+def test_the_level_of_a_voice_is_that_while_it_is_heard() -> None:
+    voice = np.zeros(16_000, np.float32)
+    voice[3_200:6_400] = np.random.default_rng(0).uniform(-0.5, 0.5, 3_200)
+
+    assert active_level_db(voice, 8_000) == pytest.approx(10 * np.log10(0.25 / 3), abs=0.1)
+    assert active_level_db(np.zeros(16_000, np.float32), 8_000) == LEVEL_FLOOR_DBFS

@@ -1,6 +1,8 @@
 """A plan becomes exactly the samples that it describes, wherever the corpus lies."""
 
 import io
+import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from beam_jobs.make_shard import split_for
 from beam_jobs.mixing import rms_dbfs
 from beam_jobs.planning import ClipPlan, ClipPlanner, Placement
 from beam_jobs.rendering import UnusableUtteranceError, render
+from beam_jobs.silence import QUIETEST_CLIP_DBFS
 from beam_jobs.variants import TrainChannel, TrainVoice
 from beam_jobs.voice import Voice
 
@@ -205,3 +208,70 @@ def test_a_file_that_is_gone_is_unusable(tmp_path: Path, speech: np.ndarray, rem
 
     with pytest.raises(UnusableUtteranceError, match=r"a\.flac"):
         render(plan_of(whole(utterance)), f"{remote}{tmp_path}", RATE_HZ, RATE_HZ)
+
+
+def loudness_lufs(samples: np.ndarray) -> float:
+    """By ffmpeg's EBU R 128 meter: a referee that this project did not make."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, RATE_HZ, format="WAV", subtype="PCM_16")
+    command = ["ffmpeg", "-hide_banner", "-nostats", "-i", "-", "-af", "ebur128", "-f", "null", "-"]
+    said = subprocess.run(command, input=buffer.getvalue(), capture_output=True, check=True).stderr.decode()
+    return float(re.findall(r"I:\s+(-?[\d.]+) LUFS", said)[-1])
+
+
+@pytest.mark.parametrize("soft", [0.01, 0.03, 0.3])
+@pytest.mark.parametrize("balance_db", [0.0, 6.0, 10.0])
+def test_neither_voice_of_a_mixed_clip_drowns_the_other(
+    tmp_path: Path, make_tone: Callable[..., np.ndarray], soft: float, balance_db: float
+) -> None:
+    loud = write(tmp_path, "loud", 1.8 * make_tone(120, 2.0))
+    quiet = write(tmp_path, "quiet", soft * make_tone(210, 2.0), name="wav")
+    plan = plan_of(replace(whole(loud), label=0), replace(whole(quiet, start=2 * RATE_HZ), label=1))
+
+    clip = render(plan, str(tmp_path), 4 * RATE_HZ, RATE_HZ, balance_db)
+
+    apart_lu = loudness_lufs(clip.pcm16[: 2 * RATE_HZ]) - loudness_lufs(clip.pcm16[2 * RATE_HZ :])
+    assert apart_lu == pytest.approx(min(balance_db, 20 * np.log10(1.8 / soft)), abs=2)
+
+
+def test_voices_at_once_are_balanced_too(tmp_path: Path, make_tone: Callable[..., np.ndarray]) -> None:
+    loud, soft = 1.8 * make_tone(120, 2.0), 0.01 * make_tone(217, 2.0)
+    plan = plan_of(replace(whole(write(tmp_path, "a", loud)), label=0), replace(whole(write(tmp_path, "b", soft)), label=1))
+
+    pcm16 = render(plan, str(tmp_path), 2 * RATE_HZ, RATE_HZ, balance_db=6.0).pcm16
+
+    correlations = [np.corrcoef(pcm16, samples)[0, 1] for samples in (loud, soft)]
+    assert correlations == pytest.approx([np.sqrt(0.8), np.sqrt(0.2)], abs=0.03)
+
+
+@pytest.mark.parametrize("scale", [4.5, 32768.0])
+def test_float_samples_of_another_scale_are_named(tmp_path: Path, speech: np.ndarray, scale: float) -> None:
+    soundfile.write(tmp_path / "a.wav", speech / np.abs(speech).max() * scale, RATE_HZ, subtype="FLOAT")
+
+    with pytest.raises(UnusableUtteranceError) as caught:
+        render(plan_of(whole(Utterance("a", "a.wav", len(speech), RATE_HZ))), str(tmp_path), RATE_HZ, RATE_HZ)
+
+    assert caught.value.reason == (
+        f"its samples reach {scale:,.0f} times full scale; a float file of 16-bit values? Divide them by 32768"
+    )
+    assert caught.value.whole
+
+
+def test_float_samples_a_little_above_full_scale_are_used(tmp_path: Path, speech: np.ndarray) -> None:
+    soundfile.write(tmp_path / "a.wav", speech / np.abs(speech).max() * 2, RATE_HZ, subtype="FLOAT")
+
+    clip = render(plan_of(whole(Utterance("a", "a.wav", len(speech), RATE_HZ))), str(tmp_path), RATE_HZ, RATE_HZ)
+
+    assert np.abs(clip.pcm16).max() == 32766
+
+
+def test_no_clip_is_quieter_than_the_schema_takes(tmp_path: Path, speech: np.ndarray) -> None:
+    """One bound for those who make clips, those who check them and those who make them louder."""
+    schema = (Path(__file__).parents[2] / "pipeline/schema/schema.pbtxt").read_text()
+    assert float(re.search(r'"clip/rms_dbfs".*?min: (\S+)', schema, re.DOTALL)[1]) == QUIETEST_CLIP_DBFS
+    utterance = write(tmp_path, "a", 0.005 * speech)
+
+    assert render(plan_of(whole(utterance, gain_db=-20)), str(tmp_path), RATE_HZ, RATE_HZ).rms_dbfs > QUIETEST_CLIP_DBFS
+    with pytest.raises(UnusableUtteranceError, match="too quiet for a clip at -45 dB") as caught:
+        render(plan_of(whole(utterance, gain_db=-45)), str(tmp_path), RATE_HZ, RATE_HZ)
+    assert not caught.value.whole

@@ -27,7 +27,6 @@ pytestmark = pytest.mark.slow
 DECISION = "components.decision.component"
 
 DIFFERS = {
-    "components.clip_generator.component": "fingerprint",  # holds the files' times of change; the dataset itself is the same
     "components.decision.component": r"pushed_model/provenance\.json|serving_uri/.*",  # says when, in its version's number too
     "components.pusher.component": r"pushed_model/provenance\.json|serving_uri/.*",  # as that of Decision
     "components.serving_check.component": r"blessing/serving_check\.json",  # says how long it took

@@ -50,7 +50,14 @@ def speech(request: pytest.FixtureRequest) -> SpeakerIndex:
 @pytest.fixture(scope="session")
 def clips() -> ClipsConfig:
     """128 clips of 10 s in 16 shards."""
-    return ClipsConfig(seed=7, duration_s=10.0, num_clips=NumClips(train=112, eval=8, test=8), clips_per_shard=8, mixed_share=0.2)
+    return ClipsConfig(
+        seed=7,
+        duration_s=10.0,
+        num_clips=NumClips(train=112, eval=8, test=8),
+        clips_per_shard=8,
+        mixed_share=0.2,
+        max_utterances=3,
+    )
 
 
 @pytest.fixture(scope="session")

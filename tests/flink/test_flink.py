@@ -67,12 +67,18 @@ def test_output_on_s3(s3: S3Server, speech: SpeakerIndex, few_clips: ClipsConfig
     assert objects == {f"output/{name}" for name in promised(expected_few).keys() | others}
 
 
+def as_from(info: DatasetInfo, expected: DatasetInfo) -> DatasetInfo:
+    """A store's listing tells its corpus by ETags, so that it is another one than that on the disk; the clips are the same."""
+    assert info.corpus_fingerprint != expected.corpus_fingerprint
+    return expected.model_copy(update={"corpus_fingerprint": info.corpus_fingerprint})
+
+
 def test_corpus_and_output_on_s3(s3: S3Server, speech: SpeakerIndex, few_clips: ClipsConfig, expected_few: DatasetInfo) -> None:
     there = replace(speech, root=s3.upload(Path(speech.root), "corpus"))
 
     info = generate_clips(few_clips, there, f"s3://{BUCKET}/from-corpus", s3.beam_options)
 
-    assert info == expected_few
+    assert info == as_from(info, expected_few)
 
 
 def test_corpus_and_output_on_s3_on_flink(
@@ -83,7 +89,7 @@ def test_corpus_and_output_on_s3_on_flink(
 
     info = generate_clips(few_clips, there, output, [*cluster.beam_options, *s3.beam_options])
 
-    assert info == expected_few
+    assert info == as_from(info, expected_few)
     assert checksums(output) == promised(expected_few)
 
 

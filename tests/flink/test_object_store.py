@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,14 @@ from small_demo import ANY_MODEL, SMALL
 from tfx.types import standard_artifacts
 
 from beam_jobs.config import ClipsConfig
+from beam_jobs.corpus.contents import duplicates, read_contents
+from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import INDEX_FILE
 from beam_jobs.dataset import DatasetInfo, fingerprint
 from beam_jobs.errors import UserError
 from beam_jobs.files import open_file
+from beam_jobs.filesystems import set_filesystem_options
 from beam_jobs.generate_clips import DEFAULT_BEAM_OPTIONS
 from beam_jobs.object_store import check_reachable
 from components.clip_example_gen.executor import Executor as ClipExampleGenExecutor
@@ -78,6 +82,32 @@ def test_a_corpus_in_the_store_becomes_a_dataset_in_the_store_and_examples(
     assert examples.get_string_custom_property("dataset_fingerprint") == before
     found = sorted(path.name for path in (tmp_path / "examples/Split-train").iterdir())
     assert found == sorted(Path(shard.file).name for shard in expected_few.shards if shard.split == "train")
+
+
+def test_a_recording_that_is_replaced_in_the_store_makes_another_corpus(s3: S3Server, index: SpeakerIndex) -> None:
+    set_filesystem_options(s3.beam_options)
+    there = replace(index, root=s3.upload(Path(index.root), "replaced"))
+    first, *_, last = index.utterances()
+    before = read_contents(there)
+    assert list(before) == [utterance.path for utterance in index.utterances()]
+    assert not duplicates(there, before)
+
+    content = bytearray((Path(index.root) / first.path).read_bytes())
+    content[-1] ^= 1
+    s3.client().put_object(Bucket=BUCKET, Key=f"replaced/{first.path}", Body=bytes(content))
+    assert corpus_digest(there, read_contents(there)) != corpus_digest(there, before)
+
+    s3.client().put_object(Bucket=BUCKET, Key=f"replaced/{first.path}", Body=(Path(index.root) / first.path).read_bytes())
+    assert corpus_digest(there, read_contents(there)) == corpus_digest(there, before)
+
+    s3.client().put_object(Bucket=BUCKET, Key=f"replaced/{last.path}", Body=(Path(index.root) / first.path).read_bytes())
+    assert [[item.id for _, item in group] for group in duplicates(there, read_contents(there))] == [[first.id, last.id]]
+
+
+def test_an_address_where_none_of_the_corpus_is(s3: S3Server, index: SpeakerIndex) -> None:
+    set_filesystem_options(s3.beam_options)
+    with pytest.raises(UserError, match="nowhere: none of the corpus's 36 files is there; check the address"):
+        read_contents(replace(index, root=f"s3://{BUCKET}/nowhere"))
 
 
 # What a process does that has made no Beam pipeline yet, which is what gives Beam's filesystems their options.

@@ -105,7 +105,12 @@ def configurations(draw: Any) -> PipelineConfig:
 
 
 CAST = tuple(
-    Speaker(f"{label}{k}", label, "train", (Utterance(f"{label}{k}-0", f"{label}{k}.flac", 320_000, 16_000),))
+    Speaker(
+        f"{label}{k}",
+        label,
+        "train",
+        tuple(Utterance(f"{label}{k}-{n}", f"{label}{k}-{n}.flac", 320_000, 16_000) for n in range(34)),
+    )
     for label in DEFAULT_LABELS
     for k in range(3)
 )

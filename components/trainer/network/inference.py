@@ -276,7 +276,7 @@ class Inference:
     def _classify(
         self, decibels: tf.Tensor, loud: tf.Tensor, step: tf.Tensor, steps: tf.Tensor, sound: Sound
     ) -> tuple[tf.Tensor, tf.Tensor, Steps]:
-        """The frames heard, float32 [frames, mel, 1], which are loud, their steps -> the pooled windows, share of speech, timeline."""
+        """The frames heard, float32 [frames, mel, 1], which are loud, their steps -> pooled windows, speech, timeline."""
         return tf.cond(
             tf.shape(decibels)[0] >= self.min_frames,
             lambda: self._weigh_windows(decibels, loud, step, steps, sound),

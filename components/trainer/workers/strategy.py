@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from beam_jobs.errors import UserError
@@ -73,6 +74,20 @@ def num_workers(strategy: tf.distribute.Strategy) -> int:
         return 1
     jobs = strategy.cluster_resolver.cluster_spec().as_dict()
     return max(1, len(jobs.get("chief", ())) + len(jobs.get("worker", ())))
+
+
+def worker_index(strategy: tf.distribute.Strategy) -> int:
+    """Number of this process among those that train together; 0 is the chief."""
+    if num_workers(strategy) == 1:
+        return 0
+    resolver = strategy.cluster_resolver
+    chiefs = len(resolver.cluster_spec().as_dict().get("chief", ()))
+    return int(resolver.task_id) + (chiefs if resolver.task_type == "worker" else 0)
+
+
+def worker_seed(seed: int, index: int) -> int:
+    """What a worker draws from: the chief `seed` itself, as if it were alone, and each other worker a seed of its own."""
+    return seed if index == 0 else int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
 
 
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,13 +38,14 @@ CLIPS = ClipsConfig.model_validate(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset mixed from ten speakers of noise."""
+    """A dataset mixed from ten speakers of noise, with two utterances each."""
     corpus = tmp_path_factory.mktemp("corpus")
     lines = []
     for number in range(1, 11):
-        path = corpus / f"train/{number}/1/{number}-1-0000.flac"
-        path.parent.mkdir(parents=True)
-        soundfile.write(path, np.random.default_rng(number).uniform(-0.3, 0.3, 8000), 8000)
+        (corpus / f"train/{number}/1").mkdir(parents=True)
+        for k in range(2):
+            path = corpus / f"train/{number}/1/{number}-1-000{k}.flac"
+            soundfile.write(path, np.random.default_rng([number, k]).uniform(-0.3, 0.3, 8000), 8000)
         lines.append(f"{number} | {'FM'[number % 2]} | train | 0.02 | Speaker {number}")
     (corpus / "SPEAKERS.TXT").write_text("\n".join(lines))
     dataset = tmp_path_factory.mktemp("clips") / "dataset"
@@ -299,20 +301,39 @@ def test_a_split_without_a_class(dataset):
     assert f"{dataset}: 0 of the 4 clips of split test are female" in error_of(dataset, min_class_share=0.0)
 
 
-def test_the_fingerprint_follows_every_change(dataset):
+def test_the_fingerprint_follows_every_change_of_content(dataset):
     before = fingerprint(str(dataset))
-    assert fingerprint(str(dataset)) == before
-
     shard = first_shard(dataset)
-    shard.write_bytes(shard.read_bytes())  # written again, if with the same bytes
-    touched = fingerprint(str(dataset))
+    content = shard.read_bytes()
+    seen = {before}
+    for spoilt in (content[:-1] + bytes([content[-1] ^ 1]), content[:-1], content + b"more"):
+        shard.write_bytes(spoilt)
+        seen.add(fingerprint(str(dataset)))
+    shard.unlink()
+    seen.add(fingerprint(str(dataset)))
+    assert len(seen) == 5
+
+    shard.write_bytes(content)  # written again, with the same bytes
+    assert fingerprint(str(dataset)) == before
     edit(dataset, lambda info: info.update(redraws=info["redraws"] + 1))
+    assert fingerprint(str(dataset)) != before
 
-    assert len({before, touched, fingerprint(str(dataset))}) == 3
 
-
-def test_the_fingerprint_is_the_same_where_the_dataset_was_moved(dataset, tmp_path):
+@pytest.mark.parametrize("way", ["cp -a", "cp -r", "tar", "mv"])
+def test_the_fingerprint_is_the_same_where_the_dataset_was_copied_or_moved(dataset, tmp_path, way):
     before = fingerprint(str(dataset))
-    copied = shutil.copytree(dataset, tmp_path / "copied")  # keeps modification times, as `cp -a` does
-    moved = dataset.rename(tmp_path / "moved")
-    assert fingerprint(str(copied)) == fingerprint(str(moved)) == before
+    there = tmp_path / "there"
+    if way == "tar":
+        there.mkdir()
+        subprocess.run(["sh", "-c", f"tar -C '{dataset}' -cf - . | tar -C '{there}' -xmf -"], check=True)
+    else:
+        subprocess.run([*way.split(), dataset, there], check=True)
+    assert fingerprint(str(there)) == before
+
+
+def test_the_fingerprint_is_the_same_however_the_folder_is_called(dataset, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(dataset)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    names = [str(dataset), f"../{dataset.name}", f"./../{dataset.name}/", "../link"]
+    assert len({fingerprint(name) for name in names}) == 1

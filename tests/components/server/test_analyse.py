@@ -2,6 +2,7 @@
 
 import io
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import soundfile
 
 from beam_jobs.audio import ffmpeg_is_there
 from components.inference import load_model
+
+CASES = next((found for folder in Path(__file__).parents if (found := folder / "shared/cases").is_dir()), None)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,25 @@ def test_it_says_what_the_inference_module_says(served, saved_models, samples):
     assert answer["label"] == timeline.prediction.label
     assert answer["probabilities"] == pytest.approx(timeline.prediction.probabilities)
     assert [one["label"] for one in answer["segments"]] == [one.label for one in timeline.segments]
+
+
+@pytest.mark.parametrize(
+    ("name", "duration_s"),
+    [
+        ("mp3-vbr/speech_pause_speech_VARIABLE_noxing.mp3", 18.4),
+        ("mp3-vbr/pause_speech_VARIABLE_noxing.mp3", 20.4),
+        ("mp3-vbr/unknownlen.flac", 6),
+        ("wav/data_size_0.wav", 5),
+        ("wav/riff_and_data_ffffffff.wav", 5),
+    ],
+)
+def test_a_file_that_does_not_say_how_long_it_is_is_heard_whole(served, saved_models, name, duration_s):
+    if CASES is None:
+        pytest.skip("shared/cases is not there")
+    content = (CASES / name).read_bytes()
+    answer = served.ask("POST", f"/analyse?name={name.split('/')[1]}", content).json
+    assert answer["duration_s"] == pytest.approx(duration_s, abs=0.1)
+    assert answer["duration_s"] == load_model(saved_models["trained"]).predict(CASES / name).duration_s
 
 
 def test_silence_is_no_speech(served):

@@ -6,9 +6,12 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from beam_jobs.config import ClipsConfig, NumClips
 from beam_jobs.examples import LABEL as LABEL_FEATURE
 from beam_jobs.examples import PCM16 as PCM16_FEATURE
 from beam_jobs.examples import Clip, encode_clip, frame_record
+from beam_jobs.make_shard import Shard
+from beam_jobs.planning import class_index
 from components.trainer.input.batches import NotSpeech, record_cache, training_dataset
 from components.transform.preprocessing import LABEL, WAVEFORM
 
@@ -147,3 +150,39 @@ def test_sounds_that_are_not_speech_lead_each_batch(train_files, transform):
     drawn = np.concatenate([crops[:3] for crops, _ in batches])
     assert len(np.unique(np.floor(drawn[:, 0]))) > 1  # other sounds
     assert len(np.unique((drawn[:, 0] % 1).round(5))) > 1  # other stretches
+
+
+def one_sided_batches(folder: Path, num_shards: int, clips_per_shard: int, workers: int = 1) -> float:
+    """Share of the batches of 16 that hold 14 clips of a label or more, as the Trainer reads a dataset of so many shards."""
+    clips = ClipsConfig(num_clips=NumClips(train=num_shards * clips_per_shard, eval=2, test=2))
+    for number in range(num_shards):
+        framed = b""
+        for k in Shard("", "", "train", number, num_shards).clips(clips.num_clips.train):
+            clip = Clip(
+                f"train-{k}", class_index(clips, "train", k), "sequential", ("1",), ("1",), -20, 1, 8000, np.ones(8, "<i2")
+            )
+            framed += b"".join(frame_record(encode_clip(clip)))
+        (folder / f"clips-{number:05d}").write_bytes(framed)
+
+    def transform(features):
+        return {WAVEFORM: tf.zeros([tf.size(features[LABEL_FEATURE]), 8]), LABEL: features[LABEL_FEATURE]}
+
+    female = [
+        labels.sum()
+        for worker in range(workers)
+        for labels in (
+            label.numpy()
+            for _, label in training_dataset([f"{folder}/*"], transform, 16, 8, 8, worker, shard=(worker, workers))
+            if len(label) == 16
+        )
+    ]
+    return sum(not 2 < count < 14 for count in female) / len(female)
+
+
+@pytest.mark.parametrize(
+    ("num_shards", "clips_per_shard", "workers"),
+    [(144, 64, 1), (89, 64, 1), (89, 55, 2), (233, 21, 1), (60, 50, 1), (5, 610, 8), (2, 987, 13)],
+)
+def test_batches_are_mixed_for_any_number_of_shards(num_shards, clips_per_shard, workers, tmp_path):
+    """By chance 0.4 % of the batches have 14 clips of one label or more; labels by the golden ratio made it 5 to 13 %."""
+    assert one_sided_batches(tmp_path, num_shards, clips_per_shard, workers) < 0.015

@@ -51,6 +51,44 @@ training.train_and_export(fn_args, TrainingSpec.of(fn_args))
 """
 
 
+# Writes down what each replica of this process draws in the first step of a training: the frequency responses of
+# the augmentation, and which features the dropout leaves out.
+DRAWS = """
+import json, sys
+from types import SimpleNamespace
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+if sys.argv[3:] == ["mirrored"]:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    tf.distribute.MirroredStrategy = lambda made=tf.distribute.MirroredStrategy: made(["CPU:0", "CPU:1"])
+from components.trainer import training
+from components.trainer.network import augmentation
+from components.trainer.spec import TrainingSpec
+
+drawn = {}
+
+def noting(name, function):
+    def call(*arguments, **options):
+        result = function(*arguments, **options)
+        context = tf.distribute.get_replica_context()
+        if context is not None and keras.backend.learning_phase() is not False:
+            number = context.replica_id_in_sync_group
+            def note(number, value):
+                drawn.setdefault(f"{name}/{int(number)}", value.numpy())
+            tf.py_function(note, [number, tf.cast(result == 0, tf.float32) if name == "dropout" else result], [])
+        return result
+    return call
+
+augmentation.smooth_curves = noting("curves", augmentation.smooth_curves)
+keras.layers.Dropout.call = noting("dropout", keras.layers.Dropout.call)
+fn_args = SimpleNamespace(**json.loads(open(sys.argv[1]).read()))
+training.train_and_export(fn_args, TrainingSpec.of(fn_args))
+np.savez(sys.argv[2], **drawn)
+"""
+
+
 @contextmanager
 def cluster(arguments: list[str | Path], folder: Path) -> Iterator[list[subprocess.Popen]]:
     """Two workers that the test starts itself, as a cluster would; `@` in the arguments stands for the worker's number."""
@@ -113,6 +151,31 @@ def test_two_workers_learn_as_one_device_does_with_the_same_global_batch(cluster
         float(row["eval_accuracy"]) for row in csv.DictReader((cluster_run.folder / "worker0/logs/training.csv").open())
     ]
     assert max(accuracies) <= 1
+
+
+def drawn_by_two(strategy: str, make_fn_args, folder: Path) -> dict[str, np.ndarray]:
+    """What each of two replicas drew, by `what/replica`."""
+    for index in range(2):
+        fn_args = make_fn_args(folder / f"worker{index}", train={**TWO_WORKERS, "epochs": 1, "strategy": strategy})
+        (folder / f"job{index}.json").write_text(json.dumps(vars(fn_args)))
+    if strategy == "mirrored":
+        subprocess.run([sys.executable, "-c", DRAWS, folder / "job0.json", folder / "drawn0.npz", "mirrored"], check=True)
+    else:
+        with cluster(["-c", DRAWS, folder / "job@.json", folder / "drawn@.npz"], folder) as processes:
+            for index, process in enumerate(processes):
+                assert process.wait(timeout=400) == 0, (folder / f"worker{index}.log").read_text()
+    return {name: values for path in folder.glob("drawn?.npz") for name, values in np.load(path).items()}
+
+
+@pytest.mark.parametrize("strategy", ["multi_worker", "mirrored"])
+def test_each_replica_draws_conditions_of_its_own(strategy, make_fn_args, tmp_path):
+    """With one seed for all, two workers would show the network each condition twice."""
+    drawn = drawn_by_two(strategy, make_fn_args, tmp_path)
+
+    for what in ("curves", "dropout"):
+        first, second = drawn[f"{what}/0"], drawn[f"{what}/1"]
+        assert first.shape == second.shape
+        assert not np.array_equal(first, second), what
 
 
 def test_the_chief_alone_leaves_files(cluster_run):
