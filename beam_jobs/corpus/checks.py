@@ -87,9 +87,7 @@ def check_recordings(index: SpeakerIndex, contents: Contents) -> list[Check]:
     torn = [group[0] for group in groups if len({speaker.id for speaker, _ in group}) > 1]
     found = [
         _check(f"shorter than {SHORT_S:g} s", [file for file in files if file[1].duration_s < SHORT_S], len(files), labels),
-        _check(
-            f"another sample rate than {usual_hz:,} Hz", [f for f in files if f[1].sample_rate_hz != usual_hz], len(files), labels
-        ),
+        _check(f"another sample rate than {usual_hz:,} Hz", unusual, len(files), labels),
         _check("the same bytes as another file", twins, len(files), labels),
         _check("the same bytes under two speakers", torn, len(files), labels),
     ]

@@ -139,7 +139,7 @@ def test_voxcelebs_letters_alone_are_labels(own: Callable[[str], Path], gender: 
     assert index.unlabelled == ("id11",) and "11" not in labels(index)
 
 
-@pytest.mark.parametrize("label", ["", "femal", "diverse", "0"])
+@pytest.mark.parametrize("label", ["femal", "diverse", "0"])
 def test_any_other_word_in_a_csv_is_a_label_of_its_own(own: Callable[[str], Path], label: str) -> None:
     root = own("CSV")
     change(root, "utterances.csv", "s11,Female", f"s11,{label}")
