@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from beam_jobs import yaml_text
 from beam_jobs.errors import UserError
-from beam_jobs.labels import LABELS, MIXED
+from beam_jobs.labels import DEFAULT_LABELS, MIXED, Labels
 from beam_jobs.sections import Range, Share, Strict
 from beam_jobs.variants import TrainChannel, TrainVoice
 
@@ -63,6 +63,8 @@ class ClipsConfig(Strict):
     """How clips are mixed. Seconds, hertz and decibels as the names say."""
 
     seed: Annotated[int, Field(ge=0)] = 0
+    labels: Labels = list(DEFAULT_LABELS)
+    """Of the corpus's labels, those that are told apart, in their order; speakers of others are left out."""
     duration_s: Annotated[float, Field(gt=0, le=600)] = 60.0
     sample_rate_hz: Annotated[int, Field(ge=8000, le=48000)] = 22050
     num_clips: NumClips
@@ -86,8 +88,8 @@ class ClipsConfig(Strict):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names in the order of their label indices; `mixed` where clips with both labels are asked for."""
-        return (*LABELS, MIXED) if self.mixed_share else LABELS
+        """Class names in the order of their label indices; `mixed` where clips with both of two labels are asked for."""
+        return (*self.labels, MIXED) if self.mixed_share else tuple(self.labels)
 
     @property
     def num_samples(self) -> int:
@@ -110,8 +112,12 @@ class ClipsConfig(Strict):
             raise ValueError(f"gain_db.max {self.gain_db.max:g} is above 0 dB and would clip loud voices")
         if self.gain_db.min < -60:
             raise ValueError(f"gain_db.min {self.gain_db.min:g} is below -60 dB, where 16 bits hold next to nothing")
+        if self.mixed_share and len(self.labels) != 2:
+            raise ValueError(f"mixed_share needs two labels, and there are {len(self.labels)}: which ones would be mixed?")
         if self.mixed_share and self.max_utterances < 2:
             raise ValueError("mixed_share needs clips of two voices or more, and max_utterances is 1")
+        if self.train_voice is not None and (unknown := self.train_voice.pitch_hz.keys() - set(self.labels)):
+            raise ValueError(f"train_voice.pitch_hz: there is no label {min(unknown)!r}; there are {', '.join(self.labels)}")
         if self.min_speech_s > self.duration_s:
             raise ValueError(f"min_speech_s {self.min_speech_s:g} is longer than duration_s {self.duration_s:g}")
         shard_bytes = min(self.clips_per_shard, max(self.num_clips.model_dump().values())) * 2 * self.num_samples

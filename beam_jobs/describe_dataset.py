@@ -67,7 +67,7 @@ def describe_dataset(
         classes=list(clips.classes),
         corpus_fingerprint=digest,
         corpus_subsets=sorted({speaker.subset for speaker in index.speakers}),
-        speakers={split: [speaker.id for speaker in speakers] for split, speakers in splits.items()},
+        speakers={split: list(dict.fromkeys(speaker.id for speaker in speakers)) for split, speakers in splits.items()},
         counts=counts,
         redraws=redraws,
         rejected=len(rejected),

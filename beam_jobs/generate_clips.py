@@ -23,6 +23,7 @@ from beam_jobs.corpus.contents import duplicates, read_contents
 from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.corpus.left_out import left_out_lines
+from beam_jobs.corpus.listing import Labelling
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.corpus.splits import check_duplicates
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
@@ -31,7 +32,6 @@ from beam_jobs.ending import USER_ERROR_STATUS, one_line_ending
 from beam_jobs.errors import UserError, one_line_errors
 from beam_jobs.files import cause, read_text, remove_folder, storage_errors, write_atomically
 from beam_jobs.filesystems import FileSystems, LocalFileSystem, set_filesystem_options
-from beam_jobs.labels import LABELS
 from beam_jobs.make_shard import PLAN_FILE, UNFINISHED, MakeShard, Shard, split_for
 from beam_jobs.object_store import check_reachable
 from beam_jobs.planning import ClipPlanner, counted
@@ -47,11 +47,12 @@ def generate_clips(
     dataset of the same settings and corpus is left as it is.
 
     Raises:
-        UserError: too few speakers or utterances, a recording under two labels or in two splits, an output that holds something
-            else, clips that cannot be filled, a full disk, too many unusable files, recordings that were replaced on the way, or
-            Beam options that are none.
+        UserError: a label without speakers, too few speakers or utterances, a recording under two labels or in two splits, an
+            output that holds something else, clips that cannot be filled, a full disk, too many unusable files, recordings that
+            were replaced on the way, or Beam options that are none.
 
     """
+    index = index.with_labels(clips.labels)
     if index.rejected:
         first = index.rejected[0]
         check_rejected(len(index.rejected), (first.path, first.reason), clips, index)
@@ -103,7 +104,7 @@ def _few_speakers(clips: ClipsConfig, splits: Mapping[str, Sequence[Speaker]]) -
     few, split, label = min(
         (sum(speaker.label == label for speaker in speakers), split, label)
         for split, speakers in splits.items()
-        for label in LABELS
+        for label in clips.labels
     )
     if not clips.simultaneous_share or few >= clips.max_utterances:
         return None
@@ -197,13 +198,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus", required=True, help="corpus root (layouts: docs/corpora.md)")
     parser.add_argument("--index", help="speaker index (`corpus info --json`), for a corpus that is not a local folder")
     parser.add_argument("--output", required=True, help="dataset folder to make")
+    parser.add_argument("--label-column", help="column of the corpus's list that holds the labels")
+    parser.add_argument("--label-per-recording", action="store_true", help="one speaker's recordings may have different labels")
+    parser.add_argument("--speaker-pattern", help="regular expression whose group `speaker` finds who speaks in a path")
     parser.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="override a single key")
     arguments, beam_options = parser.parse_known_args(argv)
     started = time.monotonic()
     try:
         clips = load_section(ClipsConfig, "clips", arguments.config, arguments.set)
         set_filesystem_options(beam_options)
-        index = _read_index(arguments.index, arguments.corpus) if arguments.index else read_corpus(arguments.corpus)
+        labelling = Labelling(arguments.label_column, arguments.label_per_recording, arguments.speaker_pattern)
+        index = (
+            _read_index(arguments.index, arguments.corpus)
+            if arguments.index
+            else read_corpus(arguments.corpus, labelling=labelling)
+        )
         info = generate_clips(clips, index, arguments.output, beam_options)
     except UserError as error:
         say(f"error: {error}")

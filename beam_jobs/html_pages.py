@@ -14,9 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from beam_jobs.audio import resample
+from beam_jobs.labels import MAX_LABELS
 from beam_jobs.mixing import Samples
 
 TEMPLATES = Path(__file__).parent / "templates"
+FIRST_COLORS = ("light-dark(#23629f, #7fb5ea)", "light-dark(#a8326e, #e58abb)", "light-dark(#6b4fa0, #b49be6)")
+GOLDEN_ANGLE = 137.5
+"""Degrees by which each further label's hue is turned: none of them comes near the one before."""
 MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 MAX_COLUMNS = 1200
 """Of a picture: one a pixel is enough."""
@@ -26,7 +30,19 @@ TICKS_HZ = (0, 512, 1024, 2048, 4096, 8000, 16_000)
 def render_page(template: str, **values: Any) -> str:
     """Fills in one of the templates."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.get_template(template).render(**values)
+    return environment.get_template(template).render(label_colors=label_colors(), **values)
+
+
+def label_color(position: int) -> str:
+    """The CSS colour of the label at a position: a variable that `label_colors` sets."""
+    return f"var(--label-{position})"
+
+
+def label_colors() -> str:
+    """CSS variables with a colour for each label that there may be, dark on a light page and light on a dark one."""
+    further = (round(90 + k * GOLDEN_ANGLE) % 360 for k in range(MAX_LABELS + 1 - len(FIRST_COLORS)))
+    colors = (*FIRST_COLORS, *(f"light-dark(hsl({hue} 55% 33%), hsl({hue} 60% 72%))" for hue in further))
+    return " ".join(f"--label-{position}: {color};" for position, color in enumerate(colors))
 
 
 def player_source(samples: Samples, sample_rate_hz: int) -> str:

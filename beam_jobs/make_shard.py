@@ -60,7 +60,7 @@ class Shard:
 def split_for(index: SpeakerIndex, clips: ClipsConfig) -> dict[str, tuple[Speaker, ...]]:
     """The speakers of each split, by the job's settings."""
     shares = clips.split_shares
-    return split_speakers(index.speakers, clips.seed, (shares.train, shares.eval, shares.test))
+    return split_speakers(index.speakers, clips.seed, (shares.train, shares.eval, shares.test), clips.labels)
 
 
 @lru_cache(maxsize=4)

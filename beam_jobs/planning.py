@@ -11,7 +11,7 @@ from beam_jobs.channel import Channel, draw_channel
 from beam_jobs.config import ClipsConfig, Range
 from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
-from beam_jobs.labels import LABELS, MIXED
+from beam_jobs.labels import MIXED
 from beam_jobs.voice import Voice, draw_voice
 
 MODES = ("simultaneous", "sequential")
@@ -83,7 +83,7 @@ class ClipPlanner:
         self._voice = clips.train_voice if train else None
         self._channel = clips.train_channel if train else None
         self._by_label: Mapping[str, tuple[Speaker, ...]] = {
-            label: tuple(speaker for speaker in speakers if speaker.label == label) for label in LABELS
+            label: tuple(speaker for speaker in speakers if speaker.label == label) for label in clips.labels
         }
         for label, members in self._by_label.items():
             if not members:
@@ -109,7 +109,9 @@ class ClipPlanner:
         class_name = self._clips.classes[class_index(self._clips, self._split, k)]
         for draw in range(MAX_DRAWS):
             rng = self._generator(k, draw)
-            mode = MODES[0] if rng.random() < self._clips.simultaneous_share else MODES[1]
+            drawn = rng.random()  # whether it decides or not, so that what follows is the same
+            alone = self._clips.max_utterances == 1
+            mode = MODES[0] if alone or drawn < self._clips.simultaneous_share else MODES[1]
             placements = self._place(rng, mode, self._draw_utterances(rng, class_name))
             if any(placement.utterance.id in unusable for placement in placements):
                 continue
@@ -126,7 +128,7 @@ class ClipPlanner:
 
     def _holds(self, placements: Sequence[Placement], class_name: str) -> bool:
         """Whether each label that the class is made of is heard long enough to be told: a clip's end may have cut it short."""
-        wanted = LABELS if class_name == MIXED else (class_name,)
+        wanted = self._clips.labels if class_name == MIXED else (class_name,)
         heard_s = dict.fromkeys(self._clips.classes, 0.0)
         for placement in placements:
             heard_s[self._clips.classes[placement.label]] += placement.duration_s
@@ -153,7 +155,8 @@ class ClipPlanner:
         number = int(rng.integers(self._clips.min_utterances, self._clips.max_utterances + 1))
         if class_name == MIXED:
             number = max(2, number)
-            labels = [*LABELS, *(LABELS[i] for i in rng.integers(0, len(LABELS), number - len(LABELS)))]
+            both = self._clips.labels
+            labels = [*both, *(both[i] for i in rng.integers(0, len(both), number - len(both)))]
             rng.shuffle(labels)
         else:
             labels = [class_name] * number
@@ -212,8 +215,8 @@ def class_index(clips: ClipsConfig, split: str, k: int) -> int:
     Classes are dealt in hands of as many clips as there are labels, each hand in an order of its own. So every stretch of clips
     is balanced, and clips at regular distances, such as those that one of several workers reads, are as good as drawn by chance.
     """
-    hand, place = divmod(k, len(LABELS))
-    order = np.random.Generator(np.random.PCG64(_seed(clips.seed, split, "hand", hand))).permutation(len(LABELS))
+    hand, place = divmod(k, len(clips.labels))
+    order = np.random.Generator(np.random.PCG64(_seed(clips.seed, split, "hand", hand))).permutation(len(clips.labels))
     return int(_hands(clips, split, np.array([hand]))[0, order[place]])
 
 
@@ -222,16 +225,18 @@ def _hands(clips: ClipsConfig, split: str, hands: NDArray[np.int64]) -> NDArray[
     # A hand lies in [0, 1) at equal distances, from a start of its own. The golden ratio's multiples spread the starts evenly,
     # so that classes get their shares, which no single hand could give them.
     start = (_seed(clips.seed, split) / 2**128 + hands * GOLDEN_RATIO) % 1.0
-    position = (np.arange(len(LABELS)) + start[:, np.newaxis]) / len(LABELS)
+    number = len(clips.labels)
+    position = (np.arange(number) + start[:, np.newaxis]) / number
     single = (position - clips.mixed_share) / (1 - clips.mixed_share)
-    index = np.minimum((single * len(LABELS)).astype(np.int64), len(LABELS) - 1)
-    return np.where(position < clips.mixed_share, len(LABELS), index)
+    index = np.minimum((single * number).astype(np.int64), number - 1)
+    return np.where(position < clips.mixed_share, number, index)
 
 
 def count_classes(clips: ClipsConfig, split: str) -> dict[str, int]:
     """How many clips of each class a split will hold."""
-    whole, rest = divmod(getattr(clips.num_clips, split), len(LABELS))
-    last = [class_index(clips, split, whole * len(LABELS) + place) for place in range(rest)]
+    number = len(clips.labels)
+    whole, rest = divmod(getattr(clips.num_clips, split), number)
+    last = [class_index(clips, split, whole * number + place) for place in range(rest)]
     indices = np.concatenate([_hands(clips, split, np.arange(whole)).ravel(), np.array(last, np.int64)])
     return dict(zip(clips.classes, np.bincount(indices, minlength=len(clips.classes)).tolist(), strict=True))
 

@@ -5,9 +5,9 @@ The defaults are the recipe of docs/decisions/0005-network-trials.md; what they 
 
 from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from beam_jobs.labels import LABELS, VOICE_PITCH_HZ
+from beam_jobs.labels import ANY_VOICE_PITCH_HZ, VOICE_PITCH_HZ
 from beam_jobs.sections import Range, Share, Strict
 
 
@@ -34,8 +34,8 @@ class TrainVoice(Strict):
 
     share: Share = 0.7
     """Of the voices, how many are changed."""
-    pitch_hz: dict[str, PitchRange] = {label: PitchRange(**VOICE_PITCH_HZ[label]) for label in LABELS}
-    """By label; a label that is left out keeps its default."""
+    pitch_hz: dict[str, PitchRange] = {}
+    """By label; a label that is left out keeps its default: of male and female voices their own, of others that of any voice."""
     intonation: Range = Range(min=0.7, max=1.8)
     """Factor on the pitch's distance from its median, in octaves."""
     formants: Range = Range(min=0.94, max=1.06)
@@ -50,13 +50,9 @@ class TrainVoice(Strict):
     own_pitch_share: Share = 0.5
     """Of these, those that are raised from their speaker's own pitch; the others take what `pitch_hz` says."""
 
-    @field_validator("pitch_hz")
-    @classmethod
-    def _every_label(cls, ranges: dict[str, PitchRange]) -> dict[str, PitchRange]:
-        for name in ranges:
-            if name not in LABELS:
-                raise ValueError(f"there is no label {name!r}; there are {', '.join(LABELS)}")
-        return {label: ranges.get(label) or PitchRange(**VOICE_PITCH_HZ[label]) for label in LABELS}
+    def pitch_of(self, label: str) -> PitchRange:
+        """The pitches of a label's voices."""
+        return self.pitch_hz.get(label) or PitchRange.model_validate(VOICE_PITCH_HZ.get(label, ANY_VOICE_PITCH_HZ))
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -73,7 +73,7 @@ def draw_voice(rng: np.random.Generator, settings: TrainVoice, label: str) -> Vo
         return None
     low, high = np.log([settings.formants.min, settings.formants.max])
     voice = Voice(
-        pitch_hz=_draw_pitch(rng, settings.pitch_hz[label]),
+        pitch_hz=_draw_pitch(rng, settings.pitch_of(label)),
         intonation=float(rng.uniform(settings.intonation.min, settings.intonation.max)),
         formants=float(np.exp(rng.uniform(low, high))),
         first_formant=max(0.0, float(rng.uniform(settings.first_formant.min, settings.first_formant.max))),
@@ -85,7 +85,7 @@ def draw_voice(rng: np.random.Generator, settings: TrainVoice, label: str) -> Vo
 def _draw_effort(rng: np.random.Generator, settings: TrainVoice, label: str, voice: Voice) -> Voice:
     pitch_hz, effort = voice.pitch_hz, Effort()
     if rng.random() < settings.own_pitch_share:
-        pitch_hz = settings.pitch_hz[label].max
+        pitch_hz = settings.pitch_of(label).max
         share = 0.0 if rng.random() < CALM_SHARE else float(rng.random())
         effort = Effort(float(np.exp(rng.normal(0, DAILY_PITCH))), share)
     return replace(

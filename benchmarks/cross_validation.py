@@ -24,7 +24,6 @@ from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_clips
-from beam_jobs.labels import LABELS
 from benchmarks.answer_table import markdown, scores_by_set
 from benchmarks.evaluation_sets import (
     CLEAN,
@@ -53,7 +52,7 @@ FEW_TEST_CLIPS = "clips.num_clips.test=12"
 def folds(index: SpeakerIndex, number: int) -> list[list[str]]:
     """The speakers, dealt out label by label: each is in one fold, and every run of as many folds deals alike."""
     dealt: list[list[str]] = [[] for _ in range(number)]
-    for label in LABELS:
+    for label in index.labels():
         ids = sorted(speaker.id for speaker in index.speakers if speaker.label == label)
         random.Random(f"folds/{label}").shuffle(ids)
         for position, speaker in enumerate(ids):
@@ -200,7 +199,7 @@ def main() -> int:
     open_corpora = [path for path in (MALAYALAM,) if path.exists()] if args.open is None else args.open
     try:
         config = load_config(args.config, args.settings)
-        index = read_corpus(args.corpus, config.corpus.subsets)
+        index = read_corpus(args.corpus, config.corpus.subsets, labelling=config.corpus.labelling)
         corpus = corpus_digest(index, read_contents(index))
         settings = {"corpus": corpus, "folds": args.folds, "asked": [args.clips, *map(str, open_corpora)]}
         figures = Figures(args.json, settings | settings_of(config))

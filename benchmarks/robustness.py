@@ -43,7 +43,7 @@ def main() -> int:
         )
     try:
         config = load_config(args.config, args.settings)
-        index = read_corpus(args.corpus, config.corpus.subsets)
+        index = read_corpus(args.corpus, config.corpus.subsets, labelling=config.corpus.labelling)
         splits = split_for(index, config.clips)
     except UserError as error:
         say(f"error: {error}")

@@ -16,6 +16,8 @@ from pipeline.workdir import WorkDir
 
 MAX_RUNS = 30
 """The newest that have figures: more are no picture any more."""
+MAX_LABELS_DRAWN = 3
+"""With more of them only the accuracy is drawn: two lines for each label would be a thicket."""
 
 
 def compare_page(workdir: WorkDir, comparison: Comparison) -> str:
@@ -53,8 +55,13 @@ def _over_runs(workdir: WorkDir, comparison: Comparison) -> list[dict[str, Any]]
     several = "" if len(test_sets) == 1 else " They were tested on different clips: those of one set are joined by a line."
     note = f"On all test clips of each run, the oldest first; A and B are the large dots.{several}"
     higher = [metric for metric in metrics if metric != "ECE"]
+    if len({label for metric in higher if (label := metric.partition(" ")[2])}) > MAX_LABELS_DRAWN:
+        higher = ["accuracy"]
     found_pictures = []
-    for title, of_picture in (("Accuracy, AUC and recall over runs", higher), ("Calibration error over runs", ["ECE"])):
+    for title, of_picture in (
+        ("Accuracy over runs" if higher == ["accuracy"] else "Accuracy, AUC and recall over runs", higher),
+        ("Calibration error over runs", ["ECE"]),
+    ):
         chosen = [row for row in rows if row["metric"] in of_picture]
         if chosen:
             svg = charts.over_runs(chosen, [name for name, *_ in figures], of_picture)

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from beam_jobs import yaml_text
 from beam_jobs.config import SPLITS, ClipsConfig, Share, Strict, override, read_yaml, validate
+from beam_jobs.corpus.listing import Labelling
 from beam_jobs.errors import UserError
 from beam_jobs.planning import count_classes, rare_class
 from beam_jobs.secret_names import holds_secret
@@ -39,8 +40,19 @@ class CorpusConfig(Strict):
     """Which part of a corpus is used, and what stands in where `--corpus` names none."""
 
     subsets: Annotated[list[str], Field(min_length=1)] | None = None
+    label_column: str | None = None
+    """Column of utterances.csv or of Common Voice's list that holds the labels, such as `accents`; null: the layout's own."""
+    label_per_recording: bool = False
+    """Recordings of one speaker may have different labels, as a mood or a word; else that is a mistake in the list."""
+    speaker_pattern: str | None = None
+    """In a corpus with a folder for each label: a regular expression whose group `speaker` says who speaks, by the path."""
     synth: SynthConfig | None = None
     """Such as `{num_speakers: 60, utterances_per_speaker: 4}`: spoken by espeak-ng where no corpus is named."""
+
+    @property
+    def labelling(self) -> Labelling:
+        """Where a corpus's labels are."""
+        return Labelling(self.label_column, self.label_per_recording, self.speaker_pattern)
 
 
 class DataConfig(Strict):

@@ -15,7 +15,7 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
 
-from beam_jobs.examples import METADATA
+from beam_jobs.examples import LABEL, METADATA, SEGMENT_LABELS
 from components.clip_example_gen.component import ClipExampleGen
 from components.clip_generator.component import ClipGenerator
 from components.code_digest import Project, add_code_digests
@@ -101,6 +101,7 @@ def create_pipeline(
         clip_generator = ClipGenerator(
             corpus_uri=context.corpus_uri,
             subsets=config.corpus.subsets,
+            labelling=config.corpus.labelling,
             dataset_uri=context.dataset_uri,
             clips=clips,
             num_clips=runtime_parameters.num_clips,
@@ -113,7 +114,10 @@ def create_pipeline(
     )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples=examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
-    schema_gen = ImportSchemaGen(schema_text=SCHEMA.read_text())
+    schema_gen = ImportSchemaGen(
+        schema_text=SCHEMA.read_text(),
+        max_values={LABEL: len(clips.classes) - 1, SEGMENT_LABELS: len(clips.labels) - 1},
+    )
     schema = schema_gen.outputs["schema"]
     example_validator = ClipExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema)
     data_gate = DataGate(anomalies=example_validator.outputs["anomalies"])

@@ -66,7 +66,8 @@ def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> tup
         )
     set_filesystem_options(config.beam.clips)
     # Without a cache, which would be written.
-    index = read_corpus_with_bar(root, config.corpus.subsets)
+    index = read_corpus_with_bar(root, config.corpus.subsets, labelling=config.corpus.labelling)
+    index = index.with_labels(config.clips.labels)
     minutes = sum(speaker.duration_s for speaker in index.speakers) / 60
     return index, f"{len(index.speakers)} speakers, {minutes:.0f} min of speech in {root}", 0
 

@@ -117,7 +117,7 @@ def corpus_root(config: PipelineConfig, corpus: str | None, workdir: WorkDir) ->
         return absolute(corpus)
     if config.corpus.synth is None:
         raise UserError("no corpus: give --corpus ROOT, the folder that holds SPEAKERS.TXT")
-    return str(workdir.corpus / f"synth-{hashed(config.corpus.model_dump_json())}")
+    return str(workdir.corpus / f"synth-{hashed(config.corpus.synth.model_dump_json())}")
 
 
 def dataset_folder(config: PipelineConfig, corpus_digest: str, workdir: WorkDir) -> Path:
@@ -136,7 +136,8 @@ def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> Spe
                 Path(root), synth.num_speakers, synth.utterances_per_speaker, synth.seed, lambda done, total: advance()
             )
     set_filesystem_options(config.beam.clips)
-    index = read_corpus_with_bar(root, config.corpus.subsets, workdir.root / "index_cache")
+    index = read_corpus_with_bar(root, config.corpus.subsets, workdir.root / "index_cache", config.corpus.labelling)
+    index = index.with_labels(config.clips.labels)
     write_atomically(str(workdir.index), index.to_json().encode())
     minutes = sum(speaker.duration_s for speaker in index.speakers) / 60
     _line("Corpus", time.monotonic() - started, f"{len(index.speakers)} speakers, {minutes:.0f} min of speech in {root}")

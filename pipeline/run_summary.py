@@ -1,26 +1,29 @@
 """What `audio-gender run` prints at its end: the result, and what to do next."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from beam_jobs.command_line import command
 from beam_jobs.console import results, tell
 from components.tuner.search_space import format_settings
 from pipeline.result import REPORT_FILE, RunResult
 from pipeline.table import MAY_BREAK, print_table
 
+MAX_COLUMNS = 3
+"""Classes that the table has columns for: those of two labels and `mixed`. Of more it shows the one with the lowest AUC."""
+
 
 def show(result: RunResult) -> None:
     """Prints metrics, verdict and folders."""
+    few = len(result.classes) <= MAX_COLUMNS
     print_table(
-        "Test speakers, whom the model never heard (confusion: rows are labels)",
-        ("slice", "clips", "accuracy", "ECE", *(f"AUC {name}" for name in result.classes), "confusion"),
+        "Test speakers, whom the model never heard"
+        + (" (confusion: rows are labels)" if few else " (the report has each label)"),
+        ("slice", "clips", "accuracy", "ECE", *([f"AUC {name}" for name in result.classes] if few else ["lowest AUC"]))
+        + (("confusion",) if few else ()),
         [
-            (
-                name,
-                str(metrics["clips"]),
-                _figure(metrics["accuracy"]),
-                _figure(metrics["ece"]),
-                *(_figure(metrics["auc"][label]) for label in result.classes),
-                MAY_BREAK.join(" ".join(map(str, row)) for row in metrics["confusion_matrix"]),
-            )
+            (name, str(metrics["clips"]), _figure(metrics["accuracy"]), _figure(metrics["ece"]))
+            + (_all(result.classes, metrics) if few else (_lowest(metrics["auc"]),))
             for name, metrics in result.metrics.items()
         ],
     )
@@ -36,6 +39,17 @@ def show(result: RunResult) -> None:
     width = max(map(len, result.folders))
     for name, path in result.folders.items():
         tell(f"  {name:<{width}}  {path}")
+
+
+def _all(classes: Sequence[str], metrics: dict[str, Any]) -> tuple[str, ...]:
+    matrix = MAY_BREAK.join(" ".join(map(str, row)) for row in metrics["confusion_matrix"])
+    return (*(_figure(metrics["auc"][label]) for label in classes), matrix)
+
+
+def _lowest(auc: dict[str, float | None]) -> str:
+    known = {label: value for label, value in auc.items() if value is not None}
+    worst = min(known, key=lambda label: known[label], default=None)
+    return "-" if worst is None else f"{known[worst]:.4f} {worst}"
 
 
 def _figure(value: float | None) -> str:

@@ -12,7 +12,7 @@ from components.transform.preprocessing import WAVEFORM
 RATE_HZ, NUM_SAMPLES = 8000, 16_000
 
 
-def serve_untrained(architecture: str, classes: list[str]) -> ServedModel:
+def serve_untrained(architecture: str, classes: list[str], **settings: object) -> ServedModel:
     """A network of random weights behind a preprocessing graph as TF Transform's."""
     keras.utils.set_random_seed(4)
     model = ModelConfig.model_validate(
@@ -23,6 +23,7 @@ def serve_untrained(architecture: str, classes: list[str]) -> ServedModel:
             "n_mels": 32,
             "filters": [4, 8, 8, 8],
             "mel_f_max_hz": 3800,
+            **settings,
         }
     )
 

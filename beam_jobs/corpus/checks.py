@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from beam_jobs.audio import AudioError, read_audio
+from beam_jobs.config import SPLITS
 from beam_jobs.console import progress
 from beam_jobs.corpus.contents import Contents, duplicates
 from beam_jobs.corpus.index import Speaker, SpeakerIndex, Utterance
 from beam_jobs.corpus.splits import split_speakers
 from beam_jobs.errors import UserError
-from beam_jobs.labels import LABELS
+from beam_jobs.labels import DEFAULT_LABELS
 from beam_jobs.mixing import Samples
 from beam_jobs.paths import is_uri
 from beam_jobs.silence import SPEECHLESS_PEAK
@@ -54,14 +55,21 @@ class Check:
 
 
 def enough_for_splits(index: SpeakerIndex) -> tuple[bool, str]:
-    """Whether the speakers are enough for train, eval and test, and that in a sentence."""
+    """Whether the speakers are enough for train, eval and test, and that in a sentence.
+
+    Two labels must have enough; those that have too few speakers are named.
+    """
     counts = Counter(speaker.label for speaker in index.speakers)
-    found = " and ".join(f"{counts[label]:,} {label}" for label in sorted(LABELS))
+    few = [label for label, count in counts.items() if count < len(SPLITS)]
+    enough = [label for label in index.labels() if label not in few]
+    wanted = enough if len(enough) > 1 else sorted({*counts, *DEFAULT_LABELS})
     try:
-        split_speakers(index.speakers, seed=0)
+        split_speakers([speaker for speaker in index.speakers if speaker.label in wanted], seed=0, labels=wanted)
     except UserError as error:
         return False, f"not enough for three splits: {error}"
-    return True, f"enough for three splits: {found} speakers, where 3 of each are needed"
+    found = ", ".join(f"{counts[label]:,} {label}" for label in enough)
+    rest = f"; too few speakers of {', '.join(sorted(few))}: mistyped, or not for clips.labels" if few else ""
+    return True, f"enough for three splits: {found} speakers, where 3 of each are needed{rest}"
 
 
 def check_recordings(index: SpeakerIndex, contents: Contents) -> list[Check]:
@@ -71,25 +79,27 @@ def check_recordings(index: SpeakerIndex, contents: Contents) -> list[Check]:
     """
     files = [(speaker, utterance) for speaker in index.speakers for utterance in speaker.utterances]
     rates = Counter(utterance.sample_rate_hz for _, utterance in files)
+    labels = index.labels()
     usual_hz = rates.most_common(1)[0][0]
+    unusual = [file for file in files if file[1].sample_rate_hz != usual_hz]
     groups = duplicates(index, contents)
     twins = [file for group in groups for file in group[1:]]
     torn = [group[0] for group in groups if len({speaker.id for speaker, _ in group}) > 1]
     found = [
-        _check(f"shorter than {SHORT_S:g} s", [file for file in files if file[1].duration_s < SHORT_S], len(files)),
-        _check(f"another sample rate than {usual_hz:,} Hz", [f for f in files if f[1].sample_rate_hz != usual_hz], len(files)),
-        _check("the same bytes as another file", twins, len(files)),
-        _check("the same bytes under two speakers", torn, len(files)),
+        _check(f"shorter than {SHORT_S:g} s", [file for file in files if file[1].duration_s < SHORT_S], len(files), labels),
+        _check(f"another sample rate than {usual_hz:,} Hz", unusual, len(files), labels),
+        _check("the same bytes as another file", twins, len(files), labels),
+        _check("the same bytes under two speakers", torn, len(files), labels),
     ]
-    return found if is_uri(index.root) else found + _examine(index.root, files)
+    return found if is_uri(index.root) else found + _examine(index.root, files, labels)
 
 
-def _check(fault: str, files: Sequence[File], of: int) -> Check:
+def _check(fault: str, files: Sequence[File], of: int, labels: Sequence[str]) -> Check:
     counts = Counter(speaker.label for speaker, _ in files)
-    return Check(fault, {label: counts[label] for label in LABELS}, of, files[0][1].path if files else "")
+    return Check(fault, {label: counts[label] for label in labels}, of, files[0][1].path if files else "")
 
 
-def _examine(root: str, files: Sequence[File]) -> list[Check]:
+def _examine(root: str, files: Sequence[File], labels: Sequence[str]) -> list[Check]:
     sample = files[:: -(-len(files) // MAX_EXAMINED)]
 
     def look(file: File) -> set[str]:
@@ -110,7 +120,7 @@ def _examine(root: str, files: Sequence[File]) -> list[Check]:
                 advance()
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for the rest
-    return [_check(fault, having, len(sample)) for fault, having in found.items()]
+    return [_check(fault, having, len(sample), labels) for fault, having in found.items()]
 
 
 NOT_DECODED = "damaged: cannot be decoded"

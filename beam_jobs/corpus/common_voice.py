@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_jobs.corpus.listed import FileList
-from beam_jobs.corpus.listing import LineError, ListedSpeaker, Listing, Reader, choose_subsets, path_below_root, speaker_id
+from beam_jobs.corpus.listing import (
+    Labelling,
+    LineError,
+    ListedSpeaker,
+    Listing,
+    Reader,
+    choose_subsets,
+    path_below_root,
+    speaker_id,
+)
 from beam_jobs.corpus.tables import read_table
 
 SPEAKER_LIST = "validated.tsv"
@@ -17,29 +26,32 @@ SUBSET = "validated"
 LABEL_OF_GENDER = {"female": "female", "female_feminine": "female", "male": "male", "male_masculine": "male"}
 
 
-def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
-    """Lists the clips of validated.tsv. A speaker whose lines name two genders has no usable label; some may name none.
+def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) -> Listing:
+    """Lists the clips of validated.tsv. A speaker whose lines name two labels has no usable one; some may name none.
+
+    Another column than gender, such as age or accents, is taken as it is written.
 
     Raises:
         UserError: no such subset, or a list without the columns.
 
     """
     choose_subsets(root, [SUBSET], subsets)
-    genders: dict[str, set[str | None]] = {}
+    column = labelling.label_column or "gender"
+    named_by: dict[str, set[str | None]] = {}
     files = FileList(root, SPEAKER_LIST, SUBSET, "clips")
-    for where, row in read_table(root / SPEAKER_LIST, "\t", ("client_id", "path", "gender"), bad=files.reject):
+    for where, row in read_table(root / SPEAKER_LIST, "\t", ("client_id", "path", column), bad=files.reject):
         try:
             speaker = speaker_id(where, row["client_id"])
             path = path_below_root(where, row["path"], "clips")
-            named = genders.setdefault(speaker, set())
-            if row["gender"]:
-                named.add(LABEL_OF_GENDER.get(row["gender"]))
+            named = named_by.setdefault(speaker, set())
+            if text := row[column]:
+                named.add(text if labelling.label_column else LABEL_OF_GENDER.get(text))
             files.add(where, path, speaker)
         except LineError as error:
             files.reject(error)
     return files.listing(
-        {speaker: ListedSpeaker(next(iter(named)) if len(named) == 1 else None) for speaker, named in genders.items()}
+        {speaker: ListedSpeaker(next(iter(named)) if len(named) == 1 else None) for speaker, named in named_by.items()}
     )
 
 
-READER = Reader("Common Voice", SPEAKER_LIST, "clips/<clip>.mp3", list_files)
+READER = Reader("Common Voice", SPEAKER_LIST, "clips/<clip>.mp3", list_files, ("label_column",))

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from beam_jobs.command_line import command
 from beam_jobs.errors import UserError
+from beam_jobs.labels import DEFAULT_LABELS
 
 FORMAT_VERSION = 1
 
@@ -30,7 +32,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """One speaker with the corpus's annotation of the voice: `female` or `male`; `split` only where the corpus fixes it."""
+    """One speaker with the corpus's annotation, such as `female` or `male`; `split` only where the corpus fixes it."""
 
     id: str
     label: str
@@ -60,6 +62,7 @@ class SpeakerIndex:
     folders changes nothing. `unlisted` names speaker folders that the corpus's speaker list does not know,
     `unlabelled` speakers to whom it gives no usable label. `passed_over` names recordings that lie in the folder and that no list
     or layout makes part of the corpus, and why; `other_files` counts, by ending, what is no recording by its name.
+    `other_labels` counts the speakers that `with_labels` left out, by label.
     """
 
     root: str
@@ -69,11 +72,35 @@ class SpeakerIndex:
     unlabelled: tuple[str, ...] = ()
     passed_over: tuple[Rejected, ...] = ()
     other_files: Mapping[str, int] = field(default_factory=dict)
+    other_labels: Mapping[str, int] = field(default_factory=dict)
 
     def utterances(self) -> Iterator[Utterance]:
         """Every utterance of every speaker."""
         for speaker in self.speakers:
             yield from speaker.utterances
+
+    def labels(self) -> tuple[str, ...]:
+        """The labels that speakers have, those of the default configuration first, the others sorted."""
+        found = {speaker.label for speaker in self.speakers}
+        return (*(label for label in DEFAULT_LABELS if label in found), *sorted(found - set(DEFAULT_LABELS)))
+
+    def with_labels(self, labels: Sequence[str]) -> "SpeakerIndex":
+        """The speakers of `labels` alone.
+
+        Raises:
+            UserError: a label that nobody has; it lists those that there are.
+        """
+        counts = Counter(speaker.label for speaker in self.speakers)
+        if missing := [label for label in labels if label not in counts]:
+            there = ", ".join(f"{label} ({count})" for label, count in counts.most_common(20))
+            more = f" and {len(counts) - 20} more" if len(counts) > 20 else ""
+            raise UserError(
+                f"{self.root}: no speaker is labelled {missing[0]!r}; clips.labels names {', '.join(labels)}, and the corpus has "
+                f"{there}{more} speakers"
+            )
+        others = {label: count for label, count in sorted(counts.items()) if label not in labels}
+        kept = tuple(speaker for speaker in self.speakers if speaker.label in labels)
+        return replace(self, speakers=kept, other_labels={**self.other_labels, **others})
 
     def fingerprint(self) -> str:
         """SHA-256 over speakers, labels, files and their lengths; the same wherever the corpus lies."""
@@ -107,8 +134,9 @@ class SpeakerIndex:
             rejected = tuple(Rejected(**item) for item in data["rejected"])
             # Indexes that were written before these were named do not have them.
             passed_over = tuple(Rejected(**item) for item in data.get("passed_over", ()))
-            unlabelled, others = tuple(data.get("unlabelled", ())), dict(data.get("other_files", {}))
-            return cls(data["root"], speakers, tuple(data["unlisted"]), rejected, unlabelled, passed_over, others)
+            unlabelled = tuple(data.get("unlabelled", ()))
+            counts = dict(data.get("other_files", {})), dict(data.get("other_labels", {}))
+            return cls(data["root"], speakers, tuple(data["unlisted"]), rejected, unlabelled, passed_over, *counts)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             again = command("corpus", "info", "ROOT", "--json", str(source))
             raise UserError(f"{source}: not a speaker index ({error}); make it again with `{again}`") from None

@@ -9,6 +9,7 @@ from beam_jobs.corpus.listing import SHOWN
 NAMED = 3
 
 # What one and what several are called.
+LABELS = ("label, with its speakers, not in clips.labels", "labels, with their speakers, not in clips.labels")
 SPEAKERS = ("speaker without a usable label", "speakers without a usable label")
 FOLDERS = ("folder of a speaker who is not listed", "folders of speakers who are not listed")
 UNUSABLE = ("file or line of a list that cannot be used", "files and lines of a list that cannot be used")
@@ -47,7 +48,9 @@ def left_out(index: SpeakerIndex) -> list[LeftOut]:
     """What of a corpus is left out, by kind; kinds of which there is nothing are not in it."""
     unusable = [f"{item.path}: {item.reason}" for item in index.rejected]
     others = [f"{item.path}: {item.reason}" for item in index.passed_over]
+    labels = [f"{label} ({count})" for label, count in index.other_labels.items()]
     kinds = [
+        LeftOut(*LABELS, labels),
         LeftOut(*SPEAKERS, index.unlabelled),
         LeftOut(*FOLDERS, index.unlisted),
         LeftOut(*UNUSABLE, unusable, True),

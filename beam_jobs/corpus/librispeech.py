@@ -10,6 +10,8 @@ from pathlib import Path
 
 from beam_jobs.corpus.index import Rejected, SpeakerIndex
 from beam_jobs.corpus.listing import (
+    THE_LAYOUT_S_OWN,
+    Labelling,
     LineError,
     ListedFile,
     ListedSpeaker,
@@ -41,7 +43,7 @@ def read_librispeech(
     return read_with(READER, root, subsets, progress)
 
 
-def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
+def list_files(root: Path, subsets: Sequence[str] | None, _: Labelling = THE_LAYOUT_S_OWN) -> Listing:
     """Lists the files of the speakers in SPEAKERS.TXT. A subset is a folder, whatever the list says.
 
     Raises:

@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -39,6 +40,37 @@ def same_name(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Labelling:
+    """Where a corpus's labels are, where its layout leaves that open.
+
+    `label_column` is the column of its list that holds them; None for the layout's own, the annotated sex. With
+    `label_per_recording` the recordings of one speaker may have different labels, as those of an actor who is happy and sad;
+    else that is a mistake in the list. `speaker_pattern` is a regular expression with a group `speaker`, for layouts whose
+    file names alone say who speaks.
+    """
+
+    label_column: str | None = None
+    label_per_recording: bool = False
+    speaker_pattern: str | None = None
+
+    def check(self, reader: "Reader", root: Path) -> None:
+        """Sees that `reader` takes what is set here.
+
+        Raises:
+            UserError: it does not.
+        """
+        for name, value in asdict(self).items():
+            if value and name not in reader.takes:
+                raise UserError(
+                    f"{root}: {name} is {value!r}, and this is {reader.name}, which has no such choice; "
+                    "leave it out, or list the recordings in an utterances.csv (docs/corpora.md)"
+                )
+
+
+THE_LAYOUT_S_OWN = Labelling()
+
+
+@dataclass(frozen=True, slots=True)
 class ListedSpeaker:
     """A speaker as the corpus's list has it: `female`, `male` or None for no usable label, and the split, where it fixes one."""
 
@@ -48,12 +80,16 @@ class ListedSpeaker:
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """A file and who speaks in it. `path` is relative to the corpus root, `id` names the utterance."""
+    """A file and who speaks in it. `path` is relative to the corpus root, `id` names the utterance.
+
+    `label` is set where labels are the recordings' own; else the speaker's is it.
+    """
 
     path: str
     id: str
     speaker: str
     subset: str
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +108,15 @@ class Listing:
 class Reader:
     """One layout that a corpus may have.
 
-    A folder that holds the file `marker` has it. `list_files` takes the root and the subsets to read (None: all).
+    A folder that holds the file `marker` has it. `list_files` takes the root, the subsets to read (None: all) and where the
+    labels are; `takes` names what it can be told of the last.
     """
 
     name: str
     marker: str
     layout: str
-    list_files: Callable[[Path, Sequence[str] | None], Listing]
+    list_files: Callable[[Path, Sequence[str] | None, Labelling], Listing]
+    takes: tuple[str, ...] = ()
 
     def looks_like(self, root: Path) -> bool:
         """Whether `root` has this layout."""
@@ -131,3 +169,12 @@ def speaker_id(where: str, text: str) -> str:
 def utterance_id(path: str) -> str:
     """A path without its ending as an utterance's id; white space, which separates ids in `clips.csv`, as `%20`."""
     return re.sub(r"[%\s]", lambda found: quote(found[0]), str(PurePosixPath(path).with_suffix("")))
+
+
+def utterance_ids(paths: Mapping[str, str]) -> dict[str, str]:
+    """Ids for paths, by what each is called: without its ending, where no other file is called so (`cut.flac`, `cut.mp3`)."""
+    count = Counter(utterance_id(name) for name in paths.values())
+    return {
+        path: short if count[short := utterance_id(name)] == 1 else short + quote(PurePosixPath(name).suffix)
+        for path, name in paths.items()
+    }

@@ -56,6 +56,7 @@ def statistics_page(index: SpeakerIndex, kind: str, checks: Sequence[Check] = ()
         root=index.root,
         kind=kind,
         fingerprint=index.fingerprint(),
+        labels=index.labels(),
         enough=enough_for_splits(index),
         checks=checks,
         groups=by_subset_and_label(index),

@@ -1,22 +1,37 @@
-"""Lists any recordings by a table: ROOT/utterances.csv with the columns path, speaker_id, label and, where wanted, split."""
+"""Lists any recordings by a table: ROOT/utterances.csv with the columns path and label and, where wanted, speaker_id and split.
+
+Another column may hold the labels (`label_column`); a recording without a speaker is a group of its own.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from beam_jobs.config import SPLITS
 from beam_jobs.corpus.listed import FileList
-from beam_jobs.corpus.listing import LineError, ListedSpeaker, Listing, Reader, choose_subsets, path_below_root, shown, speaker_id
+from beam_jobs.corpus.listing import (
+    Labelling,
+    LineError,
+    ListedSpeaker,
+    Listing,
+    Reader,
+    choose_subsets,
+    path_below_root,
+    shown,
+    speaker_id,
+    utterance_id,
+)
 from beam_jobs.corpus.tables import read_table
 from beam_jobs.errors import UserError
-from beam_jobs.labels import LABELS
 
 SPEAKER_LIST = "utterances.csv"
 SUBSET = "utterances"
 LABEL_OF_TEXT = {"female": "female", "f": "female", "male": "male", "m": "male"}
 
 
-def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
+def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) -> Listing:
     """Lists the files of utterances.csv. Label and split are a speaker's: some of the lines may leave them empty.
+
+    With `labelling.label_per_recording` a label is that of its line alone.
 
     Raises:
         UserError: no such subset, a list without the columns, or a line that contradicts an earlier one, by file and line.
@@ -27,23 +42,26 @@ def list_files(root: Path, subsets: Sequence[str] | None) -> Listing:
     labels: dict[str, tuple[str, str]] = {}
     splits: dict[str, tuple[str, str]] = {}
     listed: set[str] = set()
-    for where, row in read_table(root / SPEAKER_LIST, ",", ("path", "speaker_id", "label"), ("split",), files.reject):
+    column, per_recording = labelling.label_column or "label", labelling.label_per_recording
+    for where, row in read_table(root / SPEAKER_LIST, ",", ("path", column), ("speaker_id", "split"), files.reject):
         try:
-            speaker = speaker_id(where, row["speaker_id"])
             path = path_below_root(where, row["path"])
+            speaker = speaker_id(where, row["speaker_id"]) if row["speaker_id"] else utterance_id(path)
             if row["split"] not in ("", *SPLITS):
                 raise LineError(where, f"split {shown(row['split'])} is unknown; expected {', '.join(SPLITS)} or nothing")
-            label = row["label"].lower()
-            _agree(where, speaker, "labelled", LABEL_OF_TEXT.get(label, label), labels)
+            label = row[column] if labelling.label_column else LABEL_OF_TEXT.get(row[column].lower(), row[column])
+            if per_recording and not label:
+                raise LineError(where, f"no label in column {column}")
+            _agree(where, speaker, "labelled", "" if per_recording else label, labels)
             _agree(where, speaker, "in split", row["split"], splits)
             listed.add(speaker)
-            files.add(where, path, speaker)
+            files.add(where, path, speaker, label if per_recording else None)
         except LineError as error:
             files.reject(error)
     speakers = {}
     for speaker in listed:
         label, split = labels.get(speaker, ("", ""))[0], splits.get(speaker, ("", ""))[0]
-        speakers[speaker] = ListedSpeaker(label if label in LABELS else None, split or None)
+        speakers[speaker] = ListedSpeaker(label or None, split or None)
     return files.listing(speakers)
 
 
@@ -59,4 +77,4 @@ def _agree(where: str, speaker: str, what: str, value: str, seen: dict[str, tupl
         )
 
 
-READER = Reader("CSV", SPEAKER_LIST, "the files that it lists", list_files)
+READER = Reader("CSV", SPEAKER_LIST, "the files that it lists", list_files, ("label_column", "label_per_recording"))

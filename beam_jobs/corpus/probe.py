@@ -16,7 +16,7 @@ import soundfile
 
 from beam_jobs.audio import AudioError, measure_audio
 from beam_jobs.corpus.index import Rejected, Speaker, SpeakerIndex, Utterance
-from beam_jobs.corpus.listing import ListedFile, Listing, Reader, shown
+from beam_jobs.corpus.listing import THE_LAYOUT_S_OWN, Labelling, ListedFile, Listing, Reader, shown
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_atomically
 from beam_jobs.visible import visible
@@ -42,6 +42,7 @@ def read_with(
     subsets: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     cache: Path | None = None,
+    labelling: Labelling = THE_LAYOUT_S_OWN,
 ) -> SpeakerIndex:
     """Reads a corpus of a known layout; of the audio only headers, where those say how long a file is.
 
@@ -54,6 +55,7 @@ def read_with(
         subsets: those to read; None for all.
         progress: called with (files done, files in all).
         cache: a folder to remember lengths in; a file whose size and modification time are the same is not opened again.
+        labelling: where the labels are, where the layout leaves that open.
 
     Raises:
         UserError: no such folder or subset, a list that cannot be read, no usable audio, or a cache that cannot be written.
@@ -62,15 +64,16 @@ def read_with(
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; name a corpus folder that holds {reader.marker} and {reader.layout}")
-    listing = reader.list_files(root, subsets)
-    labels = {id: listed.label for id, listed in listing.speakers.items() if listed.label}
-    files = sorted((file for file in listing.files if file.speaker in labels), key=lambda file: file.path)
-    unlabelled = {file.speaker for file in listing.files} - labels.keys()
+    labelling.check(reader, root)
+    listing = reader.list_files(root, subsets, labelling)
+    labels = {file.path: file.label or listing.speakers[file.speaker].label or "" for file in listing.files}
+    files = sorted((file for file in listing.files if labels[file.path]), key=lambda file: file.path)
+    unlabelled = {file.speaker for file in listing.files} - {file.speaker for file in files}
 
     rejected = _visible(listing.rejected)
     first_paths: dict[str, str] = {}
     subset_of: dict[str, str] = {}
-    found: dict[str, list[Utterance]] = {}
+    found: dict[tuple[str, str], list[Utterance]] = {}
     with closing(_lengths(root, files, cache)) as lengths:
         for done, (file, length) in enumerate(lengths, start=1):
             if isinstance(length, str):
@@ -79,7 +82,7 @@ def read_with(
                 rejected.append(Rejected(visible(file.path), f"the same utterance id as {visible(first)}"))
             else:
                 utterance = Utterance(file.id, file.path, length.num_samples, length.sample_rate_hz)
-                found.setdefault(file.speaker, []).append(utterance)
+                found.setdefault((file.speaker, labels[file.path]), []).append(utterance)
                 subset_of.setdefault(file.speaker, file.subset)
             if progress:
                 progress(done, len(files))
@@ -88,8 +91,8 @@ def read_with(
     if not found:
         raise UserError(_no_audio(reader, root, subsets, listing, sorted(unlabelled), rejected))
     speakers = (
-        Speaker(id, labels[id], subset_of[id], tuple(sorted(items, key=lambda item: item.id)), listing.speakers[id].split)
-        for id, items in sorted(found.items())
+        Speaker(id, label, subset_of[id], tuple(sorted(items, key=lambda item: item.id)), listing.speakers[id].split)
+        for (id, label), items in sorted(found.items())
     )
     return SpeakerIndex(
         str(root.absolute()),

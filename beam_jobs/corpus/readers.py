@@ -7,9 +7,9 @@ from pathlib import Path
 
 from beam_jobs.command_line import command
 from beam_jobs.console import progress as progress_bar
-from beam_jobs.corpus import common_voice, librispeech, plain_csv, voxceleb
+from beam_jobs.corpus import common_voice, folders, librispeech, plain_csv, voxceleb
 from beam_jobs.corpus.index import SpeakerIndex
-from beam_jobs.corpus.listing import Reader
+from beam_jobs.corpus.listing import THE_LAYOUT_S_OWN, Labelling, Reader
 from beam_jobs.corpus.probe import read_with
 from beam_jobs.errors import UserError
 from beam_jobs.files import cause, read_text, storage_errors
@@ -33,8 +33,13 @@ def recognise(root: str | Path) -> Reader:
     if not os.path.isdir(root):  # noqa: PTH112 (Path.is_dir raises where a path is too long)
         raise UserError(f"{root}: no such folder; name a corpus folder that holds {looked_for}")
     found = [reader for reader in READERS if reader.looks_like(root)]
+    if not found and folders.looks_like(root):
+        return folders.READER
     if not found:
-        raise UserError(f"{root}: no corpus of a layout that is known here; looked for {looked_for}; see docs/corpora.md")
+        raise UserError(
+            f"{root}: no corpus of a layout that is known here; looked for {looked_for}, or recordings in a "
+            "folder for each label; see docs/corpora.md"
+        )
     if len(found) > 1:
         both = " and ".join(reader.looks_for for reader in found)
         raise UserError(f"{root}: holds {both}, and only one of them can be meant; move the others away")
@@ -58,17 +63,28 @@ def read_corpus(
     subsets: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     cache: Path | None = None,
+    labelling: Labelling = THE_LAYOUT_S_OWN,
 ) -> SpeakerIndex:
     """Reads a corpus of any known layout (`docs/corpora.md`); arguments, result and errors are those of `read_with`.
 
     One that is no local folder, such as `s3://…`, is not looked through: it holds its index as `speaker_index.json`.
     """
     if is_uri(root):
+        if labelling != THE_LAYOUT_S_OWN:
+            raise UserError(
+                f"{root}: a corpus that is not a local folder has its labels in its {INDEX_FILE}; give the column or the pattern "
+                f"to `{command('corpus', 'info', 'ROOT', '--json', INDEX_FILE)}`, and leave it out here"
+            )
         return _read_stored(str(root).rstrip("/"), subsets)
-    return read_with(recognise(root), root, subsets, progress, cache)
+    return read_with(recognise(root), root, subsets, progress, cache, labelling)
 
 
-def read_corpus_with_bar(root: str | Path, subsets: Sequence[str] | None = None, cache: Path | None = None) -> SpeakerIndex:
+def read_corpus_with_bar(
+    root: str | Path,
+    subsets: Sequence[str] | None = None,
+    cache: Path | None = None,
+    labelling: Labelling = THE_LAYOUT_S_OWN,
+) -> SpeakerIndex:
     """The same, with a progress bar in per cent: how many files there are is not known before."""
     with progress_bar("reading the corpus", 100, "%") as advance:
         shown = 0
@@ -79,7 +95,7 @@ def read_corpus_with_bar(root: str | Path, subsets: Sequence[str] | None = None,
                 advance(percent - shown)
                 shown = percent
 
-        return read_corpus(root, subsets, show, cache)
+        return read_corpus(root, subsets, show, cache, labelling)
 
 
 def _read_stored(root: str, subsets: Sequence[str] | None) -> SpeakerIndex:

@@ -4,7 +4,7 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from beam_jobs.audio import is_recording
@@ -81,10 +81,7 @@ def as_on_disk(files: Iterable[ListedFile], found: Found) -> list[ListedFile]:
     """The files of a list under the names that they have on disk, which may spell the same letters otherwise (NFD)."""
     there = {*found.recordings, *found.others}
     spelt = {same_name(path): path for path in there if not path.isascii()}
-    return [
-        file if file.path in there else ListedFile(spelt.get(same_name(file.path), file.path), file.id, file.speaker, file.subset)
-        for file in files
-    ]
+    return [file if file.path in there else replace(file, path=spelt.get(same_name(file.path), file.path)) for file in files]
 
 
 def not_listed(files: Iterable[ListedFile], found: Found, marker: str) -> list[Rejected]:

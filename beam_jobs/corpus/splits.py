@@ -1,5 +1,6 @@
 """Splits by speaker: nobody who is heard in training is heard in evaluation or test."""
 
+import itertools
 import math
 import random
 from collections import Counter
@@ -8,59 +9,73 @@ from collections.abc import Iterable, Mapping, Sequence
 from beam_jobs.config import SPLITS
 from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
-from beam_jobs.labels import LABELS
+from beam_jobs.labels import DEFAULT_LABELS
 
 
 def split_speakers(
-    speakers: Iterable[Speaker], seed: int, shares: Sequence[float] = (0.8, 0.1, 0.1)
+    speakers: Iterable[Speaker],
+    seed: int,
+    shares: Sequence[float] = (0.8, 0.1, 0.1),
+    labels: Sequence[str] = DEFAULT_LABELS,
 ) -> dict[str, tuple[Speaker, ...]]:
     """Deals the speakers of each label out to `train`, `eval` and `test`, at least one to each.
 
     A speaker whose split the corpus fixes stays there. The others, per label: sorted by id, shuffled, cut at the shares; a
     split that has none of the label yet gets one. The order of `speakers` changes nothing, and neither does what
-    other labels there are. Each split is sorted by id.
+    other labels there are. Whoever has recordings of several labels is dealt once, with the rarest of them, and is in one
+    split with all. Each split is sorted by id.
 
     Args:
-        speakers: any number of labels; `female` and `male` must be among them.
+        speakers: of any labels; those of `labels` must be among them. One with several labels is there once for each.
         seed: other seeds deal otherwise.
         shares: of train, eval and test; they add up to 1.
+        labels: each needs speakers.
 
     Raises:
         UserError: fewer than three speakers of a label, or so many fixed that a split is left without.
-        ValueError: two speakers of one id, or shares that are no three positive numbers of sum 1.
+        ValueError: a speaker is there twice with one label, or shares that are no three positive numbers of sum 1.
 
     """
-    speakers = sorted(speakers, key=lambda speaker: speaker.id)
-    if len({speaker.id for speaker in speakers}) < len(speakers):
-        raise ValueError("two speakers have the same id")
+    speakers = sorted(speakers, key=lambda speaker: (speaker.id, speaker.label))
+    if len({(speaker.id, speaker.label) for speaker in speakers}) < len(speakers):
+        raise ValueError("a speaker is there twice")
     if len(shares) != len(SPLITS) or min(shares) <= 0 or not math.isclose(sum(shares), 1):
         raise ValueError(f"shares {shares} are not three positive numbers of sum 1")
 
-    counts = Counter(dict.fromkeys(LABELS, 0))
+    counts = Counter(dict.fromkeys(labels, 0))
     counts.update(speaker.label for speaker in speakers)
     if min(counts.values()) < len(SPLITS):
         found = ", ".join(f"{count} {label}" for label, count in sorted(counts.items()))
         raise UserError(f"the splits need at least 3 speakers of each label and the corpus has {found}; add speakers")
 
     split_of = {speaker.id: speaker.split for speaker in speakers if speaker.split}
+    dealt_as = {speaker.id: speaker.label for speaker in sorted(speakers, key=lambda item: (-counts[item.label], item.label))}
     for label in sorted(counts):
         fixed = {speaker.split for speaker in speakers if speaker.label == label}
-        ids = [speaker.id for speaker in speakers if speaker.label == label and not speaker.split]
+        ids = [id for id in sorted(dealt_as) if dealt_as[id] == label and id not in split_of]
         lacking = [split for split in SPLITS if split not in fixed]
-        if len(lacking) > len(ids):
-            raise UserError(
-                f"no {label} speaker is left for the split {lacking[-1]}: the corpus fixes the others' splits; "
-                "add speakers, or leave more of its splits open"
-            )
+        if len(lacking) > len(ids) and len(dealt_as) == len(speakers):
+            raise UserError(_none_left(label, lacking[-1]))
         # A text seeds by its SHA-512, so the labels' shuffles are unrelated and the same in every process.
         random.Random(f"split/{seed}/{label}").shuffle(ids)  # noqa: S311 (not for secrets)
-        at_least = [split in lacking for split in SPLITS]
+        at_least = [split in lacking[: len(ids)] for split in SPLITS]
         train_end = _clamp(round(len(ids) * shares[0]), at_least[0], len(ids) - at_least[1] - at_least[2])
         eval_end = _clamp(round(len(ids) * (shares[0] + shares[1])), train_end + at_least[1], len(ids) - at_least[2])
         split_of.update(dict.fromkeys(ids[:train_end], "train"))
         split_of.update(dict.fromkeys(ids[train_end:eval_end], "eval"))
         split_of.update(dict.fromkeys(ids[eval_end:], "test"))
+    there = {(split_of[speaker.id], speaker.label) for speaker in speakers}
+    for split, label in itertools.product(SPLITS, sorted(counts)):
+        if (split, label) not in there:
+            raise UserError(f"split {split} gets no speaker with recordings labelled {label}; add speakers with such recordings")
     return {split: tuple(speaker for speaker in speakers if split_of[speaker.id] == split) for split in SPLITS}
+
+
+def _none_left(label: str, split: str) -> str:
+    return (
+        f"no {label} speaker is left for the split {split}: the corpus fixes the others' splits; "
+        "add speakers, or leave more of its splits open"
+    )
 
 
 def check_duplicates(splits: Mapping[str, Sequence[Speaker]], duplicates: Sequence[Sequence[tuple[Speaker, Utterance]]]) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
-from beam_jobs.labels import LABELS
 
 MAX_BINS = 12
 
@@ -53,7 +52,7 @@ def utterance_seconds(index: SpeakerIndex) -> list[HistogramBin]:
     return histogram(
         {
             label: [item.duration_s for speaker in index.speakers if speaker.label == label for item in speaker.utterances]
-            for label in LABELS
+            for label in index.labels()
         }
     )
 
@@ -61,7 +60,7 @@ def utterance_seconds(index: SpeakerIndex) -> list[HistogramBin]:
 def speaker_minutes(index: SpeakerIndex) -> list[HistogramBin]:
     """Histogram of the minutes that a speaker speaks."""
     return histogram(
-        {label: [speaker.duration_s / 60 for speaker in index.speakers if speaker.label == label] for label in LABELS}
+        {label: [speaker.duration_s / 60 for speaker in index.speakers if speaker.label == label] for label in index.labels()}
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from beam_jobs.corpus.index import Rejected
 from beam_jobs.corpus.listing import (
+    Labelling,
     LineError,
     ListedFile,
     ListedSpeaker,
@@ -33,7 +34,7 @@ from beam_jobs.errors import UserError
 LABEL_OF_GENDER = {"f": "female", "m": "male"}
 
 
-def list_files(number: int, delimiter: str, root: Path, subsets: Sequence[str] | None) -> Listing:
+def list_files(number: int, delimiter: str, root: Path, subsets: Sequence[str] | None, _: Labelling) -> Listing:
     """Lists the files of the speakers in the list of VoxCeleb `number`. The subsets are those of its column Set.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
@@ -9,6 +10,7 @@ from tfx.types import ComponentSpec, channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from beam_jobs.config import SPLITS, ClipsConfig
+from beam_jobs.corpus.listing import Labelling
 from components.clip_generator.executor import Executor
 
 
@@ -18,6 +20,7 @@ class ClipGeneratorSpec(ComponentSpec):
     PARAMETERS = {
         "corpus_uri": ExecutionParameter(type=str),
         "subsets": ExecutionParameter(type=str),
+        "labelling": ExecutionParameter(type=str),
         "dataset_uri": ExecutionParameter(type=str),
         "clips": ExecutionParameter(type=str),
         "beam_options": ExecutionParameter(type=str),
@@ -34,6 +37,7 @@ class ClipGenerator(base_component.BaseComponent):
         corpus_uri: corpus root; empty where the dataset was made by something else. A corpus that is no local folder holds its
             index (`beam_jobs.corpus.readers.read_corpus`).
         subsets: subsets of the corpus; None for all.
+        labelling: where the corpus's labels are.
         dataset_uri: the folder to make. A whole dataset of the same settings and corpus is left as it is; an unfinished one is
             gone on with.
         clips: the settings.
@@ -52,6 +56,7 @@ class ClipGenerator(base_component.BaseComponent):
         *,
         corpus_uri: str | RuntimeParameter,
         subsets: Sequence[str] | None,
+        labelling: Labelling,
         dataset_uri: str | RuntimeParameter,
         clips: ClipsConfig,
         num_clips: Mapping[str, int | RuntimeParameter],
@@ -61,6 +66,7 @@ class ClipGenerator(base_component.BaseComponent):
             ClipGeneratorSpec(
                 corpus_uri=corpus_uri,
                 subsets=json.dumps(subsets),
+                labelling=json.dumps(asdict(labelling)),
                 dataset_uri=dataset_uri,
                 clips=clips.model_dump_json(),
                 beam_options=json.dumps(list(beam_options)),

@@ -8,6 +8,7 @@ from tfx.types import Artifact, artifact_utils
 
 from beam_jobs.config import SPLITS, ClipsConfig
 from beam_jobs.console import say
+from beam_jobs.corpus.listing import Labelling
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import fingerprint
 from beam_jobs.filesystems import set_filesystem_options
@@ -39,6 +40,7 @@ class Executor(base_executor.BaseExecutor):
 def _generate(corpus: str, dataset: str, exec_properties: dict[str, Any]) -> None:
     counts = {split: exec_properties[f"num_{split}_clips"] for split in SPLITS}
     clips = ClipsConfig.model_validate({**json.loads(exec_properties["clips"]), "num_clips": counts})
-    index = read_corpus(corpus, json.loads(exec_properties["subsets"]))
+    labelling = Labelling(**json.loads(exec_properties["labelling"]))
+    index = read_corpus(corpus, json.loads(exec_properties["subsets"]), labelling=labelling)
     info = generate_clips(clips, index, dataset, json.loads(exec_properties["beam_options"]))
     say(f"{sum(shard.num_records for shard in info.shards)} clips in {len(info.shards)} shards: {dataset}")

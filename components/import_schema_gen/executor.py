@@ -1,5 +1,6 @@
 """The work of ImportSchemaGen: write the schema where TFX's nodes look for it."""
 
+import json
 from typing import Any
 
 from google.protobuf import text_format
@@ -23,9 +24,14 @@ class Executor(base_executor.BaseExecutor):
         Raises:
             UserError: it is not valid.
         """
-        text = exec_properties["schema_text"]
         try:
-            text_format.Parse(text, schema_pb2.Schema())
+            schema = text_format.Parse(exec_properties["schema_text"], schema_pb2.Schema())
         except text_format.ParseError as error:
             raise UserError(f"pipeline/schema/schema.pbtxt:{error}") from None
+        features = {feature.name: feature for feature in schema.feature}
+        for name, value in json.loads(exec_properties["max_values"]).items():
+            if name not in features:
+                raise UserError(f"pipeline/schema/schema.pbtxt: there is no feature {name}")
+            features[name].int_domain.max = value
+        text = text_format.MessageToString(schema)
         io_utils.write_string_file(f"{artifact_utils.get_single_uri(output_dict['schema'])}/{DEFAULT_FILE_NAME}", text)

@@ -5,7 +5,8 @@
 >>> model.predict("voice.flac")
 """
 
-from components.inference.answers import NO_SPEECH, UNCERTAIN, Prediction, Segment, Timeline, Total
+from beam_jobs.labels import NO_SPEECH, UNCERTAIN
+from components.inference.answers import Prediction, Segment, Timeline, Total
 from components.inference.live import Moment, listen
 from components.inference.model import Model, load_model
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from beam_jobs.labels import NO_SPEECH, UNCERTAIN
 from components.decision_rule import over_thresholds, predicted_classes
-
-NO_SPEECH, UNCERTAIN = "no speech", "uncertain"
 
 STEP_S = 0.5
 """Resolution of a timeline."""

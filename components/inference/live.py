@@ -7,7 +7,8 @@ import numpy as np
 
 from beam_jobs.audio import AudioError
 from beam_jobs.audio_stream import AudioStream
-from components.inference.answers import MIN_STEP_SPEECH, NO_SPEECH, STEP_S
+from beam_jobs.labels import NO_SPEECH
+from components.inference.answers import MIN_STEP_SPEECH, STEP_S
 from components.inference.model import Model
 
 MEMORY_S = 6

@@ -9,8 +9,9 @@ import numpy as np
 from beam_jobs.audio import AudioError, resample
 from beam_jobs.audio_stream import open_audio
 from beam_jobs.html_pages import player_source, render_page
+from beam_jobs.labels import UNCERTAIN
 from beam_jobs.mixing import Samples
-from components.inference.answers import UNCERTAIN, Timeline
+from components.inference.answers import Timeline
 from components.inference.model import Model
 
 MAX_RECORDINGS = 20

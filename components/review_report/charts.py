@@ -13,12 +13,12 @@ from typing import Any
 import altair as alt
 import vl_convert
 
+from beam_jobs.html_pages import label_color
 from components.review_report.curves import Curve, ReliabilityBin
 
 WIDTH, HEIGHT = 330, 230
 COLORS = ("var(--candidate)", "var(--baseline)")
 DASHES = ([1, 0], [5, 3])
-LABEL_COLORS = {"male": "var(--male)", "female": "var(--female)", "mixed": "var(--mixed)"}
 
 _SIZES = {"labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal"}
 _CONFIG = {
@@ -114,7 +114,7 @@ def curves(
 def by_threshold(rows: Sequence[dict[str, float | None]], title: str, cut: float) -> str:
     """A line for each figure over the threshold, and an upright one at the model's own."""
     names = [name for name in rows[0] if name != "threshold"]
-    colors = [LABEL_COLORS.get(name.removeprefix("recall of "), "var(--text)") for name in names]
+    colors = ["var(--text)", *(label_color(position) for position in range(len(names) - 1))]
     values = [{"threshold": row["threshold"], "figure": name, "value": row[name]} for row in rows for name in names]
     lines = (
         alt.Chart(_values(values))
@@ -160,7 +160,7 @@ def histogram(counts: dict[str, list[int]], class_name: str) -> str:
         for k, value in enumerate(values)
     ]
     labels = list(counts)
-    colors = [LABEL_COLORS.get(label, "var(--candidate)") for label in labels]
+    colors = [label_color(position) for position in range(len(labels))]
     bars = [
         alt.Chart(_values([row for row in rows if row["label"] == label]))
         .mark_bar(binSpacing=1)
@@ -207,7 +207,7 @@ def over_runs(rows: Sequence[dict[str, Any]], runs: Sequence[str], metrics: Sequ
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False, nice=True)),
         color=alt.Color(
             "metric:N",
-            scale=alt.Scale(domain=list(metrics), range=[_metric_color(name) for name in metrics]),
+            scale=alt.Scale(domain=list(metrics), range=_metric_colors(metrics)),
             legend=alt.Legend(),
         ),
         strokeDash=alt.StrokeDash(
@@ -225,8 +225,10 @@ def over_runs(rows: Sequence[dict[str, Any]], runs: Sequence[str], metrics: Sequ
     return _svg(alt.layer(lines, dots).properties(width=width, height=HEIGHT, padding=12))
 
 
-def _metric_color(metric: str) -> str:
-    return LABEL_COLORS.get(metric.rsplit(" ", 1)[-1], "var(--candidate)")
+def _metric_colors(metrics: Sequence[str]) -> list[str]:
+    """Of `accuracy` and `ECE` the candidate's, of `AUC female` that of the label, in the order of the labels."""
+    labels = list(dict.fromkeys(label for metric in metrics if (label := metric.partition(" ")[2])))
+    return [label_color(labels.index(label)) if (label := metric.partition(" ")[2]) else "var(--candidate)" for metric in metrics]
 
 
 def by_slice(rows: Sequence[dict[str, Any]], slices: Sequence[str]) -> str:

@@ -11,13 +11,19 @@ from components.review_report import charts, curves
 from components.review_report.formatting import decimal, the
 from components.review_report.inputs import ReportInputs
 
+MAX_CLASSES = 4
+"""That have charts of their own: fifty would be a page that nobody reads."""
+OTHERS = "all others"
+
 
 def drawn(inputs: ReportInputs) -> list[dict[str, Any]]:
     """The charts in the order of the page: `title`, `note`, `svg`, and a table of `columns` and `rows`."""
     gate, scores = inputs.gate, inputs.scores()
     two = len(gate.classes) == 2
-    numbers = [1] if two else list(range(len(gate.classes)))
+    numbers = [1] if two else _hardest(scores[0], len(gate.classes))
     mirrored = f" With two classes the curve of {gate.classes[0]} is its mirror image." if two else ""
+    if len(numbers) < len(gate.classes) and not two:
+        mirrored = f" Of {len(gate.classes)} classes the {len(numbers)} with the lowest AUC are drawn."
     found: list[dict[str, Any]] = []
     for number in numbers:
         name = gate.classes[number]
@@ -46,6 +52,9 @@ def drawn(inputs: ReportInputs) -> list[dict[str, Any]]:
     for number in numbers:
         name = gate.classes[number]
         counts = curves.score_histogram(scores[0], number, gate.classes)
+        if len(counts) > MAX_CLASSES:
+            others = [sum(values) for values in zip(*(counts[label] for label in counts if label != name), strict=True)]
+            counts = {name: counts[name], OTHERS: others}
         num_bins = len(next(iter(counts.values())))
         rows = [
             (f"{k / num_bins:.2f} to {(k + 1) / num_bins:.2f}", *(str(values[k]) for values in counts.values()))
@@ -57,6 +66,12 @@ def drawn(inputs: ReportInputs) -> list[dict[str, Any]]:
     if two:
         found.append(_threshold_chart(scores[0], gate.classes))
     return found + _training_charts(inputs.history)
+
+
+def _hardest(scores: curves.Scores, num_classes: int) -> list[int]:
+    """The classes that are drawn, in their order: all, or those with the lowest AUC."""
+    areas = {number: curve.area for number in range(num_classes) if (curve := curves.roc(scores, number))}
+    return sorted(sorted(areas, key=lambda number: areas[number])[:MAX_CLASSES])
 
 
 def _threshold_chart(scores: curves.Scores, classes: Sequence[str]) -> dict[str, Any]:

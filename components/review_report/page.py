@@ -8,6 +8,7 @@ import jinja2
 import numpy as np
 
 from beam_jobs.html_pages import TEMPLATES as BASE_TEMPLATES
+from beam_jobs.html_pages import label_colors
 from components.gate.result import Check, Compared, GateResult, Slice, metric_name
 from components.review_report import costs, degraded, drawings, facts, operating_point
 from components.review_report.cards import cards_of, suspect_cards
@@ -56,6 +57,7 @@ def render_report(inputs: ReportInputs) -> str:
     cards = cards_of(inputs)
     page = environment.get_template("report.html").render(
         inputs=inputs,
+        label_colors=label_colors(),
         gate=gate,
         decided=decided,
         status=status(decided, inputs.standing),

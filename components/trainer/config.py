@@ -45,6 +45,9 @@ class ModelConfig(Strict):
     embedding: Annotated[int, Field(ge=1, le=4096)] = 96
     """Channels of a cell behind the blocks."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    skip_pauses: bool = True
+    """Pauses are taken out of a recording before it is classified: they say nothing about a voice. false: they stay, as they
+    must where rhythm tells sounds apart."""
     augment: AugmentConfig = AugmentConfig()
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ import typer
 
 from beam_jobs.console import progress, say
 from beam_jobs.paths import local_path
-from pipeline.commands.options import Config, Settings
+from pipeline.commands.options import Config, Settings, write
 from pipeline.table import print_table
 
 app = typer.Typer(no_args_is_help=True, help="Training clips.")
@@ -30,10 +30,24 @@ def clips_generate(
     resolved = load_config(config, settings or ())
     beam_options = context.args or resolved.beam.clips
     set_filesystem_options(beam_options)
-    index = read_corpus_with_bar(corpus, resolved.corpus.subsets)
+    index = read_corpus_with_bar(corpus, resolved.corpus.subsets, labelling=resolved.corpus.labelling)
     info = generate_clips(resolved.clips, index, output, beam_options)
     rows = [(split, *(str(counts[name]) for name in info.classes)) for split, counts in info.counts.items()]
     print_table(f"Dataset {output}", ("split", *info.classes), rows)
+
+
+@app.command("describe")
+def clips_describe(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Dataset folder.")],
+    croissant: Annotated[
+        Path, typer.Option(parser=local_path, metavar="FILE", help="File to write; it belongs into the dataset's folder.")
+    ],
+) -> None:
+    """Describe a dataset in Croissant, MLCommons' format for machine-learning datasets."""
+    from beam_jobs.croissant import describe
+
+    write(croissant, describe(folder), "--croissant")
+    say(f"next: put {croissant} into {folder}, if it is not there; mlcroissant and catalogues of datasets read it")
 
 
 @app.command("inspect")

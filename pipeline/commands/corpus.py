@@ -10,9 +10,10 @@ from beam_jobs.command_line import command
 from beam_jobs.console import progress, say, tell
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.left_out import left_out
+from beam_jobs.corpus.listing import Labelling
 from beam_jobs.corpus.summary import by_subset_and_label
 from beam_jobs.paths import local_path
-from pipeline.commands.options import CorpusRoot, JsonFile, write, write_json
+from pipeline.commands.options import CorpusRoot, JsonFile, LabelColumn, LabelPerRecording, SpeakerPattern, write, write_json
 from pipeline.table import print_table
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ def corpus_fetch(
 def corpus_info(
     root: CorpusRoot,
     json_file: JsonFile = None,
+    label_column: LabelColumn = None,
+    label_per_recording: LabelPerRecording = False,
+    speaker_pattern: SpeakerPattern = None,
     html: Annotated[
         Path | None,
         typer.Option(parser=local_path, metavar="FILE", help="Write a page with the figures and histograms to this file."),
@@ -82,7 +86,7 @@ def corpus_info(
     from beam_jobs.corpus.readers import kind_of, read_corpus_with_bar
 
     kind, _ = kind_of(root)
-    index = read_corpus_with_bar(root)
+    index = read_corpus_with_bar(root, labelling=Labelling(label_column, label_per_recording, speaker_pattern))
     shown = write_json(json_file, index.to_json())
     checks = check_recordings(index, read_contents(index)) if shown or html else []
     if shown:
@@ -140,6 +144,9 @@ def _show_checks(checks: "Sequence[Check]") -> None:
 @app.command("listen")
 def corpus_listen(
     root: CorpusRoot,
+    label_column: LabelColumn = None,
+    label_per_recording: LabelPerRecording = False,
+    speaker_pattern: SpeakerPattern = None,
     number: Annotated[int, typer.Option("-n", min=1, help="Utterances on the page.")] = 10,
     html: Annotated[Path, typer.Option(parser=local_path, metavar="FILE", help="Page to write.")] = Path("corpus.html"),
     seed: Annotated[int, typer.Option(min=0, help="Which utterances are drawn.")] = 0,
@@ -147,7 +154,7 @@ def corpus_listen(
     """Write a page with some utterances to hear and to see: waveform and mel spectrogram."""
     from beam_jobs.corpus.readers import read_corpus_with_bar
 
-    index = read_corpus_with_bar(root)
+    index = read_corpus_with_bar(root, labelling=Labelling(label_column, label_per_recording, speaker_pattern))
     with progress("drawing the page", 1):
         from beam_jobs.corpus.pages import player_page
 

@@ -13,7 +13,22 @@ from beam_jobs.paths import local_path
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
 
-CorpusRoot = Annotated[str, typer.Argument(help="Corpus folder: LibriSpeech, Common Voice, VoxCeleb or utterances.csv.")]
+CorpusRoot = Annotated[
+    str, typer.Argument(help="Corpus folder: LibriSpeech, Common Voice, VoxCeleb, utterances.csv or one for each label.")
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Column of the corpus's list that holds the labels, such as accents.")
+]
+LabelPerRecording = Annotated[
+    bool, typer.Option("--label-per-recording", help="One speaker's recordings may have different labels, as a mood or a word.")
+]
+SpeakerPattern = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="In a folder for each label: its group `speaker` finds in a path who speaks; else each file is alone.",
+    ),
+]
 Config = Annotated[
     Path,
     typer.Option(

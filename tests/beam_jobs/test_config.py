@@ -50,6 +50,31 @@ def test_mixed_clips_have_a_class_of_their_own() -> None:
     assert validate(ClipsConfig, {**CLIPS, "mixed_share": 0.1}, "x").classes == ("male", "female", "mixed")
 
 
+def test_any_two_to_fifty_labels_in_their_order() -> None:
+    ages = ["teens", "twenties", "sixties and more"]
+
+    assert validate(ClipsConfig, {**CLIPS, "labels": ages}, "x").classes == tuple(ages)
+    assert len(validate(ClipsConfig, {**CLIPS, "labels": [f"accent-{k}" for k in range(50)]}, "x").classes) == 50
+    assert validate(ClipsConfig, {**CLIPS, "labels": ["da", "nein"], "mixed_share": 0.2}, "x").classes == ("da", "nein", "mixed")
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"labels": ["male"]}, "clips.labels is ['male']: list should have at least 2 items"),
+        ({"labels": [f"{k}" for k in range(51)]}, "at most 50 items"),
+        ({"labels": ["a", "b", "a"]}, "a label is named twice"),
+        ({"labels": ["speech", "no speech"]}, "'no speech' cannot be a label: it is an answer of its own"),
+        ({"labels": ["a", "b\n"]}, "should match pattern"),
+        ({"labels": ["a", "../b"]}, "should match pattern"),
+        ({"labels": ["a", "b", "c"], "mixed_share": 0.1}, "mixed_share needs two labels, and there are 3"),
+        ({"labels": ["a", "b"], "train_voice": {"pitch_hz": {"male": {"min": 80, "max": 90}}}}, "there is no label 'male'"),
+    ],
+)
+def test_labels_that_cannot_be(settings: dict[str, Any], text: str) -> None:
+    assert text in error_of({**CLIPS, **settings})
+
+
 def test_the_article_s_clips_have_1_323_000_samples() -> None:
     assert ClipsConfig(num_clips=CLIPS["num_clips"]).num_samples == 1_323_000
 
@@ -141,11 +166,11 @@ def test_changed_voices_are_off_by_default_and_a_share_alone_is_the_recipe() -> 
 
 
 def test_a_label_that_is_left_out_keeps_its_pitch() -> None:
-    pitch_hz = TrainVoice(pitch_hz={"female": PitchRange(min=100, max=500)}).pitch_hz
+    voice = TrainVoice(pitch_hz={"female": PitchRange(min=100, max=500)})
 
-    assert list(pitch_hz) == ["male", "female"]
-    assert pitch_hz["male"] == TrainVoice().pitch_hz["male"] == PitchRange(min=75, max=420, effort_hz=150, effort_weight=4)
-    assert pitch_hz["female"].min == 100
+    assert voice.pitch_of("male") == TrainVoice().pitch_of("male") == PitchRange(min=75, max=420, effort_hz=150, effort_weight=4)
+    assert voice.pitch_of("female").min == 100
+    assert voice.pitch_of("child") == PitchRange(min=75, max=480)
 
 
 def test_the_first_of_several_errors_and_how_many_more() -> None:

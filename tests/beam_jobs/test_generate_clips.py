@@ -29,7 +29,7 @@ from beam_jobs.dataset import read_dataset_info
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, decode_clip, read_records
 from beam_jobs.generate_clips import generate_clips, main
-from beam_jobs.labels import LABELS
+from beam_jobs.labels import DEFAULT_LABELS
 from beam_jobs.make_shard import split_for
 from beam_jobs.variants import TrainChannel, TrainVoice
 
@@ -379,7 +379,7 @@ def test_a_recording_under_two_labels_or_in_two_splits_stops_the_job(
     tmp_path: Path, own_corpus: Path, make_config: MakeConfig, apart: str
 ) -> None:
     index = read_librispeech(own_corpus)
-    male, female = ([s.id for s in split_for(index, make_config())["train"] if s.label == label] for label in LABELS)
+    male, female = ([s.id for s in split_for(index, make_config())["train"] if s.label == label] for label in DEFAULT_LABELS)
     held_out = next(s.id for s in split_for(index, make_config())["test"] if s.label == "male")
     first, second = {"label": (male[0], female[0]), "split": (male[0], held_out)}[apart]
     shutil.copyfile(utterance_of(index, first), utterance_of(index, second, 1))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from beam_jobs.config import ClipsConfig, NumClips, Range
 from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
-from beam_jobs.labels import LABELS
+from beam_jobs.labels import DEFAULT_LABELS
 from beam_jobs.make_shard import Shard
 from beam_jobs.planning import MODES, ClipPlan, ClipPlanner, Placement, class_index, count_classes
 from beam_jobs.variants import TrainChannel, TrainVoice
@@ -185,7 +185,8 @@ def test_changed_voices_are_the_same_voices_in_the_same_places() -> None:
 
 def test_the_pitch_is_drawn_by_label() -> None:
     voices = {
-        label: [p.voice for p in placements_of(**VARIED) if p.voice and LABEL_OF[p.speaker_id] == label] for label in LABELS
+        label: [p.voice for p in placements_of(**VARIED) if p.voice and LABEL_OF[p.speaker_id] == label]
+        for label in DEFAULT_LABELS
     }
 
     assert min(voice.pitch_hz for voice in voices["female"]) >= 135
@@ -323,7 +324,7 @@ def test_everybody_speaks_before_anybody_speaks_twice() -> None:
 
 @given(st.integers(0, 10**6), st.integers(1, 3), st.sampled_from([0.0, 0.5]))
 def test_no_utterance_is_twice_in_a_clip(k: int, speakers_of_a_label: int, mixed_share: float) -> None:
-    few = [speaker for label in LABELS for speaker in [s for s in cast() if s.label == label][:speakers_of_a_label]]
+    few = [speaker for label in DEFAULT_LABELS for speaker in [s for s in cast() if s.label == label][:speakers_of_a_label]]
     clips = ClipsConfig(num_clips=NUM_CLIPS, duration_s=30, max_utterances=3 * speakers_of_a_label, mixed_share=mixed_share)
 
     said = [placement.utterance.id for placement in ClipPlanner(clips, "eval", few).plan(k).placements]

@@ -1,5 +1,6 @@
 """Speakers are dealt out by label, each to exactly one split."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs.corpus.index import Speaker
+from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.corpus.splits import split_speakers
 from beam_jobs.errors import UserError
 
@@ -102,8 +103,27 @@ def test_too_few_speakers_of_a_label_are_counted(counts: dict[str, int], found: 
 
 
 def test_two_speakers_with_one_id_could_meet_in_two_splits() -> None:
-    with pytest.raises(ValueError, match="same id"):
+    with pytest.raises(ValueError, match="there twice"):
         split_speakers(cast({"female": 3, "male": 3}) * 2, seed=0)
+
+
+@given(st.lists(st.sets(st.sampled_from(["angry", "calm", "happy", "sad", "tired"]), min_size=1), min_size=1, max_size=60), seeds)
+def test_who_has_recordings_of_several_labels_is_in_one_split_with_all(labels: list[set[str]], seed: int) -> None:
+    actors = [
+        Speaker(f"actor{k}", label, "acted", (Utterance(f"{k}-{label}", f"{k}-{label}.wav", 16_000, 16_000),))
+        for k, several in enumerate(labels)
+        for label in several
+    ]
+    wanted = sorted({actor.label for actor in actors})
+    try:
+        splits = split_speakers(actors, seed, labels=wanted)
+    except UserError as error:
+        assert re.search("at least 3 speakers of each label|gets no speaker with|is left for the split", str(error))
+        return
+    ids = [{speaker.id for speaker in members} for members in splits.values()]
+    assert sum(map(len, ids)) == len(set.union(*ids)) == len(labels)
+    assert all({speaker.label for speaker in members} == set(wanted) for members in splits.values())
+    assert split_speakers(actors[::-1], seed, labels=wanted) == splits
 
 
 @pytest.mark.parametrize("shares", [(0.8, 0.2), (0.8, 0.1, 0.2), (1.0, 0.0, 0.0), (1.2, -0.1, -0.1)])

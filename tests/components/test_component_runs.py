@@ -160,7 +160,7 @@ MISTAKES: dict[str, Callable[[Step, Path], Step]] = {
     "decision": lambda step, folder: step.again(folder, by=" "),
     "evaluator": lambda step, folder: without(step, folder, "model"),
     "gate": lambda step, folder: without_clips(step, folder),
-    "import_schema_gen": lambda step, folder: step.again(folder, schema_text="feature {"),
+    "import_schema_gen": lambda step, folder: step.again(folder, schema_text="feature {", max_values="{}"),
     "pusher": lambda step, folder: step.again(folder, serving_uri="/dev/null/serving"),
     "review_report": lambda step, folder: step.again(folder, dataset_uri="/nowhere"),
     "robustness": lambda step, folder: without(step, folder, "model"),

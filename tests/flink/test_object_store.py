@@ -45,7 +45,13 @@ def credentials(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
 def generate(corpus: str, dataset: str, clips: ClipsConfig, folder: Path) -> None:
     """As the node ClipGenerator runs it."""
     counts = {f"num_{split}_clips": count for split, count in clips.num_clips.model_dump().items()}
-    properties = {"corpus_uri": corpus, "dataset_uri": dataset, "clips": clips.model_dump_json(), "subsets": "null"}
+    properties = {
+        "corpus_uri": corpus,
+        "dataset_uri": dataset,
+        "clips": clips.model_dump_json(),
+        "labelling": "{}",
+        "subsets": "null",
+    }
     said = standard_artifacts.String()
     said.uri = str(folder / "fingerprint")
     ClipGeneratorExecutor().Do(
@@ -140,7 +146,7 @@ Executor().Do({}, {"fingerprint": [said]}, json.loads(sys.argv[2]))
 def as_clip_generator(corpus: str, dataset: str, config: Path, folder: Path, beam_options: list[str]) -> list[str]:
     clips = json.loads(config.read_text())["clips"]
     counts = {f"num_{split}_clips": count for split, count in clips["num_clips"].items()}
-    properties = {"corpus_uri": corpus, "dataset_uri": dataset, "clips": json.dumps(clips), "subsets": "null"}
+    properties = {"corpus_uri": corpus, "dataset_uri": dataset, "clips": json.dumps(clips), "labelling": "{}", "subsets": "null"}
     values = {**properties, **counts, "beam_options": json.dumps([*DEFAULT_BEAM_OPTIONS, *beam_options])}
     return [sys.executable, "-c", STEP, str(folder / "fingerprint"), json.dumps(values)]
 

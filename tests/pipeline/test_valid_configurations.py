@@ -18,7 +18,7 @@ from beam_jobs.config import SPLITS
 from beam_jobs.corpus.index import Speaker, Utterance
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import check_beam_options
-from beam_jobs.labels import LABELS
+from beam_jobs.labels import DEFAULT_LABELS
 from beam_jobs.planning import ClipPlanner, count_classes
 from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.hyperparameters import decode, encode, with_values
@@ -111,7 +111,7 @@ CAST = tuple(
         "train",
         tuple(Utterance(f"{label}{k}-{n}", f"{label}{k}-{n}.flac", 320_000, 16_000) for n in range(34)),
     )
-    for label in LABELS
+    for label in DEFAULT_LABELS
     for k in range(3)
 )
 

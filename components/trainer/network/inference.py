@@ -138,6 +138,7 @@ class Inference:
         self._transform = transform
         self._n_fft, self._hop = model.n_fft, model.hop_length
         self._num_samples, self._rate_hz = num_samples, sample_rate_hz
+        self._skip_pauses = model.skip_pauses
         self._num_classes, self._mixed, self._max_duration_s = len(classes), mixed_index(classes), max_duration_s
         self.num_pooled, self._fit = self._num_classes if self._mixed is None else self._mixed, fit
         self._window, self._step = (max(1, round(s * sample_rate_hz / self._hop)) for s in (WINDOW_S, STEP_S))
@@ -205,20 +206,20 @@ class Inference:
         finite = tf.math.is_finite(known.peak)
 
         def classify() -> tuple[tf.Tensor, tf.Tensor, Steps]:
-            decibels, numbers = self._loud_frames(from_first_sound(sound, known), known.rms_dbfs)
+            decibels, numbers, loud = self._frames(from_first_sound(sound, known), known.rms_dbfs)
             # A frame's middle, in the time of the recording; in front of it are n_fft zeros.
             middle = (numbers * self._hop - self._n_fft // 2) * sound.rate_hz // self._rate_hz + known.anchor
             step = tf.cast(middle / sound.rate_hz / STEP_S, tf.int32)
-            return self._classify(decibels, tf.clip_by_value(step, 0, steps - 1), steps, sound)
+            return self._classify(decibels, loud, tf.clip_by_value(step, 0, steps - 1), steps, sound)
 
         pooled, speech, by_step = tf.cond(finite & (known.peak > SILENT_PEAK), classify, lambda: self._no_speech(steps))
         return pooled, speech, by_step, tf.where(finite, "", "samples that are NaN or infinite")
 
-    def _loud_frames(self, sound: Sound, rms_dbfs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The mel frames of a recording that are not far below its loud parts, and their numbers among all of its frames.
+    def _frames(self, sound: Sound, rms_dbfs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The mel frames of a recording that are heard, and their numbers among all of its frames.
 
         Returns:
-            float32 [frames, mel, 1] of decibels, and int64 [frames].
+            float32 [frames, mel, 1] of decibels, int64 [frames], and which of them are loud: float32 [frames] of 0 and 1.
         """
         frames = (self._num_samples - self._n_fft) // self._hop + 1
         # Zeros on both sides, so that the first sound and the last are in as many frames as any other.
@@ -232,8 +233,21 @@ class Inference:
         bands = self._mel_decibels.output_shape[2]
         decibels = map_in_turn(hear_chunk, tf.range(chunks), tf.TensorSpec([frames, bands, 1], tf.float32))
         decibels = tf.reshape(decibels, [-1, bands, 1])
-        loud = tf.where(is_loud(decibels))[:, 0]
-        return tf.gather(decibels, loud), loud
+        heard, loud = self.choose_frames(decibels)
+        return tf.gather(decibels, heard), heard, loud
+
+    def choose_frames(self, decibels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Which frames of float32 [frames, mel, 1] are heard, int64 [heard], and which of those are loud: float32 [heard].
+
+        Those that are loud, and with them, unless pauses are skipped, all that lie between the first and the last.
+        """
+        loud = is_loud(decibels)
+        numbers = tf.where(loud)[:, 0]
+        if self._skip_pauses:
+            return numbers, tf.ones_like(numbers, tf.float32)
+        # The loudest frame is loud: there is a first and a last.
+        heard = tf.range(tf.reduce_min(numbers), tf.reduce_max(numbers) + 1)
+        return heard, tf.cast(tf.gather(loud, heard), tf.float32)
 
     def _resampled(self, sound: Sound, start: tf.Tensor) -> tf.Tensor:
         """What the model's clips are made of: float32 [num_samples] from `start`, at the model's rate."""
@@ -258,17 +272,17 @@ class Inference:
         return tf.reshape(parts, [-1])[: self._num_samples]
 
     def _classify(
-        self, decibels: tf.Tensor, step: tf.Tensor, steps: tf.Tensor, sound: Sound
+        self, decibels: tf.Tensor, loud: tf.Tensor, step: tf.Tensor, steps: tf.Tensor, sound: Sound
     ) -> tuple[tf.Tensor, tf.Tensor, Steps]:
-        """The loud frames, float32 [frames, mel, 1], and their steps -> the pooled windows, share of speech, timeline."""
+        """The frames heard, float32 [frames, mel, 1], which are loud, their steps -> pooled windows, speech, timeline."""
         return tf.cond(
             tf.shape(decibels)[0] >= self.min_frames,
-            lambda: self._weigh_windows(decibels, step, steps, sound),
+            lambda: self._weigh_windows(decibels, loud, step, steps, sound),
             lambda: self._no_speech(steps),
         )
 
     def _weigh_windows(
-        self, decibels: tf.Tensor, step: tf.Tensor, steps: tf.Tensor, sound: Sound
+        self, decibels: tf.Tensor, loud: tf.Tensor, step: tf.Tensor, steps: tf.Tensor, sound: Sound
     ) -> tuple[tf.Tensor, tf.Tensor, Steps]:
         frames = tf.shape(decibels)[0]
         windows, length, place = self.place_windows(frames)
@@ -292,10 +306,11 @@ class Inference:
         speech_frames = tf.reduce_sum(heard_in_frame)
         all_frames = tf.cast(scaled(sound.samples, self._rate_hz, sound.rate_hz), tf.float32) / self._hop
         share = tf.minimum(speech_frames / all_frames, 1.0)
-        is_speech = speech_frames >= MIN_PURITY * tf.cast(frames, tf.float32)
+        is_speech = speech_frames >= MIN_PURITY * tf.reduce_sum(loud)
         step = tf.gather(step, frame)
         # The same rule for a step, of the windows that hear it: in an hour of music a minute may be speech.
-        purity = tf.repeat((weights / tf.cast(length, tf.float32))[:, tf.newaxis], length, axis=1)
+        loud_in_window = tf.maximum(tf.reduce_sum(tf.gather(loud, frame), axis=1), 1.0)
+        purity = tf.repeat((weights / loud_in_window)[:, tf.newaxis], length, axis=1)
         of_speech = tf.math.unsorted_segment_mean(purity, step, steps) >= MIN_PURITY
         share_by_step = self._share_by_step(tf.math.unsorted_segment_sum(heard_in_frame, step, steps), sound)
         by_step = Steps(*pool_windows_by_step(logits, speech, step, steps, self._mixed), tf.where(of_speech, share_by_step, 0.0))

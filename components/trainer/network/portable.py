@@ -14,7 +14,7 @@ import tensorflow as tf
 from beam_jobs import examples
 from beam_jobs.silence import LEVEL_FLOOR_POWER, QUIETEST_CLIP_DBFS
 from components.trainer.config import CELL
-from components.trainer.network.inference import MIN_PURITY, MIN_WINDOWS, Inference, is_loud
+from components.trainer.network.inference import MIN_PURITY, MIN_WINDOWS, Inference
 from components.trainer.network.pooling import pool_windows
 from components.trainer.network.sound import ANCHOR_SHARE, HEARD_PEAK, SILENT_PEAK
 from components.transform.preprocessing import WAVEFORM
@@ -39,7 +39,8 @@ class PortableInference(Inference):
         # What is not audible goes the same way, as silence: every runtime knows a choice of values, but not one of ways.
         # (Not of zeros: tf2onnx makes a choice of zero a product with it, and NaN times zero is NaN.)
         decibels = self._all_decibels(tf.where(audible, waveform, SILENT_PEAK), tf.where(audible, peak, 1.0))
-        decibels = tf.gather(decibels, tf.where(is_loud(decibels))[:, 0])
+        chosen, loud = self.choose_frames(decibels)
+        decibels = tf.gather(decibels, chosen)
         frames = tf.shape(decibels)[0]
         windows, length, place = self.place_windows(tf.maximum(frames, self.min_frames))
         logits, speech = self._hear_windows(decibels, windows, length, place)
@@ -50,7 +51,7 @@ class PortableInference(Inference):
         times_heard = tf.reduce_sum(tf.cast(heard, tf.float32), axis=0)
         speech_frames = tf.reduce_sum(speech / take(times_heard, frame))
         share = tf.minimum(speech_frames * self._hop / tf.cast(tf.size(waveform), tf.float32), 1.0)
-        is_speech = audible & (frames >= self.min_frames) & (speech_frames >= MIN_PURITY * tf.cast(frames, tf.float32))
+        is_speech = audible & (frames >= self.min_frames) & (speech_frames >= MIN_PURITY * tf.reduce_sum(loud))
         share = tf.where(is_speech, share, 0.0)
         return {"probabilities": self.probabilities(pooled, share), "speech": share}
 

@@ -29,6 +29,7 @@ def generate(corpus: Path, tmp_path: Path, make_config: Callable[..., ClipsConfi
             {
                 "corpus_uri": str(corpus) if corpus_uri is None else corpus_uri,
                 "subsets": json.dumps(subsets),
+                "labelling": "{}",
                 "dataset_uri": str(dataset),
                 "clips": make_config().model_dump_json(),
                 "beam_options": json.dumps(DEFAULT_BEAM_OPTIONS),

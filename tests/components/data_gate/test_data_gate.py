@@ -1,5 +1,6 @@
 """The data gate: real statistics of real records, held against the schema, pass or stop the run in words."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from beam_jobs.errors import UserError
 from beam_jobs.examples import METADATA, SEGMENTS, Clip, Segment, encode_clip
 
-SCHEMA = Path(__file__).parents[3] / "pipeline/schema"
+SCHEMA = Path(__file__).parents[3] / "pipeline/schema/schema.pbtxt"
+CLASSES = ("male", "female", "mixed")
 
 
 def clip(number: int, **changes) -> Clip:
@@ -47,6 +49,7 @@ def gate(tmp_path) -> Callable[..., None]:
 
     from components.data_gate.executor import Executor as DataGate
     from components.example_validator.component import Executor as ClipExampleValidator
+    from components.import_schema_gen.executor import Executor as ImportSchemaGen
 
     def artifact(kind: type, uri: Path, splits: list[str] | None = None):
         made = kind()
@@ -64,7 +67,9 @@ def gate(tmp_path) -> Callable[..., None]:
             path.parent.mkdir(parents=True)
             path.write_bytes(generate_statistics_in_memory(batch, options).SerializeToString())
         statistics = artifact(standard_artifacts.ExampleStatistics, tmp_path / "statistics", list(records_by_split))
-        schema = artifact(standard_artifacts.Schema, SCHEMA)
+        schema = artifact(standard_artifacts.Schema, tmp_path / "schema")
+        largest = {"clip/label": len(CLASSES) - 1, "clip/segment_labels": 1}
+        ImportSchemaGen().Do({}, {"schema": [schema]}, {"schema_text": SCHEMA.read_text(), "max_values": json.dumps(largest)})
         anomalies = artifact(standard_artifacts.ExampleAnomalies, tmp_path / "anomalies")
         ClipExampleValidator().Do({"statistics": [statistics], "schema": [schema]}, {"anomalies": [anomalies]}, {})
         DataGate().Do({"anomalies": [anomalies]}, {}, {})

@@ -26,23 +26,40 @@ def recordings(make_voice):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "classes"),
+    ("architecture", "classes", "skip_pauses"),
     [
-        ("conv3d", ["male", "female"]),
-        ("conv3d", ["male", "female", "mixed"]),
-        ("cnn2d", ["male", "female"]),
-        ("crnn", ["male", "female"]),
-        ("prototype", ["male", "female"]),
+        ("conv3d", ["male", "female"], True),
+        ("conv3d", ["male", "female"], False),
+        ("conv3d", ["male", "female", "mixed"], True),
+        ("conv3d", ["bell", "hiss", "hum", "siren", "ticking"], False),
+        ("cnn2d", ["male", "female"], True),
+        ("crnn", ["male", "female"], True),
+        ("prototype", ["male", "female"], True),
     ],
 )
-def test_it_answers_as_the_served_one_does(architecture, classes, recordings):
-    model = serve_untrained(architecture, classes)
+def test_it_answers_as_the_served_one_does(architecture, classes, skip_pauses, recordings):
+    model = serve_untrained(architecture, classes, skip_pauses=skip_pauses)
 
     for name, samples in recordings.items():
         expected = model.serve_waveform(samples[np.newaxis])
         found = model.portable(samples)
         for output in ("probabilities", "speech"):
             assert found[output].numpy() == pytest.approx(expected[output].numpy()[0], abs=2e-5), (name, output)
+
+
+def test_pauses_count_only_where_they_are_not_skipped_and_silence_around_never_does():
+    """A clock that ticks four times a second, and the same ticks without the time between them."""
+    skipping, keeping = (serve_untrained("conv3d", ["bell", "ticking"], skip_pauses=skip_pauses) for skip_pauses in (True, False))
+    tick = (0.3 * np.random.default_rng(2).standard_normal(RATE_HZ // 10)).astype(np.float32)
+    clock = np.tile(np.concatenate([tick, np.zeros(RATE_HZ // 4 - len(tick), np.float32)]), 12)
+    followed = np.concatenate([clock, np.zeros(2 * RATE_HZ, np.float32)])
+
+    def probability(model, samples):
+        return model.serve_waveform(samples[np.newaxis])["probabilities"].numpy()[0, 0]
+
+    assert probability(keeping, np.tile(tick, 12)) == probability(skipping, np.tile(tick, 12))
+    assert abs(probability(keeping, clock) - probability(skipping, clock)) > 1e-3  # of random weights
+    assert probability(keeping, followed) == pytest.approx(probability(keeping, clock), abs=1e-4)
 
 
 def test_its_fourier_transform_is_kapres(recordings):
