@@ -425,6 +425,7 @@ def test_float_files_of_16_bit_values_are_named_and_left_out(tmp_path: Path, own
             path = own_corpus / utterance.path
             if utterance.id == f"{speaker.id}-1-0001":
                 wavfile.write(path.with_suffix(".wav"), 16_000, soundfile.read(path, dtype="int16")[0].astype(np.float32))
+                path.unlink()
                 path = path.with_suffix(".wav")
             lines.append(f"{path.relative_to(own_corpus)},{speaker.id},{speaker.label}\n")
     (own_corpus / "SPEAKERS.TXT").unlink()
@@ -614,7 +615,7 @@ def spoil(root: Path, make_tone: Callable[..., np.ndarray]) -> tuple[dict[str, s
     with_nan[::100] = np.nan
     soundfile.write(path(15), with_nan, 16_000, format="WAV", subtype="FLOAT")
     reasons = {
-        path(11): "Format not recognised",
+        path(11): "it is a text file",
         path(12): "cannot be decoded",
         path(13): "holds no samples",
         path(14): "holds silence only",
@@ -682,7 +683,7 @@ def test_too_much_bad_audio_fails_the_job_and_says_so(
 
 def test_without_bad_audio_the_list_is_empty(dataset: Path) -> None:
     assert read_dataset_info(str(dataset)).rejected == 0
-    assert (dataset / "rejected.csv").read_text() == '"path","reason"\n'
+    assert (dataset / "rejected.csv").read_text() == '"path","speaker","reason"\n'
 
 
 def test_a_ready_index_stands_in_for_a_corpus_that_lies_elsewhere(
