@@ -15,8 +15,8 @@ from pathlib import Path
 
 from beam_jobs.locks import is_locked, lock
 
-SCRATCH = "audio-gender-run-"
-"""How the name of a process's folder of temporary files begins."""
+SCRATCH = "audio-gender-tmp-"
+"""How the name of a process's folder of temporary files begins; that of version 0.1, which is not locked, began otherwise."""
 REMAINS_AFTER_S = 60
 
 

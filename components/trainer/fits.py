@@ -72,7 +72,7 @@ def _batches(records: Iterator[bytes]) -> Iterator[list[bytes]]:
 
 
 def _first_clips(patterns: Sequence[str], count: int) -> Iterator[bytes]:
-    """The first `count` records, one of each shard in turn: any run of clips is balanced, but not any shard."""
+    """The first `count` records, one of each shard in turn."""
     names = sorted(tf.io.gfile.glob(list(patterns)))
     shards = tf.data.Dataset.from_tensor_slices(names)
     records = shards.interleave(tf.data.TFRecordDataset, cycle_length=min(len(names), count))

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from commands import environment
 
+from beam_jobs.surroundings import SCRATCH
+
 GENERATED = "__autograph_generated_file*.py"
 PROGRAM = """
 import sys, tempfile, time
@@ -79,7 +81,7 @@ def test_of_a_killed_process_the_next_one_removes_them_and_leaves_those_of_a_run
 
 @pytest.mark.skipif(os.getuid() != 0, reason="root alone can give a folder away")
 def test_what_belongs_to_somebody_else_or_is_a_link_stays(tmp_path):
-    other, link, target = (tmp_path / f"audio-gender-run-{name}" for name in ("other", "link", "target"))
+    other, link, target = (tmp_path / f"{SCRATCH}{name}" for name in ("other", "link", "target"))
     for folder in (other, target):
         folder.mkdir()
     (target / "file").write_text("")

@@ -140,7 +140,7 @@ def table(scores: RobustnessScores) -> pd.DataFrame:
 def figures_by_pandas(answers: pd.DataFrame) -> tuple[float, float]:
     """Accuracy by scikit-learn, and the expected calibration error by pandas' own bins."""
     right = answers.said == answers.label
-    bins = pd.cut(answers.confidence, np.linspace(0, 1, 16), right=False).cat.add_categories("all").fillna("all")
+    bins = pd.cut(answers.confidence, np.linspace(0, 1, 16).tolist(), right=False).cat.add_categories("all").fillna("all")
     gaps = (right - answers.confidence).groupby(bins, observed=True).agg(["mean", "size"])
     return accuracy_score(answers.label, answers.said.fillna(-1)), float((gaps["mean"].abs() * gaps["size"]).sum() / len(answers))
 
