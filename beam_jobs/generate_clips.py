@@ -21,7 +21,7 @@ from beam_jobs.config import SPLITS, ClipsConfig, load_section
 from beam_jobs.console import say
 from beam_jobs.corpus.contents import duplicates, read_contents
 from beam_jobs.corpus.digest import corpus_digest
-from beam_jobs.corpus.index import Speaker, SpeakerIndex, Utterance
+from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.corpus.left_out import left_out_lines
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.corpus.splits import check_duplicates
@@ -47,15 +47,14 @@ def generate_clips(
     dataset of the same settings and corpus is left as it is.
 
     Raises:
-        UserError: too few speakers, an output that holds something else, clips that cannot be filled, a full disk,
-            too many unusable files, recordings that were replaced on the way, or Beam options that are none.
+        UserError: too few speakers or utterances, a recording under two labels or in two splits, an output that holds something
+            else, clips that cannot be filled, a full disk, too many unusable files, recordings that were replaced on the way, or
+            Beam options that are none.
 
     """
     if index.rejected:
         first = index.rejected[0]
         check_rejected(len(index.rejected), (first.path, first.reason), clips, index)
-    for line in left_out_lines(index):
-        say(line)
     check_beam_options(beam_options)
     set_filesystem_options(beam_options)
     check_reachable(output)
@@ -65,10 +64,19 @@ def generate_clips(
         output = str(Path(output).absolute())  # a worker's working directory may be another
     if FileSystems.exists(FileSystems.join(output, INFO_FILE)):
         remove_folder(FileSystems.join(output, UNFINISHED))  # an earlier run was killed while it did
-        return _check_same(read_dataset_info(output), clips, digest, output)
+        info = _check_same(read_dataset_info(output), clips, digest, output)
+        _say_left_out(index)
+        return info
     splits = split_for(index, clips)
-    num_duplicates = _check_recordings(clips, splits, duplicates(index, contents))
+    for split, speakers in splits.items():
+        ClipPlanner(clips, split, speakers).plan(0)
+    num_duplicates = check_duplicates(splits, duplicates(index, contents))
     shards = _claim(output, clips, index, digest)
+    _say_left_out(index)
+    if few := _few_speakers(clips, splits):
+        say(few)
+    if num_duplicates:
+        say(f"{counted(num_duplicates, 'recording')} of the corpus hold what another one of the same label and split holds")
     record_bytes = 2 * clips.num_samples
     total = sum(getattr(clips.num_clips, split) for split in SPLITS)
     job = make_pipeline(beam_options)
@@ -91,25 +99,24 @@ def generate_clips(
         raise UserError(f"{output}: cannot be written ({cause(error)}); make room and run the same command again") from None
 
 
-def _check_recordings(
-    clips: ClipsConfig, splits: Mapping[str, Sequence[Speaker]], groups: Sequence[Sequence[tuple[Speaker, Utterance]]]
-) -> int:
-    """Makes sure that the recordings are enough and say one thing; returns how many hold what another one holds."""
-    for split, speakers in splits.items():
-        ClipPlanner(clips, split, speakers).plan(0)
+def _few_speakers(clips: ClipsConfig, splits: Mapping[str, Sequence[Speaker]]) -> str | None:
+    """What to say where a clip may hold more voices at once than a split has speakers of a label; of the smallest split."""
     few, split, label = min(
         (sum(speaker.label == label for speaker in speakers), split, label)
         for split, speakers in splits.items()
         for label in LABELS
     )
-    if clips.simultaneous_share and few < clips.max_utterances:
-        say(
-            f"split {split} has {counted(few, f'{label} speaker')}, and a clip may hold {clips.max_utterances} voices "
-            "(clips.max_utterances): then one of them is heard several times at once"
-        )
-    if number := check_duplicates(splits, groups):
-        say(f"{counted(number, 'recording')} of the corpus hold what another one of the same label and split holds")
-    return number
+    if not clips.simultaneous_share or few >= clips.max_utterances:
+        return None
+    return (
+        f"split {split} has {counted(few, f'{label} speaker')}, and a clip may hold {clips.max_utterances} voices "
+        "(clips.max_utterances): then one of them is heard several times at once"
+    )
+
+
+def _say_left_out(index: SpeakerIndex) -> None:
+    for line in left_out_lines(index):
+        say(line)
 
 
 def _check_same(info: DatasetInfo, clips: ClipsConfig, digest: str, output: str) -> DatasetInfo:

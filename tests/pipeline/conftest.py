@@ -56,7 +56,7 @@ def root() -> Path:
 
 @pytest.fixture
 def make_corpus(tmp_path: Path) -> Callable[..., Path]:
-    """A function that writes a corpus of noise in LibriSpeech's layout: `num_female` and `num_male` speakers, 3 × 2 s each."""
+    """A function that writes noise in LibriSpeech's layout: `num_female` and `num_male` speakers, three times 2 s each."""
 
     def make(num_female: int = 3, num_male: int = 3) -> Path:
         folder = tmp_path / "corpus"
