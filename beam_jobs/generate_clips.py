@@ -23,7 +23,7 @@ from beam_jobs.corpus.contents import duplicates, read_contents
 from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.corpus.left_out import left_out_lines
-from beam_jobs.corpus.listing import Labelling
+from beam_jobs.corpus.listing import THE_LAYOUT_S_OWN, Labelling
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.corpus.splits import check_duplicates
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
@@ -56,8 +56,6 @@ def generate_clips(
     if index.rejected:
         first = index.rejected[0]
         check_rejected(len(index.rejected), (first.path, first.reason), clips, index)
-    for line in left_out_lines(index):
-        say(line)
     check_beam_options(beam_options)
     set_filesystem_options(beam_options)
     check_reachable(output)
@@ -67,12 +65,15 @@ def generate_clips(
         output = str(Path(output).absolute())  # a worker's working directory may be another
     if FileSystems.exists(FileSystems.join(output, INFO_FILE)):
         remove_folder(FileSystems.join(output, UNFINISHED))  # an earlier run was killed while it did
-        return _check_same(read_dataset_info(output), clips, digest, output)
+        info = _check_same(read_dataset_info(output), clips, digest, output)
+        _say_left_out(index)
+        return info
     splits = split_for(index, clips)
     for split, speakers in splits.items():
         ClipPlanner(clips, split, speakers).plan(0)
     num_duplicates = check_duplicates(splits, duplicates(index, contents))
     shards = _claim(output, clips, index, digest)
+    _say_left_out(index)
     if few := _few_speakers(clips, splits):
         say(few)
     if num_duplicates:
@@ -112,6 +113,11 @@ def _few_speakers(clips: ClipsConfig, splits: Mapping[str, Sequence[Speaker]]) -
         f"split {split} has {counted(few, f'{label} speaker')}, and a clip may hold {clips.max_utterances} voices "
         "(clips.max_utterances): then one of them is heard several times at once"
     )
+
+
+def _say_left_out(index: SpeakerIndex) -> None:
+    for line in left_out_lines(index):
+        say(line)
 
 
 def _check_same(info: DatasetInfo, clips: ClipsConfig, digest: str, output: str) -> DatasetInfo:
@@ -208,6 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         clips = load_section(ClipsConfig, "clips", arguments.config, arguments.set)
         set_filesystem_options(beam_options)
         labelling = Labelling(arguments.label_column, arguments.label_per_recording, arguments.speaker_pattern)
+        if arguments.index and labelling != THE_LAYOUT_S_OWN:
+            raise UserError("--index holds the labels and speakers already; give their column or pattern to `corpus info --json`")
         index = (
             _read_index(arguments.index, arguments.corpus)
             if arguments.index
