@@ -193,7 +193,8 @@ def test_a_folder_that_the_list_does_not_name_is_named(own: Callable[[str], Path
             "utterances.csv",
             "11-1-0001.wav,s11,Female",
             "11-1-0001.wav,s11,m",
-            "3: speaker 's11' is labelled 'male' here and 'female' in line 2; make the two lines agree, or give --label-per-recording",
+            "3: speaker 's11' is labelled 'male' here and 'female' in line 2; make the two lines agree, or give "
+            "--label-per-recording",
         ),
         (
             "VoxCeleb1",
