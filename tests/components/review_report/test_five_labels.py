@@ -72,6 +72,15 @@ def test_it_fits_the_window_and_has_a_slider_for_each_label(tmp_path: Path, page
     try:
         browser.show((tmp_path / "page.html").as_uri(), width, False)
         assert browser.run("document.documentElement.scrollWidth") <= width
+        # Nobody looks for half of a matrix behind its edge.
+        assert (
+            browser.run("[...document.querySelectorAll('.scroll:has(.matrix)')].map(one => one.scrollWidth - one.clientWidth)")
+            == [0] * 3
+        )
+        if width == 1280:
+            assert browser.run(
+                "[...document.querySelectorAll('#operating-point .scroll')].every(one => one.scrollWidth <= one.clientWidth)"
+            )
         assert browser.run("document.querySelectorAll('#operating-point input[type=range]').length") == len(SOUNDS)
         assert browser.said == []
     finally:
