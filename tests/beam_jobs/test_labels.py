@@ -117,6 +117,15 @@ def test_another_column_and_labels_of_the_recordings_own(tmp_path: Path) -> None
     assert [(item.path, item.reason) for item in index.rejected] == [("utterances.csv:5", "no label in column mood")]
 
 
+def test_a_list_without_the_usual_labels_is_told_of_its_other_columns(tmp_path: Path) -> None:
+    write(tmp_path / "clips/a.wav", 1)
+    (tmp_path / "validated.tsv").write_text("client_id\tpath\tgender\tage\nann\ta.wav\t\ttwenties\n")
+
+    with pytest.raises(UserError, match=r"usable label in validated\.tsv; --label-column takes another column"):
+        read_corpus(tmp_path)
+    assert labels_of(read_corpus(tmp_path, labelling=Labelling(label_column="age"))) == {"twenties": 1}
+
+
 @pytest.mark.parametrize(
     "label", ["bell", "0", "C++", "West Indies and Bermuda (Bahamas, Bermuda, Jamaica, Trinidad)", "hành chính", "non-binary"]
 )

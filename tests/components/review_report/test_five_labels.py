@@ -56,7 +56,7 @@ def test_the_page_says_nothing_of_two_labels_that_it_has_not(page: str) -> None:
 
 def test_the_four_hardest_are_drawn_each_in_its_own_colour(page: str, inputs: ReportInputs) -> None:
     scores = inputs.scores()[0]
-    areas = {name: curves.roc(scores, number).area for number, name in enumerate(SOUNDS)}  # type: ignore[union-attr]
+    areas = {name: curves.roc(scores, number).area for number, name in enumerate(SOUNDS)}
     hardest = sorted(areas, key=lambda name: areas[name])[:4]
 
     assert re.findall(r"<title>ROC of (\w+)</title>", page) == [name for name in SOUNDS if name in hardest]
