@@ -52,7 +52,7 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) 
             label = row[column] if labelling.label_column else LABEL_OF_TEXT.get(row[column].lower(), row[column])
             if per_recording and not label:
                 raise LineError(where, f"no label in column {column}")
-            _agree(where, speaker, "labelled", "" if per_recording else label, labels)
+            _agree(where, speaker, "labelled", "" if per_recording else label, labels, ", or give --label-per-recording")
             _agree(where, speaker, "in split", row["split"], splits)
             listed.add(speaker)
             files.add(where, path, speaker, label if per_recording else None)
@@ -65,7 +65,7 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) 
     return files.listing(speakers)
 
 
-def _agree(where: str, speaker: str, what: str, value: str, seen: dict[str, tuple[str, str]]) -> None:
+def _agree(where: str, speaker: str, what: str, value: str, seen: dict[str, tuple[str, str]], or_else: str = "") -> None:
     if not value:
         return
     before, line = seen.setdefault(speaker, (value, where))
@@ -73,7 +73,7 @@ def _agree(where: str, speaker: str, what: str, value: str, seen: dict[str, tupl
         number = line.rsplit(":", 1)[1]
         raise UserError(
             f"{where}: speaker {shown(speaker)} is {what} {shown(value)} here and {shown(before)} in line {number}; "
-            "make the two lines agree"
+            f"make the two lines agree{or_else}"
         )
 
 

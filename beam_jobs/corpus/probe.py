@@ -183,8 +183,10 @@ def _no_audio(
     if rejected:
         return f"{where}: {len(rejected)} rejected, the first {rejected[0].path}: {rejected[0].reason}"
     if unlabelled:
+        another = "; --label-column takes another column" if "label_column" in reader.takes else ""
         return (
-            f"{where}: none of its {len(unlabelled)} speakers ({shown(unlabelled[0])}, …) has a usable label in {reader.marker}"
+            f"{where}: none of its {len(unlabelled)} speakers ({shown(unlabelled[0])}, …) has a usable label in "
+            f"{reader.marker}{another}"
         )
     if listing.unlisted:
         first = visible(listing.unlisted[0])

@@ -31,7 +31,9 @@ def recognise(root: str | Path) -> Reader:
     root = Path(root)
     looked_for = ", ".join(reader.looks_for for reader in READERS)
     if not os.path.isdir(root):  # noqa: PTH112 (Path.is_dir raises where a path is too long)
-        raise UserError(f"{root}: no such folder; name a corpus folder that holds {looked_for}")
+        raise UserError(
+            f"{root}: no such folder; name a corpus folder that holds {looked_for}, or recordings in a folder for each label"
+        )
     found = [reader for reader in READERS if reader.looks_like(root)]
     if not found and folders.looks_like(root):
         return folders.READER

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 from commands import call_here, only_line
 from conftest import tone
+from pydantic import TypeAdapter, ValidationError
 
 from beam_jobs.config import ClipsConfig, NumClips
 from beam_jobs.corpus.index import SpeakerIndex
@@ -16,6 +17,7 @@ from beam_jobs.corpus.listing import Labelling
 from beam_jobs.corpus.readers import kind_of, read_corpus
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_clips
+from beam_jobs.labels import Labels
 from beam_jobs.make_shard import split_for
 
 
@@ -113,6 +115,28 @@ def test_another_column_and_labels_of_the_recordings_own(tmp_path: Path) -> None
     index = read_corpus(root, labelling=Labelling(label_column="mood", label_per_recording=True))
     assert [(speaker.id, speaker.label) for speaker in index.speakers] == [("ann", "glad"), ("ann", "sad"), ("b1", "glad")]
     assert [(item.path, item.reason) for item in index.rejected] == [("utterances.csv:5", "no label in column mood")]
+
+
+def test_a_list_without_the_usual_labels_is_told_of_its_other_columns(tmp_path: Path) -> None:
+    write(tmp_path / "clips/a.wav", 1)
+    (tmp_path / "validated.tsv").write_text("client_id\tpath\tgender\tage\nann\ta.wav\t\ttwenties\n")
+
+    with pytest.raises(UserError, match=r"usable label in validated\.tsv; --label-column takes another column"):
+        read_corpus(tmp_path)
+    assert labels_of(read_corpus(tmp_path, labelling=Labelling(label_column="age"))) == {"twenties": 1}
+
+
+@pytest.mark.parametrize(
+    "label", ["bell", "0", "C++", "West Indies and Bermuda (Bahamas, Bermuda, Jamaica, Trinidad)", "hành chính", "non-binary"]
+)
+def test_labels_as_common_voice_and_others_have_them(label: str) -> None:
+    assert TypeAdapter(Labels).validate_python([label, "other"]) == [label, "other"]
+
+
+@pytest.mark.parametrize("label", ["", " bell", "bell ", "a=b", "a;b", "a/b", "a\nb", "<b>", "mixed", "other"])
+def test_labels_that_other_words_would_be_read_into(label: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Labels).validate_python([label, "other"])
 
 
 def test_a_label_that_nobody_has_names_those_that_there_are(tmp_path: Path) -> None:

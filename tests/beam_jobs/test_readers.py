@@ -99,7 +99,9 @@ def test_where_none_fits_it_says_what_was_looked_for(tmp_path: Path) -> None:
         "utterances.csv (CSV)"
     )
     assert f"looked for {looked_for}" in error_of(tmp_path)
-    assert error_of(tmp_path / "nowhere").endswith(f"no such folder; name a corpus folder that holds {looked_for}")
+    assert error_of(tmp_path / "nowhere").endswith(
+        f"no such folder; name a corpus folder that holds {looked_for}, or recordings in a folder for each label"
+    )
 
 
 @pytest.mark.parametrize(("name", "there"), [("Common Voice", "validated"), ("VoxCeleb1", "dev, test"), ("CSV", "utterances")])
@@ -191,7 +193,8 @@ def test_a_folder_that_the_list_does_not_name_is_named(own: Callable[[str], Path
             "utterances.csv",
             "11-1-0001.wav,s11,Female",
             "11-1-0001.wav,s11,m",
-            "3: speaker 's11' is labelled 'male' here and 'female' in line 2; make the two lines agree",
+            "3: speaker 's11' is labelled 'male' here and 'female' in line 2; make the two lines agree, or give "
+            "--label-per-recording",
         ),
         (
             "VoxCeleb1",

@@ -111,7 +111,7 @@ def test_too_few_speakers_for_three_splits(generate, make_corpus, tmp_path, num_
 def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
     done = audio_gender("run", "--config", config, "--workdir", tmp_path / "work")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[-1] == "error: no corpus: give --corpus ROOT, the folder that holds SPEAKERS.TXT"
+    assert done.stderr.splitlines()[-1] == "error: no corpus: give --corpus ROOT, the folder of the recordings"
 
 
 # The configuration.
