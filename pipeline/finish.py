@@ -3,7 +3,7 @@
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_atomically
-from components.gate.result import read_gate_result
+from components.gate.result import GateResult, read_gate_result
 from components.review_report.formatting import grounds
 from components.tuner.search_space import read_best
 from pipeline.config import PipelineConfig, load_config
@@ -25,7 +25,7 @@ from pipeline.workdir import WorkDir
 def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> RunResult:
     """What a run came to whose last node is through."""
     run_id = outcome.run_id
-    gate = read_gate_result(str(workdir.path(artifact_of_run(workdir, run_id, "ModelBlessing").uri)))
+    gate = gate_of(workdir, run_id)
     pushed = artifact_of_run(workdir, run_id, "PushedModel").custom_properties
     version = pushed["pushed_version"].string_value or None
     waiting = bool(pushed["waiting"].int_value)
@@ -54,6 +54,11 @@ def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> Run
         dataset_fingerprint=outcome.dataset_fingerprint,
         code_revision=outcome.code_revision,
     )
+
+
+def gate_of(workdir: WorkDir, run_id: str) -> GateResult:
+    """What the gate found in a run."""
+    return read_gate_result(str(workdir.path(artifact_of_run(workdir, run_id, "ModelBlessing").uri)))
 
 
 def keep_result(workdir: WorkDir, result: RunResult) -> None:

@@ -1,5 +1,6 @@
 """`audio-gender review` on a work folder with three runs, and its page in a real browser."""
 
+import datetime
 import html
 import json
 import re
@@ -387,6 +388,10 @@ def test_every_verdict_says_what_happens_next_and_the_commands_for_it(runs, capf
         for text in words:
             assert text in head, (name, text)
         assert VERDICTS[name][1] in said
+        as_of = re.search(r"As of (\S+ \S+) UTC\. A later decision does not change this file; how it stands then: (.*)", head)
+        age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(f"{as_of[1]}+00:00")
+        assert age < datetime.timedelta(minutes=5)
+        assert as_of[2] == f"audio-gender review {VERDICTS[name][0]} --workdir {root}"
 
 
 def test_the_page_of_a_run_names_it_its_corpus_and_its_models(runs, capfd_session):
