@@ -28,7 +28,7 @@ def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> Run
     gate = gate_of(workdir, run_id)
     pushed = artifact_of_run(workdir, run_id, "PushedModel").custom_properties
     version = pushed["pushed_version"].string_value or None
-    waiting = bool(pushed["waiting"].int_value)
+    waiting, waiting_for = bool(pushed["waiting"].int_value), pushed["waiting_for"].string_value
     if gate.blessed != bool(version or waiting):
         raise RuntimeError(f"the gate ({'blessed' if gate.blessed else gate.reasons}) and the push ({version}) disagree")
     tuned = None
@@ -36,11 +36,12 @@ def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> Run
         tuned = read_best(str(workdir.path(artifact_of_run(workdir, run_id, "HyperParameters").uri)))
     reason = "; ".join(gate.reasons) or (f"version {version}: " if version else "") + grounds(gate)
     if waiting:
-        reason = f"waits for approval ({pushed['waiting_for'].string_value}); {reason}"
+        reason = f"waits for approval ({waiting_for}); {reason}"
     return RunResult(
         run_id=run_id,
         verdict="pushed" if version else "waiting" if waiting else "refused",
         reason=reason,
+        waiting_for=waiting_for,
         metrics=metrics_by_slice(gate),
         same_in_all=gate.same_in_all,
         classes=gate.classes,

@@ -36,7 +36,7 @@ def _standing(workdir: WorkDir, result: RunResult, servable: bool) -> Standing:
         )
     override = ("to push it all the same", workdir.command("approve", result.run_id, "--override", *by, "--note", "REASON"))
     if result.verdict == "waiting":
-        why = result.reason.split("; ")[0]
+        why = f"waits for approval ({result.waiting_for})" if result.waiting_for else "waits for approval"
         reject = ("reject", workdir.command("reject", result.run_id, *by, *note))
         if serving != result.baseline_version:
             then, today = (f"version {version}" if version else "no model" for version in (result.baseline_version, serving))

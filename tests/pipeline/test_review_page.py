@@ -27,6 +27,7 @@ from pipeline.review import review
 from pipeline.workdir import WorkDir
 
 CLASSES = ["male", "female"]
+WAITING_FOR = "this model was rejected by Bob on 2026-01-01: too loud; ask Ada, and push.mode is review"
 PROBE = """
 <script>
 const players = [...document.querySelectorAll("audio")];
@@ -119,13 +120,14 @@ def make_run(
     (workdir.reports / run_id).mkdir(parents=True)
     (workdir.reports / run_id / CONFIG_FILE).write_text(f"train:\n  epochs: {wrong}\n  seed: 0\n")
     version = f"{wrong}" if result.blessed and not waiting else None
-    reason = "waits for approval (push.mode is review)" if waiting else "; ".join(result.reasons) or "all thresholds hold"
+    reason = f"waits for approval ({WAITING_FOR}); accuracy" if waiting else "; ".join(result.reasons) or "all thresholds hold"
     write_result(
         workdir,
         RunResult(
             run_id=run_id,
             verdict="waiting" if waiting else "pushed" if result.blessed else "refused",
             reason=reason,
+            waiting_for=WAITING_FOR if waiting else "",
             metrics={},
             classes=CLASSES,
             serving_version=version,
@@ -373,7 +375,7 @@ def test_every_verdict_says_what_happens_next_and_the_commands_for_it(runs, capf
         "pushed": ["By now version 3 is in serving", f"rollback --by NAME --note TEXT --workdir {root}"],
         "undecided": ["It is in serving", "undecided"],
         "waiting": [
-            "It waits for approval (push.mode is review); until a person decides, version 3 stays in serving.",
+            f"It waits for approval ({WAITING_FOR}); until a person decides, version 3 stays in serving.",
             f"approve 20260102-000002 --by NAME --note TEXT --workdir {root}",
             f"reject 20260102-000002 --by NAME --note TEXT --workdir {root}",
         ],
