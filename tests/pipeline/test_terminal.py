@@ -206,6 +206,7 @@ def test_the_commands_that_are_printed_run_as_they_are(demo, tmp_path):
     done = paste(review, "approve", run_id)
     assert done.returncode == 0, done.stderr
     assert re.search(rf"pushed: run {run_id} is in serving as version \d+, approved by NAME", done.stdout)
+    assert "absl" not in done.stderr and "oneDNN" not in done.stderr  # TensorFlow's notes
 
     again = paste(demo.waiting_terminal, "approve", run_id)
     assert again.returncode == 2 and f"run {run_id} was approved by NAME" in again.stderr
