@@ -22,8 +22,9 @@ from beam_jobs.generate_clips import generate_clips
 from components.gate.result import GateResult
 from pipeline.lineage import RUN_CONTEXT
 from pipeline.outcome import NodeTime
-from pipeline.result import CONFIG_FILE, RunResult, folders, write_result
+from pipeline.result import CONFIG_FILE, ReviewDecision, RunResult, folders, read_results, write_result
 from pipeline.review import review
+from pipeline.review_inputs import inputs_of
 from pipeline.workdir import WorkDir
 
 CLASSES = ["male", "female"]
@@ -394,6 +395,16 @@ def test_every_verdict_says_what_happens_next_and_the_commands_for_it(runs, capf
         age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(f"{as_of[1]}+00:00")
         assert age < datetime.timedelta(minutes=5)
         assert as_of[2] == f"audio-gender review {VERDICTS[name][0]} --workdir {root}"
+
+
+@pytest.mark.parametrize(("name", "how"), [("waiting", "by an override"), ("refused", "against the gate")])
+def test_an_override_is_against_the_gate_only_where_the_gate_refused(runs, name, how):
+    """Else it is one because another model came into serving meanwhile."""
+    results = {result.run_id: result for result in read_results(runs.workdir)}
+    decision = ReviewDecision(kind="approved", by="Ada", login="ada@here", when="2026-01-05", note="I know", override=True)
+    pushed = results[VERDICTS[name][0]].model_copy(update={"verdict": "pushed", "decision": decision})
+    warning = f"Ada pushed this model {how} on 2026-01-05: I know"
+    assert inputs_of(runs.workdir, results, pushed).warning == warning
 
 
 def test_the_page_of_a_run_names_it_its_corpus_and_its_models(runs, capfd_session):
