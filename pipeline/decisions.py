@@ -6,6 +6,7 @@ from one that was never made, and is taken up where it stopped when it is given 
 
 import datetime
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -173,8 +174,10 @@ def _undecided(workdir: WorkDir, run_id: str) -> RunResult:
 
 
 def _require_approvable(workdir: WorkDir, result: RunResult, override: bool) -> None:
-    from components.trained_model import unchanged_model
     from pipeline.lineage import artifact_of_run, candidate_of_run
+
+    with noise_to(Path(os.devnull)):  # TensorFlow's notes on the processor
+        from components.trained_model import unchanged_model
 
     run_id = result.run_id
     check = artifact_of_run(workdir, run_id, "InfraBlessing").custom_properties

@@ -3,7 +3,7 @@
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_atomically
-from components.gate.result import read_gate_result
+from components.gate.result import GateResult, read_gate_result
 from components.review_report.formatting import grounds
 from components.tuner.search_space import read_best
 from pipeline.config import PipelineConfig, load_config
@@ -25,10 +25,10 @@ from pipeline.workdir import WorkDir
 def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> RunResult:
     """What a run came to whose last node is through."""
     run_id = outcome.run_id
-    gate = read_gate_result(str(workdir.path(artifact_of_run(workdir, run_id, "ModelBlessing").uri)))
+    gate = gate_of(workdir, run_id)
     pushed = artifact_of_run(workdir, run_id, "PushedModel").custom_properties
     version = pushed["pushed_version"].string_value or None
-    waiting = bool(pushed["waiting"].int_value)
+    waiting, waiting_for = bool(pushed["waiting"].int_value), pushed["waiting_for"].string_value
     if gate.blessed != bool(version or waiting):
         raise RuntimeError(f"the gate ({'blessed' if gate.blessed else gate.reasons}) and the push ({version}) disagree")
     tuned = None
@@ -36,11 +36,12 @@ def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> Run
         tuned = read_best(str(workdir.path(artifact_of_run(workdir, run_id, "HyperParameters").uri)))
     reason = "; ".join(gate.reasons) or (f"version {version}: " if version else "") + grounds(gate)
     if waiting:
-        reason = f"waits for approval ({pushed['waiting_for'].string_value}); {reason}"
+        reason = f"waits for approval ({waiting_for}); {reason}"
     return RunResult(
         run_id=run_id,
         verdict="pushed" if version else "waiting" if waiting else "refused",
         reason=reason,
+        waiting_for=waiting_for,
         metrics=metrics_by_slice(gate),
         same_in_all=gate.same_in_all,
         classes=gate.classes,
@@ -54,6 +55,11 @@ def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> Run
         dataset_fingerprint=outcome.dataset_fingerprint,
         code_revision=outcome.code_revision,
     )
+
+
+def gate_of(workdir: WorkDir, run_id: str) -> GateResult:
+    """What the gate found in a run."""
+    return read_gate_result(str(workdir.path(artifact_of_run(workdir, run_id, "ModelBlessing").uri)))
 
 
 def keep_result(workdir: WorkDir, result: RunResult) -> None:

@@ -44,13 +44,15 @@ class ReviewDecision(BaseModel):
 class RunResult(BaseModel):
     """What a run came to.
 
-    `waiting` is a blessed model that a person has to approve or reject. `metrics` are the candidate's by slice, as
-    `metrics_by_slice` gives them; `tuned` are the settings that the Tuner chose, None where none ran.
+    `waiting` is a blessed model that a person has to approve or reject; `waiting_for` says why it waited at the run's end.
+    `metrics` are the candidate's by slice, as `metrics_by_slice` gives them; `tuned` are the settings that the Tuner chose, None
+    where none ran.
     """
 
     run_id: str
     verdict: Literal["pushed", "refused", "waiting", "rejected"]
     reason: str
+    waiting_for: str = ""
     metrics: dict[str, dict[str, Any]]
     classes: list[str]
     tuned: dict[str, Any] | None = None

@@ -64,7 +64,7 @@ def inputs_of(workdir: WorkDir, results: dict[str, RunResult], result: RunResult
         corpus=result.folders["corpus"],
         standing=standing_of(workdir, result, servable=inputs.serving_check is None or inputs.serving_check.ok),
         durations=[(node.node, node.seconds, node.cached) for node in result.nodes],
-        warning=_override(result),
+        warning=_override(result, inputs.gate.blessed),
     )
     run_facts = of_run(inputs, run_id, _begun(workdir, run_id), _candidate(workdir, result), result.code_revision)
     return dataclasses.replace(inputs, run_facts=run_facts)
@@ -93,12 +93,13 @@ def _serving_check(workdir: WorkDir, run_id: str) -> str | None:
         return None
 
 
-def _override(result: RunResult) -> str:
-    """The sentence that a page must show for ever about a model that was pushed against the gate."""
+def _override(result: RunResult, blessed: bool) -> str:
+    """The sentence that a page must show for ever about a model that was pushed by an override."""
     decision = result.decision
     if decision is None or not decision.override:
         return ""
-    return f"{decision.by} pushed this model against the gate on {decision.when}: {decision.note}"
+    how = "by an override" if blessed else "against the gate"
+    return f"{decision.by} pushed this model {how} on {decision.when}: {decision.note}"
 
 
 def _decision_facts(result: RunResult) -> dict[str, str]:

@@ -17,6 +17,7 @@ from components.review_report.formatting import (
 )
 from components.review_report.headline import status, tone
 from components.review_report.inputs import ReportInputs
+from pipeline.run_summary import COLORS
 from pipeline.table import print_table
 
 MAX_FAILURES = 10
@@ -25,8 +26,9 @@ MAX_FAILURES = 10
 def show(inputs: ReportInputs, path: Path) -> None:
     """Prints the verdict, the figures on all test clips, the thresholds that fail, and what to do next."""
     decided = inputs.decided or inputs.gate
-    color = {"good": "green", "open": "yellow", "bad": "red"}[tone(decided, inputs.standing)]
-    results.print(f"[bold {color}]{status(decided, inputs.standing)}[/]  {escape(verdict(decided)[1])}")
+    results.print(
+        f"[bold {COLORS[tone(decided, inputs.standing)]}]{status(decided, inputs.standing)}[/]  {escape(verdict(decided)[1])}"
+    )
     for line in filter(None, (inputs.comparison, inputs.warning)):
         tell(line)
     if inputs.gate.slices:

@@ -5,16 +5,21 @@ from typing import Any
 
 from beam_jobs.command_line import command
 from beam_jobs.console import results, tell
+from components.gate.result import GateResult
+from components.review_report.headline import Standing, tone
 from components.tuner.search_space import format_settings
 from pipeline.result import REPORT_FILE, RunResult
 from pipeline.table import MAY_BREAK, print_table
+
+COLORS = {"good": "green", "open": "yellow", "bad": "red"}
+"""Of a verdict, by its tone: the one rule of the page, of `run` and of `review`."""
 
 MAX_COLUMNS = 3
 """Classes that the table has columns for: those of two labels and `mixed`. Of more it shows the one with the lowest AUC."""
 
 
-def show(result: RunResult) -> None:
-    """Prints metrics, verdict and folders."""
+def show(result: RunResult, gate: GateResult) -> None:
+    """Prints metrics, verdict and folders of a run, and what its gate found as the verdict's colour."""
     few = len(result.classes) <= MAX_COLUMNS
     print_table(
         "Test speakers, whom the model never heard"
@@ -32,8 +37,7 @@ def show(result: RunResult) -> None:
         tell(f"the same in all test clips, so no slices: {same}")
     if result.tuned:
         tell(f"tuned: {format_settings(result.tuned)}")
-    color = {"pushed": "green", "waiting": "yellow"}.get(result.verdict, "red")
-    results.print(f"[bold {color}]{result.verdict}[/]")
+    results.print(f"[bold {COLORS[tone(gate, Standing(result.verdict))]}]{result.verdict}[/]")
     for line in result.reason.split("; "):
         tell(f"  {line}")
     width = max(map(len, result.folders))

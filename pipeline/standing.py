@@ -1,18 +1,27 @@
 """Where a run's model stands in its work folder, and what a person may type next."""
 
+import dataclasses
+
+from components.review_report.facts import minute
 from components.review_report.headline import Standing
+from pipeline.outcome import now
 from pipeline.result import RunResult
 from pipeline.workdir import WorkDir
 
 
 def standing_of(workdir: WorkDir, result: RunResult, servable: bool) -> Standing:
-    """Where the model of a finished run stands today.
+    """Where the model of a finished run stands now.
 
     Args:
         workdir: where the run was made.
         result: what it came to.
         servable: whether the model passed the serving check; one that did not is never pushed.
     """
+    standing = _standing(workdir, result, servable)
+    return dataclasses.replace(standing, as_of=minute(now()), anew=workdir.command("review", result.run_id))
+
+
+def _standing(workdir: WorkDir, result: RunResult, servable: bool) -> Standing:
     serving = workdir.serving_version()
     stays = f"version {serving} stays in serving" if serving else "nothing is in serving"
     by, note = ("--by", "NAME"), ("--note", "TEXT")
@@ -27,7 +36,7 @@ def standing_of(workdir: WorkDir, result: RunResult, servable: bool) -> Standing
         )
     override = ("to push it all the same", workdir.command("approve", result.run_id, "--override", *by, "--note", "REASON"))
     if result.verdict == "waiting":
-        why = result.reason.split("; ")[0]
+        why = f"waits for approval ({result.waiting_for})" if result.waiting_for else "waits for approval"
         reject = ("reject", workdir.command("reject", result.run_id, *by, *note))
         if serving != result.baseline_version:
             then, today = (f"version {version}" if version else "no model" for version in (result.baseline_version, serving))

@@ -70,7 +70,7 @@ class SliceSamples:
     """Metrics of one model on one slice, float64 [samples] each, and what their intervals rest on.
 
     `factor` is that of `SpeakerDraws.weights`; `clips` and `units` are how many clips a metric is about, and how many of them
-    can have nobody in common.
+    can have nobody in common; `heard` is how many speakers these clips have (an AUC is about the clips of two sides: the fewer).
     """
 
     values: dict[Key, np.ndarray]
@@ -78,6 +78,7 @@ class SliceSamples:
     speakers: int
     clips: dict[Key, int]
     units: dict[Key, float]
+    heard: dict[Key, int]
 
 
 def sample(
@@ -92,13 +93,13 @@ def sample(
     batches, factor = draws.weights(inside)
     found = [weigh(weights) for weights in batches]
     values = {key: np.concatenate([batch[key] for batch in found]) for key in found[0]}
-    clips, units = {}, {}
+    clips, units, heard = {}, {}, {}
     for metric, label in values:
         about = inside if metric in ("accuracy", "ece") else inside & (labels == label)
-        clips[metric, label], units[metric, label] = int(about.sum()), draws.units(about)
-        if metric == "auc":  # it compares clips with the label and without
-            units[metric, label] = min(units[metric, label], draws.units(inside & (labels != label)))
-    return SliceSamples(values, factor, draws.speakers(inside), clips, units)
+        sides = [about] if metric != "auc" else [about, inside & (labels != label)]  # with the label and without
+        clips[metric, label] = int(about.sum())
+        units[metric, label], heard[metric, label] = min(map(draws.units, sides)), min(map(draws.speakers, sides))
+    return SliceSamples(values, factor, draws.speakers(inside), clips, units, heard)
 
 
 def estimate_of(
@@ -107,7 +108,9 @@ def estimate_of(
     """An estimate with its interval. `minus` is the model whose metric is subtracted."""
     drawn = samples.values[key] - minus.values[key] if minus else samples.values[key]
     drawn = drawn[np.isfinite(drawn)]
-    if value is None or samples.speakers < MIN_SPEAKERS or len(drawn) < MIN_DEFINED_SHARE * len(samples.values[key]):
+    # A difference on one speaker's clips is the same in all draws that have them, and no bound of a proportion applies to it.
+    speakers = samples.heard[key] if minus else samples.speakers
+    if value is None or speakers < MIN_SPEAKERS or len(drawn) < MIN_DEFINED_SHARE * len(samples.values[key]):
         return Estimate(value=value)
     tail = (1 - confidence) / 2
     if minus is None and key[0] != "ece":

@@ -49,7 +49,7 @@ class Executor(base_executor.BaseExecutor):
         waiting_for = ""
         if blessed and servable and not approval:
             asked_for = "push.mode is review" if exec_properties["mode"] == "review" else _newcomer(serving, input_dict)
-            waiting_for = "; ".join(reason for reason in (_withdrawn(serving, digest), asked_for) if reason)
+            waiting_for = ", and ".join(reason for reason in (_withdrawn(serving, digest), asked_for) if reason)
         pushed.set_int_custom_property("waiting", int(bool(waiting_for)))
         known = {
             "model_digest": digest,

@@ -120,7 +120,7 @@ def _thresholds(checks: Sequence[Check]) -> str:
     if not found.all:
         return "no threshold was asked for"
     parts = [f"{found.hold} of {_count(found.all, 'threshold')} hold"]
-    parts += [f"{found.fail} do not"] if found.fail else []
+    parts += [f"{found.fail} {'fails' if found.fail == 1 else 'fail'}"] if found.fail else []
     parts += [f"{found.undecided} undecided (too few clips)"] if found.undecided else []
     return ", ".join(parts)
 

@@ -22,11 +22,15 @@ class Standing:
     """Where a model stands after its gate.
 
     `next_step` is what happens next, in whole sentences; `commands` are what a person may type for it, each with what it does.
+    `as_of` is when that was so, and `anew` the command that says how it is later; both are empty on the page of the pipeline's
+    own node, which only says what the Pusher will do.
     """
 
     verdict: Verdict
     next_step: str = ""
     commands: list[tuple[str, str]] = field(default_factory=list)
+    as_of: str = ""
+    anew: str = ""
 
 
 def status(gate: GateResult, standing: Standing | None) -> str:

@@ -48,7 +48,7 @@ def shown(inputs: ReportInputs) -> dict[str, Any]:
     return {
         "operating": {
             "point": point,
-            "clear": point is not None and point.clear(),
+            "even_outside": point is not None and point.clear(),
             "interval": _intervals(point, classes) if point is not None else [],
             "rows": rows,
             "thresholds": [float(value) for value in own],

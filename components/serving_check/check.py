@@ -17,12 +17,13 @@ from typing import IO, Any
 import numpy as np
 
 from beam_jobs.examples import PCM16, SAMPLE_RATE, frame_record
+from components.decision_rule import over_thresholds
 from components.serving_check.config import ServingCheckConfig
 from components.serving_check.result import ServingCheckResult
 
 PROBE = Path(__file__).parent / "probe.py"
 SIGNATURES = ("serving_default", "wav", "waveform", "waveforms", "timeline")
-OUTPUTS = ("probabilities", "classes", "speech", "duration_s", "error")
+OUTPUTS = ("probabilities", "classes", "thresholds", "label", "speech", "duration_s", "error")
 TOLERANCE = 1e-5
 """Between the answers of each signature and what the pipeline computed for the same records."""
 WATCH_EVERY_S = 0.05
@@ -163,6 +164,10 @@ def _compare(found: dict[str, Any], expected: np.ndarray, classes: Sequence[str]
         reason = _compare_signature(found["predictions"].get(name), expected, classes)
         if reason:
             reasons.append(f"signature {name} {reason}")
+    if not reasons:
+        thresholds = {tuple(row) for name in SIGNATURES for row in found["predictions"][name]["outputs"]["thresholds"]}
+        if len(thresholds) > 1:  # the evaluation asked one signature for them
+            reasons.append(f"its signatures decide by different thresholds ({' and '.join(map(str, sorted(thresholds)))})")
     return reasons
 
 
@@ -190,7 +195,7 @@ def _compare_signature(predicted: dict[str, Any] | None, expected: np.ndarray, c
     # Written so that an expected NaN, which compares as False, is a difference too.
     if not difference <= TOLERANCE:
         return f"differs from what the pipeline computed by {difference:.2g}, more than {TOLERANCE:g}"
-    return _compare_other_outputs(outputs, len(expected))
+    return _compare_other_outputs(outputs, len(expected)) or _compare_labels(outputs, classes)
 
 
 def _compare_other_outputs(outputs: dict[str, Any], clips: int) -> str | None:
@@ -203,6 +208,23 @@ def _compare_other_outputs(outputs: dict[str, Any], clips: int) -> str | None:
         return "answers with a share of speech that is not one number from 0 to 1 for each clip"
     if duration_s.shape != (clips,) or not (duration_s.min() > 0 and duration_s.max() < np.inf):
         return "answers with a duration that is not one length of time for each clip"
+    return None
+
+
+def _compare_labels(outputs: dict[str, Any], classes: Sequence[str]) -> str | None:
+    """Whether the label is what the thresholds make of the probabilities: all that was measured hangs on these alone."""
+    probabilities, thresholds = (np.array(outputs[name], np.float64) for name in ("probabilities", "thresholds"))
+    if thresholds.shape != probabilities.shape or not (thresholds > 0).all():
+        return "answers with decision thresholds that are not one positive number for each clip and class"
+    if np.shape(outputs["label"]) != (len(probabilities),):
+        return "answers without a label for each clip"
+    scores = over_thresholds(probabilities, thresholds)
+    for label, speech, row in zip(outputs["label"], outputs["speech"], scores, strict=True):
+        if not speech and label == "":
+            continue
+        if not speech or label not in classes or row[list(classes).index(label)] < row.max() * (1 - TOLERANCE):
+            wanted = classes[row.argmax()] if speech else "no label, as there is no speech"
+            return f"answers with the label {label or '(none)'} where probabilities and decision thresholds say {wanted}"
     return None
 
 

@@ -15,15 +15,23 @@ def approve(
     run_id: RunId,
     by: By = "",
     note: Note = "",
-    override: Annotated[bool, typer.Option("--override", help="Push against the gate; needs a --note.")] = False,
+    override: Annotated[
+        bool, typer.Option("--override", help="Push against the gate, or beside a newer model; needs a --note.")
+    ] = False,
     workdir: WorkFolder = Path("work"),
 ) -> None:
     """Push the model of a run that waits for approval."""
     from pipeline.decisions import approve as approve_run
     from pipeline.workdir import WorkDir
 
-    result = approve_run(WorkDir.at(workdir), run_id, by, note, override)
-    against = ", against the gate" if override else ""
+    folder = WorkDir.at(workdir)
+    result = approve_run(folder, run_id, by, note, override)
+    against = ""
+    if override:
+        from pipeline.lineage import artifact_of_run
+
+        blessed = artifact_of_run(folder, run_id, "ModelBlessing").custom_properties["blessed"].int_value
+        against = ", by an override" if blessed else ", against the gate"
     tell(f"pushed: run {run_id} is in serving as version {result.serving_version}, approved by {by}{against}")
     back = command("rollback", "--workdir", workdir)
     say(f"next: serve {result.folders['serving']} (docs/serving.md); the way back: `{back}`")

@@ -45,10 +45,13 @@ def run(
         check_writable(json_file)
     from pipeline.run import run as run_pipeline
     from pipeline.run_summary import next_step, show
+    from pipeline.workdir import WorkDir
 
     result = run_pipeline(resolved, corpus, workdir, resume, name, tags or ())
     if write_json(json_file, result.model_dump_json(indent=1)):
-        show(result)
+        from pipeline.finish import gate_of
+
+        show(result, gate_of(WorkDir.at(workdir), result.run_id))
     say(f"next: {next_step(result)}")
     if result.verdict == "refused":
         raise typer.Exit(REFUSED)

@@ -1,5 +1,6 @@
 """`audio-gender review` on a work folder with three runs, and its page in a real browser."""
 
+import datetime
 import html
 import json
 import re
@@ -21,11 +22,13 @@ from beam_jobs.generate_clips import generate_clips
 from components.gate.result import GateResult
 from pipeline.lineage import RUN_CONTEXT
 from pipeline.outcome import NodeTime
-from pipeline.result import CONFIG_FILE, RunResult, folders, write_result
+from pipeline.result import CONFIG_FILE, ReviewDecision, RunResult, folders, read_results, write_result
 from pipeline.review import review
+from pipeline.review_inputs import inputs_of
 from pipeline.workdir import WorkDir
 
 CLASSES = ["male", "female"]
+WAITING_FOR = "this model was rejected by Bob on 2026-01-01: too loud; ask Ada, and push.mode is review"
 PROBE = """
 <script>
 const players = [...document.querySelectorAll("audio")];
@@ -118,13 +121,14 @@ def make_run(
     (workdir.reports / run_id).mkdir(parents=True)
     (workdir.reports / run_id / CONFIG_FILE).write_text(f"train:\n  epochs: {wrong}\n  seed: 0\n")
     version = f"{wrong}" if result.blessed and not waiting else None
-    reason = "waits for approval (push.mode is review)" if waiting else "; ".join(result.reasons) or "all thresholds hold"
+    reason = f"waits for approval ({WAITING_FOR}); accuracy" if waiting else "; ".join(result.reasons) or "all thresholds hold"
     write_result(
         workdir,
         RunResult(
             run_id=run_id,
             verdict="waiting" if waiting else "pushed" if result.blessed else "refused",
             reason=reason,
+            waiting_for=WAITING_FOR if waiting else "",
             metrics={},
             classes=CLASSES,
             serving_version=version,
@@ -372,7 +376,7 @@ def test_every_verdict_says_what_happens_next_and_the_commands_for_it(runs, capf
         "pushed": ["By now version 3 is in serving", f"rollback --by NAME --note TEXT --workdir {root}"],
         "undecided": ["It is in serving", "undecided"],
         "waiting": [
-            "It waits for approval (push.mode is review); until a person decides, version 3 stays in serving.",
+            f"It waits for approval ({WAITING_FOR}); until a person decides, version 3 stays in serving.",
             f"approve 20260102-000002 --by NAME --note TEXT --workdir {root}",
             f"reject 20260102-000002 --by NAME --note TEXT --workdir {root}",
         ],
@@ -387,6 +391,20 @@ def test_every_verdict_says_what_happens_next_and_the_commands_for_it(runs, capf
         for text in words:
             assert text in head, (name, text)
         assert VERDICTS[name][1] in said
+        as_of = re.search(r"As of (\S+ \S+) UTC\. A later decision does not change this file; how it stands then: (.*)", head)
+        age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(f"{as_of[1]}+00:00")
+        assert age < datetime.timedelta(minutes=5)
+        assert as_of[2] == f"audio-gender review {VERDICTS[name][0]} --workdir {root}"
+
+
+@pytest.mark.parametrize(("name", "how"), [("waiting", "by an override"), ("refused", "against the gate")])
+def test_an_override_is_against_the_gate_only_where_the_gate_refused(runs, name, how):
+    """Else it is one because another model came into serving meanwhile."""
+    results = {result.run_id: result for result in read_results(runs.workdir)}
+    decision = ReviewDecision(kind="approved", by="Ada", login="ada@here", when="2026-01-05", note="I know", override=True)
+    pushed = results[VERDICTS[name][0]].model_copy(update={"verdict": "pushed", "decision": decision})
+    warning = f"Ada pushed this model {how} on 2026-01-05: I know"
+    assert inputs_of(runs.workdir, results, pushed).warning == warning
 
 
 def test_the_page_of_a_run_names_it_its_corpus_and_its_models(runs, capfd_session):

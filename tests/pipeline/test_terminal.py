@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from terminals import Tmux, in_pty, needs_tmux, printed_commands, seen
 
+from components.gate.result import Check, GateResult
 from pipeline.result import RunResult
 
 COMMAND = Path(sys.executable).parent / "audio-gender"
@@ -91,9 +92,49 @@ def test_runs_are_listed_whole_at_every_width(demo, tmp_path, columns):
 SHOW = """
 import sys
 from pipeline.result import RunResult
+from components.gate.result import GateResult
 from pipeline.run_summary import show
-show(RunResult.model_validate_json(open(sys.argv[1]).read()))
+result, gate = [open(name).read() for name in ("run.json", "gate.json")]
+show(RunResult.model_validate_json(result), GateResult.model_validate_json(gate))
 """
+
+
+def show_in(folder: Path, result: RunResult, *checks: Check) -> None:
+    """Writes `show.py`, which prints what `run` prints at its end."""
+    refused = any(check.decides and not check.ok for check in checks)
+    gate = GateResult(
+        blessed=not refused, reasons=["accuracy on all is 0.9, below 0.95"] if refused else [], classes=result.classes,
+        baseline_version=None, confidence=0.95, bootstrap_samples=0, decided_on="estimate", slices=[], checks=list(checks),
+    )  # fmt: skip
+    (folder / "run.json").write_text(result.model_dump_json())
+    (folder / "gate.json").write_text(gate.model_dump_json())
+    (folder / "show.py").write_text(SHOW)
+
+
+HOLDS = Check(kind="value", metric="accuracy", slice="all", clips=24, value=0.9, threshold=0.5, margin=0.4, decides=True, ok=True)
+FAILS = HOLDS.model_copy(update={"threshold": 0.95, "margin": -0.05, "ok": False})
+UNDECIDED = HOLDS.model_copy(update={"slice": "label=male", "clips": 4, "decides": False})
+COLOR = {"green": "32", "yellow": "33", "red": "31"}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "checks", "color"),
+    [
+        ("pushed", [HOLDS], "green"),
+        ("pushed", [HOLDS, UNDECIDED], "yellow"),
+        ("pushed", [], "yellow"),  # nothing was asked for, so nothing was shown
+        ("waiting", [HOLDS], "yellow"),
+        ("refused", [HOLDS, FAILS], "red"),
+    ],
+)
+def test_a_run_ends_green_only_where_every_threshold_holds(tmp_path, verdict, checks, color):
+    result = RunResult(
+        run_id="20261126-093437", verdict=verdict, reason="", metrics={}, classes=["male", "female"], serving_version=None,
+        baseline_version=None, inputs_digest="", folders={"workdir": str(tmp_path)}, nodes=[], seconds=1,
+    )  # fmt: skip
+    show_in(tmp_path, result, *checks)
+    done = shell(f"FORCE_COLOR=1 TERM=xterm {sys.executable} show.py", tmp_path)
+    assert f"\x1b[1;{COLOR[color]}m{verdict}\x1b[0m\n" in done.stdout, done.stderr
 
 
 @needs_tmux
@@ -107,9 +148,8 @@ def test_three_classes_and_many_clips_are_shown_whole_at_every_width(tmp_path, c
         metrics={"all": metrics, "loudness=-42..-36 dBFS": metrics}, classes=["male", "female", "mixed"],
         serving_version=None, baseline_version=None, inputs_digest="", folders={"workdir": str(tmp_path)}, nodes=[], seconds=1,
     )  # fmt: skip
-    (tmp_path / "run.json").write_text(result.model_dump_json())
-    (tmp_path / "show.py").write_text(SHOW)
-    lines = seen(columns, sys.executable, "show.py", "run.json", cwd=tmp_path)
+    show_in(tmp_path, result)
+    lines = seen(columns, sys.executable, "show.py", cwd=tmp_path)
     words = " ".join(lines).replace("|", " ").split()
     assert [line for line in lines if len(line) > columns] == []
     for figure in ("9592", "0.9904", "0.0123", "0.9987", "0.9976", "0.9965", "4120", "31", "22", "4010", "19", "1370"):
@@ -166,6 +206,7 @@ def test_the_commands_that_are_printed_run_as_they_are(demo, tmp_path):
     done = paste(review, "approve", run_id)
     assert done.returncode == 0, done.stderr
     assert re.search(rf"pushed: run {run_id} is in serving as version \d+, approved by NAME", done.stdout)
+    assert "absl" not in done.stderr and "oneDNN" not in done.stderr  # TensorFlow's notes
 
     again = paste(demo.waiting_terminal, "approve", run_id)
     assert again.returncode == 2 and f"run {run_id} was approved by NAME" in again.stderr

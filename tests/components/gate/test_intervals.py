@@ -116,6 +116,23 @@ def test_the_difference_of_a_model_from_itself_is_nothing_and_of_like_models_is_
     assert width(interval(right, speakers, minus=other)) < width(interval(right, speakers)) / 2
 
 
+def test_a_difference_on_one_speaker_s_clips_has_none_and_that_of_all_has():
+    """The one speaker of label 0 is understood worse by the new model: by how much it would be for others, nobody knows."""
+    speakers = [(str(k % 6),) for k in range(60)]
+    labels = np.array([0 if k % 6 == 0 else 1 for k in range(60)])
+    draws, everywhere = SpeakerDraws(speakers, 200), np.ones(60, bool)
+
+    def drawn(wrong):
+        right = np.where(np.isin(np.arange(60), wrong), 0.2, 0.8)
+        return sample(draws, labels, np.where(labels[:, None] == [0, 1], right[:, None], 1 - right[:, None]), everywhere)
+
+    new, old = drawn([0, 6, 1]), drawn([2])
+    for key, known in ((("recall", 0), False), (("auc", 0), False), (("auc", 1), False), (("recall", 1), True), (ACCURACY, True)):
+        found = estimate_of(-0.1, new, key, 0.95, minus=old)
+        assert (found.low is not None) == known, key
+    assert estimate_of(0.8, new, ("recall", 0), 0.95).low < 0.05  # of the value, a bound by one unit
+
+
 def test_there_is_none_for_a_single_speaker_and_for_what_is_no_number():
     assert interval(np.array([True, False]), [("1",), ("1",)]).low is None
     draws = SpeakerDraws([("1",), ("2",)], 100)

@@ -163,7 +163,7 @@ def test_a_model_that_was_rolled_back_waits_for_a_person_who_is_told(pusher, tmp
 
     assert (late["pushed"], late["waiting"]) == (0, 1)
     assert (weekly["pushed"], weekly["waiting"], weekly["waiting_for"]) == (0, 1, told)
-    assert pusher(baseline=str(back.version), mode="review")["waiting_for"] == f"{told}; push.mode is review"
+    assert pusher(baseline=str(back.version), mode="review")["waiting_for"] == f"{told}, and push.mode is review"
     assert versions(serving) == [int(first), int(second), back.version]
     # Ada changes her mind, and it may come and go as any other.
     approved = pusher(baseline=str(back.version), approval=ada())["pushed_version"]

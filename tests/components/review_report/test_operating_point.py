@@ -206,6 +206,19 @@ def test_the_page_says_how_sure_the_choice_is_and_what_hindsight_would_have_chos
     assert "an older version trained this model" in old
 
 
+@pytest.mark.parametrize("low", [0.3, 0.5, 0.6])
+def test_the_page_says_whether_even_thresholds_lie_within_the_interval(inputs, low):
+    """A key of the template named `clear` was the method of the dictionary, and always true."""
+    point = inputs.operating_point.model_copy(update={"chosen": [0.3, 0.7], "low": [0.2, low], "high": [1 - low, 0.8]})
+    page = render_report(dataclasses.replace(inputs, operating_point=point))
+    outside, within = "Even thresholds lie outside." in page, "Even thresholds lie within, so" in page
+    assert (outside, within) == (point.clear(), not point.clear()) == (low > 0.5, low <= 0.5)
+
+
+def test_no_key_that_a_template_reads_is_a_method_of_a_dictionary(inputs):
+    assert not shown(inputs)["operating"].keys() & set(dir(dict))
+
+
 def test_auc_1_with_mistakes_is_said_to_be_the_thresholds_fault(inputs):
     labels = np.arange(24) % 2
     female = np.where(labels == 1, 0.9, np.where(np.arange(24) < 10, 0.7, 0.2))

@@ -89,7 +89,7 @@ def test_the_verdict_comes_first_and_the_sections_in_order(page, inputs):
     headline = text_of(page[page.index('<div class="verdict') : page.index('id="figures-title"')])
     found, accuracy = counts(gate.checks), accuracy_of(gate).candidate
     assert f"{accuracy.value:.3f} [{accuracy.low:.3f}\u2013{accuracy.high:.3f}] on 24 clips of " in headline
-    assert f"{found.hold} of {found.all} hold {found.fail} do not, {found.undecided} undecided" in headline
+    assert f"{found.hold} of {found.all} hold {found.fail} fail{'s' * (found.fail == 1)}, {found.undecided} undecided" in headline
 
 
 def test_the_verdict_says_what_was_found_and_not_what_was_asked_for(inputs):
@@ -109,7 +109,7 @@ def test_the_verdict_says_what_was_found_and_not_what_was_asked_for(inputs):
         sentence,
     )
     held = f"{defined - failed - undecided} of {defined} thresholds hold"
-    assert f"; {held}, {failed} do not, {undecided} undecided (too few clips); " in sentence
+    assert f"; {held}, {failed} fail{'s' * (failed == 1)}, {undecided} undecided (too few clips); " in sentence
     assert f"; accuracy {compared_with(accuracy_of(gate), f'version {gate.baseline_version}, in serving')}" in sentence
     for threshold in {check.threshold for check in gate.checks if check.kind == "value"}:
         assert f" {threshold:g}" not in sentence

@@ -44,6 +44,8 @@ def check(tmp_path, records, half_half) -> Callable[..., ServingCheckResult]:
         return {
             "probabilities": tf.tile([probabilities], [size, 1]),
             "classes": tf.tile([classes], [size, 1]),
+            "thresholds": tf.fill([size, 2], 0.5),
+            "label": tf.fill([size], classes[0]),
             "speech": tf.fill([size], 0.7),
             "duration_s": tf.fill([size], 1.5),
             "error": tf.fill([size], ""),
@@ -181,6 +183,7 @@ def test_a_damaged_model_is_refused(tmp_path, records, half_half):
 
 def answers(probabilities=((0.9, 0.1), (0.2, 0.8)), classes=(CLASSES, CLASSES), **others) -> dict:
     answer: dict[str, Any] = {"probabilities": [list(row) for row in probabilities], "classes": [list(row) for row in classes]}
+    answer |= {"thresholds": [[0.5, 0.5]] * 2, "label": ["", "female"]}
     answer |= {"speech": [0.0, 1.0], "duration_s": [0.5, 60.0], "error": ["", ""]} | others
     return {"load_error": None, "predictions": {name: {"outputs": answer} for name in SIGNATURES}}
 
@@ -209,6 +212,28 @@ def answers(probabilities=((0.9, 0.1), (0.2, 0.8)), classes=(CLASSES, CLASSES), 
         (answers(speech=[0.5, 1.1]), [[0.9, 0.1], [0.2, 0.8]], "a share of speech that is not one number from 0 to 1"),
         (answers(speech=0.5), [[0.9, 0.1], [0.2, 0.8]], "a share of speech that is not one number from 0 to 1"),
         (answers(duration_s=[0.0, 1.0]), [[0.9, 0.1], [0.2, 0.8]], "a duration that is not one length of time"),
+        (
+            answers(label=["", "male"]),
+            [[0.9, 0.1], [0.2, 0.8]],
+            "the label male where probabilities and decision thresholds say female",
+        ),
+        (answers(label=["", "male"], thresholds=[[0.1, 0.9]] * 2), [[0.9, 0.1], [0.2, 0.8]], None),
+        (answers(thresholds=[[0.1, 0.9]] * 2), [[0.9, 0.1], [0.2, 0.8]], "the label female where probabilities and decision"),
+        (
+            answers(label=["male", "female"]),
+            [[0.9, 0.1], [0.2, 0.8]],
+            "the label male where probabilities and decision thresholds say no",
+        ),
+        (
+            answers(label=["", ""]),
+            [[0.9, 0.1], [0.2, 0.8]],
+            "the label (none) where probabilities and decision thresholds say female",
+        ),
+        (answers(label=["", "child"]), [[0.9, 0.1], [0.2, 0.8]], "the label child where"),
+        (answers(label=["female"]), [[0.9, 0.1], [0.2, 0.8]], "without a label for each clip"),
+        (answers(label="female"), [[0.9, 0.1], [0.2, 0.8]], "without a label for each clip"),
+        (answers(thresholds=[0.5, 0.5]), [[0.9, 0.1], [0.2, 0.8]], "thresholds that are not one positive number"),
+        (answers(thresholds=[[0.0, 1.0]] * 2), [[0.9, 0.1], [0.2, 0.8]], "thresholds that are not one positive number"),
     ],
 )
 def test_the_answers_are_held_against_what_the_pipeline_computed(found, expected, reason):
@@ -221,9 +246,16 @@ def test_an_answer_without_classes_and_a_missing_signature():
     found["predictions"]["wav"] = {"outputs": {"probabilities": [[0.9, 0.1], [0.2, 0.8]]}}
     del found["predictions"]["waveform"]
     assert _compare(found, np.array([[0.9, 0.1], [0.2, 0.8]]), CLASSES) == [
-        "signature wav answers without classes and speech and duration_s and error",
+        "signature wav answers without classes and thresholds and label and speech and duration_s and error",
         "signature waveform is missing",
     ]
+
+
+def test_all_signatures_decide_by_the_thresholds_that_were_measured():
+    found = answers()
+    found["predictions"]["wav"] = {"outputs": found["predictions"]["wav"]["outputs"] | {"thresholds": [[0.4, 0.6]] * 2}}
+    (reason,) = _compare(found, np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), CLASSES)
+    assert reason == "its signatures decide by different thresholds ((0.4, 0.6) and (0.5, 0.5))"
 
 
 def test_a_trained_model_passes_and_the_executor_writes_the_result_beside_its_blessing(trained, shards, tmp_path):
