@@ -1,6 +1,6 @@
-"""Lists any recordings by a table: ROOT/utterances.csv with the columns path and label and, where wanted, speaker_id and split.
+"""Lists any recordings by a table: ROOT/utterances.csv with the columns path, speaker_id, label and, where wanted, split.
 
-Another column may hold the labels (`label_column`); a recording without a speaker is a group of its own.
+Another column may hold the labels (`label_column`); a recording whose speaker_id is empty is a group of its own.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) 
     splits: dict[str, tuple[str, str]] = {}
     listed: set[str] = set()
     column, per_recording = labelling.label_column or "label", labelling.label_per_recording
-    for where, row in read_table(root / SPEAKER_LIST, ",", ("path", column), ("speaker_id", "split"), files.reject):
+    for where, row in read_table(root / SPEAKER_LIST, ",", ("path", "speaker_id", column), ("split",), files.reject):
         try:
             path = path_below_root(where, row["path"])
             speaker = speaker_id(where, row["speaker_id"]) if row["speaker_id"] else utterance_id(path)

@@ -140,7 +140,7 @@ def test_labels_that_other_words_would_be_read_into(label: str) -> None:
 
 
 def test_a_label_that_nobody_has_names_those_that_there_are(tmp_path: Path) -> None:
-    root = acted(tmp_path, ["path,label", *(f"{k}.wav,{('cat', 'dog')[k % 2]}" for k in range(6))])
+    root = acted(tmp_path, ["path,speaker_id,label", *(f"{k}.wav,,{('cat', 'dog')[k % 2]}" for k in range(6))])
     config = tmp_path / "pets.yaml"
     config.write_text(
         "clips: {labels: [cat, dogs], duration_s: 1, num_clips: {train: 4, eval: 2, test: 2}}\ntrain: {crop_s: 1}\n"

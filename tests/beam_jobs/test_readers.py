@@ -294,7 +294,7 @@ def test_a_csv_saved_by_a_spreadsheet_reads_the_same(own: Callable[[str], Path])
 def test_an_empty_list_is_refused(own: Callable[[str], Path]) -> None:
     path = own("CSV") / "utterances.csv"
     path.write_text("\n\n")
-    assert "empty; expected a header with the columns path, label" in error_of(path.parent)
+    assert "empty; expected a header with the columns path, speaker_id, label" in error_of(path.parent)
 
 
 def test_a_listed_file_that_is_not_there_is_rejected(own: Callable[[str], Path]) -> None:

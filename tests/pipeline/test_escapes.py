@@ -73,7 +73,7 @@ def test_ids_and_files_of_a_corpus(tmp_path, make_tone, name):
     sent = shown([*COMMAND, "corpus", "info", corpus])
     assert_harmless(sent)
     escaped = written_out(attack)
-    assert b"left out (1): b" + escaped[:16] in sent.replace(b"\xe2\x80\xa6", b"")
+    assert b"too few speakers of" in sent and b"neither" in sent
     assert escaped + b".wav: cannot be opened" in sent
 
     # In an error line, with a line end that would forge a line of its own.
