@@ -32,13 +32,17 @@ def recognise(root: str | Path) -> Reader:
     looked_for = ", ".join(reader.looks_for for reader in READERS)
     if not os.path.isdir(root):  # noqa: PTH112 (Path.is_dir raises where a path is too long)
         raise UserError(f"{root}: no such folder; name a corpus folder that holds {looked_for}")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise UserError(f"{root}: cannot be read (Permission denied); give a folder that you may read and enter")
     found = [reader for reader in READERS if reader.looks_like(root)]
-    if not found and folders.looks_like(root):
+    unreadable: list[str] = []
+    if not found and folders.looks_like(root, unreadable):
         return folders.READER
     if not found:
+        hidden = f"; what may be there cannot be read: {', '.join(unreadable[:3])}" if unreadable else ""
         raise UserError(
             f"{root}: no corpus of a layout that is known here; looked for {looked_for}, or recordings in a "
-            "folder for each label; see docs/corpora.md"
+            f"folder for each label{hidden}; see docs/corpora.md"
         )
     if len(found) > 1:
         both = " and ".join(reader.looks_for for reader in found)
