@@ -1,11 +1,13 @@
 """Any corpus: each layout, made from the tone corpus, gives the same speakers under the same labels."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import layouts
 import pytest
+import soundfile
 
 from beam_jobs import audio
 from beam_jobs.corpus.index import SpeakerIndex
@@ -381,6 +383,25 @@ def test_a_file_that_changed_is_opened_again(own, tmp_path: Path, opened: list[s
 
     assert opened == ["11-1-0000.flac"]
     assert [item.duration_s for item in index.speakers[0].utterances] == [4, 3, 4]
+
+
+def test_a_file_of_the_same_size_and_modification_time_is_opened_again(own, tmp_path: Path) -> None:
+    """As after `cp -p`: here the same samples, said to be of half the rate."""
+    root, cache = own("LibriSpeech"), tmp_path / "cache"
+    path = root / "tones/11/1/11-1-0000.flac"
+    samples, rate_hz = soundfile.read(path, dtype="int16")
+    path.unlink()
+    path = path.with_suffix(".wav")
+    soundfile.write(path, samples, rate_hz)
+    before, state = read_corpus(root, cache=cache), path.stat()
+    soundfile.write(path, samples, rate_hz // 2)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+
+    after = read_corpus(root, cache=cache)
+
+    assert after == read_corpus(root)
+    assert after.speakers[0].utterances[0].duration_s == 2 * before.speakers[0].utterances[0].duration_s
 
 
 def test_labels_are_never_cached(own, tmp_path: Path) -> None:
