@@ -120,7 +120,7 @@ def _read_speech(placement: Placement, corpus_root: str) -> tuple[Samples, int]:
     if silent:
         raise UnusableUtteranceError(utterance, "holds silence only", wholly_silent)
     if (peak := _peak(samples)) > HIGHEST_PEAK:
-        scale = "; a float file of 16-bit values? Divide them by 32768" if peak < 2 * 32768 else ""
+        scale = "; a float file of 16-bit values? Divide them by 32768" if 256 < peak < 2 * 32768 else ""
         raise UnusableUtteranceError(utterance, f"its samples reach {peak:,.0f} times full scale{scale}")
     return samples, rate_hz
 

@@ -84,12 +84,12 @@ def check_recordings(index: SpeakerIndex, contents: Contents) -> list[Check]:
     unusual = [file for file in files if file[1].sample_rate_hz != usual_hz]
     groups = duplicates(index, contents)
     twins = [file for group in groups for file in group[1:]]
-    torn = [group[0] for group in groups if len({speaker.id for speaker, _ in group}) > 1]
+    torn = [group[0] for group in groups if len({(speaker.id, speaker.label) for speaker, _ in group}) > 1]
     found = [
         _check(f"shorter than {SHORT_S:g} s", [file for file in files if file[1].duration_s < SHORT_S], len(files), labels),
         _check(f"another sample rate than {usual_hz:,} Hz", unusual, len(files), labels),
         _check("the same bytes as another file", twins, len(files), labels),
-        _check("the same bytes under two speakers", torn, len(files), labels),
+        _check("the same bytes under two speakers or labels", torn, len(files), labels),
     ]
     return found if is_uri(index.root) else found + _examine(index.root, files, labels)
 

@@ -12,6 +12,7 @@ import soundfile
 
 from beam_jobs.corpus.checks import FAULTS, Check, check_recordings, enough_for_splits, is_clipped, is_narrow
 from beam_jobs.corpus.contents import read_contents
+from beam_jobs.corpus.listing import Labelling
 from beam_jobs.corpus.pages import statistics_page
 from beam_jobs.corpus.readers import read_corpus
 from pipeline import cli
@@ -88,10 +89,20 @@ def test_faults_are_counted_by_label(faulty: Path) -> None:
     assert checks["shorter than 1 s"] == Check("shorter than 1 s", one, 43, "tones/11/1/11-1-0006.flac")
     assert checks["another sample rate than 16,000 Hz"].example == "tones/11/1/11-1-0009.flac"
     assert checks["the same bytes as another file"].counts == {"male": 1, "female": 1}
-    assert checks["the same bytes under two speakers"].example == "tones/11/1/11-1-0001.flac"
+    assert checks["the same bytes under two speakers or labels"].example == "tones/11/1/11-1-0001.flac"
     for fault, number in (("silent", 3), ("clipped", 4), ("an offset (DC)", 5)):
         assert (checks[fault].counts, checks[fault].example) == (one, f"tones/11/1/11-1-000{number}.flac")
     assert checks["above full scale"].number == checks["damaged: cannot be decoded"].number == 0
+
+
+def test_one_speaker_s_recording_under_two_labels_is_counted(corpus: Path, tmp_path: Path) -> None:
+    first, second = sorted(corpus.rglob("*.flac"))[:2]
+    for label, source in (("happy", first), ("sad", first), ("sad", second)):
+        (tmp_path / label).mkdir(exist_ok=True)
+        shutil.copyfile(source, tmp_path / label / f"anna-{source.name}")
+    index = read_corpus(tmp_path, labelling=Labelling(speaker_pattern="(?P<speaker>[a-z]+)-"))
+    checks = {check.fault: check for check in check_recordings(index, read_contents(index))}
+    assert checks["the same bytes under two speakers or labels"].number == 1
 
 
 def test_too_few_speakers_are_said_before_anything_else(faulty: Path, capsys, monkeypatch) -> None:
