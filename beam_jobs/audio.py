@@ -20,8 +20,9 @@ LIBSNDFILE_SUFFIXES = ("", ".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".og
 """Names that end so are decoded by libsndfile; all others by ffmpeg, through pydub."""
 
 FFMPEG_SUFFIXES = (
-    ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".flv", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp4",
-    ".mpg", ".ts", ".webm", ".wma", ".wmv", ".wv",
+    ".3gp", ".aac", ".ac3", ".aifc", ".amr", ".ape", ".asf", ".avi", ".awb", ".dts", ".eac3", ".flv", ".gsm", ".m4a", ".m4b",
+    ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp4", ".mpc", ".mpeg", ".mpg", ".ts", ".tta", ".voc", ".wave", ".webm", ".wma",
+    ".wmv", ".wv",
 )  # fmt: skip
 """What a folder is searched for beside `LIBSNDFILE_SUFFIXES`; a file that is named itself may be called anything."""
 

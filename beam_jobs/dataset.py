@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from beam_jobs.command_line import command
 from beam_jobs.config import SPLITS, ClipsConfig, Strict
-from beam_jobs.corpus.left_out import FOLDERS, OTHERS, SPEAKERS, UNUSABLE, counted
+from beam_jobs.corpus.left_out import FOLDERS, LABELS, OTHERS, SPEAKERS, UNUSABLE, counted
 from beam_jobs.errors import UserError
 from beam_jobs.files import ListedFile, cause, join, list_files, open_file, read_text, storage_errors
 
@@ -57,6 +57,8 @@ class DatasetInfo(Strict):
     """Number of clips by split and class."""
     redraws: int
     rejected: int
+    other_labels: dict[str, int] = {}
+    """Labels of the corpus that are not in `clips.labels`, and how many speakers have them, who are left out."""
     unlabelled: list[str] = []
     """Speakers of the corpus without a usable label, who are left out."""
     unlisted: list[str] = []
@@ -70,7 +72,13 @@ class DatasetInfo(Strict):
     @property
     def left_out(self) -> str:
         """What of the corpus was not used, in words; why, file by file, stands in `rejected.csv`."""
-        numbers = {SPEAKERS: len(self.unlabelled), FOLDERS: len(self.unlisted), UNUSABLE: self.rejected, OTHERS: self.passed_over}
+        numbers = {
+            LABELS: len(self.other_labels),
+            SPEAKERS: len(self.unlabelled),
+            FOLDERS: len(self.unlisted),
+            UNUSABLE: self.rejected,
+            OTHERS: self.passed_over,
+        }
         return ", ".join(counted(number, kind) for kind, number in numbers.items() if number)
 
 

@@ -11,6 +11,7 @@ from beam_jobs.errors import UserError
 from beam_jobs.files import create, move, read_text, remove, remove_folder, write_atomically
 from beam_jobs.filesystems import FileSystems
 from beam_jobs.make_shard import UNFINISHED, Shard
+from beam_jobs.planning import counted
 from beam_jobs.spreadsheet import csv_rows
 
 CLIPS_COLUMNS = [
@@ -71,6 +72,7 @@ def describe_dataset(
         counts=counts,
         redraws=redraws,
         rejected=len(rejected),
+        other_labels=dict(index.other_labels),
         unlabelled=list(index.unlabelled),
         unlisted=list(index.unlisted),
         passed_over=len(index.passed_over),
@@ -84,6 +86,8 @@ def describe_dataset(
 
 def _left_out_rows(index: SpeakerIndex, rejected: Mapping[str, str]) -> Iterator[dict[str, str]]:
     yield from ({"path": path, "reason": rejected[path]} for path in sorted(rejected))
+    for label, number in index.other_labels.items():
+        yield {"reason": f"label {label} is not in clips.labels ({counted(number, 'speaker')})"}
     yield from ({"speaker": speaker, "reason": "no usable label"} for speaker in index.unlabelled)
     yield from ({"path": folder, "reason": "a speaker who is not in the corpus's list"} for folder in index.unlisted)
     yield from ({"path": item.path, "reason": item.reason} for item in index.passed_over)

@@ -163,7 +163,7 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex, digest: str) ->
 
 def _plan(clips: ClipsConfig, index: SpeakerIndex, digest: str) -> str:
     settings = clips.model_dump(exclude={"max_rejected_share"})
-    index = replace(index, passed_over=(), other_files={})  # no clip depends on what is no part of the corpus
+    index = replace(index, passed_over=(), other_files={}, other_labels={})  # no clip depends on what is no part of the corpus
     return json.dumps({"clips": settings, "corpus_digest": digest, "index": json.loads(index.to_json())}, indent=1)
 
 

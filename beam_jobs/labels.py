@@ -37,8 +37,9 @@ def _distinct(labels: list[str]) -> list[str]:
     return labels
 
 
-Label = Annotated[str, StringConstraints(pattern=r"^\w([\w .+-]*[\w.+-])?$", max_length=60)]
-"""Letters, digits and `_ . + -`, and spaces inside: it becomes part of a metric's name and a column of a table."""
+Label = Annotated[str, StringConstraints(pattern=r"^\w([\w .,+()-]*[\w.+)-])?$", max_length=80)]
+"""Letters, digits and `_ . , + ( ) -`, and spaces inside, as in Common Voice's accents: it becomes part of a metric's name and a
+column of a table."""
 
 Labels = Annotated[list[Label], Field(min_length=2, max_length=MAX_LABELS), AfterValidator(_distinct)]
 """Two to fifty labels, in their order."""

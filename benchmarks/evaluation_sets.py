@@ -141,7 +141,8 @@ def write_clip_sets(folder: Path, index: SpeakerIndex, test: Collection[str], cl
             duration_s=float(duration_s),
             sample_rate_hz=RATE_HZ,
             num_clips=NumClips(train=1, eval=1, test=number),
-            split_shares=HELD_OUT_SHARES,
+            # One clip each is made of the other two, and each must hold enough utterances for it.
+            split_shares=SplitShares(train=0.5, eval=0.4999, test=0.0001),
             mixed_share=1 / 3 if "mixed" in classes else 0.0,
         )
         with TemporaryDirectory() as scratch:

@@ -116,7 +116,7 @@ def corpus_root(config: PipelineConfig, corpus: str | None, workdir: WorkDir) ->
     if corpus is not None:
         return absolute(corpus)
     if config.corpus.synth is None:
-        raise UserError("no corpus: give --corpus ROOT, the folder that holds SPEAKERS.TXT")
+        raise UserError("no corpus: give --corpus ROOT, the folder of the recordings")
     return str(workdir.corpus / f"synth-{hashed(config.corpus.synth.model_dump_json())}")
 
 

@@ -29,12 +29,14 @@ from beam_jobs.folders import files_below, is_hidden
 SUBSET = "recordings"
 
 
-def looks_like(root: Path) -> bool:
-    """Whether two folders at least of `root` hold recordings."""
+def looks_like(root: Path, unreadable: list[str]) -> bool:
+    """Whether two folders at least of `root` hold recordings; those that cannot be read are added to `unreadable`."""
     holding = 0
     for folder in subset_folders(root):
-        below = files_below(root / folder, lambda error: None, is_hidden)
+        locked: list[OSError] = []
+        below = files_below(root / folder, locked.append, is_hidden)
         holding += any(is_recording(PurePosixPath(path).name) for path in below)
+        unreadable += [f"{root / folder / str(error.filename)} ({error.strerror})" for error in locked]
         if holding == 2:
             return True
     return False

@@ -46,16 +46,17 @@ def _card(root: str, speaker: Speaker, utterance: Utterance) -> dict[str, Any]:
     return {**card, "player": player_source(samples, rate_hz), "picture": waveform_and_mel_spectrogram(samples, rate_hz)}
 
 
-def statistics_page(index: SpeakerIndex, kind: str, checks: Sequence[Check] = ()) -> str:
+def statistics_page(index: SpeakerIndex, kind: str, digest: str, checks: Sequence[Check] = ()) -> str:
     """A page with speakers and minutes by subset and label, histograms of lengths, and what was left out.
 
-    `kind` says what the corpus was recognised as, and `checks` which faults its recordings have.
+    `kind` says what the corpus was recognised as, `digest` which one it is (`beam_jobs.corpus.digest`), and `checks` which faults
+    its recordings have.
     """
     return render_page(
         "corpus.html",
         root=index.root,
         kind=kind,
-        fingerprint=index.fingerprint(),
+        fingerprint=digest,
         labels=index.labels(),
         enough=enough_for_splits(index),
         checks=checks,

@@ -1,6 +1,6 @@
-"""Lists any recordings by a table: ROOT/utterances.csv with the columns path and label and, where wanted, speaker_id and split.
+"""Lists any recordings by a table: ROOT/utterances.csv with the columns path, speaker_id, label and, where wanted, split.
 
-Another column may hold the labels (`label_column`); a recording without a speaker is a group of its own.
+Another column may hold the labels (`label_column`); a recording whose speaker_id is empty is a group of its own.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) 
     splits: dict[str, tuple[str, str]] = {}
     listed: set[str] = set()
     column, per_recording = labelling.label_column or "label", labelling.label_per_recording
-    for where, row in read_table(root / SPEAKER_LIST, ",", ("path", column), ("speaker_id", "split"), files.reject):
+    for where, row in read_table(root / SPEAKER_LIST, ",", ("path", "speaker_id", column), ("split",), files.reject):
         try:
             path = path_below_root(where, row["path"])
             speaker = speaker_id(where, row["speaker_id"]) if row["speaker_id"] else utterance_id(path)
@@ -52,7 +52,7 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) 
             label = row[column] if labelling.label_column else LABEL_OF_TEXT.get(row[column].lower(), row[column])
             if per_recording and not label:
                 raise LineError(where, f"no label in column {column}")
-            _agree(where, speaker, "labelled", "" if per_recording else label, labels)
+            _agree(where, speaker, "labelled", "" if per_recording else label, labels, ", or give --label-per-recording")
             _agree(where, speaker, "in split", row["split"], splits)
             listed.add(speaker)
             files.add(where, path, speaker, label if per_recording else None)
@@ -65,7 +65,7 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) 
     return files.listing(speakers)
 
 
-def _agree(where: str, speaker: str, what: str, value: str, seen: dict[str, tuple[str, str]]) -> None:
+def _agree(where: str, speaker: str, what: str, value: str, seen: dict[str, tuple[str, str]], or_else: str = "") -> None:
     if not value:
         return
     before, line = seen.setdefault(speaker, (value, where))
@@ -73,7 +73,7 @@ def _agree(where: str, speaker: str, what: str, value: str, seen: dict[str, tupl
         number = line.rsplit(":", 1)[1]
         raise UserError(
             f"{where}: speaker {shown(speaker)} is {what} {shown(value)} here and {shown(before)} in line {number}; "
-            "make the two lines agree"
+            f"make the two lines agree{or_else}"
         )
 
 

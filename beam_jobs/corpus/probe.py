@@ -24,14 +24,16 @@ from beam_jobs.visible import visible
 BATCH = 64  # files; a task for each would cost as much as reading a header
 
 # Another libsndfile may count an MP3's samples otherwise. 1: an MP3 of variable rate was as long as libsndfile guessed.
-CACHE_VERSION = f"2 libsndfile {soundfile.__libsndfile_version__}"
+# 2: without the time of change.
+CACHE_VERSION = f"3 libsndfile {soundfile.__libsndfile_version__}"
 
 
 class Length(NamedTuple):
-    """A file's length, and what it looked like when it was measured."""
+    """A file's length, and what it looked like when it was measured (`changed_ns` is a time that nobody can set)."""
 
     size: int
     modified_ns: int
+    changed_ns: int
     num_samples: int
     sample_rate_hz: int
 
@@ -54,7 +56,8 @@ def read_with(
         root: the corpus folder.
         subsets: those to read; None for all.
         progress: called with (files done, files in all).
-        cache: a folder to remember lengths in; a file whose size and modification time are the same is not opened again.
+        cache: a folder to remember lengths in; a file whose size and times of modification and change are the same is not opened
+            again.
         labelling: where the labels are, where the layout leaves that open.
 
     Raises:
@@ -66,7 +69,7 @@ def read_with(
         raise UserError(f"{root}: no such folder; name a corpus folder that holds {reader.marker} and {reader.layout}")
     labelling.check(reader, root)
     listing = reader.list_files(root, subsets, labelling)
-    labels = {file.path: file.label or listing.speakers[file.speaker].label or "" for file in listing.files}
+    labels = {file.path: visible(file.label or listing.speakers[file.speaker].label or "") for file in listing.files}
     files = sorted((file for file in listing.files if labels[file.path]), key=lambda file: file.path)
     unlabelled = {file.speaker for file in listing.files} - {file.speaker for file in files}
 
@@ -141,7 +144,7 @@ def _measure_one(root: Path, known: Length | None, path: str) -> Length | str:
     try:
         path.encode()
         state = os.stat(root / path)  # noqa: PTH116 (a Path's own costs twice as much)
-        if known and known[:2] == (state.st_size, state.st_mtime_ns):
+        if known and known[:3] == (state.st_size, state.st_mtime_ns, state.st_ctime_ns):
             return known
         num_samples, sample_rate_hz = measure_audio(str(root / path))
     except UnicodeEncodeError:
@@ -150,7 +153,7 @@ def _measure_one(root: Path, known: Length | None, path: str) -> Length | str:
         return f"cannot be opened: {error.strerror}"
     except AudioError as error:
         return str(error)
-    return Length(state.st_size, state.st_mtime_ns, num_samples, sample_rate_hz)
+    return Length(state.st_size, state.st_mtime_ns, state.st_ctime_ns, num_samples, sample_rate_hz)
 
 
 def _load(store: Path) -> dict[str, Length]:
@@ -183,8 +186,10 @@ def _no_audio(
     if rejected:
         return f"{where}: {len(rejected)} rejected, the first {rejected[0].path}: {rejected[0].reason}"
     if unlabelled:
+        another = "; --label-column takes another column" if "label_column" in reader.takes else ""
         return (
-            f"{where}: none of its {len(unlabelled)} speakers ({shown(unlabelled[0])}, …) has a usable label in {reader.marker}"
+            f"{where}: none of its {len(unlabelled)} speakers ({shown(unlabelled[0])}, …) has a usable label in "
+            f"{reader.marker}{another}"
         )
     if listing.unlisted:
         first = visible(listing.unlisted[0])

@@ -31,19 +31,35 @@ def recognise(root: str | Path) -> Reader:
     root = Path(root)
     looked_for = ", ".join(reader.looks_for for reader in READERS)
     if not os.path.isdir(root):  # noqa: PTH112 (Path.is_dir raises where a path is too long)
-        raise UserError(f"{root}: no such folder; name a corpus folder that holds {looked_for}")
+        raise UserError(
+            f"{root}: no such folder; name a corpus folder that holds {looked_for}, or recordings in a folder for each label"
+        )
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise UserError(f"{root}: cannot be read (Permission denied); give a folder that you may read and enter")
+    if not _is_text(root):
+        raise UserError(f"{root}: the folder's name is not UTF-8, and reports and stores hold text alone; rename it")
     found = [reader for reader in READERS if reader.looks_like(root)]
-    if not found and folders.looks_like(root):
+    unreadable: list[str] = []
+    if not found and folders.looks_like(root, unreadable):
         return folders.READER
     if not found:
+        hidden = f"; what may be there cannot be read: {', '.join(unreadable[:3])}" if unreadable else ""
         raise UserError(
             f"{root}: no corpus of a layout that is known here; looked for {looked_for}, or recordings in a "
-            "folder for each label; see docs/corpora.md"
+            f"folder for each label{hidden}; see docs/corpora.md"
         )
     if len(found) > 1:
         both = " and ".join(reader.looks_for for reader in found)
         raise UserError(f"{root}: holds {both}, and only one of them can be meant; move the others away")
     return found[0]
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def kind_of(root: str | Path) -> tuple[str, str]:

@@ -58,10 +58,14 @@ def search(root: Path, skipped: Iterable[str] = ()) -> Found:
     for path in files_below(root, problem, is_hidden, skipped):
         if is_recording(path.rsplit("/", 1)[-1]):
             found.recordings.append(path)
-        elif not os.path.exists(root / path):  # noqa: PTH110 (a name of any bytes)
-            found.links.append(Rejected(path, "a link that leads nowhere"))
         else:
-            found.others.append(path)
+            try:
+                os.stat(root / path)  # noqa: PTH116 (a name of any bytes)
+                found.others.append(path)
+            except PermissionError as error:  # a link into a folder that may not be entered: what lies there is not known
+                found.unreadable.append(Rejected(path, error.strerror or "cannot be read"))
+            except OSError:
+                found.links.append(Rejected(path, "a link that leads nowhere"))
     return found
 
 

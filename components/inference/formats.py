@@ -5,24 +5,24 @@ from typing import Any
 
 from components.inference.answers import Prediction, Segment, Timeline
 
+BEFORE_CLASSES, BEHIND_CLASSES = ("file", "label"), ("speech", "duration_s", "error")
 SEGMENT_COLUMNS = ("file", "start_s", "end_s", "label", "probability")
 
 
 def prediction_columns(classes: Sequence[str]) -> tuple[str, ...]:
-    """Names of what `prediction_row` gives."""
-    return ("file", "label", *classes, "speech", "duration_s", "error")
+    """Names of what `prediction_row` gives: each class has the column of its name, or `probability of speech` and the like."""
+    return (*BEFORE_CLASSES, *map(_column, classes), *BEHIND_CLASSES)
+
+
+def _column(label: str) -> str:
+    return f"probability of {label}" if label in (*BEFORE_CLASSES, *BEHIND_CLASSES) else label
 
 
 def prediction_row(name: str, prediction: Prediction) -> dict[str, Any]:
     """A recording's row of a CSV file."""
-    return {
-        "file": name,
-        "label": prediction.label,
-        **{label: round(value, 6) for label, value in prediction.probabilities.items()},
-        "speech": round(prediction.speech, 6),
-        "duration_s": round(prediction.duration_s, 3),
-        "error": prediction.error,
-    }
+    found = prediction_object(name, prediction)
+    probabilities = {_column(label): value for label, value in found.pop("probabilities").items()}
+    return {name: (found | probabilities)[name] for name in prediction_columns(list(prediction.probabilities))}
 
 
 def segment_rows(name: str, timeline: Timeline) -> Iterator[dict[str, Any]]:
@@ -33,9 +33,14 @@ def segment_rows(name: str, timeline: Timeline) -> Iterator[dict[str, Any]]:
 
 def prediction_object(name: str, prediction: Prediction) -> dict[str, Any]:
     """A recording as an object of JSON."""
-    row = prediction_row(name, prediction)
-    probabilities = {label: row.pop(label) for label in prediction.probabilities}
-    return {"file": row.pop("file"), "label": row.pop("label"), "probabilities": probabilities, **row}
+    return {
+        "file": name,
+        "label": prediction.label,
+        "probabilities": {label: round(value, 6) for label, value in prediction.probabilities.items()},
+        "speech": round(prediction.speech, 6),
+        "duration_s": round(prediction.duration_s, 3),
+        "error": prediction.error,
+    }
 
 
 def timeline_object(name: str, timeline: Timeline) -> dict[str, Any]:

@@ -154,15 +154,14 @@ def reliability(bins: Sequence[ReliabilityBin], models: Sequence[str], lowest: f
     return _svg(alt.layer(_diagonal(), base.mark_line(strokeWidth=2), dots).properties(width=WIDTH, height=HEIGHT))
 
 
-def histogram(counts: dict[str, list[int]], class_name: str) -> str:
-    """Bars by label, one label over the other, each with a scale of its own axis."""
+def histogram(counts: dict[str, list[int]], class_name: str, colors: Sequence[str]) -> str:
+    """Bars by label, one label over the other, each in its colour and with a scale of its own axis."""
     rows = [
         {"label": label, "low": k / len(values), "high": (k + 1) / len(values), "clips": value}
         for label, values in counts.items()
         for k, value in enumerate(values)
     ]
     labels = list(counts)
-    colors = [label_color(position) for position in range(len(labels))]
     bars = [
         alt.Chart(_values([row for row in rows if row["label"] == label]))
         .mark_bar(binSpacing=1)
@@ -175,7 +174,7 @@ def histogram(counts: dict[str, list[int]], class_name: str) -> str:
             ),
             x2="high:Q",
             y=alt.Y("clips:Q", title=f"Clips, {label}", axis=alt.Axis(tickMinStep=1, tickCount=3)),
-            color=alt.Color("label:N", scale=alt.Scale(domain=labels, range=colors), legend=None),
+            color=alt.Color("label:N", scale=alt.Scale(domain=labels, range=list(colors)), legend=None),
         )
         .properties(width=WIDTH, height=(HEIGHT - 30) // len(labels))
         for label in labels

@@ -7,6 +7,7 @@ from typing import Any
 import markupsafe
 import numpy as np
 
+from beam_jobs.html_pages import label_color
 from components.review_report import charts, curves
 from components.review_report.formatting import decimal, the
 from components.review_report.inputs import ReportInputs
@@ -52,16 +53,17 @@ def drawn(inputs: ReportInputs) -> list[dict[str, Any]]:
     for number in numbers:
         name = gate.classes[number]
         counts = curves.score_histogram(scores[0], number, gate.classes)
+        colors = [label_color(position) for position in range(len(counts))]
         if len(counts) > MAX_CLASSES:
             others = [sum(values) for values in zip(*(counts[label] for label in counts if label != name), strict=True)]
-            counts = {name: counts[name], OTHERS: others}
+            counts, colors = {name: counts[name], OTHERS: others}, [colors[number], "var(--soft)"]
         num_bins = len(next(iter(counts.values())))
         rows = [
             (f"{k / num_bins:.2f} to {(k + 1) / num_bins:.2f}", *(str(values[k]) for values in counts.values()))
             for k in range(num_bins)
         ]
         note = f"What {the(inputs.candidate_name)} says of clips of each label; the fewer in the middle, the clearer."
-        svg = charts.histogram(counts, name)
+        svg = charts.histogram(counts, name, colors)
         found.append(_chart(f"Scores for {name}", note, svg, (f"probability of {name}", *counts), rows))
     if two:
         found.append(_threshold_chart(scores[0], gate.classes))

@@ -47,7 +47,8 @@ def clips_describe(
     from beam_jobs.croissant import describe
 
     write(croissant, describe(folder), "--croissant")
-    say(f"next: put {croissant} into {folder}, if it is not there; mlcroissant and catalogues of datasets read it")
+    if croissant.parent.resolve() != Path(folder).resolve():
+        say(f"next: put {croissant} into {folder}; its paths are relative to that")
 
 
 @app.command("inspect")

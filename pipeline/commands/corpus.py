@@ -88,15 +88,17 @@ def corpus_info(
     kind, _ = kind_of(root)
     index = read_corpus_with_bar(root, labelling=Labelling(label_column, label_per_recording, speaker_pattern))
     shown = write_json(json_file, index.to_json())
-    checks = check_recordings(index, read_contents(index)) if shown or html else []
+    contents = read_contents(index) if shown or html else {}
+    checks = check_recordings(index, contents) if shown or html else []
     if shown:
         _show(root, kind, index, checks)
     if any(len(kind.names) > NAMED for kind in left_out(index)):
         say(f"everything that is left out, and why: `{command('corpus', 'info', root, '--json', 'FILE')}`")
     if html:
+        from beam_jobs.corpus.digest import corpus_digest
         from beam_jobs.corpus.pages import statistics_page
 
-        write(html, statistics_page(index, kind, checks), "--html")
+        write(html, statistics_page(index, kind, corpus_digest(index, contents), checks), "--html")
         say(f"next: open {html} in a browser")
 
 

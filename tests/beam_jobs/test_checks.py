@@ -105,7 +105,7 @@ def test_too_few_speakers_are_said_before_anything_else(faulty: Path, capsys, mo
         return capsys.readouterr().out.splitlines()
 
     lines = said()
-    assert lines[0] == "enough for three splits: 6 female and 6 male speakers, where 3 of each are needed"
+    assert lines[0] == "enough for three splits: 6 male, 6 female speakers, where 3 of each are needed"
     table.write_text(re.sub(r"(?m)^(1[579]|21) \| F", r"\1 | X", table.read_text()))
 
     lines = said()
@@ -123,5 +123,5 @@ def test_too_few_speakers_are_said_before_anything_else(faulty: Path, capsys, mo
 
 def test_a_page_without_faults_says_what_was_looked_for(index) -> None:
     assert enough_for_splits(index)[0]
-    page = statistics_page(index, "LibriSpeech", [Check("silent", {"male": 0, "female": 0}, 36, "")])
+    page = statistics_page(index, "LibriSpeech", "", [Check("silent", {"male": 0, "female": 0}, 36, "")])
     assert "Looked for and not found: silent." in page and 'class="checks"' not in page

@@ -5,12 +5,14 @@ import shutil
 
 import pytest
 import soundfile
+from commands import call_here
 from test_inspection import PROBE, browse
 
 from beam_jobs.corpus.index import Speaker, SpeakerIndex, Utterance
 from beam_jobs.corpus.pages import player_page, statistics_page
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.corpus.summary import MAX_BINS, by_subset_and_label, histogram
+from beam_jobs.generate_clips import generate_clips
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +22,20 @@ def listening(index) -> str:
 
 @pytest.fixture(scope="module")
 def figures(index) -> str:
-    return statistics_page(index, "LibriSpeech")
+    return statistics_page(index, "LibriSpeech", "")
 
 
 def test_the_pages_need_no_network(listening, figures):
     for text in (listening, figures):
         assert not re.findall(r"""(?:src|href)=["'](?!data:)""", text)
         assert "url(" not in text
+
+
+def test_the_page_names_the_corpus_as_its_datasets_do(own_corpus, tmp_path, make_config):
+    page, clips = tmp_path / "figures.html", tmp_path / "clips"
+    assert call_here("corpus", "info", own_corpus, "--html", page).returncode == 0
+    recorded = generate_clips(make_config(), read_corpus(own_corpus), str(clips)).corpus_fingerprint
+    assert f"fingerprint {recorded[:12]}" in page.read_text()
 
 
 def test_a_card_says_who_speaks_under_which_label_and_how_long(index, listening):
@@ -70,7 +79,7 @@ def test_any_rate_can_be_heard_and_a_minute_of_it(tmp_path, make_tone, rate_hz, 
 def test_what_a_file_is_called_cannot_become_markup(tmp_path):
     utterance = Utterance("a", "<script>.wav", 8000, 8000)
     index = SpeakerIndex(str(tmp_path), (Speaker("<b>", "male", "<i>", (utterance,)),), unlabelled=("<u>",))
-    for page in (player_page(index, 1, 0), statistics_page(index, "CSV")):
+    for page in (player_page(index, 1, 0), statistics_page(index, "CSV", "")):
         assert not re.search(r"<script|<b>|<i>|<u>", page)
 
 

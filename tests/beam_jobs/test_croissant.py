@@ -48,6 +48,14 @@ def test_every_file_is_named_with_its_checksum(dataset: Path) -> None:
     }
 
 
+def test_where_it_belongs_is_said_where_it_is_not_there(dataset: Path, tmp_path: Path) -> None:
+    inside = call_here("clips", "describe", dataset, "--croissant", dataset / "again.json")
+    elsewhere = call_here("clips", "describe", dataset, "--croissant", tmp_path / "there.json")
+
+    assert inside.stderr == ""
+    assert f"put {tmp_path / 'there.json'} into {dataset}" in elsewhere.stderr.replace("\n", " ")
+
+
 def test_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
     pytest.importorskip("mlcroissant", reason="needs mlcroissant: make setup-dev")
     done = call_here("clips", "describe", tmp_path, "--croissant", tmp_path / "x.json")

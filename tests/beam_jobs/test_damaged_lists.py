@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.listing import utterance_id
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.errors import UserError
 
@@ -96,7 +97,10 @@ def csv_says(text: str) -> Said:
     words = {"f": "female", "m": "male", "female": "female", "male": "male"}
     header, *lines = [[field.strip().strip('"') for field in line.split(",")] for line in text.split("\n") if line.strip()]
     path, who, label = (header.index(name) for name in ("path", "speaker_id", "label"))
-    return {(line[who], line[path].split("/")[-1], words.get(line[label].lower(), "")) for line in lines}
+    return {
+        (line[who] or utterance_id(line[path]), line[path].split("/")[-1], words.get(line[label].lower(), line[label]))
+        for line in lines
+    }
 
 
 @pytest.fixture(scope="module", params=["LibriSpeech", "Common Voice", "VoxCeleb1", "CSV"])

@@ -72,6 +72,41 @@ def test_folders_that_may_not_be_read_are_an_error_that_names_them(corpus: Path,
     assert info(root).returncode == 0
 
 
+def test_a_link_into_a_folder_that_may_not_be_entered_is_an_error_too(corpus: Path, open_folder: Path) -> None:
+    root, locked = layouts.librispeech(corpus, open_folder / "corpus"), open_folder / "locked"
+    locked.mkdir()
+    speaker = min((root / "tones").iterdir())
+    speaker.symlink_to(shutil.move(speaker, locked))
+    locked.chmod(0o700 if os.geteuid() == 0 else 0)
+
+    done = info(root)
+
+    locked.chmod(0o755)
+    assert done.returncode == 2, done.stdout
+    assert f"folders that cannot be read: tones/{speaker.name} (Permission denied)" in done.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize("name", ["LibriSpeech", "female"])
+@pytest.mark.parametrize("mode", [0o700, 0o744])
+def test_a_corpus_or_a_label_that_may_not_be_read_is_named(corpus: Path, open_folder: Path, name: str, mode: int) -> None:
+    root = layouts.librispeech(corpus, open_folder / "corpus")
+    locked = root
+    if name == "female":
+        (root / "SPEAKERS.TXT").unlink()
+        (root / "tones").rename(root / name)
+        (root / "male").mkdir()
+        locked = root / name
+    locked.chmod(mode if os.geteuid() == 0 else mode & 0o444)
+
+    done = info(root)
+
+    locked.chmod(0o755)
+    said = done.stderr.replace("\n", " ")
+    assert done.returncode == 2, said
+    assert "cannot be read" in said and "(Permission denied)" in said
+    assert str(locked) in said
+
+
 def test_a_list_names_the_folder_that_may_not_be_read_and_the_files_in_it(corpus: Path, open_folder: Path) -> None:
     root = layouts.plain_csv(corpus, open_folder / "corpus")
     (root / "all of it").rename(root / "most of it")
@@ -144,6 +179,7 @@ def test_there_is_no_other_walk() -> None:
     assert {line.split(":")[0] for line in found} <= {
         "beam_jobs/folders.py",  # its docstring
         "components/code_digest.py",  # the program's own files
+        "components/serving_check/probe.py",  # sizes of a model; nothing of this project may be imported there
         "components/pusher/provenance.py",
         "components/pusher/serving_folder.py",  # what was just written there
         "pipeline/prune.py",  # sizes; it follows no link

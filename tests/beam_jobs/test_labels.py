@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from commands import call_here, only_line
-from conftest import tone
+from pydantic import TypeAdapter, ValidationError
 
 from beam_jobs.config import ClipsConfig, NumClips
 from beam_jobs.corpus.index import SpeakerIndex
@@ -16,12 +16,14 @@ from beam_jobs.corpus.listing import Labelling
 from beam_jobs.corpus.readers import kind_of, read_corpus
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_clips
+from beam_jobs.labels import Labels
 from beam_jobs.make_shard import split_for
 
 
 def write(path: Path, number: int, seconds: float = 1.0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, tone(100 + number, seconds, seed=number), 16_000, subtype="PCM_16")
+    samples = 0.3 * np.sin(2 * np.pi * (100 + number) * np.arange(round(16_000 * seconds)) / 16_000)
+    soundfile.write(path, samples, 16_000, subtype="PCM_16")
 
 
 @pytest.fixture
@@ -115,8 +117,30 @@ def test_another_column_and_labels_of_the_recordings_own(tmp_path: Path) -> None
     assert [(item.path, item.reason) for item in index.rejected] == [("utterances.csv:5", "no label in column mood")]
 
 
+def test_a_list_without_the_usual_labels_is_told_of_its_other_columns(tmp_path: Path) -> None:
+    write(tmp_path / "clips/a.wav", 1)
+    (tmp_path / "validated.tsv").write_text("client_id\tpath\tgender\tage\nann\ta.wav\t\ttwenties\n")
+
+    with pytest.raises(UserError, match=r"usable label in validated\.tsv; --label-column takes another column"):
+        read_corpus(tmp_path)
+    assert labels_of(read_corpus(tmp_path, labelling=Labelling(label_column="age"))) == {"twenties": 1}
+
+
+@pytest.mark.parametrize(
+    "label", ["bell", "0", "C++", "West Indies and Bermuda (Bahamas, Bermuda, Jamaica, Trinidad)", "hành chính", "non-binary"]
+)
+def test_labels_as_common_voice_and_others_have_them(label: str) -> None:
+    assert TypeAdapter(Labels).validate_python([label, "other"]) == [label, "other"]
+
+
+@pytest.mark.parametrize("label", ["", " bell", "bell ", "a=b", "a;b", "a/b", "a\nb", "<b>", "mixed", "other"])
+def test_labels_that_other_words_would_be_read_into(label: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Labels).validate_python([label, "other"])
+
+
 def test_a_label_that_nobody_has_names_those_that_there_are(tmp_path: Path) -> None:
-    root = acted(tmp_path, ["path,label", *(f"{k}.wav,{('cat', 'dog')[k % 2]}" for k in range(6))])
+    root = acted(tmp_path, ["path,speaker_id,label", *(f"{k}.wav,,{('cat', 'dog')[k % 2]}" for k in range(6))])
     config = tmp_path / "pets.yaml"
     config.write_text(
         "clips: {labels: [cat, dogs], duration_s: 1, num_clips: {train: 4, eval: 2, test: 2}}\ntrain: {crop_s: 1}\n"

@@ -1,11 +1,13 @@
 """Any corpus: each layout, made from the tone corpus, gives the same speakers under the same labels."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import layouts
 import pytest
+import soundfile
 
 from beam_jobs import audio
 from beam_jobs.corpus.index import SpeakerIndex
@@ -99,7 +101,9 @@ def test_where_none_fits_it_says_what_was_looked_for(tmp_path: Path) -> None:
         "utterances.csv (CSV)"
     )
     assert f"looked for {looked_for}" in error_of(tmp_path)
-    assert error_of(tmp_path / "nowhere").endswith(f"no such folder; name a corpus folder that holds {looked_for}")
+    assert error_of(tmp_path / "nowhere").endswith(
+        f"no such folder; name a corpus folder that holds {looked_for}, or recordings in a folder for each label"
+    )
 
 
 @pytest.mark.parametrize(("name", "there"), [("Common Voice", "validated"), ("VoxCeleb1", "dev, test"), ("CSV", "utterances")])
@@ -191,7 +195,8 @@ def test_a_folder_that_the_list_does_not_name_is_named(own: Callable[[str], Path
             "utterances.csv",
             "11-1-0001.wav,s11,Female",
             "11-1-0001.wav,s11,m",
-            "3: speaker 's11' is labelled 'male' here and 'female' in line 2; make the two lines agree",
+            "3: speaker 's11' is labelled 'male' here and 'female' in line 2; make the two lines agree, or give "
+            "--label-per-recording",
         ),
         (
             "VoxCeleb1",
@@ -291,7 +296,7 @@ def test_a_csv_saved_by_a_spreadsheet_reads_the_same(own: Callable[[str], Path])
 def test_an_empty_list_is_refused(own: Callable[[str], Path]) -> None:
     path = own("CSV") / "utterances.csv"
     path.write_text("\n\n")
-    assert "empty; expected a header with the columns path, label" in error_of(path.parent)
+    assert "empty; expected a header with the columns path, speaker_id, label" in error_of(path.parent)
 
 
 def test_a_listed_file_that_is_not_there_is_rejected(own: Callable[[str], Path]) -> None:
@@ -378,6 +383,25 @@ def test_a_file_that_changed_is_opened_again(own, tmp_path: Path, opened: list[s
 
     assert opened == ["11-1-0000.flac"]
     assert [item.duration_s for item in index.speakers[0].utterances] == [4, 3, 4]
+
+
+def test_a_file_of_the_same_size_and_modification_time_is_opened_again(own, tmp_path: Path) -> None:
+    """As after `cp -p`: here the same samples, said to be of half the rate."""
+    root, cache = own("LibriSpeech"), tmp_path / "cache"
+    path = root / "tones/11/1/11-1-0000.flac"
+    samples, rate_hz = soundfile.read(path, dtype="int16")
+    path.unlink()
+    path = path.with_suffix(".wav")
+    soundfile.write(path, samples, rate_hz)
+    before, state = read_corpus(root, cache=cache), path.stat()
+    soundfile.write(path, samples, rate_hz // 2)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+
+    after = read_corpus(root, cache=cache)
+
+    assert after == read_corpus(root)
+    assert after.speakers[0].utterances[0].duration_s == 2 * before.speakers[0].utterances[0].duration_s
 
 
 def test_labels_are_never_cached(own, tmp_path: Path) -> None:

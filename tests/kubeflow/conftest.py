@@ -90,19 +90,28 @@ def local_result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def walk(local_result: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Walk:
+def new_cluster(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Cluster]:
+    """A cluster without a past, for pipelines with this corpus."""
+
+    def make(corpus: str) -> Cluster:
+        folder = tmp_path_factory.mktemp("kubeflow")
+        kubeflow = Kubeflow(
+            folder,
+            pipeline_root=PIPELINE_ROOT,
+            image_files={"/app/": f"{ROOT}/"},
+            secrets={"audio-gender-object-store": {"access_key_id": "demo"}},
+        )
+        return Cluster(kubeflow, folder / "volumes", {"corpus_uri": corpus, "dataset_uri": str(folder / "clips")})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def walk(local_result: dict[str, Any], new_cluster: Callable[[str], Cluster]) -> Walk:
     """The same settings and corpus, compiled, and run step by step."""
-    folder = tmp_path_factory.mktemp("kubeflow")
-    kubeflow = Kubeflow(
-        folder,
-        pipeline_root=PIPELINE_ROOT,
-        image_files={"/app/": f"{ROOT}/"},
-        secrets={"audio-gender-object-store": {"access_key_id": "demo"}},
-    )
-    parameters = {"corpus_uri": local_result["folders"]["corpus"], "dataset_uri": str(folder / "clips")}
-    cluster = Cluster(kubeflow, folder / "volumes", parameters)
+    cluster = new_cluster(local_result["folders"]["corpus"])
     compiled = cluster.compile()
-    return Walk(cluster, compiled, kubeflow.run(compiled, parameters))
+    return Walk(cluster, compiled, cluster.kubeflow.run(compiled, cluster.parameters))
 
 
 @pytest.fixture(scope="session")

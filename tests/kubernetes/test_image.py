@@ -38,7 +38,12 @@ def test_what_only_development_needs_and_espeak_stay_out() -> None:
     installed = re.search(r"uv pip sync .*?\n(?=\S)", TEXT, re.DOTALL)
 
     assert installed
-    assert set(re.findall(r"\S+\.lock", installed[0])) == {"requirements.lock", "locks/s3.lock", "locks/wandb.lock"}
+    assert set(re.findall(r"\S+\.lock", installed[0])) == {
+        "requirements.lock",
+        "locks/s3.lock",
+        "locks/sign.lock",
+        "locks/wandb.lock",
+    }
 
 
 def test_the_build_context_holds_what_is_copied_and_no_more() -> None:

@@ -67,13 +67,15 @@ def test_ids_and_files_of_a_corpus(tmp_path, make_tone, name):
     corpus.mkdir()
     soundfile.write(corpus / "1.wav", make_tone(120, 2.0), 16_000)
     soundfile.write(corpus / "2.wav", make_tone(120, 2.0), 16_000)
-    rows = ["path,speaker_id,label", "1.wav,1,male", f"2.wav,b{attack},neither", f"{attack}.wav,3,male"]
+    soundfile.write(corpus / "4.wav", make_tone(130, 2.0), 16_000)
+    rows = ["path,speaker_id,label", "1.wav,1,male", f"2.wav,b{attack},", f"{attack}.wav,3,male", f"4.wav,4,x{attack}"]
     (corpus / "utterances.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
     sent = shown([*COMMAND, "corpus", "info", corpus])
     assert_harmless(sent)
     escaped = written_out(attack)
-    assert b"left out (1): b" + escaped[:16] in sent.replace(b"\xe2\x80\xa6", b"")
+    assert b"without a usable label: b" + escaped[:16] in sent.replace(b"\xe2\x80\xa6", b"")
+    assert b"x" + escaped in sent
     assert escaped + b".wav: cannot be opened" in sent
 
     # In an error line, with a line end that would forge a line of its own.

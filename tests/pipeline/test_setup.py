@@ -152,6 +152,7 @@ def test_a_second_set_up_does_nothing(root):
 
 LOCKS = [
     "requirements.lock",
+    "locks/croissant.lock",
     "locks/dev.lock",
     "locks/export.lock",
     "locks/s3.lock",

@@ -14,9 +14,10 @@ ACCENTS = {
     "United States English": "en-us",
     "England English": "en-gb-x-rp",
     "Scottish English": "en-gb-scotland",
-    "West Indies English": "en-029",
+    "West Indies and Bermuda (Bahamas, Bermuda, Jamaica, Trinidad)": "en-029",
     "Lancashire English": "en-gb-x-gbclan",
 }
+"""As Common Voice writes them, and espeak-ng's voices."""
 AGES = {"teens": (95, 215), "twenties": (70, 190), "forties": (48, 165), "sixties": (26, 140), "eighties": (4, 112)}
 """espeak-ng's pitch and rate of speaking: no evidence about ages, only something to learn."""
 

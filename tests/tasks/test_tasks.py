@@ -14,8 +14,8 @@ clips:
   labels: LABELS
   duration_s: 3
   sample_rate_hz: 16000
-  num_clips: {train: 300, eval: 60, test: 100}
-  clips_per_shard: 50
+  num_clips: {train: 300, eval: 50, test: 75}
+  clips_per_shard: 75
   max_utterances: 1
   split_shares: {train: 0.6, eval: 0.2, test: 0.2}
 data: {min_class_share: 0.1}
@@ -70,8 +70,10 @@ def test_five_classes_of_voices(tmp_path: Path, common_voice: Path, column: str,
     assert (result["verdict"], result["classes"]) == ("pushed", list(labels))
     report = Path(result["folders"]["report"], "report.html").read_text(encoding="utf-8")
     assert all(label in report for label in labels)
-    answers = call("predict", common_voice / "clips", "--serving", tmp_path / "work/serving", "--format", "json")
+    heard = sorted((common_voice / "clips").iterdir())[:5]
+    answers = call("predict", *heard, "--serving", tmp_path / "work/serving", "--format", "json")
     rows = json.loads(answers.stdout)
+    assert len(rows) == 5
     assert {key for row in rows for key in row["probabilities"]} == set(labels)
 
 

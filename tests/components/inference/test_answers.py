@@ -13,7 +13,15 @@ from hypothesis.extra.numpy import arrays
 from components.decision_rule import even_thresholds
 from components.inference.answers import STEP_S, Prediction, Timeline, find_segments, label_of, total_by_label
 from components.inference.blocks import BLOCK_S, CONTEXT_S, in_blocks
-from components.inference.formats import audacity_labels, segment_rows, textgrid, timeline_object
+from components.inference.formats import (
+    audacity_labels,
+    prediction_columns,
+    prediction_object,
+    prediction_row,
+    segment_rows,
+    textgrid,
+    timeline_object,
+)
 from components.inference.page import clock
 
 CLASSES = ("male", "female")
@@ -133,3 +141,15 @@ def test_the_blocks_own_steps_are_those_of_the_recording(samples, rate_hz):
         own += list(steps + block.start_s / STEP_S)
 
     assert own == list(range(int(np.ceil(samples / rate_hz / STEP_S))))
+
+
+def test_a_class_called_like_a_column_keeps_its_probability():
+    prediction = Prediction("speech", {"speech": 0.9, "music": 0.08, "noise": 0.02}, 0.4, 3.0)
+
+    columns = prediction_columns(list(prediction.probabilities))
+    row = prediction_row("a.wav", prediction)
+
+    assert columns == ("file", "label", "probability of speech", "music", "noise", "speech", "duration_s", "error")
+    assert (tuple(row), row["probability of speech"], row["speech"]) == (columns, 0.9, 0.4)
+    found = prediction_object("a.wav", prediction)
+    assert (found["probabilities"], found["speech"]) == ({"speech": 0.9, "music": 0.08, "noise": 0.02}, 0.4)
