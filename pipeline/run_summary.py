@@ -38,7 +38,8 @@ def show(result: RunResult, gate: GateResult) -> None:
     if result.tuned:
         tell(f"tuned: {format_settings(result.tuned)}")
     results.print(f"[bold {COLORS[tone(gate, Standing(result.verdict))]}]{result.verdict}[/]")
-    for line in result.reason.split("; "):
+    waits = f"waits for approval ({result.waiting_for})" if result.waiting_for else ""  # whole: a note may have a semicolon
+    for line in filter(None, [waits, *result.reason.removeprefix(f"{waits}; ").split("; ")]):
         tell(f"  {line}")
     width = max(map(len, result.folders))
     for name, path in result.folders.items():

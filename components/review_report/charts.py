@@ -17,6 +17,8 @@ from beam_jobs.html_pages import label_color
 from components.review_report.curves import Curve, ReliabilityBin
 
 WIDTH, HEIGHT = 330, 230
+LEAST_SPAN = 0.02
+"""Of an axis of a metric."""
 COLORS = ("var(--candidate)", "var(--baseline)")
 DASHES = ([1, 0], [5, 3])
 
@@ -201,9 +203,12 @@ def over_runs(rows: Sequence[dict[str, Any]], runs: Sequence[str], metrics: Sequ
 
     `rows` hold `run`, `metric`, `value`, `marked` (a large dot) and `test`, which stands for the test clips.
     """
+    low, high = min(row["value"] for row in rows), max(row["value"] for row in rows)
+    if high - low < LEAST_SPAN:  # of equal values the axis had one tick, a 0 that was none
+        low, high = max(0.0, low - LEAST_SPAN / 2), min(1.0, high + LEAST_SPAN / 2)
     base = alt.Chart(_values(rows)).encode(
         x=alt.X("run:N", sort=list(runs), title=None, axis=alt.Axis(labelAngle=-40, labelLimit=200)),
-        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False, nice=True)),
+        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False, nice=True, domain=[low, high])),
         color=alt.Color(
             "metric:N",
             scale=alt.Scale(domain=list(metrics), range=_metric_colors(metrics)),
@@ -241,4 +246,6 @@ def by_slice(rows: Sequence[dict[str, Any]], slices: Sequence[str]) -> str:
         shape=alt.Shape("run:N", scale=alt.Scale(domain=["A", "B"], range=["square", "circle"])),
     )
     joined = base.mark_line(color="var(--axis)", strokeWidth=1.5).encode(detail="slice:N")
-    return _svg(alt.layer(joined, dots).properties(width=WIDTH + 100, height={"step": 22}))
+    # A browser's letters are wider than those that are measured.
+    padding = {"left": 40, "top": 5, "right": 10, "bottom": 5}
+    return _svg(alt.layer(joined, dots).properties(width=WIDTH + 100, height={"step": 22}, padding=padding))

@@ -128,13 +128,18 @@ COLOR = {"green": "32", "yellow": "33", "red": "31"}
     ],
 )
 def test_a_run_ends_green_only_where_every_threshold_holds(tmp_path, verdict, checks, color):
+    waits = "this model was rejected by Bob on 2026-01-01: too loud; ask Ada" if verdict == "waiting" else ""
+    reason = f"waits for approval ({waits}); " * bool(waits) + "accuracy 0.900; 1 of 1 threshold hold"
     result = RunResult(
-        run_id="20261126-093437", verdict=verdict, reason="", metrics={}, classes=["male", "female"], serving_version=None,
+        run_id="20261126-093437", verdict=verdict, reason=reason, waiting_for=waits, metrics={},
+        classes=["male", "female"], serving_version=None,
         baseline_version=None, inputs_digest="", folders={"workdir": str(tmp_path)}, nodes=[], seconds=1,
     )  # fmt: skip
     show_in(tmp_path, result, *checks)
     done = shell(f"FORCE_COLOR=1 TERM=xterm {sys.executable} show.py", tmp_path)
     assert f"\x1b[1;{COLOR[color]}m{verdict}\x1b[0m\n" in done.stdout, done.stderr
+    wanted = [f"waits for approval ({waits})"] * bool(waits) + ["accuracy 0.900", "1 of 1 threshold hold"]
+    assert [line.strip() for line in done.stdout.splitlines()[2:-1]][-len(wanted) :] == wanted
 
 
 @needs_tmux
