@@ -1,6 +1,6 @@
 # make run: the demo, from nothing to a pushed or refused model. make test: before each commit; make test-all: the slow tests too.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-all test-fresh test-package test-flink test-kubeflow test-kubernetes test-image test-serving check format lock dist image
+.PHONY: help setup setup-dev run test test-all test-fresh test-package test-flink test-kubeflow test-kubernetes test-image test-serving test-tasks check format lock dist image
 
 # Byte code makes every start of TensorFlow three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
@@ -48,6 +48,9 @@ test-image: setup-dev ## the image, built without its registry and run as Kubern
 
 test-serving: setup-dev ## the exported model in a real Triton and in `serve`, 10,000 requests, versions and kills (10 minutes)
 	@RUN_SERVING=1 $(VENV)/python -m pytest tests/serving -v
+
+test-tasks: setup-dev ## other labels than female and male: ages, accents and sounds, from a corpus to a push (5 minutes)
+	@RUN_TASKS=1 $(VENV)/python -m pytest tests/tasks -v
 
 dist: setup ## the wheel and the locks that belong to it, in dist/, for machines without this checkout
 	@bash tools/dist.sh

@@ -194,11 +194,6 @@ def test_every_file_is_used_or_named(small, tmp_path_factory: pytest.TempPathFac
     check(small, tmp_path_factory.mktemp("damaged"), MUTATIONS // len(LAYOUTS))
 
 
-@pytest.mark.slow
-def test_every_file_of_ten_thousand_folders_is_used_or_named(small, tmp_path_factory: pytest.TempPathFactory) -> None:
-    check(small, tmp_path_factory.mktemp("damaged"), 10_000 // len(LAYOUTS))
-
-
 def test_the_check_finds_what_is_lost(small, tmp_path: Path) -> None:
     source, marker = small
     root = Path(shutil.copytree(source, tmp_path / "corpus"))

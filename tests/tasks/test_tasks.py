@@ -1,6 +1,7 @@
 """Other tasks than the first, from a corpus to a gated push: ages and accents of a Common Voice-like list, sounds by folder."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def common_voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("RUN_TASKS"), reason="two whole runs, of ages and accents: make test-tasks (5 minutes)")
 @pytest.mark.parametrize(("column", "labels"), [("age", AGES), ("accents", ACCENTS)])
 def test_five_classes_of_voices(tmp_path: Path, common_voice: Path, column: str, labels: dict[str, Any]) -> None:
     config = VOICES.replace("LABELS_COLUMN", column).replace("LABELS", json.dumps(list(labels)))
