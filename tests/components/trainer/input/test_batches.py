@@ -173,4 +173,4 @@ def one_sided_batches(folder: Path, num_shards: int, clips_per_shard: int, worke
 )
 def test_batches_are_mixed_for_any_number_of_shards(num_shards, clips_per_shard, workers, tmp_path):
     """By chance 0.4 % of the batches have 14 clips of one label or more; labels by the golden ratio made it 5 to 13 %."""
-    assert one_sided_batches(tmp_path, num_shards, clips_per_shard, workers) < 0.015
+    assert one_sided_batches(tmp_path, num_shards, clips_per_shard, workers) < 0.02  # two of 117 may be so by chance
