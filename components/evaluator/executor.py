@@ -7,17 +7,18 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.extractors import slice_key_extractor
 from tensorflow_model_analysis.utils import util
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils
-from tfx.utils import io_utils
-from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
+from tfx_bsl.tfxio.tf_example_record import TFExampleBeamRecord
 
 from beam_jobs import examples as names
-from beam_jobs.errors import UserError
+from beam_jobs.clip_store import ClipsReference, read_reference
+from beam_jobs.clip_store.read_clips import ReadClips
+from beam_jobs.errors import UserError, one_line_errors
+from beam_jobs.filesystems import set_filesystem_options
 from components.decision_rule import thresholds_of
 from components.evaluator.eval_config import eval_config
 from components.evaluator.predictions import BASELINE, CANDIDATE, write_predictions
@@ -41,10 +42,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         Raises:
             UserError: the test split is empty, or a model was changed or does not answer as a model of this pipeline does.
         """
+        set_filesystem_options([str(argument) for argument in self._beam_pipeline_args])
         model = artifact_utils.get_single_instance(input_dict["model"])
         baseline = artifact_utils.get_single_instance(input_dict["baseline_model"])
         evaluate(
-            [io_utils.all_files_pattern(uri) for uri in artifact_utils.get_split_uris(input_dict["examples"], SPLIT)],
+            read_reference(artifact_utils.get_single_uri(input_dict["clips"])),
             str(trained_model(model)),
             baseline_path(baseline),
             json.loads(exec_properties["classes"]),
@@ -54,7 +56,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 
 def evaluate(
-    patterns: Sequence[str],
+    clips: ClipsReference,
     candidate: str,
     baseline: str | None,
     classes: Sequence[str],
@@ -64,7 +66,7 @@ def evaluate(
     """Runs TFMA and writes its files and the raw predictions under `output_uri`.
 
     Args:
-        patterns: of the TFRecord files that hold the test clips.
+        clips: of which the split `test` is evaluated.
         candidate: folder of a SavedModel.
         baseline: folder of the SavedModel in serving, None where there is none.
         classes: names by label.
@@ -74,8 +76,7 @@ def evaluate(
     Raises:
         UserError: as `Executor.Do`.
     """
-    files = tf.io.gfile.glob(list(patterns))
-    if not files or not list(tf.data.TFRecordDataset(files).take(1)):
+    if not clips.of_split(SPLIT):
         raise UserError(f"the {SPLIT} split holds no clips; set clips.num_clips.{SPLIT} to at least 1")
     paths = {CANDIDATE: candidate} | ({BASELINE: baseline} if baseline else {})
     thresholds = {name: thresholds_of(check_signature(path, len(classes)), len(classes)) for name, path in paths.items()}
@@ -91,13 +92,14 @@ def evaluate(
         ptransform=_CollectPredictions(list(paths)),
     )
     write = tfma.writers.Writer(stage_name="WritePredictions", ptransform=_WritePredictions(thresholds, output_uri))
-    with pipeline:
-        source = TFExampleRecord(
-            files, raw_record_column_name=tfma.constants.ARROW_INPUT_COLUMN, telemetry_descriptors=["Evaluator"]
+    with one_line_errors(), pipeline:
+        batches = TFExampleBeamRecord(
+            "tfrecord", telemetry_descriptors=["Evaluator"], raw_record_column_name=tfma.constants.ARROW_INPUT_COLUMN
         )
         _ = (
             pipeline
-            | "Read" >> source.BeamSource()
+            | "Read" >> ReadClips(clips, SPLIT)
+            | "Batch" >> batches.BeamSource()
             | "Evaluate"
             >> tfma.ExtractEvaluateAndWriteResults(
                 eval_shared_model=shared,

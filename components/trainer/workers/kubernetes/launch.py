@@ -43,6 +43,7 @@ from components.trainer.workers.kubernetes.status import (
     newest_warning,
     not_started,
     phase,
+    ran_out_of_disk,
     verdict,
 )
 from components.trainer.workers.protocol import MAX_RESTARTS, PEER_LOST_STATUS, USER_ERROR_STATUS
@@ -66,8 +67,8 @@ class Timeouts:
     """For workers to end that were deleted."""
 
 
-def launcher(run_id: str) -> "KubernetesLaunch":
-    """The launcher of a pipeline run's step, which this process is.
+def launcher(run_id: str, dataset: Path | None = None) -> "KubernetesLaunch":
+    """The launcher of a pipeline run's step, which this process is; `dataset` as in `training_job`.
 
     Raises:
         UserError: it is in no Pod.
@@ -80,7 +81,7 @@ def launcher(run_id: str) -> "KubernetesLaunch":
             f"custom_config.shared_folder is set, and this process is in no step of Kubeflow Pipelines ({error}); "
             "without the key it trains on this machine"
         ) from None
-    return KubernetesLaunch(client.ApiClient(), namespace, pod, run_id)
+    return KubernetesLaunch(client.ApiClient(), namespace, pod, run_id, dataset=dataset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,8 @@ class KubernetesLaunch:
     """Name of the step's Pod."""
     run_id: str
     timeouts: Timeouts = Timeouts()
+    dataset: Path | None = None
+    """The dataset folder where it is on a volume, which the workers then mount too."""
 
     def __call__(self, job: Path, num_workers: int) -> None:
         """Runs the job file with so many workers until the chief is done; its log goes to this process's stdout.
@@ -105,7 +108,8 @@ class KubernetesLaunch:
         cluster = Cluster(self.api, self.namespace, name, self.timeouts.server_s)
         step = StepPod(cluster.pod(self.pod), os.environ, os.getuid(), os.getgid())
         service = headless_service(step, name)
-        indexed = training_job(step, name, num_workers, job, MAX_RESTARTS, USER_ERROR_STATUS, PEER_LOST_STATUS)
+        statuses = (USER_ERROR_STATUS, PEER_LOST_STATUS)
+        indexed = training_job(step, name, num_workers, job, MAX_RESTARTS, *statuses, self.dataset)
         with _sigterm_as_exit(), ExitStack() as stack:
             stack.callback(self._clear_at_the_end, cluster)
             self._create(cluster, service, indexed)
@@ -189,8 +193,9 @@ class _Watch:
         self._follow_chief(workers.get(0))
         over = condition is not None and condition["type"] != "Complete"
         self._note_ends(pods, over)
-        if over or lost_each_other(list(self.ends.values())):
-            raise verdict(list(self.ends.values()), condition, self.num_workers)
+        ends = list(self.ends.values())
+        if over or lost_each_other(ends) or ran_out_of_disk(ends):
+            raise verdict(ends, condition, self.num_workers)
         if condition is not None or (0 in workers and phase(workers[0]) == "Succeeded"):
             return True
         for index in range(self.num_workers):
