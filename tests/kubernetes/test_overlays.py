@@ -204,7 +204,7 @@ def test_the_clips_job_gives_beam_options_that_it_knows(objects: list[Manifest])
     beam = configuration(objects).beam.clips
     names = {argument.removeprefix("--").split("=")[0] for argument in beam}
 
-    assert PipelineOptions(beam).get_all_options(drop_default=True).keys() == names
+    assert names <= PipelineOptions(beam).get_all_options().keys()
 
 
 def test_flink_is_there_where_clips_are_mixed_on_it_and_its_slots_hold_all_subtasks(objects: list[Manifest]) -> None:
@@ -226,9 +226,7 @@ def test_retraining_compiles_for_its_own_image(objects: list[Manifest]) -> None:
 
 
 def test_the_model_server_is_ready_only_while_a_version_answers(objects: list[Manifest]) -> None:
-    servers = [
-        one for pod in pods(objects) for one in containers(pod) if one["name"] in ("model-server", "kserve-container")
-    ]
+    servers = [one for pod in pods(objects) for one in containers(pod) if one["name"] in ("model-server", "kserve-container")]
     paths = {
         "audio-gender": ["/v2/health/live", "/v2/health/live", "/v2/health/ready"],
         "tensorflow_model_server": ["/v1/models/audio-gender", "/v1/models/audio-gender", "/v1/models/audio-gender/metadata"],
@@ -245,11 +243,12 @@ def test_the_local_overlay_needs_one_node() -> None:
     assert [claim["spec"]["accessModes"] for claim in claims] == [["ReadWriteOnce"]] * 2
 
 
-# Requests of what a node of 4 CPU and 8 GiB runs besides, in millicores and MiB, as their own manifests have them: kind 0.30's
-# control plane (etcd 100 and 100, API server 250, controller manager 200, scheduler 100, two CoreDNS 100 and 70, kindnet 100 and 50),
-# and Kubeflow Pipelines 2.17.0, `env/platform-agnostic`, all its Deployments together.
+# Requests of what a node of 4 CPU and 8 GiB runs besides, in millicores and MiB, as their own manifests have them: kind's control
+# plane (etcd 100 and 100, API server 250, controller manager 200, scheduler 100, two CoreDNS 100 and 70, kindnet 100 and 50), and
+# Kubeflow Pipelines 2.17.0: `env/platform-agnostic` (API server 250 and 500, persistence agent 120 and 500, UI 10 and 70, visualization
+# 30 and 500, Argo's controller 100 and 500, MySQL 100 and 800, SeaweedFS 64 and 256) and the application controller 100 and 20.
 SYSTEM = (950, 290)
-KUBEFLOW = (900, 3300)
+KUBEFLOW = (774, 3146)
 NODE = (4000, 8192)
 
 
@@ -272,7 +271,10 @@ def test_the_local_overlay_fits_a_node_of_4_cpu_and_8_gib_with_a_step_and_everyt
 def requests(pod: Manifest) -> tuple[int, int]:
     """What the scheduler reserves: the containers together, or the largest init container."""
     own, first = (
-        [(millicores(str(one["resources"]["requests"]["cpu"])), mebibytes(one["resources"]["requests"]["memory"])) for one in group]
+        [
+            (millicores(str(one["resources"]["requests"]["cpu"])), mebibytes(one["resources"]["requests"]["memory"]))
+            for one in group
+        ]
         for group in (pod["spec"]["containers"], pod["spec"].get("initContainers", []))
     )
     cpu, memory = (sum(column) for column in zip(*own, strict=True))
