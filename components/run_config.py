@@ -1,4 +1,4 @@
-"""The configuration of a run as it really was: a run of a compiled pipeline may have other values than those it was compiled with."""
+"""The configuration of a run as it really was: what it was compiled with, and the values that the run itself was given."""
 
 import hashlib
 import json

@@ -24,7 +24,7 @@ _WHO = "give a token or cookies of a user who may, and the --namespace of that u
 _FORWARD = "is `kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80` running?"
 
 
-class NoAnswer(urllib3.exceptions.HTTPError):  # noqa: N818
+class NoAnswer(urllib3.exceptions.HTTPError):
     """The server says nothing in time, or nothing that Kubeflow Pipelines would say."""
 
 

@@ -127,9 +127,8 @@ def _verdict(kubeflow: Kubeflow, run: Any) -> bool:
         if verdict.startswith(WAITS):
             decide = "--set", f"run_id={run.run_id}", "--set", "by=NAME", "--host", kubeflow.host
             say(f"next: look at the report, then `{command('submit', 'decision.yaml', '--set', 'action=approve', *decide)}`")
-            say(
-                f"  or action=reject and note=TEXT; `{command('compile', '--decision', '-o', 'decision.yaml')} …` makes the package"
-            )
+            package = command("compile", "--decision", "-o", "decision.yaml")
+            say(f"  or action=reject and note=TEXT; `{package} …` makes the package")
         say(f"{'' if verdict else 'next: '}see what it made, the review report among it: {page}")
         return True
     _failures(kubeflow, run)

@@ -76,7 +76,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pushed(image: Image, speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The serving folder of the small demo, run in the image from clips to a pushed model; the corpus is beside it, in `speech`."""
+    """The serving folder of the small demo, run in the image from clips to a pushed model; beside it `speech`, its corpus."""
     folder = tmp_path_factory.mktemp("whole")
     folder.chmod(0o777)
     settings = [f"--set={setting}" for setting in (*SMALL, *ANY_MODEL) if not setting.startswith("corpus.")]

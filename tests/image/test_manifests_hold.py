@@ -1,4 +1,4 @@
-"""Every container of `k8s/base` and `k8s/components/flink` that runs the image: its command, user, rights, volumes and memory are those of its manifest."""
+"""Every container of `k8s/` that runs the image: its command, user, rights, volumes and memory are those of its manifest."""
 
 import json
 import os

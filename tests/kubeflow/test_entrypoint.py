@@ -53,8 +53,10 @@ def with_ml_metadata(uri: str, metadata: dict | None = None, name: str = "17") -
 
 
 def without_ml_metadata(uri: str, metadata: dict | None = None, name: str = "17") -> dict:
-    """As the driver describes it out of Kubeflow's own tables (kubeflow/pipelines, proposals/12147-mlmd-removal, branch
-    mlmd-removal of 2026-07-31, backend/src/v2/driver/container.go): a type of Kubeflow's, the output's name, and an id beside it."""
+    """As the driver describes it out of Kubeflow's own tables: a type of Kubeflow's, the output's name, and an id beside it.
+
+    kubeflow/pipelines, proposals/12147-mlmd-removal, branch mlmd-removal of 2026-07-31, backend/src/v2/driver/container.go.
+    """
     described = {
         "name": "output",
         "artifactId": name,
