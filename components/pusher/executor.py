@@ -8,17 +8,20 @@ from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 
 from beam_jobs.errors import UserError
-from beam_jobs.files import absolute
+from beam_jobs.files import absolute, join
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
+from components.gate.result import RESULT_FILE, read_gate_result
 from components.model_digest import MODEL_DIGEST
 from components.pusher.pending import Candidate, keep_pending
 from components.pusher.provenance import Approval, Provenance, code_revision, login
 from components.pusher.remote_folder import push_remote, versions_remote
 from components.pusher.serving_folder import push, read_provenance, versions
 from components.pusher.withdrawn import read_withdrawn
+from components.run_config import config_digest, used_config
 from components.run_id import run_id
 from components.signing import public_key_of, verify
 from components.trained_model import trained_model
+from components.verdict import WAITS, log_verdict
 
 GATE = "gate"
 """Who decides where no person does."""
@@ -51,10 +54,18 @@ class Executor(base_executor.BaseExecutor):
             asked_for = "push.mode is review" if exec_properties["mode"] == "review" else _newcomer(serving, input_dict)
             waiting_for = ", and ".join(reason for reason in (_withdrawn(serving, digest), asked_for) if reason)
         pushed.set_int_custom_property("waiting", int(bool(waiting_for)))
+        config = used_config(
+            exec_properties["run_config"],
+            epochs=exec_properties["epochs"],
+            push_mode=exec_properties["mode"],
+            dataset_uri=exec_properties["dataset_uri"],
+            corpus_uri=exec_properties.get("corpus_uri"),
+        )
         known = {
             "model_digest": digest,
             "dataset_fingerprint": _property(input_dict["model"], DATASET_FINGERPRINT),
-            "config_digest": exec_properties["config_digest"],
+            "config_digest": config_digest(config),
+            "config": config,
         }
         if approval:
             asked = Provenance(action="approved", blessed=blessed, **known, **approval.model_dump())
@@ -67,6 +78,7 @@ class Executor(base_executor.BaseExecutor):
         if waiting_for or not servable or not (blessed or approval):
             pushed.set_int_custom_property("pushed", 0)
             pushed.set_string_custom_property("waiting_for", waiting_for)
+            log_verdict(f"{WAITS}: {waiting_for}" if waiting_for else f"not pushed: {_refusal(input_dict, servable)}")
             return
         keep, key = exec_properties["keep"], exec_properties["private_key"]
         private_key = Path(key) if key else None
@@ -76,6 +88,18 @@ class Executor(base_executor.BaseExecutor):
             there = None if approval else _in_serving_already(digest, Path(serving), private_key)
             stored = there or push(model, Path(serving), asked, keep, private_key)
         record(pushed, exec_properties["serving_uri"], stored)
+        log_verdict(
+            f"pushed as version {stored.version}"
+            if stored.run_id == asked.run_id
+            else f"already in serving, as version {stored.version}"
+        )
+
+
+def _refusal(input_dict: dict[str, list[Artifact]], servable: bool) -> str:
+    """Why nothing is pushed: the gate's own reasons, where it wrote some."""
+    blessing = artifact_utils.get_single_uri(input_dict["model_blessing"])
+    reasons = read_gate_result(blessing).reasons if fileio.exists(join(blessing, RESULT_FILE)) else []
+    return "; ".join(reasons or ["the gate refused the model" if servable else "the serving check refused the model"])
 
 
 def _is_blessed(artifacts: list[Artifact]) -> bool:
@@ -124,7 +148,7 @@ def record(pushed: Artifact, serving: str, provenance: Provenance) -> None:
     # The names that TFX's own Pusher gives.
     pushed.set_string_custom_property("pushed_version", str(provenance.version))
     pushed.set_string_custom_property("pushed_destination", f"{serving}/{provenance.version}")
-    for name, value in provenance.model_dump(exclude={"version", "model_version", "rolled_back_to"}).items():
+    for name, value in provenance.model_dump(exclude={"version", "model_version", "rolled_back_to", "config"}).items():
         if isinstance(value, bool):
             pushed.set_int_custom_property(name, int(value))
         else:
