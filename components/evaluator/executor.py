@@ -20,7 +20,7 @@ from beam_jobs import examples as names
 from beam_jobs.errors import UserError
 from components.decision_rule import thresholds_of
 from components.evaluator.eval_config import eval_config
-from components.evaluator.predictions import BASELINE, CANDIDATE, write_predictions
+from components.evaluator.predictions import BASELINE, CANDIDATE, line, shard_prefix, write_models
 from components.evaluator.signatures import CLASSES, PROBABILITIES, check_signature
 from components.evaluator.slices import LOUDNESS, SPEECH, loudness, speech
 from components.serving_baseline.artifact import baseline_path
@@ -86,11 +86,11 @@ def evaluate(
     ]
     shared = models if baseline else models[0]
     rows = tfma.evaluators.Evaluator(
-        stage_name="CollectPredictions",
+        stage_name="PredictionLines",
         run_after=slice_key_extractor.SLICE_KEY_EXTRACTOR_STAGE_NAME,
-        ptransform=_CollectPredictions(list(paths)),
+        ptransform=_PredictionLines(list(paths)),
     )
-    write = tfma.writers.Writer(stage_name="WritePredictions", ptransform=_WritePredictions(thresholds, output_uri))
+    write = tfma.writers.Writer(stage_name="WritePredictions", ptransform=_WriteLines(output_uri))
     with pipeline:
         source = TFExampleRecord(
             files, raw_record_column_name=tfma.constants.ARROW_INPUT_COLUMN, telemetry_descriptors=["Evaluator"]
@@ -108,6 +108,7 @@ def evaluate(
                 output_path=output_uri,
             )
         )
+    write_models(thresholds, output_uri)
 
 
 def _extractors(shared: Any, config: Any) -> list[Any]:
@@ -126,32 +127,26 @@ def _add_buckets(extracts: dict[str, Any]) -> dict[str, Any]:
     return extracts
 
 
-class _CollectPredictions(beam.PTransform):
-    """Extracts to rows for `write_predictions`."""
+class _PredictionLines(beam.PTransform):
+    """Extracts to lines of the raw predictions."""
 
     def __init__(self, models: list[str]) -> None:
         super().__init__()
         self._models = models
 
     def expand(self, extracts: beam.PCollection) -> dict[str, beam.PCollection]:
-        rows = extracts | "Row" >> beam.Map(_row, self._models)
-        return {RAW_PREDICTIONS: rows | "Together" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())}
+        return {RAW_PREDICTIONS: extracts | "Line" >> beam.Map(lambda clip, models: line(_row(clip, models)), self._models)}
 
 
-class _WritePredictions(beam.PTransform):
-    """Rows to the predictions file."""
+class _WriteLines(beam.PTransform):
+    """Lines to shards, as many as there are workers or bundles: no worker gathers the lines of others."""
 
-    def __init__(self, thresholds: dict[str, np.ndarray], uri: str) -> None:
+    def __init__(self, uri: str) -> None:
         super().__init__()
-        self._thresholds = thresholds
         self._uri = uri
 
     def expand(self, evaluation: dict[str, beam.PCollection]) -> beam.PCollection:
-        return evaluation[RAW_PREDICTIONS] | "Write" >> beam.Map(_write, self._thresholds, self._uri)
-
-
-def _write(rows: list[dict[str, Any]], thresholds: dict[str, np.ndarray], uri: str) -> None:
-    write_predictions(rows, thresholds, uri)
+        return evaluation[RAW_PREDICTIONS] | "Write" >> beam.io.WriteToText(shard_prefix(self._uri), ".jsonl")
 
 
 def _row(extracts: dict[str, Any], models: list[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from review_artifacts import LENIENT, decided, degraded, write_evaluation, write
 from beam_jobs.config import NumClips
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_clips
+from components.evaluator.predictions import read_predictions
 from components.gate.result import GateResult, metric_name, read_gate_result
 from pipeline.lineage import RUN_CONTEXT
 from pipeline.outcome import NodeTime
@@ -256,10 +257,7 @@ def test_two_runs_on_other_clips_stand_side_by_side_with_a_warning(runs, capfd_s
 
 
 def test_the_same_clip_numbers_of_another_dataset_are_not_the_same_clips(runs):
-    ids = [
-        json.loads((runs.workdir.tfx / run / "evaluation/predictions.json").read_text())["ids"]
-        for run in ("20260101-000001", "20260103-000001")
-    ]
+    ids = [read_predictions(str(runs.workdir.tfx / run / "evaluation")).ids for run in ("20260101-000001", "20260103-000001")]
     assert ids[0] == ids[1]  # which is why the test above needs the checksums of the shards
 
 
