@@ -12,9 +12,9 @@ from beam_jobs.corpus.left_out import FOLDERS, LABELS, OTHERS, SPEAKERS, UNUSABL
 from beam_jobs.errors import UserError
 from beam_jobs.files import ListedFile, cause, join, list_files, open_file, read_text, storage_errors
 
-FORMAT_VERSION = 2
-"""2: shards are stretches of clips, classes are dealt in hands, no utterance is twice in a clip, corpora are known by content,
-and `clip/speech_ratio` is measured (of version 1 it was the share that utterances cover)."""
+FORMAT_VERSION = 3
+"""3: an index lies beside each shard. 2: shards are stretches of clips, classes are dealt in hands, no utterance is twice in a
+clip, corpora are known by content, and `clip/speech_ratio` is measured (of version 1 it was the share that utterances cover)."""
 INFO_FILE = "dataset_info.json"
 CLIPS_FILE = "clips.csv"
 REJECTED_FILE = "rejected.csv"
@@ -24,15 +24,30 @@ Split = Annotated[str, StringConstraints(pattern=f"^({'|'.join(SPLITS)})$")]
 """One of `SPLITS`."""
 
 
+Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+
+
 class ShardInfo(Strict):
-    """One TFRecord file. `file` is relative to the dataset folder; `num_bytes` and `sha256` are of the whole file."""
+    """One TFRecord file and its index. `file` is relative to the dataset folder; bytes and SHA-256 are of the whole file."""
 
     split: Split
     # What comes from elsewhere becomes a path only where it cannot leave its folder.
     file: Annotated[str, StringConstraints(pattern=r"^[a-z]+/[A-Za-z0-9_][A-Za-z0-9._-]*$")]
     num_records: Annotated[int, Field(ge=0)]
     num_bytes: Annotated[int, Field(ge=0)]
-    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    sha256: Sha256
+    index_bytes: Annotated[int, Field(ge=0)]
+    index_sha256: Sha256
+
+    @property
+    def index_file(self) -> str:
+        """TFRecord file of `beam_jobs.examples.IndexEntry`, one for each clip in the shard's order."""
+        return f"{self.file.removesuffix('.tfrecord')}.index"
+
+    @property
+    def contents(self) -> dict[str, tuple[int, str]]:
+        """Bytes and SHA-256 of both files, by name."""
+        return {self.file: (self.num_bytes, self.sha256), self.index_file: (self.index_bytes, self.index_sha256)}
 
     @model_validator(mode="after")
     def _in_its_folder(self) -> Self:
@@ -133,13 +148,13 @@ def fingerprint(folder: str) -> str:
     described_s = max(file.modified_s for file in list_files(folder) if file.path.endswith(INFO_FILE))
     found = {f"{split}/{_name(file)}": file for split in SPLITS for file in list_files(join(folder, split))}
     digest = hashlib.sha256(info.model_dump_json().encode())
-    for shard in info.shards:
-        file = found.get(shard.file)
-        if file and file.num_bytes == shard.num_bytes and file.modified_s <= described_s:
+    for name, (num_bytes, expected) in (item for shard in info.shards for item in shard.contents.items()):
+        file = found.get(name)
+        if file and file.num_bytes == num_bytes and file.modified_s <= described_s:
             continue
         sha256 = _sha256(file.path) if file else "gone"
-        if sha256 != shard.sha256:
-            digest.update(f"{shard.file} {sha256}".encode())
+        if sha256 != expected:
+            digest.update(f"{name} {sha256}".encode())
     return digest.hexdigest()
 
 

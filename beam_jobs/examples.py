@@ -27,6 +27,9 @@ SEGMENT_LABELS = "clip/segment_labels"
 SEGMENT_STARTS = "clip/segment_start_s"
 SEGMENT_ENDS = "clip/segment_end_s"
 
+OFFSET = "record/offset"
+NUM_BYTES = "record/bytes"
+
 SEGMENTS = (SEGMENT_LABELS, SEGMENT_STARTS, SEGMENT_ENDS)
 """Clips of older datasets lack them, and nothing but the class `mixed` needs them."""
 METADATA = (ID, LABEL, MODE, NUM_SPEAKERS, SPEAKER_IDS, UTTERANCE_IDS, RMS_DBFS, SPEECH_RATIO, SAMPLE_RATE, *SEGMENTS)
@@ -64,6 +67,14 @@ class Clip:
     sample_rate_hz: int
     pcm16: np.ndarray
     segments: tuple[Segment, ...] = ()
+
+
+class IndexEntry(NamedTuple):
+    """Where a clip's framed record lies in its shard, in bytes, and the clip without its samples."""
+
+    clip: Clip
+    offset: int
+    num_bytes: int
 
 
 def _example_class() -> type[Any]:
@@ -105,6 +116,21 @@ def encode_clip(clip: Clip) -> bytes:
     example = _Example()
     feature = example.features.feature
     feature[PCM16].bytes_list.value.append(clip.pcm16.astype("<i2", copy=False).tobytes())
+    _add_metadata(feature, clip)
+    return example.SerializeToString(deterministic=True)
+
+
+def encode_index_entry(clip: Clip, offset: int, num_bytes: int) -> bytes:
+    """Serialises a clip's metadata, and where its framed record lies in its shard, as a tf.Example of some 500 bytes."""
+    example = _Example()
+    feature = example.features.feature
+    _add_metadata(feature, clip)
+    feature[OFFSET].int64_list.value.append(offset)
+    feature[NUM_BYTES].int64_list.value.append(num_bytes)
+    return example.SerializeToString(deterministic=True)
+
+
+def _add_metadata(feature: Any, clip: Clip) -> None:
     feature[SAMPLE_RATE].int64_list.value.append(clip.sample_rate_hz)
     feature[ID].bytes_list.value.append(clip.id.encode())
     feature[LABEL].int64_list.value.append(clip.label)
@@ -117,7 +143,6 @@ def encode_clip(clip: Clip) -> bytes:
     feature[SEGMENT_LABELS].int64_list.value.extend(segment.label for segment in clip.segments)
     feature[SEGMENT_STARTS].float_list.value.extend(segment.start_s for segment in clip.segments)
     feature[SEGMENT_ENDS].float_list.value.extend(segment.end_s for segment in clip.segments)
-    return example.SerializeToString(deterministic=True)
 
 
 def decode_clip(record: bytes) -> Clip:
@@ -127,15 +152,37 @@ def decode_clip(record: bytes) -> Clip:
         RecordError: the bytes are no tf.Example, or a feature is missing or holds what it should not.
 
     """
+    return _clip_of(_features(record, PCM16, *METADATA))
+
+
+def decode_index_entry(record: bytes) -> IndexEntry:
+    """Reads what `encode_index_entry` wrote.
+
+    Raises:
+        RecordError: as `decode_clip`.
+
+    """
+    feature = _features(record, OFFSET, NUM_BYTES, *METADATA)
+    try:
+        offset, num_bytes = feature[OFFSET].int64_list.value[0], feature[NUM_BYTES].int64_list.value[0]
+    except IndexError:
+        raise RecordError("an index entry does not say where its record lies") from None
+    return IndexEntry(_clip_of(feature), offset, num_bytes)
+
+
+def _features(record: bytes, *names: str) -> Any:
     example = _Example()
     try:
         example.ParseFromString(record)
     except message.DecodeError:
         raise RecordError("not a tf.Example") from None
     feature = example.features.feature
-    missing = [name for name in (PCM16, *METADATA) if name not in feature and name not in SEGMENTS]
-    if missing:
+    if missing := [name for name in names if name not in feature and name not in SEGMENTS]:
         raise RecordError(f"feature {missing[0]} is missing")
+    return feature
+
+
+def _clip_of(feature: Any) -> Clip:
     try:
         clip = Clip(
             id=feature[ID].bytes_list.value[0].decode(),
@@ -146,7 +193,7 @@ def decode_clip(record: bytes) -> Clip:
             rms_dbfs=feature[RMS_DBFS].float_list.value[0],
             speech_ratio=feature[SPEECH_RATIO].float_list.value[0],
             sample_rate_hz=feature[SAMPLE_RATE].int64_list.value[0],
-            pcm16=np.frombuffer(feature[PCM16].bytes_list.value[0], "<i2"),
+            pcm16=np.frombuffer(feature[PCM16].bytes_list.value[0] if PCM16 in feature else b"", "<i2"),
             segments=tuple(
                 Segment(*parts)
                 for parts in zip(
@@ -176,6 +223,8 @@ def frame_record(record: bytes) -> tuple[bytes, bytes, bytes]:
     return length + _masked_crc(length), record, _masked_crc(record)
 
 
+FRAME_BYTES = 16
+"""Of a TFRecord around the record itself."""
 MAX_RECORD_BYTES = 2**31 - 1
 """Of a record that holds a tf.Example: longer ones no protocol buffer can be."""
 

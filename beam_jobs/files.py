@@ -31,9 +31,10 @@ def _beam() -> Any:
 
 
 def storage_errors() -> tuple[type[Exception], ...]:
-    """What Beam's filesystems raise; its BeamIOError is an OSError, its S3ClientError is not."""
-    s3 = sys.modules.get("apache_beam.io.aws.clients.s3.messages")
-    return (OSError, s3.S3ClientError) if s3 else (OSError,)
+    """What Beam's filesystems raise, and boto3 below them; BeamIOError is an OSError, the others are not."""
+    s3, boto = sys.modules.get("apache_beam.io.aws.clients.s3.messages"), sys.modules.get("botocore.exceptions")
+    of_boto = (boto.ClientError, boto.BotoCoreError, sys.modules["boto3.exceptions"].Boto3Error) if boto else ()
+    return (OSError, *((s3.S3ClientError,) if s3 else ()), *of_boto)
 
 
 def join(folder: str, *names: str) -> str:
@@ -50,6 +51,24 @@ def open_file(path: str) -> IO[bytes]:
     from beam_jobs.filesystems import open_for_reading
 
     return open_for_reading(path)
+
+
+def read_range(path: str, offset: int, num_bytes: int) -> bytes:
+    """Reads part of a file, and of an object store no more than that. Raises what `storage_errors` lists."""
+    if is_uri(path):
+        from beam_jobs.filesystems import read_range as read_remote
+
+        return read_remote(path, offset, num_bytes)
+    with open_file(path) as file:
+        file.seek(offset)
+        return file.read(num_bytes)
+
+
+def fetch(uri: str, path: str) -> None:
+    """Copies a file of another filesystem to a local path. Raises what `storage_errors` lists."""
+    from beam_jobs.filesystems import fetch as fetch_remote
+
+    fetch_remote(uri, path)
 
 
 def absolute(path: str) -> str:

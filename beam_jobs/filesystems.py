@@ -1,8 +1,10 @@
 """Beam's filesystems, for those who run Beam anyway; everybody else opens files with `beam_jobs.files`."""
 
+import shutil
 from collections.abc import Sequence
 from copy import copy
 from functools import cache
+from pathlib import Path
 from typing import IO, Any
 
 from apache_beam.io.aws.clients.s3.boto3_client import Client
@@ -16,6 +18,7 @@ from apache_beam.utils import retry
 
 AS_IT_IS = CompressionTypes.UNCOMPRESSED
 """Else Beam compresses by a name's ending."""
+COPIED_BYTES = 8 << 20
 _S3_OPTIONS = (
     *("s3_access_key_id", "s3_secret_access_key", "s3_session_token", "s3_endpoint_url"),
     *("s3_disable_ssl", "s3_region_name", "s3_api_version", "s3_verify"),
@@ -39,6 +42,28 @@ def open_for_reading(path: str) -> IO[bytes]:
     s3 = path.startswith("s3://")
     file: IO[bytes] = S3IO(client=copy(_s3())).open(path) if s3 else FileSystems.open(path, compression_type=AS_IT_IS)
     return file
+
+
+def read_range(path: str, offset: int, num_bytes: int) -> bytes:
+    """See `beam_jobs.files.read_range`. Beam asks S3 for all that follows, and takes what it needs of what is on its way then."""
+    if path.startswith("s3://"):
+        bucket, key = parse_s3_path(path)
+        part = f"bytes={offset}-{offset + num_bytes - 1}"
+        content: bytes = _s3().client.get_object(Bucket=bucket, Key=key, Range=part)["Body"].read()
+        return content
+    with FileSystems.open(path, compression_type=AS_IT_IS) as file:
+        file.seek(offset)
+        return bytes(file.read(num_bytes))
+
+
+def fetch(uri: str, path: str) -> None:
+    """See `beam_jobs.files.fetch`. boto3 fetches parts of a large object at once, which Beam does not."""
+    if uri.startswith("s3://"):
+        bucket, key = parse_s3_path(uri)
+        _s3().client.download_file(bucket, key, path)
+        return
+    with FileSystems.open(uri, compression_type=AS_IT_IS) as source, Path(path).open("wb") as target:
+        shutil.copyfileobj(source, target, COPIED_BYTES)
 
 
 def list_contents(folder: str) -> dict[str, str]:

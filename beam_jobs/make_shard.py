@@ -16,8 +16,8 @@ from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.corpus.splits import split_speakers
 from beam_jobs.dataset import INFO_FILE, ShardInfo, shard_name
 from beam_jobs.errors import UserError
-from beam_jobs.examples import Clip, encode_clip, frame_record
-from beam_jobs.files import cause, create, fsync, move, read_text, remove, storage_errors, write_atomically
+from beam_jobs.examples import Clip, encode_clip, encode_index_entry, frame_record
+from beam_jobs.files import cause, create, fsync, join, move, read_text, remove, storage_errors, write_atomically
 from beam_jobs.filesystems import FileSystems
 from beam_jobs.planning import ClipPlan, ClipPlanner
 from beam_jobs.rendering import UnusableUtteranceError, render
@@ -95,7 +95,7 @@ class MakeShard(beam.DoFn):
     def _make(self, shard: Shard) -> None:
         clips, root, planners, counts = load_job(shard.output, shard.job)
         temporary = FileSystems.join(shard.output, UNFINISHED, f"{shard.split}-{shard.index:05d}.{uuid.uuid4().hex}.tmp")
-        digest, num_bytes = hashlib.sha256(), 0
+        digest, num_bytes, index = hashlib.sha256(), 0, b""
         rows: list[dict[str, Any]] = []
         unusable: dict[str, UnusableUtteranceError] = {}
         redraws = 0
@@ -103,18 +103,27 @@ class MakeShard(beam.DoFn):
             with create(temporary) as file:
                 for k in shard.clips(counts[shard.split]):
                     plan, clip = _make_clip(planners[shard.split], k, root, clips, unusable)
+                    start = num_bytes
                     for part in frame_record(encode_clip(clip)):
                         file.write(part)
                         digest.update(part)
                         num_bytes += len(part)
+                    index += b"".join(frame_record(encode_index_entry(clip, start, num_bytes - start)))
                     rows.append(_row(clip, shard, clips.classes))
                     redraws += plan.draws - 1
                 fsync(file)
             info = ShardInfo(
-                split=shard.split, file=shard.file, num_records=len(rows), num_bytes=num_bytes, sha256=digest.hexdigest()
+                split=shard.split,
+                file=shard.file,
+                num_records=len(rows),
+                num_bytes=num_bytes,
+                sha256=digest.hexdigest(),
+                index_bytes=len(index),
+                index_sha256=hashlib.sha256(index).hexdigest(),
             )
             rejected = [{"path": error.path, "reason": error.reason} for error in unusable.values()]
             manifest = {"shard": info.model_dump(), "rows": rows, "redraws": redraws, "rejected": rejected}
+            write_atomically(join(shard.output, *info.index_file.split("/")), index, join(shard.output, UNFINISHED))
             # The manifest first: a shard under its final name is finished and never made again.
             write_atomically(shard.manifest, json.dumps(manifest).encode())
             move(temporary, shard.target)

@@ -163,7 +163,7 @@ def with_test_speakers(index: SpeakerIndex, test: Collection[str]) -> SpeakerInd
 
 
 def _records(folder: Path) -> Iterator[bytes]:
-    for shard in sorted(folder.iterdir()):
+    for shard in sorted(folder.glob("*.tfrecord")):
         with shard.open("rb") as file:
             yield from read_records(file)
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import tensorflow as tf
 
+from beam_jobs.clip_store import ClipsReference
 from beam_jobs.dataset import read_dataset_info
 from benchmarks.transform_graph import analyse
 from components.trainer.training import train_and_export
@@ -25,19 +26,17 @@ def main() -> None:
     parser.add_argument("--export", type=Path, required=True, help="where the SavedModel goes")
     args = parser.parse_args()
     config = load_config(args.config, args.settings)
-    shards = f"{args.train}/train/*"
+    shards = f"{args.train}/train/*.tfrecord"
     with TemporaryDirectory() as name:
         folder = Path(name)
         num_samples = read_dataset_info(str(args.train)).clips.num_samples
         fn_args = SimpleNamespace(
-            train_files=[shards],
-            eval_files=[f"{args.train}/eval/*"],
             transform_graph_path=analyse(shards, num_samples, folder),
             model_run_dir=str(folder / "logs"),
             serving_model_dir=str(folder / "model"),
         )
         started, cpu = time.monotonic(), time.process_time()
-        train_and_export(fn_args, training_spec(config))
+        train_and_export(fn_args, training_spec(config).model_copy(update={"clips": ClipsReference.of_dataset(str(args.train))}))
         minutes, cpu_minutes = (time.monotonic() - started) / 60, (time.process_time() - cpu) / 60
         variables = tf.saved_model.load(fn_args.serving_model_dir).weights
         shutil.move(folder / "model", args.export)

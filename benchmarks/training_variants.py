@@ -105,7 +105,7 @@ def prepare(setting: Setting) -> Step:
     """Writes our clips the article's way too, and analyses the preprocessing graph. Nothing is left to be repeated."""
     folder = setting.folder
     (folder / "article").mkdir()
-    shards = sorted((folder / "ours" / "train").iterdir())
+    shards = sorted((folder / "ours" / "train").glob("*.tfrecord"))
     for shard in shards:
         with shard.open("rb") as file:
             article_model.write_records(map(decode_clip, read_records(file)), folder / "article" / shard.name)

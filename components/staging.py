@@ -26,14 +26,17 @@ def temp_location(beam_options: Sequence[Any]) -> str | None:
 
 
 @contextmanager
-def staged(beam_options: Sequence[Any], inputs: Sequence[Artifact], outputs: Sequence[Artifact]) -> Iterator[None]:
+def staged(beam_options: Sequence[Any], inputs: Sequence[Artifact], outputs: Sequence[Artifact]) -> Iterator[str | None]:
     """Lets `inputs` and `outputs` have URIs below the temporary location while the body runs.
 
     Inputs are copied there before; outputs are copied back after, where the body ends well. Nothing is left there.
+
+    Yields:
+        A folder there, for what else workers need; None without a temporary location.
     """
     location = temp_location(beam_options)
     if location is None:
-        yield
+        yield None
         return
     set_filesystem_options([str(option) for option in beam_options])
     root = join(location, f"step-{uuid.uuid4().hex}")
@@ -43,7 +46,7 @@ def staged(beam_options: Sequence[Any], inputs: Sequence[Artifact], outputs: Seq
             artifact.uri = join(root, str(number))
             if number < len(inputs):
                 copy_folder(uri, artifact.uri)
-        yield
+        yield root
         for artifact, uri in places[len(inputs) :]:
             copy_folder(artifact.uri, uri)
     finally:

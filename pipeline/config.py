@@ -11,6 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from beam_jobs import yaml_text
+from beam_jobs.clip_store.scratch import DEFAULT_SCRATCH_GB
 from beam_jobs.config import SPLITS, ClipsConfig, Share, Strict, override, read_yaml, validate
 from beam_jobs.corpus.listing import Labelling
 from beam_jobs.errors import UserError
@@ -59,6 +60,8 @@ class DataConfig(Strict):
     """What a dataset must be to be trained on."""
 
     min_class_share: Share = 0.2
+    scratch_gb: Annotated[float, Field(gt=0)] = DEFAULT_SCRATCH_GB
+    """Of a training's disk, for shards of a dataset in an object store; local ones are read as they lie."""
 
 
 class BeamConfig(Strict):

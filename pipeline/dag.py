@@ -9,11 +9,9 @@ from typing import Any, Self
 
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
-from tfx.components import Tuner
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import trainer_pb2
 
 from beam_jobs.examples import LABEL, METADATA, SEGMENT_LABELS
 from components.clip_example_gen.component import ClipExampleGen
@@ -34,6 +32,7 @@ from components.statistics_gen.component import StatisticsGen
 from components.trainer.component import Trainer
 from components.trainer.spec import TrainingSpec
 from components.transform.component import Transform
+from components.tuner.component import Tuner
 from components.tuner.search_space import TuningSpec
 from pipeline.config import PipelineConfig
 
@@ -96,7 +95,8 @@ def create_pipeline(
     where = (
         {"shared_folder": context.shared_folder} if context.shared_folder else {"checkpoints": checkpoint_folder(config, context)}
     )
-    training = training_spec(config).model_copy(update=where)
+    # Not in `training_spec`: whoever runs out of disk and changes it goes on from the same checkpoints.
+    training = training_spec(config).model_copy(update={**where, "scratch_gb": config.data.scratch_gb})
     nodes: list[BaseNode] = []
     fingerprint: Any = context.dataset_fingerprint
     if context.corpus_uri is not None:
@@ -114,7 +114,8 @@ def create_pipeline(
     example_gen = ClipExampleGen(
         dataset_uri=context.dataset_uri, fingerprint=fingerprint, min_class_share=config.data.min_class_share
     )
-    examples = example_gen.outputs["examples"]
+    # Audio lies in the dataset folder alone: what needs none of it gets `examples`, and the others find theirs by the reference.
+    examples, clip_reference = example_gen.outputs["examples"], example_gen.outputs["clips"]
     statistics_gen = StatisticsGen(examples=examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
     schema_gen = ImportSchemaGen(
         schema_text=SCHEMA.read_text(),
@@ -134,18 +135,17 @@ def create_pipeline(
     hyperparameters = None
     if config.tune is not None:
         tuner = Tuner(
-            tuner_fn="components.tuner.tuner_fn.tuner_fn",
             examples=examples,
+            clips=clip_reference,
             transform_graph=transform.outputs["transform_graph"],
             schema=schema,
-            train_args=trainer_pb2.TrainArgs(splits=["train"]),
-            eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
-            custom_config=TuningSpec(**dict(training), tune=config.tune).model_dump(mode="json"),
+            spec=TuningSpec(**dict(training), tune=config.tune),
         )
         hyperparameters = tuner.outputs["best_hyperparameters"]
         nodes.append(tuner)
     trainer = Trainer(
         examples=examples,
+        clips=clip_reference,
         transform_graph=transform.outputs["transform_graph"],
         schema=schema,
         hyperparameters=hyperparameters,
@@ -157,12 +157,12 @@ def create_pipeline(
     # It waits for nothing: a model in serving that cannot be compared with stops the run before the training.
     serving_baseline = ServingBaseline(serving_uri=context.serving_uri, version=context.baseline_version, classes=clips.classes)
     baseline = serving_baseline.outputs["model"]
-    evaluator = Evaluator(examples=examples, model=model, baseline_model=baseline, classes=clips.classes)
+    evaluator = Evaluator(clips=clip_reference, model=model, baseline_model=baseline, classes=clips.classes)
     evaluation = evaluator.outputs["evaluation"]
     robustness = None
     if config.robustness is not None:
         robustness = Robustness(
-            examples=examples,
+            clips=clip_reference,
             model=model,
             baseline_model=baseline,
             config=config.robustness,
@@ -172,7 +172,7 @@ def create_pipeline(
         nodes.append(robustness)
     serving_check = ServingCheck(
         model=model,
-        examples=examples,
+        clips=clip_reference,
         model_run=trainer.outputs["model_run"],
         baseline_model=baseline,
         classes=clips.classes,
@@ -191,7 +191,7 @@ def create_pipeline(
     report = ReviewReport(
         evaluation=evaluation,
         blessing=gate.outputs["blessing"],
-        examples=examples,
+        clips=clip_reference,
         model_run=trainer.outputs["model_run"],
         serving_check=servable,
         dataset_uri=context.dataset_uri,

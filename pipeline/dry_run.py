@@ -38,7 +38,6 @@ def dry_run(config: PipelineConfig, corpus: str | None, root: Path) -> None:
     parts = [
         (corpus_bytes, "corpus"),
         (taken.clips, "clips"),
-        (taken.copy, "their copy among TFX's examples"),
         (taken.cache, "cache of the training"),
         (taken.other, "model, statistics and reports"),
     ]
@@ -51,7 +50,7 @@ def dry_run(config: PipelineConfig, corpus: str | None, root: Path) -> None:
     minutes = taken.seconds / 60
     time = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
     tell(f"time     roughly {time} on {MEASURED_ON}, if training does not stop early")
-    if not there:  # else the copy may be there as well, in the cache
+    if not there:
         refuse_if_short(needed, workdir.root)
 
 

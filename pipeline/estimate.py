@@ -11,8 +11,10 @@ from beam_jobs.folders import files_below
 from components.trainer.config import ModelConfig
 from pipeline.config import PipelineConfig
 
-RECORD_BYTES = 480
-"""Of a clip besides its samples: the other features, the framing, and its line in clips.csv."""
+RECORD_BYTES = 1100
+"""Of a clip besides its samples: the other features, the framing, its entry in the index and its line in clips.csv."""
+METADATA_BYTES = 600
+"""Of a clip among TFX's examples, which hold no audio."""
 OTHER_BYTES = 10_000_000
 """Statistics, graphs, metadata store, reports and logs: 7 MB of the demo made small, whose network is next to nothing."""
 MODEL_COPIES = 10
@@ -42,7 +44,6 @@ class Estimate:
     """Bytes that a run adds to the work folder, and seconds that it takes on the machine that the figures come from."""
 
     clips: int
-    copy: int
     cache: int
     other: int
     seconds: float
@@ -50,25 +51,23 @@ class Estimate:
     @property
     def total_bytes(self) -> int:
         """All of them together."""
-        return self.clips + self.copy + self.cache + self.other
+        return self.clips + self.cache + self.other
 
 
 def estimate(config: PipelineConfig, dataset_is_there: bool = False) -> Estimate:
     """What a first run of `config` takes; less where a repetition finds results in the cache."""
     counts = config.clips.num_clips
-    dataset = dataset_bytes(config.clips)
     train = counts.train * (2 * config.clips.num_samples + RECORD_BYTES)
     return Estimate(
-        clips=0 if dataset_is_there else dataset,
-        copy=dataset,
+        clips=0 if dataset_is_there else dataset_bytes(config.clips),
         cache=train if config.train.cache == "file" else 0,
-        other=OTHER_BYTES + MODEL_COPIES * _weights(config.model) * 4,
+        other=OTHER_BYTES + METADATA_BYTES * _total(config.clips) + MODEL_COPIES * _weights(config.model) * 4,
         seconds=FIXED_S + (0 if dataset_is_there else _mixing_s(config.clips)) + _training_s(config) + _degrading_s(config),
     )
 
 
 def dataset_bytes(clips: ClipsConfig) -> int:
-    """Of a dataset folder, and of its copy among TFX's examples."""
+    """Of a dataset folder."""
     return _total(clips) * (2 * clips.num_samples + RECORD_BYTES)
 
 
@@ -78,7 +77,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def check_space(config: PipelineConfig, dataset: Path) -> None:
-    """Looks for room for the clips that are not made yet, and for their copy.
+    """Looks for room for the clips that are not made yet.
 
     Raises:
         UserError: there is less free than they take; the rest of a run is small beside them.
@@ -86,7 +85,7 @@ def check_space(config: PipelineConfig, dataset: Path) -> None:
     shards = [dataset / name for name in files_below(dataset) if name.endswith(".tfrecord")] if dataset.exists() else []
     made = sum(shard.stat().st_size for shard in shards)
     if not (dataset / INFO_FILE).exists():
-        refuse_if_short(2 * dataset_bytes(config.clips) - made, dataset)
+        refuse_if_short(dataset_bytes(config.clips) - made, dataset)
 
 
 def refuse_if_short(needed: int, folder: Path) -> None:

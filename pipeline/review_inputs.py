@@ -4,6 +4,8 @@ import dataclasses
 
 from ml_metadata.errors import NotFoundError
 
+from beam_jobs.clip_store import ClipsReference, read_reference
+from beam_jobs.dataset import fingerprint
 from beam_jobs.errors import UserError
 from components.model_digest import MODEL_DIGEST
 from components.review_report.facts import minute, of_run
@@ -51,7 +53,7 @@ def inputs_of(workdir: WorkDir, results: dict[str, RunResult], result: RunResult
         title=f"Run {run_id}",
         evaluation_uri=_folder(workdir, run_id, "ModelEvaluation"),
         blessing_uri=_folder(workdir, run_id, "ModelBlessing"),
-        test_uri=f"{_folder(workdir, run_id, 'Examples')}/Split-test",
+        clips=_clips(workdir, run_id, result.folders["dataset"]),
         model_run_uri=_folder(workdir, run_id, "ModelRun"),
         dataset_uri=result.folders["dataset"],
         config=read_run_config(workdir, run_id),
@@ -68,6 +70,16 @@ def inputs_of(workdir: WorkDir, results: dict[str, RunResult], result: RunResult
     )
     run_facts = of_run(inputs, run_id, _begun(workdir, run_id), _candidate(workdir, result), result.code_revision)
     return dataclasses.replace(inputs, run_facts=run_facts)
+
+
+def _clips(workdir: WorkDir, run_id: str, dataset: str) -> ClipsReference | None:
+    """The clips of the run, wherever the work folder lies now; None where the dataset is gone or holds something else since."""
+    reference = read_reference(_folder(workdir, run_id, "Clips")).model_copy(update={"dataset_uri": dataset})
+    try:
+        same = not reference.is_local or fingerprint(dataset) == reference.fingerprint
+    except UserError:
+        return None
+    return reference if same else None
 
 
 def _begun(workdir: WorkDir, run_id: str) -> str:

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from clip_datasets import reference_to, write_dataset
 from session_work import made_once
 
-from beam_jobs.examples import Clip, encode_clip, frame_record
+from beam_jobs.examples import Clip, encode_clip
 
 SAMPLE_RATE_HZ = 8000
 NUM_SAMPLES = 12000
@@ -38,14 +39,10 @@ def clips() -> list[Clip]:
 
 @pytest.fixture(scope="session")
 def shards(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `train` and `eval`, two shards each."""
-    root = tmp_path_factory.mktemp("shards")
-    for split, part in (("train", clips[:32]), ("eval", clips[32:])):
-        (root / split).mkdir()
-        for shard in range(2):
-            framed = [b"".join(frame_record(encode_clip(clip))) for clip in part[shard::2]]
-            (root / split / f"clips-{shard:05d}-of-00002.tfrecord").write_bytes(b"".join(framed))
-    return root
+    """A dataset folder with `train` and `eval`, two shards each."""
+    parts = {"train": clips[:32], "eval": clips[32:]}
+    folder = tmp_path_factory.mktemp("shards") / "clips"
+    return write_dataset(folder, {split: [part[shard::2] for shard in range(2)] for split, part in parts.items()})
 
 
 @pytest.fixture(scope="session")
@@ -102,12 +99,11 @@ def make_fn_args(shards: Path, transform_graph: Path, model_section: dict):
             "num_samples": NUM_SAMPLES,
             "sample_rate_hz": SAMPLE_RATE_HZ,
             "classes": CLASSES,
+            "clips": reference_to(sections.pop("dataset", shards)).model_dump(mode="json"),
         }
         return SimpleNamespace(
             custom_config=config | sections,
             hyperparameters=None,
-            train_files=[str(shards / "train" / "*")],
-            eval_files=[str(shards / "eval" / "*")],
             transform_graph_path=str(transform_graph),
             serving_model_dir=str(folder / "serving"),
             model_run_dir=str(folder / "logs"),

@@ -7,6 +7,7 @@ from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import BaseChannel, ComponentSpec, channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
+from components.clip_example_gen.artifact import Clips
 from components.evaluator.executor import Executor
 
 
@@ -15,7 +16,7 @@ class EvaluatorSpec(ComponentSpec):
 
     PARAMETERS = {"classes": ExecutionParameter(type=str)}
     INPUTS = {
-        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "clips": ChannelParameter(type=Clips),
         "model": ChannelParameter(type=standard_artifacts.Model),
         "baseline_model": ChannelParameter(type=standard_artifacts.Model),
     }
@@ -28,7 +29,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
     TFX's own Evaluator takes no baseline that may be empty, and tells its extractors nothing of where the results go.
 
     Args:
-        examples: Examples, of which the split `test` is used.
+        clips: Clips, of which the split `test` is used.
         model: Model, the candidate.
         baseline_model: Model of ServingBaseline, without a SavedModel where none is in serving.
         classes: names by label.
@@ -40,11 +41,11 @@ class Evaluator(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, *, examples: BaseChannel, model: BaseChannel, baseline_model: BaseChannel, classes: Sequence[str]) -> None:
+    def __init__(self, *, clips: BaseChannel, model: BaseChannel, baseline_model: BaseChannel, classes: Sequence[str]) -> None:
         evaluation = channel_utils.as_channel([standard_artifacts.ModelEvaluation()])
         super().__init__(
             EvaluatorSpec(
-                examples=examples,
+                clips=clips,
                 model=model,
                 baseline_model=baseline_model,
                 classes=json.dumps(list(classes)),

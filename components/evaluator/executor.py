@@ -7,23 +7,26 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.extractors import slice_key_extractor
 from tensorflow_model_analysis.utils import util
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils
-from tfx.utils import io_utils
-from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
+from tfx_bsl.tfxio.tf_example_record import TFExampleBeamRecord
 
 from beam_jobs import examples as names
+from beam_jobs.clip_store import ClipsReference, read_reference
+from beam_jobs.clip_store.read_clips import ReadClips
 from beam_jobs.errors import UserError
+from beam_jobs.filesystems import set_filesystem_options
 from components.decision_rule import thresholds_of
 from components.evaluator.eval_config import eval_config
 from components.evaluator.predictions import BASELINE, CANDIDATE, line, shard_prefix, write_models
 from components.evaluator.signatures import CLASSES, PROBABILITIES, check_signature
 from components.evaluator.slices import LOUDNESS, SPEECH, loudness, speech
+from components.evaluator.worker_models import shared_model
 from components.serving_baseline.artifact import baseline_path
+from components.staging import staged
 from components.trained_model import trained_model
 
 SPLIT = "test"
@@ -41,49 +44,50 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         Raises:
             UserError: the test split is empty, or a model was changed or does not answer as a model of this pipeline does.
         """
+        set_filesystem_options([str(argument) for argument in self._beam_pipeline_args])
         model = artifact_utils.get_single_instance(input_dict["model"])
         baseline = artifact_utils.get_single_instance(input_dict["baseline_model"])
-        evaluate(
-            [io_utils.all_files_pattern(uri) for uri in artifact_utils.get_split_uris(input_dict["examples"], SPLIT)],
-            str(trained_model(model)),
-            baseline_path(baseline),
-            json.loads(exec_properties["classes"]),
-            artifact_utils.get_single_uri(output_dict["evaluation"]),
-            self._make_beam_pipeline(),
-        )
+        with staged(self._beam_pipeline_args, [], output_dict["evaluation"]) as place:
+            evaluate(
+                read_reference(artifact_utils.get_single_uri(input_dict["clips"])),
+                str(trained_model(model)),
+                baseline_path(baseline),
+                json.loads(exec_properties["classes"]),
+                artifact_utils.get_single_uri(output_dict["evaluation"]),
+                self._make_beam_pipeline(),
+                place,
+            )
 
 
 def evaluate(
-    patterns: Sequence[str],
+    clips: ClipsReference,
     candidate: str,
     baseline: str | None,
     classes: Sequence[str],
     output_uri: str,
     pipeline: beam.Pipeline,
+    place: str | None = None,
 ) -> None:
     """Runs TFMA and writes its files and the raw predictions under `output_uri`.
 
     Args:
-        patterns: of the TFRecord files that hold the test clips.
+        clips: of which the split `test` is evaluated.
         candidate: folder of a SavedModel.
         baseline: folder of the SavedModel in serving, None where there is none.
         classes: names by label.
         output_uri: folder of the evaluation.
         pipeline: to be run.
+        place: a folder that all workers reach, to fetch the models from; None where they see those folders themselves.
 
     Raises:
         UserError: as `Executor.Do`.
     """
-    files = tf.io.gfile.glob(list(patterns))
-    if not files or not list(tf.data.TFRecordDataset(files).take(1)):
+    if not clips.of_split(SPLIT):
         raise UserError(f"the {SPLIT} split holds no clips; set clips.num_clips.{SPLIT} to at least 1")
     paths = {CANDIDATE: candidate} | ({BASELINE: baseline} if baseline else {})
     thresholds = {name: thresholds_of(check_signature(path, len(classes)), len(classes)) for name, path in paths.items()}
     config = tfma.utils.update_eval_config_with_defaults(eval_config(classes, thresholds), has_baseline=bool(baseline))
-    models = [
-        tfma.default_eval_shared_model(path, model_name=name if baseline else "", eval_config=config)
-        for name, path in paths.items()
-    ]
+    models = [shared_model(path, name if baseline else "", config, place) for name, path in paths.items()]
     shared = models if baseline else models[0]
     rows = tfma.evaluators.Evaluator(
         stage_name="PredictionLines",
@@ -92,12 +96,13 @@ def evaluate(
     )
     write = tfma.writers.Writer(stage_name="WritePredictions", ptransform=_WriteLines(output_uri))
     with pipeline:
-        source = TFExampleRecord(
-            files, raw_record_column_name=tfma.constants.ARROW_INPUT_COLUMN, telemetry_descriptors=["Evaluator"]
+        batches = TFExampleBeamRecord(
+            "tfrecord", telemetry_descriptors=["Evaluator"], raw_record_column_name=tfma.constants.ARROW_INPUT_COLUMN
         )
         _ = (
             pipeline
-            | "Read" >> source.BeamSource()
+            | "Read" >> ReadClips(clips, SPLIT)
+            | "Batch" >> batches.BeamSource()
             | "Evaluate"
             >> tfma.ExtractEvaluateAndWriteResults(
                 eval_shared_model=shared,

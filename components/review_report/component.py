@@ -9,6 +9,7 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import BaseChannel, ComponentSpec, channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
+from components.clip_example_gen.artifact import Clips
 from components.review_report.artifact import Report
 from components.review_report.executor import Executor
 
@@ -26,7 +27,7 @@ class ReviewReportSpec(ComponentSpec):
     INPUTS = {
         "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
-        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "clips": ChannelParameter(type=Clips),
         "model_run": ChannelParameter(type=standard_artifacts.ModelRun),
         "serving_check": ChannelParameter(type=standard_artifacts.InfraBlessing),
     }
@@ -39,7 +40,7 @@ class ReviewReport(base_component.BaseComponent):
     Args:
         evaluation: ModelEvaluation of Evaluator, with the raw predictions.
         blessing: ModelBlessing of Gate, with `gate.json`.
-        examples: Examples, for the sound of the mistakes.
+        clips: Clips, for the sound of the mistakes.
         model_run: ModelRun of Trainer, for the training curves.
         serving_check: InfraBlessing of ServingCheck, with what the models take to answer.
         dataset_uri: the dataset folder.
@@ -60,7 +61,7 @@ class ReviewReport(base_component.BaseComponent):
         *,
         evaluation: BaseChannel,
         blessing: BaseChannel,
-        examples: BaseChannel,
+        clips: BaseChannel,
         model_run: BaseChannel,
         serving_check: BaseChannel,
         dataset_uri: str | RuntimeParameter,
@@ -73,7 +74,7 @@ class ReviewReport(base_component.BaseComponent):
             ReviewReportSpec(
                 evaluation=evaluation,
                 blessing=blessing,
-                examples=examples,
+                clips=clips,
                 model_run=model_run,
                 serving_check=serving_check,
                 dataset_uri=dataset_uri,

@@ -7,6 +7,7 @@ from typing import Any
 from tfx.dsl.components.base import base_executor
 from tfx.types import Artifact, artifact_utils
 
+from beam_jobs.clip_store import read_reference
 from beam_jobs.dataset import read_dataset_info
 from beam_jobs.files import absolute
 from components.pusher.provenance import code_revision
@@ -41,7 +42,7 @@ class Executor(base_executor.BaseExecutor):
             title="Review of the candidate",
             evaluation_uri=artifact_utils.get_single_uri(input_dict["evaluation"]),
             blessing_uri=artifact_utils.get_single_uri(input_dict["blessing"]),
-            test_uri=artifact_utils.get_split_uri(input_dict["examples"], "test"),
+            clips=read_reference(artifact_utils.get_single_uri(input_dict["clips"])),
             model_run_uri=model_run_uri,
             dataset_uri=dataset_uri,
             config=config,

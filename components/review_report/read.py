@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from beam_jobs.clip_store import ClipsReference, ClipStore
 from beam_jobs.dataset import read_dataset_info
 from beam_jobs.errors import UserError
-from beam_jobs.examples import Clip, RecordError, decode_clip, read_records
-from beam_jobs.files import join, list_files, open_file, read_text
+from beam_jobs.examples import Clip, decode_clip
+from beam_jobs.files import join, read_text
 from components.evaluator.predictions import FOLDER, Predictions, read_predictions
 from components.gate.result import RESULT_FILE, GateResult
 from components.review_report.inputs import ReportInputs, heard
@@ -19,6 +20,7 @@ from components.serving_check.result import ServingCheckResult
 from components.trainer.model_run import OPERATING_POINT_FILE, OperatingPoint
 
 TRAINING_FILE = "training.csv"
+SPLIT = "test"
 AGAIN = "make a new run"
 
 
@@ -26,7 +28,7 @@ def read_inputs(
     title: str,
     evaluation_uri: str,
     blessing_uri: str,
-    test_uri: str,
+    clips: ClipsReference | None,
     model_run_uri: str,
     dataset_uri: str,
     config: Mapping[str, Any],
@@ -45,7 +47,7 @@ def read_inputs(
         gate=gate,
         predictions=predictions,
         dataset=read_dataset_info(dataset_uri),
-        clips=clips_of(test_uri, heard(predictions, gate.classes)),
+        clips=clips_of(clips, heard(predictions, gate.classes)),
         history=history_of(model_run_uri),
         operating_point=operating_point_of(model_run_uri),
         config=config,
@@ -91,22 +93,16 @@ def serving_check_of(uri: str) -> ServingCheckResult | None:
         return None
 
 
-def clips_of(test_uri: str, ids: Collection[str]) -> dict[str, Clip]:
-    """Some clips of a folder of TFRecords; those that are gone are left out, for a page without them is of use too.
+def clips_of(reference: ClipsReference | None, ids: Collection[str]) -> dict[str, Clip]:
+    """Some clips of the test split; none where the dataset is gone or another one, for a page without them is of use too.
 
     Raises:
-        UserError: a file is damaged.
+        UserError: a shard is damaged.
     """
-    found: dict[str, Clip] = {}
-    for file in list_files(test_uri):
-        if len(found) == len(ids):
-            return found
-        try:
-            with open_file(file.path) as records:
-                found |= {clip.id: clip for clip in map(decode_clip, read_records(records)) if clip.id in ids}
-        except RecordError as error:
-            raise UserError(f"{file.path}: {error}; {AGAIN}") from None
-    return found
+    if reference is None:
+        return {}
+    with ClipStore(reference) as store:
+        return {clip_id: decode_clip(record) for clip_id, record in store.records(SPLIT, ids).items()}
 
 
 def history_of(model_run_uri: str) -> list[dict[str, float]]:

@@ -7,6 +7,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import BaseChannel, ComponentSpec, channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
+from components.clip_example_gen.artifact import Clips
 from components.robustness.config import RobustnessConfig
 from components.robustness.executor import Executor
 
@@ -20,7 +21,7 @@ class RobustnessSpec(ComponentSpec):
         "seed": ExecutionParameter(type=int),
     }
     INPUTS = {
-        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "clips": ChannelParameter(type=Clips),
         "model": ChannelParameter(type=standard_artifacts.Model),
         "baseline_model": ChannelParameter(type=standard_artifacts.Model),
     }
@@ -31,7 +32,7 @@ class Robustness(base_component.BaseComponent):
     """Degrades some test clips and keeps what both models say of them; decides nothing.
 
     Args:
-        examples: Examples, of whose split `test` some clips are used.
+        clips: Clips, of whose split `test` some are used.
         model: Model, the candidate.
         baseline_model: Model of ServingBaseline, without a SavedModel where none is in serving.
         config: which degradations, how strong, on how many clips.
@@ -48,7 +49,7 @@ class Robustness(base_component.BaseComponent):
     def __init__(
         self,
         *,
-        examples: BaseChannel,
+        clips: BaseChannel,
         model: BaseChannel,
         baseline_model: BaseChannel,
         config: RobustnessConfig,
@@ -57,7 +58,7 @@ class Robustness(base_component.BaseComponent):
     ) -> None:
         super().__init__(
             RobustnessSpec(
-                examples=examples,
+                clips=clips,
                 model=model,
                 baseline_model=baseline_model,
                 config=config.model_dump_json(),

@@ -6,9 +6,10 @@ from typing import Any
 from tfx.dsl.components.base import base_executor
 from tfx.types import Artifact, artifact_utils
 
+from beam_jobs.clip_store import read_reference
 from components.evaluator.predictions import BASELINE, CANDIDATE
 from components.robustness.config import RobustnessConfig
-from components.robustness.measure import SPLIT, measure
+from components.robustness.measure import measure
 from components.robustness.scores import write_scores
 from components.serving_baseline.artifact import baseline_path
 from components.trained_model import trained_model
@@ -28,7 +29,7 @@ class Executor(base_executor.BaseExecutor):
         baseline = baseline_path(artifact_utils.get_single_instance(input_dict["baseline_model"]))
         candidate = str(trained_model(artifact_utils.get_single_instance(input_dict["model"])))
         scores = measure(
-            artifact_utils.get_split_uri(input_dict["examples"], SPLIT),
+            read_reference(artifact_utils.get_single_uri(input_dict["clips"])),
             {CANDIDATE: candidate} | ({BASELINE: baseline} if baseline else {}),
             RobustnessConfig.model_validate_json(exec_properties["config"]),
             json.loads(exec_properties["classes"]),

@@ -3,16 +3,16 @@
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from beam_jobs.clip_store import ClipsReference, ClipStore
 from beam_jobs.console import progress
 from beam_jobs.errors import UserError
-from beam_jobs.examples import Clip, decode_clip, encode_clip, read_records
-from beam_jobs.files import list_files, open_file
+from beam_jobs.examples import Clip, decode_clip, encode_clip
 from components.decision_rule import thresholds_of
 from components.evaluator.predictions import BASELINE, CANDIDATE
 from components.evaluator.signatures import PROBABILITIES, SIGNATURE, check_signature
@@ -28,14 +28,14 @@ FULL_SCALE = np.float32(32768)
 
 
 def measure(
-    test_uri: str, models: Mapping[str, str], config: RobustnessConfig, classes: Sequence[str], seed: int
+    reference: ClipsReference, models: Mapping[str, str], config: RobustnessConfig, classes: Sequence[str], seed: int
 ) -> RobustnessScores:
     """What the models say about the chosen clips, clean and degraded.
 
     The clips are all in memory together, 2 bytes a sample.
 
     Args:
-        test_uri: folder of the test split's TFRecord files.
+        reference: of the clips; some of its split `test` are used.
         models: folders of SavedModels by name, `candidate` and, where there is one, `baseline`.
         config: what is measured.
         classes: names by label.
@@ -46,7 +46,7 @@ def measure(
     """
     signatures = {name: check_signature(folder, len(classes)) for name, folder in models.items()}
     serves = {name: found[SIGNATURE] for name, found in signatures.items()}
-    clips = chosen_clips(test_uri, config.num_clips, seed)
+    clips = chosen_clips(reference, config.num_clips, seed)
     conditions = [Condition()]
     conditions += [
         Condition(degradation=name, strength=strength) for name in config.degradations for strength in config.strengths
@@ -73,17 +73,20 @@ def measure(
     )
 
 
-def chosen_clips(test_uri: str, number: int, seed: int) -> list[Clip]:
+def chosen_clips(reference: ClipsReference, number: int, seed: int) -> list[Clip]:
     """So many clips of the test split, or all, sorted by id: labels take turns, and each speaker is heard about as often.
+
+    They are chosen by the index; of the audio no more is read than theirs.
 
     Raises:
         UserError: there are none.
     """
-    heads = [dataclasses.replace(clip, pcm16=np.zeros(0, "<i2")) for clip in _clips(test_uri)]
-    if not heads:
-        raise UserError(f"the {SPLIT} split holds no clips; set clips.num_clips.{SPLIT} to at least 1")
-    ids = {clip.id for clip in choose(heads, number, seed)}
-    return sorted((clip for clip in _clips(test_uri) if clip.id in ids), key=lambda clip: clip.id)
+    with ClipStore(reference) as store:
+        heads = [entry.clip for entry in store.entries(SPLIT)]
+        if not heads:
+            raise UserError(f"the {SPLIT} split holds no clips; set clips.num_clips.{SPLIT} to at least 1")
+        records = store.records(SPLIT, {clip.id for clip in choose(heads, number, seed)})
+    return sorted(map(decode_clip, records.values()), key=lambda clip: clip.id)
 
 
 def choose(clips: Sequence[Clip], number: int, seed: int) -> list[Clip]:
@@ -115,12 +118,6 @@ def _num_speakers(clip: Clip) -> int:
 
 def _heard(clip: Clip, heard: Counter[str]) -> list[int]:
     return sorted((heard[speaker] for speaker in set(clip.speaker_ids)), reverse=True)
-
-
-def _clips(test_uri: str) -> Iterator[Clip]:
-    for file in list_files(test_uri):
-        with open_file(file.path) as records:
-            yield from map(decode_clip, read_records(records))
 
 
 def _records(clip: Clip, clips: Sequence[Clip], conditions: Sequence[Condition], seed: int) -> dict[int, bytes]:

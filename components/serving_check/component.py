@@ -7,6 +7,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import BaseChannel, ComponentSpec, channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
+from components.clip_example_gen.artifact import Clips
 from components.serving_check.config import ServingCheckConfig
 from components.serving_check.executor import Executor
 
@@ -21,7 +22,7 @@ class ServingCheckSpec(ComponentSpec):
     }
     INPUTS = {
         "model": ChannelParameter(type=standard_artifacts.Model),
-        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "clips": ChannelParameter(type=Clips),
         "model_run": ChannelParameter(type=standard_artifacts.ModelRun),
         "baseline_model": ChannelParameter(type=standard_artifacts.Model),
     }
@@ -35,7 +36,7 @@ class ServingCheck(base_component.BaseComponent):
 
     Args:
         model: Model, the exported one.
-        examples: Examples; some clips of split `eval` are asked about.
+        clips: Clips; some of split `eval` are asked about.
         model_run: ModelRun of Trainer, with what the trained network says of them before it is exported.
         baseline_model: Model of ServingBaseline, without a SavedModel where none is in serving; it is only timed.
         classes: names in the order in which the model must give them.
@@ -53,7 +54,7 @@ class ServingCheck(base_component.BaseComponent):
         self,
         *,
         model: BaseChannel,
-        examples: BaseChannel,
+        clips: BaseChannel,
         model_run: BaseChannel,
         baseline_model: BaseChannel,
         classes: Sequence[str],
@@ -61,7 +62,7 @@ class ServingCheck(base_component.BaseComponent):
     ) -> None:
         spec = ServingCheckSpec(
             model=model,
-            examples=examples,
+            clips=clips,
             model_run=model_run,
             baseline_model=baseline_model,
             classes=json.dumps(list(classes)),

@@ -9,7 +9,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 
-from beam_jobs.examples import decode_clip, read_records
+from beam_jobs.clip_store import ClipsReference, ClipStore, read_reference
 from components.serving_baseline.artifact import baseline_path
 from components.serving_check.check import check_model
 from components.serving_check.config import ServingCheckConfig
@@ -35,7 +35,7 @@ class Executor(base_executor.BaseExecutor):
         """
         model = str(trained_model(artifact_utils.get_single_instance(input_dict["model"])))
         expected = load_expected(artifact_utils.get_single_uri(input_dict["model_run"]))
-        records = _records(input_dict["examples"], expected)
+        records = _records(read_reference(artifact_utils.get_single_uri(input_dict["clips"])), expected)
         budget = ServingCheckConfig(
             max_memory_mb=exec_properties["max_memory_mb"], max_seconds=float(exec_properties["max_seconds"])
         )
@@ -55,14 +55,10 @@ class Executor(base_executor.BaseExecutor):
             file.write(result.model_dump_json(indent=1))
 
 
-def _records(examples: list[Artifact], ids: Collection[str]) -> dict[str, bytes]:
+def _records(reference: ClipsReference, ids: Collection[str]) -> dict[str, bytes]:
     """The records of these clips of the split, by id."""
-    folder, found = artifact_utils.get_split_uri(examples, SPLIT), {}
-    for name in sorted(fileio.listdir(folder)):
-        with fileio.open(f"{folder}/{name!s}", "rb") as file:
-            for record in read_records(file):
-                if (clip_id := decode_clip(record).id) in ids:
-                    found[clip_id] = record
-                    if len(found) == len(ids):
-                        return found
-    raise RuntimeError(f"{folder} lacks clips that the Trainer answered for: {sorted(set(ids) - set(found))}")
+    with ClipStore(reference) as store:
+        found = store.records(SPLIT, ids)
+    if missing := sorted(set(ids) - set(found)):
+        raise RuntimeError(f"{reference.dataset_uri} lacks clips that the Trainer answered for: {missing}")
+    return found

@@ -4,14 +4,17 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import trainer_pb2
 from tfx.types import BaseChannel, channel_utils, standard_artifacts, standard_component_specs
-from tfx.types.component_spec import ExecutionParameter
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
+from components.clip_example_gen.artifact import Clips
 from components.trainer.executor import Executor
 from components.trainer.spec import TrainingSpec
 
 
 class TrainerSpec(standard_component_specs.TrainerSpec):
-    """TFX's, and the number of epochs, which cannot be a runtime parameter inside `custom_config`."""
+    """TFX's, the clips, and the number of epochs, which cannot be a runtime parameter inside `custom_config`."""
+
+    INPUTS = {**standard_component_specs.TrainerSpec.INPUTS, "clips": ChannelParameter(type=Clips)}
 
     PARAMETERS = {**standard_component_specs.TrainerSpec.PARAMETERS, "epochs": ExecutionParameter(type=int)}
 
@@ -20,7 +23,8 @@ class Trainer(base_component.BaseComponent):
     """Trains the network with `components.trainer.run_fn.run_fn`.
 
     Args:
-        examples: Examples, splits train and eval.
+        examples: Examples, the metadata, which TFX's part of the executor asks for.
+        clips: Clips, of which the splits train and eval are used.
         transform_graph: TransformGraph of Transform.
         schema: Schema.
         hyperparameters: HyperParameters of a Tuner, if there is one.
@@ -39,6 +43,7 @@ class Trainer(base_component.BaseComponent):
         self,
         *,
         examples: BaseChannel,
+        clips: BaseChannel,
         transform_graph: BaseChannel,
         schema: BaseChannel,
         hyperparameters: BaseChannel | None,
@@ -48,6 +53,7 @@ class Trainer(base_component.BaseComponent):
         super().__init__(
             TrainerSpec(
                 examples=examples,
+                clips=clips,
                 transform_graph=transform_graph,
                 schema=schema,
                 hyperparameters=hyperparameters,

@@ -7,6 +7,7 @@ from tfx.components.trainer.executor import GenericExecutor
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import json_utils, path_utils
 
+from beam_jobs.clip_store import read_reference
 from beam_jobs.config import validate
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 from components.model_digest import MODEL_DIGEST, model_digest
@@ -31,9 +32,10 @@ class Executor(GenericExecutor):
         if spec.shared_folder:
             # A step that is tried again in the same run resumes; another run begins anew.
             spec = spec.model_copy(update={"checkpoints": f"{spec.shared_folder}/{run_id(self._context)}/{CHECKPOINTS}"})
-        # For the Pusher: Kubeflow would download all examples for it, to say what they were made of.
-        fingerprint = artifact_utils.get_single_instance(input_dict["examples"]).get_string_custom_property(DATASET_FINGERPRINT)
+        clips = read_reference(artifact_utils.get_single_uri(input_dict["clips"]))
+        spec = spec.model_copy(update={"clips": clips})
         model = artifact_utils.get_single_instance(output_dict["model"])
-        model.set_string_custom_property(DATASET_FINGERPRINT, fingerprint)
+        # For the Pusher, which says what its model was made of.
+        model.set_string_custom_property(DATASET_FINGERPRINT, clips.fingerprint)
         super().Do(input_dict, output_dict, {**exec_properties, "custom_config": spec.model_dump_json()})
         model.set_string_custom_property(MODEL_DIGEST, model_digest(Path(path_utils.serving_model_path(model.uri))))

@@ -1,13 +1,14 @@
 """What is fitted to a trained network on the eval split, whose speakers training has not heard, before its export."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from beam_jobs.clip_store import ClipStore
 from beam_jobs.console import say
 from beam_jobs.examples import decode_clip
 from components.trainer.model_run import save_operating_point
@@ -26,19 +27,19 @@ JUDGED_CLIPS = 1000
 CLIPS_AT_A_TIME = 16
 
 
-def fit_pooling_on_eval(inference: Inference, fn_args: Any, spec: TrainingSpec) -> PoolingFit:
+def fit_pooling_on_eval(inference: Inference, clips: ClipStore, fn_args: Any, spec: TrainingSpec) -> PoolingFit:
     """Fits what the class `mixed` is pooled with, and says what it came to."""
-    fit, clips = fit_to_clips(inference, _first_clips(fn_args.eval_files, FITTED_CLIPS), spec.sample_rate_hz)
-    line = f"mixed: presence scale {fit.scale:.2f}, bias {fit.bias:.2f}, fitted to {clips} eval clips"
+    fit, count = fit_to_clips(inference, clips.spread("eval", FITTED_CLIPS), spec.sample_rate_hz)
+    line = f"mixed: presence scale {fit.scale:.2f}, bias {fit.bias:.2f}, fitted to {count} eval clips"
     say(line)
     log_line(Path(fn_args.model_run_dir), line)
     return fit
 
 
-def choose_thresholds_on_eval(model: ServedModel, fn_args: Any, spec: TrainingSpec) -> None:
+def choose_thresholds_on_eval(model: ServedModel, clips: ClipStore, fn_args: Any, spec: TrainingSpec) -> None:
     """Chooses decision thresholds and writes them down for the report; where the settings say so, the model decides by them."""
     labels, speakers, probabilities = [], [], []
-    for batch in _batches(_first_clips(fn_args.eval_files, JUDGED_CLIPS)):
+    for batch in _batches(clips.spread("eval", JUDGED_CLIPS)):
         answers = model.serve_examples(tf.constant(batch))
         for record, row, speech in zip(batch, answers["probabilities"].numpy(), answers["speech"].numpy(), strict=True):
             # Where there is no speech, no threshold makes a label.
@@ -69,11 +70,3 @@ def choose_thresholds_on_eval(model: ServedModel, fn_args: Any, spec: TrainingSp
 def _batches(records: Iterator[bytes]) -> Iterator[list[bytes]]:
     while batch := list(itertools.islice(records, CLIPS_AT_A_TIME)):
         yield batch
-
-
-def _first_clips(patterns: Sequence[str], count: int) -> Iterator[bytes]:
-    """The first `count` records, one of each shard in turn."""
-    names = sorted(tf.io.gfile.glob(list(patterns)))
-    shards = tf.data.Dataset.from_tensor_slices(names)
-    records = shards.interleave(tf.data.TFRecordDataset, cycle_length=min(len(names), count))
-    yield from records.take(count).as_numpy_iterator()

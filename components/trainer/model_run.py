@@ -16,7 +16,7 @@ OPERATING_POINT_FILE = "operating_point.json"
 
 def save_spec(spec: TrainingSpec, folder: str) -> None:
     """Writes what a model was trained with."""
-    (Path(folder) / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n")
+    (Path(folder) / SPEC_FILE).write_text(spec.model_dump_json(indent=2, exclude={"clips"}) + "\n")
 
 
 def load_spec(folder: str) -> TrainingSpec:

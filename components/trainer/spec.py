@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from beam_jobs.clip_store import ClipsReference, ClipStore
+from beam_jobs.clip_store.scratch import DEFAULT_SCRATCH_GB
 from beam_jobs.config import Strict, validate
 from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.hyperparameters import with_hyperparameters, with_values
@@ -24,6 +26,10 @@ class TrainingSpec(Strict):
     """Longest recording that the exported model answers."""
     decision_threshold: Literal["argmax", "eval"] = "argmax"
     """As `serving.decision_threshold`."""
+    clips: ClipsReference | None = None
+    """Where the clips are; the executor says it, so that the workers need no other file."""
+    scratch_gb: Annotated[float, Field(gt=0)] = DEFAULT_SCRATCH_GB
+    """As `data.scratch_gb`."""
     checkpoints: str | None = None
     """The folder from which a killed training resumes; it is removed when training has succeeded."""
     shared_folder: str | None = None
@@ -46,6 +52,15 @@ class TrainingSpec(Strict):
             UserError: a value is not valid.
         """
         return validate(type(self), with_values(self.model_dump(mode="json"), values), "custom_config")
+
+    def open_clips(self) -> ClipStore:
+        """The clips to train on.
+
+        Raises:
+            UserError: the dataset was changed since it was checked.
+        """
+        assert self.clips is not None, "the executor names the clips"
+        return ClipStore(self.clips, self.scratch_gb)
 
     @property
     def crop_samples(self) -> int:

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
 
+from beam_jobs.clip_store import ClipStore
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from beam_jobs.examples import decode_clip
@@ -20,13 +21,13 @@ from components.trainer.divergence import StopOnDivergence
 from components.trainer.fits import choose_thresholds_on_eval, fit_pooling_on_eval
 from components.trainer.input.batches import (
     NotSpeech,
-    count_clips,
     evaluation_dataset,
+    own_shards,
     record_cache,
     training_dataset,
 )
 from components.trainer.input.clip_ids import ClipIds
-from components.trainer.input.heard import CropLabeller, check_segments
+from components.trainer.input.heard import CropLabeller
 from components.trainer.input.not_speech import make_sounds
 from components.trainer.model_run import save_expected, save_spec
 from components.trainer.monitoring.monitor import draw_crops, watched
@@ -80,7 +81,12 @@ def train_and_export(fn_args: Any, spec: TrainingSpec) -> None:
 
 
 def _train_and_export(fn_args: Any, spec: TrainingSpec) -> None:
-    network, transform, _ = train_network(fn_args, spec, fn_args.model_run_dir)
+    with spec.open_clips() as clips, clips.errors():
+        _train_and_export_from(clips, fn_args, spec)
+
+
+def _train_and_export_from(clips: ClipStore, fn_args: Any, spec: TrainingSpec) -> None:
+    network, transform, _ = train_network(clips, fn_args, spec, fn_args.model_run_dir)
     strategy = network.distribute_strategy
     # Some variables are a mean over the workers: all must read them, though only the chief has a use for them.
     weights = network.get_weights()
@@ -89,25 +95,29 @@ def _train_and_export(fn_args: Any, spec: TrainingSpec) -> None:
         served.set_weights(weights)
         save_spec(spec, fn_args.model_run_dir)
         network_of = (served, transform, spec.model, spec.num_samples, spec.sample_rate_hz, spec.classes, spec.max_duration_s)
-        fit = DEFAULT_FIT if mixed_index(spec.classes) is None else fit_pooling_on_eval(Inference(*network_of), fn_args, spec)
+        fit = DEFAULT_FIT
+        if mixed_index(spec.classes) is not None:
+            fit = fit_pooling_on_eval(Inference(*network_of), clips, fn_args, spec)
         model = ServedModel(*network_of, fit)
-        choose_thresholds_on_eval(model, fn_args, spec)
-        save_expected(_expected_predictions(model, fn_args.eval_files), fn_args.model_run_dir)
+        choose_thresholds_on_eval(model, clips, fn_args, spec)
+        save_expected(_expected_predictions(model, clips), fn_args.model_run_dir)
         model.save(fn_args.serving_model_dir)
         if spec.checkpoints and tf.io.gfile.exists(spec.checkpoints):
             tf.io.gfile.rmtree(spec.checkpoints)
     wait_for_all(strategy)
 
 
-def _expected_predictions(model: ServedModel, patterns: Sequence[str]) -> dict[str, np.ndarray]:
+def _expected_predictions(model: ServedModel, clips: ClipStore) -> dict[str, np.ndarray]:
     """Probabilities of some clips, by id, for the serving check: the exported model must give the same."""
-    records = list(tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(list(patterns)))).take(PREDICTED_CLIPS).as_numpy_iterator())
+    records = list(clips.spread("eval", PREDICTED_CLIPS))
     probabilities = model.serve_examples(tf.constant(records))["probabilities"].numpy()
     return {decode_clip(record).id: row for record, row in zip(records, probabilities, strict=True)}
 
 
-def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
-    """Trains the network of `spec` on the examples of `fn_args`; what watches the training writes to `log_dir`.
+def train_network(clips: ClipStore, fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
+    """Trains the network of `spec` on the clips, behind the transform graph of `fn_args`.
+
+    What watches the training writes to `log_dir`.
 
     Raises:
         UserError: as `run_fn`.
@@ -117,11 +127,9 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
     train, checkpoints, crop_samples = spec.train, spec.checkpoints, spec.crop_samples
     strategy = make_strategy(train)
     chief = is_chief(strategy)
-    train_clips = _clips(fn_args.train_files, "train", num_workers(strategy))
-    eval_clips = _clips(fn_args.eval_files, "eval")
+    workers, scratch = num_workers(strategy), clips.scratch
+    train_clips, eval_clips = _clips(clips, "train", workers), _clips(clips, "eval")
     labeller = CropLabeller.of(spec.classes, spec.sample_rate_hz)
-    if labeller is not None:
-        check_segments([*train_clips, *eval_clips])
     replicas, static_shapes = strategy.num_replicas_in_sync, train.strategy == "tpu"
     plan = schedule(sum(train_clips.values()), sum(eval_clips.values()), train.batch_size, replicas, static_shapes)
 
@@ -144,8 +152,8 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
     # The hosts of a TPU read each its own batches, and this process sees none of them go by.
     clip_ids = ClipIds() if train.strategy != "tpu" else None
     crops = {
-        split: draw_crops(list(clips), transform, train.monitor_clips, crop_samples, block_samples, train.seed, labeller)
-        for split, clips in (("train", train_clips), ("eval", eval_clips))
+        split: draw_crops(names, transform, train.monitor_clips, crop_samples, block_samples, train.seed, labeller, scratch)
+        for split, names in (("train", own_shards(list(train_clips), (0, workers))), ("eval", list(eval_clips)))
         if chief
     }
     not_speech = None
@@ -171,10 +179,15 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
                 min_crop_samples=spec.shortest_crop_samples,
                 not_speech=not_speech,
                 labeller=labeller,
+                scratch=scratch,
             )
 
         train_data = distribute(strategy, read_training)
-        eval_data = distribute(strategy, lambda shard: evaluation_dataset(list(eval_clips), transform, plan.eval_batches, shard))
+
+        def read_evaluation(shard: tuple[int, int]) -> tf.data.Dataset:
+            return evaluation_dataset(eval_clips, transform, plan.eval_batches, shard, scratch)
+
+        eval_data = distribute(strategy, read_evaluation)
         history = fit(network, train, train_data, eval_data, len(spec.classes), watchers, plan, checkpoints, clip_ids)
     return Training(network, transform, history)
 
@@ -255,9 +268,9 @@ def learning_rate(train: TrainConfig, epoch: int) -> float:
     return train.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
-def _clips(patterns: Sequence[str], split: str, workers: int = 1) -> dict[str, int]:
-    """Number of clips by file; at least one for each worker, as `training_dataset` deals them out."""
-    counts = {name: count for name, count in count_clips(patterns).items() if count}
+def _clips(clips: ClipStore, split: str, workers: int = 1) -> dict[str, int]:
+    """Number of clips by shard; at least one for each worker, as `training_dataset` deals them out."""
+    counts = clips.shards(split)
     if not counts:
         raise UserError(f"the {split} split holds no clips; set clips.num_clips.{split} to at least 1")
     if len(counts) < workers and max(counts.values()) < workers:

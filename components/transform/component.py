@@ -15,7 +15,9 @@ class Transform(component.Transform):
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, *, examples: BaseChannel, schema: BaseChannel, preprocessing_fn: str, custom_config: dict[str, Any]) -> None:
+    def __init__(
+        self, *, examples: BaseChannel, schema: BaseChannel, preprocessing_fn: str, custom_config: dict[str, Any]
+    ) -> None:
         super().__init__(
             examples=examples,
             schema=schema,

@@ -27,6 +27,6 @@ class Executor(executor.Executor):
         scheme = location.partition("://")[0] if "://" in location else ""
         if scheme not in tf.io.gfile.get_registered_schemes():
             say(f"Transform runs in its own process: TensorFlow opens no {scheme}://, which --temp_location names")
-            self._beam_pipeline_args = HERE
+            self._beam_pipeline_args = [*HERE]
         with staged(self._beam_pipeline_args, input_dict["examples"], output_dict["transform_graph"]):
             super().Do(input_dict, output_dict, exec_properties)

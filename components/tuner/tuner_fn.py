@@ -64,6 +64,8 @@ class ClipTuner(BaseTuner):
         # Where the Trainer keeps its checkpoints: the next trial, and then the Trainer, would go on from one trial's weights.
         spec = TuningSpec.of(fn_args).model_copy(update={"checkpoints": None, "shared_folder": None})
         self._fn_args, self._tune = fn_args, spec.tune
+        # Open for all trials: what was fetched for one is there for the next.
+        self._clips = spec.open_clips()
         self._last_failure = "no combination of tune.space makes a network"
         how = {"train.epochs": self._tune.epochs, "train.strategy": "one_device", "train.wandb_project": None}
         # Classification reports are of no use to a search.
@@ -110,6 +112,7 @@ class ClipTuner(BaseTuner):
         Raises:
             UserError: no trial came to an end.
         """
+        self._clips.close()
         trials = self.oracle.trials.values()
         if not any(trial.status == TrialStatus.COMPLETED for trial in trials):
             raise UserError(f"tuning: none of {len(trials)} trials came to its end: {self._last_failure}")
@@ -124,7 +127,8 @@ class ClipTuner(BaseTuner):
         gc.collect()
         log_dir = Path(self._fn_args.working_dir, "logs", trial.trial_id)
         spec = self._spec.with_values(decode(trial.hyperparameters.values))
-        history = train_network(self._fn_args, spec, str(log_dir)).history.history
+        with self._clips.errors():
+            history = train_network(self._clips, self._fn_args, spec, str(log_dir)).history.history
         best_epoch = int(np.argmin(history["val_loss"]))
         metrics = {name: float(history[name][best_epoch]) for name in ("val_loss", "val_accuracy")}
         if not math.isfinite(metrics["val_loss"]):

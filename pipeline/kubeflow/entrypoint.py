@@ -12,6 +12,7 @@ from absl import flags
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
 from beam_jobs.ending import USER_ERROR_STATUS, one_line_ending
+from components.clip_example_gen import artifact as clips_artifact
 from components.process_arguments import hidden_arguments
 from components.review_report import artifact as report_artifact
 from pipeline.kubeflow.executor_input import adapt_input
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> None:
+    clips_artifact.register()
     report_artifact.register()
     parsed, beam_args = kubeflow_v2_run_executor._parse_flags(arguments)
     # As in pipeline/local_runner.py: batches of clips by their bytes.

@@ -27,7 +27,7 @@ from beam_jobs.corpus.librispeech import read_librispeech
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import read_dataset_info
 from beam_jobs.errors import UserError
-from beam_jobs.examples import Clip, decode_clip, read_records
+from beam_jobs.examples import Clip, decode_clip, decode_index_entry, read_records
 from beam_jobs.generate_clips import generate_clips, main
 from beam_jobs.labels import DEFAULT_LABELS
 from beam_jobs.make_shard import split_for
@@ -105,7 +105,8 @@ def assert_only_whole_shards(folder: Path) -> None:
     assert not (folder / "dataset_info.json").exists()
     for path in folder.rglob("*.tfrecord"):
         assert shard_clips(path)
-    assert all(name.startswith("_unfinished/") or name.endswith(".tfrecord") for name in files(folder))
+        assert path.with_suffix(".index").exists()
+    assert all(name.startswith("_unfinished/") or name.endswith((".tfrecord", ".index")) for name in files(folder))
 
 
 # What a dataset is
@@ -115,17 +116,27 @@ def test_the_folder_is_laid_out_as_agreed(dataset: Path) -> None:
     train = {f"train/clips-0000{k}-of-00003.tfrecord" for k in range(3)}
     held_out = {f"{split}/clips-00000-of-00001.tfrecord" for split in ("eval", "test")}
 
-    assert files(dataset) == train | held_out | {"clips.csv", "rejected.csv", "dataset_info.json"}
+    indexes = {name.replace(".tfrecord", ".index") for name in train | held_out}
+    assert files(dataset) == train | held_out | indexes | {"clips.csv", "rejected.csv", "dataset_info.json"}
     assert {path.name for path in dataset.iterdir() if path.is_dir()} == {"train", "eval", "test"}
 
 
 def test_the_description_fits_the_files(dataset: Path, make_config: MakeConfig, index: SpeakerIndex) -> None:
     info = read_dataset_info(str(dataset))
 
-    assert (info.format_version, info.clips, info.classes) == (2, make_config(), ["male", "female", "mixed"])
+    assert (info.format_version, info.clips, info.classes) == (3, make_config(), ["male", "female", "mixed"])
     assert info.corpus_fingerprint == corpus_digest(index, read_contents(index))
     assert {shard.file: shard.sha256 for shard in info.shards} == checksums(dataset, "*.tfrecord")
+    assert {shard.index_file: shard.index_sha256 for shard in info.shards} == checksums(dataset, "*.index")
     for shard in info.shards:
+        with (dataset / shard.index_file).open("rb") as file:
+            entries = [decode_index_entry(record) for record in read_records(file)]
+        content = (dataset / shard.file).read_bytes()
+        for entry, clip in zip(entries, shard_clips(dataset / shard.file), strict=True):
+            # As TensorFlow's record_reader.h frames a record: length, its checksum, the record, its checksum.
+            record = content[entry.offset + 12 : entry.offset + entry.num_bytes - 4]
+            assert decode_clip(record).id == entry.clip.id == clip.id
+            assert len(record) == int.from_bytes(content[entry.offset : entry.offset + 8], "little")
         assert shard.num_bytes == (dataset / shard.file).stat().st_size
         assert shard.num_records == len(shard_clips(dataset / shard.file))
         assert shard.file.startswith(f"{shard.split}/")
@@ -550,7 +561,8 @@ def test_a_file_that_may_not_grow(
     assert (output / "_unfinished" / "plan.json").exists()
     assert {name for name in files(output) if not name.startswith("_unfinished/")} <= {
         *(
-            f"{split}/clips-{k:05d}-of-{of:05d}.tfrecord"
+            f"{split}/clips-{k:05d}-of-{of:05d}.{ending}"
+            for ending in ("tfrecord", "index")
             for split, of in (("train", 40), ("eval", 1), ("test", 1))
             for k in range(of)
         ),

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import pytest
+from clip_datasets import reference_to, write_dataset
 from cluster_server import ClusterServer, step_pod
 from session_work import made_once
 from training_inputs import CLASSES, make_clip, voice
 
-from beam_jobs.examples import Clip, encode_clip, frame_record
+from beam_jobs.clip_store import ClipsReference
+from beam_jobs.examples import Clip
 
 
 @pytest.fixture(scope="session")
@@ -40,10 +42,9 @@ def test_clips() -> list[Clip]:
 
 
 @pytest.fixture(scope="session")
-def test_shard(test_clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("test split") / "clips-00000-of-00001.tfrecord"
-    path.write_bytes(b"".join(part for clip in test_clips for part in frame_record(encode_clip(clip))))
-    return path
+def test_dataset(test_clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> ClipsReference:
+    """A dataset with the test split alone."""
+    return reference_to(write_dataset(tmp_path_factory.mktemp("test split"), {"test": [test_clips[:40], test_clips[40:]]}))
 
 
 @pytest.fixture(scope="session")
@@ -115,26 +116,26 @@ def save_models(trained: SimpleNamespace, folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def evaluate_files(saved_models: dict[str, str], tmp_path_factory: pytest.TempPathFactory):
+def evaluate_clips(saved_models: dict[str, str], tmp_path_factory: pytest.TempPathFactory):
     """A function that evaluates a model of `saved_models`, beside another or none, and returns the evaluation's folder."""
     import apache_beam as beam
 
     from components.evaluator.executor import evaluate
 
-    def run(pattern: str, candidate: str, baseline: str | None) -> str:
+    def run(clips: ClipsReference, candidate: str, baseline: str | None) -> str:
         folder = str(tmp_path_factory.mktemp("evaluation"))
         options = beam.options.pipeline_options.PipelineOptions(["--direct_running_mode=in_memory"])
         other = saved_models[baseline] if baseline else None
-        evaluate([pattern], saved_models[candidate], other, CLASSES, folder, beam.Pipeline(options=options))
+        evaluate(clips, saved_models[candidate], other, CLASSES, folder, beam.Pipeline(options=options))
         return folder
 
     return run
 
 
 @pytest.fixture(scope="session")
-def evaluation(evaluate_files, test_shard: Path):
+def evaluation(evaluate_clips, test_dataset: ClipsReference):
     """The same on the test clips; every pair of models is evaluated once."""
-    return functools.cache(lambda candidate, baseline: evaluate_files(str(test_shard), candidate, baseline))
+    return functools.cache(lambda candidate, baseline: evaluate_clips(test_dataset, candidate, baseline))
 
 
 @pytest.fixture

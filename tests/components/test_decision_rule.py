@@ -89,10 +89,10 @@ def test_tfma_gate_and_slices_judge_what_the_user_gets(evaluation):
         assert ours[name]["ece", None] == pytest.approx(theirs[name]["ece", None], abs=1e-6)
 
 
-def test_the_robustness_table_follows_the_threshold(saved_models, test_shard):
+def test_the_robustness_table_follows_the_threshold(saved_models, test_dataset):
     config = RobustnessConfig(num_clips=20, degradations=["low_pass"], strengths=[1])
     models = {"candidate": saved_models["reluctant"], "baseline": saved_models["trained"]}
-    scores = measure(str(test_shard.parent), models, config, CLASSES, seed=0)
+    scores = measure(test_dataset, models, config, CLASSES, seed=0)
     clean = figures(GateConfig(bootstrap_samples=100), scores).rows[0].metrics[0]
 
     answers = np.array(scores.conditions[0].candidate.probabilities)

@@ -123,12 +123,12 @@ def run_all(steps: Steps, models: Artifacts, options: list[str], transform_optio
 
 
 def evaluated(steps: Steps, example_gen: Artifacts, models: Artifacts, options: list[str]) -> Artifacts:
-    return steps.run("Evaluator", {"examples": example_gen["examples"], **models}, options)
+    return steps.run("Evaluator", {"clips": example_gen["clips"], **models}, options)
 
 
 @pytest.fixture(scope="module")
-def expected(dataset: Path, models: Artifacts, steps_of: Callable[[str], Steps]) -> Made:
-    """What DirectRunner makes of the local dataset."""
+def expected(dataset: Path, stored: str, models: Artifacts, steps_of: Callable[[str], Steps]) -> Made:
+    """What DirectRunner makes of the local dataset, which was copied before: a note of its check lies beside it then."""
     return run_all(steps_of(str(dataset)), models, list(DEFAULT_BEAM_OPTIONS), list(DEFAULT_BEAM_OPTIONS))
 
 

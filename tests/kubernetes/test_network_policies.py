@@ -50,8 +50,8 @@ EVERYWHERE = {
     ("client", "model-server", 8501),
 }
 OBJECT_STORE = {
-    "local": {(name, "seaweedfs", 8333) for name in ("flink-taskmanager", "clips")},
-    "production": {(name, "any address", 443) for name in ("flink-taskmanager", "clips")},
+    "local": {(name, "seaweedfs", 8333) for name in ("flink-taskmanager", "clips", "worker")},
+    "production": {(name, "any address", 443) for name in ("flink-taskmanager", "clips", "worker")},
 }
 OBJECT_STORE["kserve"] = OBJECT_STORE["production"]
 

@@ -33,6 +33,11 @@ def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=900)
 
 
+def disk_usage(folder: Path) -> int:
+    """The bytes of all files, counted by `du`."""
+    return int(subprocess.run(["du", "-sb", folder], capture_output=True, check=True).stdout.split()[0])
+
+
 def files_in(folder: Path) -> dict[str, bytes]:
     """Every file under a folder with its content."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
@@ -96,13 +101,13 @@ def run_demo(folder: Path) -> Demo:
         config = ROOT / "pipeline/configs/demo.yaml"
         done = call("run", "--config", config, "--workdir", workdir, "--json", json_file, *options)
         result = json.loads(json_file.read_text()) if json_file.exists() else {}
-        return DemoRun(done.returncode, done.stdout, done.stderr, result, files_in(workdir / "serving"))
+        return DemoRun(done.returncode, done.stdout, done.stderr, result, files_in(workdir / "serving"), disk_usage(workdir))
 
     first = run(*ANY_MODEL)
     assert first.status == 0, first.terminal
     repeated = run(*ANY_MODEL)
     refused = run(*PERFECT_MODEL)
-    shard = min((Path(first.result["folders"]["dataset"]) / "test").iterdir())
+    shard = min((Path(first.result["folders"]["dataset"]) / "test").glob("*.tfrecord"))
     whole, stat = shard.read_bytes(), shard.stat()
     shard.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
     damaged = run(*ANY_MODEL)

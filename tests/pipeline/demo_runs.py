@@ -8,13 +8,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class DemoRun:
-    """A finished call of `audio-gender run`: what the terminal showed, the result's JSON, and serving's files after it."""
+    """A finished call of `audio-gender run`: what the terminal showed, the result's JSON, and afterwards serving's files and the
+    bytes of the work folder, as `du` counts them."""
 
     status: int
     stdout: str
     terminal: str
     result: dict[str, Any]
     serving: dict[str, bytes]
+    disk_bytes: int
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The demo pipeline from corpus to a pushed or refused model, by the console command, looked at from all sides."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ OWN_RESULT = "|".join(
 def test_clips(demo) -> dict[str, tuple[bytes, Clip]]:
     """Records and clips of the test split by clip id."""
     found = {}
-    for path in (demo.dataset / "test").iterdir():
+    for path in (demo.dataset / "test").glob("*.tfrecord"):
         with path.open("rb") as file:
             for record in read_records(file):
                 clip = decode_clip(record)
@@ -175,6 +176,18 @@ def test_the_lineage_leads_from_the_pushed_model_to_the_dataset(demo):
     assert workdir.path(examples["dataset_uri"].string_value) == demo.dataset
 
 
+def test_no_clip_lies_in_the_work_folder_twice(demo):
+    dataset, corpus = (
+        int(subprocess.run(["du", "-sb", demo.first.result["folders"][name]], capture_output=True, check=True).stdout.split()[0])
+        for name in ("dataset", "corpus")
+    )
+
+    # Model, graphs, statistics, report, logs: what does not grow with the clips, but for half a kilobyte each.
+    assert demo.first.disk_bytes - corpus - dataset < 12_000_000
+    assert demo.repeated.disk_bytes - demo.first.disk_bytes < 2_000_000
+    assert demo.refused.disk_bytes - demo.repeated.disk_bytes < 20_000_000
+
+
 def test_the_serving_folder_holds_exactly_that_version(demo):
     version = demo.first.result["serving_version"]
 
@@ -209,7 +222,7 @@ def test_the_auc_is_the_share_of_pairs_that_the_served_model_orders_rightly(demo
 
 def test_no_test_speaker_is_heard_in_training(demo, test_clips):
     train = set()
-    for path in (demo.dataset / "train").iterdir():
+    for path in (demo.dataset / "train").glob("*.tfrecord"):
         with path.open("rb") as file:
             train |= {speaker for record in read_records(file) for speaker in decode_clip(record).speaker_ids}
 

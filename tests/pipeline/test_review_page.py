@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 from chromium import Chromium
+from clip_datasets import reference_to
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from review_artifacts import LENIENT, decided, degraded, write_evaluation, write_gate_result, write_history, write_serving_check
 
+from beam_jobs.clip_store import write_reference
 from beam_jobs.config import NumClips
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_clips
@@ -108,12 +110,12 @@ def make_run(
     write_gate_result(folder / "blessing", result)
     write_history(folder / "model_run")
     write_serving_check(folder / "check", beside=baseline is not None)
-    (folder / "examples").mkdir()
-    (folder / "examples" / "Split-test").symlink_to(dataset / "test")
+    (folder / "clips").mkdir()
+    write_reference(reference_to(dataset), str(folder / "clips"))
     uris = {
         "ModelEvaluation": folder / "evaluation",
         "ModelBlessing": folder / "blessing",
-        "Examples": folder / "examples",
+        "Clips": folder / "clips",
         "ModelRun": folder / "model_run",
         "InfraBlessing": folder / "check",
         "PushedModel": folder / "pushed",

@@ -1,6 +1,6 @@
 """From TFRecord shards to batches: read, transform, crop."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,8 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from beam_jobs import examples
+from beam_jobs.clip_store.scratch import Scratch
 from components.trainer.input.clip_ids import ClipIds
 from components.trainer.input.heard import SEGMENT_FEATURES, CropLabeller, Segments
+from components.trainer.input.shards import records_of
 from components.transform.preprocessing import LABEL, WAVEFORM
 
 RAW_FEATURES = {
@@ -24,13 +26,12 @@ LABELLED_FEATURES = {**RAW_FEATURES, examples.LABEL: tf.io.FixedLenFeature([], t
 
 Transform = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 
-RECORD_FRAME_BYTES = 16
-"""Of a TFRecord around the record itself: length, its checksum, the record's checksum."""
-
 NOT_SPEECH = -1
 """The label of a sound that is not speech."""
 
 SHUFFLED_CLIPS = 128
+MIXED_SHARDS = 4
+"""That are read at once, so that clips of one do not come together."""
 SPEECH_RANGE = 1e-4
 """A block of this share of the loudest block's energy (-40 dB) is taken for speech."""
 
@@ -70,11 +71,12 @@ def training_dataset(
     min_crop_samples: int | None = None,
     not_speech: NotSpeech | None = None,
     labeller: CropLabeller | None = None,
+    scratch: Scratch | None = None,
 ) -> tf.data.Dataset:
     """Shuffled batches of random crops, other ones in every epoch, the same for the same seed.
 
     Args:
-        patterns: of the TFRecord files.
+        patterns: of the TFRecord files; with `scratch` their addresses.
         transform: the preprocessing graph.
         batch_size: clips of a batch.
         crop_samples: see `random_crop`.
@@ -88,15 +90,16 @@ def training_dataset(
         min_crop_samples: with it each batch is as long as it draws between this and `crop_samples`.
         not_speech: sounds to put in front of each batch's clips.
         labeller: see `labelled_crops`.
+        scratch: where shards of an object store are kept.
 
     Returns:
         (waveform float32 [batch, crop_samples], label int64 [batch], -1 where it is not speech).
     """
-    names, (index, count) = sorted(tf.io.gfile.glob(list(patterns))), shard
+    names, (index, count) = _names(patterns, scratch), shard
     if len(names) >= count:
-        names, index, count = names[index::count], 0, 1
+        names, index, count = own_shards(names, shard), 0, 1
     files = tf.data.Dataset.from_tensor_slices(names).shuffle(len(names), seed=seed)
-    records = _read(files, index, count)
+    records = records_of(files, scratch, MIXED_SHARDS, index, count)
     if cache is not None:
         # What is cached are the records as they were written: 16 bits a sample, and every epoch still draws its own crops.
         records = records.cache(cache)
@@ -140,41 +143,61 @@ def record_cache(kind: Literal["none", "memory", "file"], folder: str) -> Iterat
 
 
 def evaluation_dataset(
-    patterns: Sequence[str], transform: Transform, batch_size: int | Sequence[int], shard: tuple[int, int] = (0, 1)
+    clips: Mapping[str, int],
+    transform: Transform,
+    batch_sizes: Sequence[int],
+    shard: tuple[int, int] = (0, 1),
+    scratch: Scratch | None = None,
 ) -> tf.data.Dataset:
     """Whole clips in a fixed order: (waveform float32 [batch, samples], label int64 [batch]).
 
-    `batch_size` is that of all batches, or a list of the size of each; clips beyond the list are left out. `shard` is
-    (index, count): every count-th batch, from the index-th on.
+    Args:
+        clips: number of clips by TFRecord file or, with `scratch`, by its address.
+        transform: the preprocessing graph.
+        batch_sizes: of each batch of everybody; clips beyond them are left out.
+        shard: (index, count): every count-th size, from the index-th on, of a stretch of clips that nobody else reads.
+        scratch: where shards of an object store are kept.
     """
-    records = read_in_order(patterns)
-    if isinstance(batch_size, int):
-        batches = records.batch(batch_size)
-    elif len(set(batch_size)) == 1:
-        batches = records.batch(batch_size[0], drop_remainder=True).take(len(batch_size))
-    else:
-        batches = records.batch(1).rebatch(list(batch_size)).take(len(batch_size))
     index, count = shard
+    own = list(batch_sizes[index::count])
+    begin = sum(sum(batch_sizes[other::count]) for other in range(index))
+    names, skipped = _stretch(clips, begin, begin + sum(own))
+    records = read_in_order(names, scratch).skip(skipped)
+    if len(set(own)) == 1:
+        batches = records.batch(own[0], drop_remainder=True).take(len(own))
+    else:
+        batches = records.batch(1).rebatch(own).take(len(own))
     # Whole clips are long and cost the network, not this function: one batch ahead is enough.
-    return batches.shard(count, index).map(lambda batch: _decode(batch, transform)).prefetch(1)
+    return batches.map(lambda batch: _decode(batch, transform)).prefetch(1)
 
 
-def read_in_order(patterns: Sequence[str]) -> tf.data.Dataset:
-    """The records of the TFRecord files that `patterns` name, as strings, in the same order each time."""
-    return _read(tf.data.Dataset.list_files(list(patterns), shuffle=False))
+def _stretch(clips: Mapping[str, int], begin: int, end: int) -> tuple[list[str], int]:
+    """The files that hold the clips from `begin` to `end`, and how many clips of the first of them come before."""
+    first = 0
+    names: list[str] = []
+    skipped = 0
+    for name, number in clips.items():
+        if first < end and first + number > begin:
+            skipped = skipped if names else begin - first
+            names.append(name)
+        first += number
+    return names, skipped
 
 
-def count_clips(patterns: Sequence[str]) -> dict[str, int]:
-    """Number of records in each file, by jumping from one record's header to the next."""
-    counts = {}
-    for name in sorted(tf.io.gfile.glob(list(patterns))):
-        with tf.io.gfile.GFile(name, "rb") as file:
-            size, position, counts[name] = file.size(), 0, 0
-            while position < size:
-                file.seek(position)
-                position += RECORD_FRAME_BYTES + int.from_bytes(file.read(8), "little")
-                counts[name] += 1
-    return counts
+def read_in_order(patterns: Sequence[str], scratch: Scratch | None = None) -> tf.data.Dataset:
+    """The records of the TFRecord files that `patterns` name, as strings, one file after the other."""
+    return records_of(tf.data.Dataset.from_tensor_slices(_names(patterns, scratch)), scratch)
+
+
+def own_shards(names: Sequence[str], shard: tuple[int, int]) -> list[str]:
+    """The files of one worker, (index, count), where there are enough for everybody."""
+    index, count = shard
+    return list(names[index::count] if len(names) >= count else names)
+
+
+def _names(patterns: Sequence[str], scratch: Scratch | None) -> list[str]:
+    # TensorFlow opens no `s3://`.
+    return sorted(patterns if scratch is not None else tf.io.gfile.glob(list(patterns)))
 
 
 def labelled_crops(
@@ -239,13 +262,6 @@ def random_crop(
     # Slice by slice: a tf.gather of single samples took as long as the rest of the input pipeline.
     static_length = crop_samples if isinstance(crop_samples, int) else None
     return tf.map_fn(cut, tf.range(batch), fn_output_signature=tf.TensorSpec([static_length], tf.float32)), start
-
-
-def _read(files: tf.data.Dataset, index: int = 0, count: int = 1) -> tf.data.Dataset:
-    def every_count_th(name: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.TFRecordDataset(name).shard(count, index)
-
-    return files.interleave(every_count_th, cycle_length=4, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _decode(batch: tf.Tensor, transform: Transform) -> Any:

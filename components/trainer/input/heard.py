@@ -6,8 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from beam_jobs import examples
-from beam_jobs.errors import UserError
-from beam_jobs.labels import MIXED, mixed_index
+from beam_jobs.labels import mixed_index
 
 HEARD_S = 0.3
 """A voice that is in a crop for less is not counted: an utterance begins and ends with as much of a pause."""
@@ -64,18 +63,3 @@ class CropLabeller(NamedTuple):
         voices = tf.reduce_sum(tf.cast(heard, tf.int32), axis=1)
         only = tf.argmax(tf.cast(heard, tf.int32), axis=1)
         return tf.where(voices == 0, label, tf.where(voices == 1, only, tf.cast(self.mixed, tf.int64)))
-
-
-def check_segments(files: Sequence[str]) -> None:
-    """Sees that the clips say who speaks when, by the first of each file.
-
-    Raises:
-        UserError: they do not.
-    """
-    for name in files:
-        for record in tf.data.TFRecordDataset(name).take(1).as_numpy_iterator():
-            if not examples.decode_clip(record).segments:
-                raise UserError(
-                    f"{name}: its clips do not say who speaks when, which the class {MIXED} is learned from; "
-                    "generate the dataset again: remove its folder, then give the same command"
-                )

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras as keras
 from sklearn.metrics import classification_report, confusion_matrix
 
+from beam_jobs.clip_store.scratch import Scratch
 from components.trainer.input.batches import Transform, labelled_crops, read_in_order
 from components.trainer.input.heard import CropLabeller
 from components.trainer.monitoring.callbacks import EpochProgress, epoch_values
@@ -42,13 +43,14 @@ def draw_crops(
     block_samples: int,
     seed: int,
     labeller: CropLabeller | None = None,
+    scratch: Scratch | None = None,
 ) -> MonitoringCrops:
     """Draws a crop, as long as those trained on, from each of the first `count` clips of a split, or of all if it has fewer.
 
     The first clips are as good a draw as any and spare reading the others: each clip's label and speakers are drawn with no
     regard to its number.
     """
-    batches = read_in_order(patterns).batch(BATCH).take(-(-count // BATCH)).enumerate()
+    batches = read_in_order(patterns, scratch).batch(BATCH).take(-(-count // BATCH)).enumerate()
     crops = batches.map(
         lambda k, batch: labelled_crops(batch, transform, crop_samples, block_samples, tf.stack([seed, k]), labeller)
     )
@@ -131,7 +133,7 @@ def watched(
         yield []
         return
     train, path = spec.train, Path(folder)
-    wandb = [WandbLog(path, train.wandb_project, spec.model_dump(mode="json"))] if train.wandb_project else []
+    wandb = [WandbLog(path, train.wandb_project, spec.model_dump(mode="json", exclude={"clips"}))] if train.wandb_project else []
     path.mkdir(parents=True, exist_ok=True)
     files = FileLog(path)
     logs: list[Log] = [files, TensorBoardLog(path), *wandb]

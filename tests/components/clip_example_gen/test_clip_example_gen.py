@@ -1,27 +1,32 @@
 """ClipExampleGen publishes a dataset as it is, or says in one line what is wrong with it."""
 
-import hashlib
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import pytest
 import soundfile
-from apache_beam.options.pipeline_options import PipelineOptions
+from clip_datasets import contents, framed, reference_to
+from tfx.types import standard_artifacts
 
+from beam_jobs.clip_store import read_reference
 from beam_jobs.config import ClipsConfig
 from beam_jobs.corpus.librispeech import read_librispeech
 from beam_jobs.dataset import INFO_FILE, fingerprint, read_dataset_info
 from beam_jobs.errors import UserError
-from beam_jobs.examples import Clip, Segment, decode_clip, encode_clip, frame_record, read_records
+from beam_jobs.examples import Clip, Segment, decode_clip, decode_index_entry, frame_record, read_records
 from beam_jobs.generate_clips import generate_clips
-from components.clip_example_gen.executor import Executor, publish, segment_problem
+from components.clip_example_gen.artifact import Clips
+from components.clip_example_gen.check import segment_problem
+from components.clip_example_gen.executor import Executor
+from components.clip_example_gen.note import CHECKED_FILE
 
 CLIPS = ClipsConfig.model_validate(
     {
@@ -59,14 +64,20 @@ def dataset(whole: Path, tmp_path: Path) -> Path:
     return shutil.copytree(whole, tmp_path / "dataset")
 
 
-def publish_to(dataset: Path, target: Path, min_class_share: float = 0.2) -> None:
-    options = PipelineOptions(["--runner=DirectRunner", "--direct_running_mode=in_memory"])
-    publish(str(dataset), str(target), min_class_share, beam.Pipeline(options=options))
+def published(dataset: Path, target: Path, min_class_share: float = 0.2, code: str = "") -> dict[str, Any]:
+    """What the executor publishes below `target`."""
+    outputs = {"examples": standard_artifacts.Examples(), "clips": Clips()}
+    for name, artifact in outputs.items():
+        artifact.uri = str(target / name)
+    context = Executor.Context(beam_pipeline_args=["--direct_running_mode=in_memory"], tmp_dir=str(target / "tmp"))
+    properties = {"dataset_uri": str(dataset), "fingerprint": "", "min_class_share": min_class_share, "code": code}
+    Executor(context).Do({}, {name: [artifact] for name, artifact in outputs.items()}, properties)
+    return outputs
 
 
 def error_of(dataset: Path, min_class_share: float = 0.2) -> str:
     with pytest.raises(UserError) as caught:
-        publish_to(dataset, dataset.parent / "examples", min_class_share)
+        published(dataset, dataset.parent, min_class_share)
     message = str(caught.value)
     assert "\n" not in message
     assert "[while running" not in message  # Beam's words
@@ -81,14 +92,13 @@ def edit(dataset: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path.write_text(json.dumps(info))
 
 
-def rewrite(dataset: Path, shard: int, content: bytes) -> Path:
-    """Replaces a shard's bytes and makes `dataset_info.json` say so."""
-    info = json.loads((dataset / INFO_FILE).read_text())
-    path = dataset / info["shards"][shard]["file"]
-    path.write_bytes(content)
-    info["shards"][shard] |= {"num_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    (dataset / INFO_FILE).write_text(json.dumps(info))
-    return path
+def rewrite(dataset: Path, number: int, content: bytes, index: bytes = b"") -> Path:
+    """Replaces the bytes of a shard and of its index, and makes `dataset_info.json` say so."""
+    shard = read_dataset_info(str(dataset)).shards[number]
+    (dataset / shard.file).write_bytes(content)
+    (dataset / shard.index_file).write_bytes(index)
+    edit(dataset, lambda info: info["shards"][number].update(contents(content, index)))
+    return dataset / shard.file
 
 
 def first_shard(dataset: Path) -> Path:
@@ -99,38 +109,128 @@ def frame(record: bytes) -> bytes:
     return b"".join(frame_record(record))
 
 
-def test_every_shard_is_published_as_it_is(whole, tmp_path):
-    publish_to(whole, tmp_path)
-
-    published = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*.tfrecord")}
-    shards = [shard.file for shard in read_dataset_info(str(whole)).shards]
-    assert published == {f"Split-{file}": (whole / file).read_bytes() for file in shards}
-    assert sorted(file.split("/")[0] for file in shards) == ["eval", "test", "train", "train"]
-
-
-def test_tensorflow_reads_what_was_published(whole, tmp_path):
+def test_the_audio_stays_where_it_is_and_all_else_is_published(whole, tmp_path):
     import tensorflow as tf
 
-    publish_to(whole, tmp_path)
+    published(whole, tmp_path)
 
-    (path,) = (tmp_path / "Split-test").iterdir()
-    records = [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
-    assert [decode_clip(record).id.split("-")[0] for record in records] == ["test"] * 4
+    shards = read_dataset_info(str(whole)).shards
+    assert sorted(shard.split for shard in shards) == ["eval", "test", "train", "train"]
+    for shard in shards:
+        (path,) = tmp_path.glob(f"examples/Split-{shard.file.replace('.tfrecord', '')}*")
+        entries = [decode_index_entry(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
+        with (whole / shard.file).open("rb") as file:
+            clips = [decode_clip(record) for record in read_records(file)]
+        assert [replace(entry.clip, pcm16=None) for entry in entries] == [replace(clip, pcm16=None) for clip in clips]
+        assert path.stat().st_size < 1000 * len(clips)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 16 * 1000 + 5000
 
 
-def test_the_executor_notes_on_the_artifact_where_it_came_from(whole, tmp_path):
-    from tfx.types import standard_artifacts
+def test_what_is_published_says_where_it_came_from(whole, tmp_path):
+    found = published(whole, tmp_path)
 
-    examples = standard_artifacts.Examples()
-    examples.uri = str(tmp_path)
-    context = Executor.Context(beam_pipeline_args=["--direct_running_mode=in_memory"], tmp_dir=str(tmp_path / "tmp"))
-    Executor(context).Do({}, {"examples": [examples]}, {"dataset_uri": str(whole), "fingerprint": "", "min_class_share": 0.2})
-
+    examples, info = found["examples"], read_dataset_info(str(whole))
     assert json.loads(examples.split_names) == ["train", "eval", "test"]
-    assert examples.get_string_custom_property("dataset_uri") == str(whole)
-    info = read_dataset_info(str(whole))
     assert examples.get_string_custom_property("corpus_fingerprint") == info.corpus_fingerprint
     assert json.loads(examples.get_string_custom_property("counts")) == info.counts
+    for artifact in found.values():
+        assert artifact.get_string_custom_property("dataset_uri") == str(whole)
+        assert artifact.get_string_custom_property("dataset_fingerprint") == fingerprint(str(whole))
+    assert read_reference(found["clips"].uri) == reference_to(whole)
+
+
+def test_an_index_that_leads_elsewhere_is_refused(dataset):
+    shard = first_shard(dataset)
+    with shard.open("rb") as file:
+        clips = [decode_clip(record) for record in read_records(file)]
+    content, _ = framed(clips)
+    _, index = framed(clips[::-1])
+    rewrite(dataset, 0, content, index)
+    assert error_of(dataset).startswith(f"{shard}: its clips are not what train/clips-00000-of-00002.index says; generate")
+
+
+@pytest.mark.parametrize("damage", [lambda index: index[:-1], lambda index: b"x" + index[1:]])
+def test_a_damaged_index(dataset, damage):
+    index = first_shard(dataset).with_suffix(".index")
+    index.write_bytes(damage(index.read_bytes()))
+    assert error_of(dataset).startswith(f"{index}: its checksum is not the one in {INFO_FILE}, the file was changed; generate")
+
+
+# The note that a dataset was checked.
+
+
+opened: list[str] = []
+sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
+
+
+def shards_read(dataset: Path, target: Path, code: str = "code") -> set[str]:
+    """The shards that the executor opens, as Python's own audit tells it."""
+    opened.clear()
+    published(dataset, target, code=code)
+    return {
+        str(Path(path).relative_to(dataset)) for path in opened if path.startswith(f"{dataset}/") and path.endswith(".tfrecord")
+    }
+
+
+def all_shards(dataset: Path) -> set[str]:
+    return {shard.file for shard in read_dataset_info(str(dataset)).shards}
+
+
+def test_what_was_checked_is_not_read_again(dataset, tmp_path):
+    assert shards_read(dataset, tmp_path / "first") == all_shards(dataset)
+    assert shards_read(dataset, tmp_path / "second") == set()
+
+    first, second = (sorted((tmp_path / name / "examples").rglob("*.tfrecord")) for name in ("first", "second"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert len(first) == 4
+
+
+def touch(dataset: Path, tmp_path: Path) -> Path:
+    """The same bytes, size and time of change as a moment ago."""
+    shard = first_shard(dataset)
+    stat = shard.stat()
+    content = shard.read_bytes()
+    shard.write_bytes(content)
+    os.utime(shard, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    return dataset
+
+
+def copy(dataset: Path, tmp_path: Path) -> Path:
+    subprocess.run(["cp", "-a", dataset, tmp_path / "copy"], check=True)
+    return tmp_path / "copy"
+
+
+def describe_anew(dataset: Path, tmp_path: Path) -> Path:
+    edit(dataset, lambda info: info.update(redraws=info["redraws"] + 1))
+    return dataset
+
+
+def damage_the_note(dataset: Path, tmp_path: Path) -> Path:
+    (dataset / CHECKED_FILE).write_text("{")
+    return dataset
+
+
+@pytest.mark.parametrize("change", [touch, copy, describe_anew, damage_the_note])
+def test_a_note_is_of_use_for_nothing_but_what_was_checked(dataset, tmp_path, change):
+    shards_read(dataset, tmp_path / "first")
+    now = change(dataset, tmp_path)
+    assert shards_read(now, tmp_path / "second") == all_shards(now)
+
+
+def test_other_code_checks_again(dataset, tmp_path):
+    shards_read(dataset, tmp_path / "first")
+    assert shards_read(dataset, tmp_path / "second", code="other code") == all_shards(dataset)
+
+
+def test_a_shard_with_another_content_and_the_old_time_and_size_is_found_out(dataset, tmp_path):
+    shards_read(dataset, tmp_path / "first")
+    shard = first_shard(dataset)
+    stat, content = shard.stat(), bytearray(shard.read_bytes())
+    content[1000] ^= 1
+    shard.write_bytes(content)
+    os.utime(shard, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(UserError, match="its checksum is not the one in"):
+        published(dataset, tmp_path / "second", code="code")
 
 
 def test_a_folder_without_description_is_no_dataset(dataset):
@@ -141,7 +241,7 @@ def test_a_folder_without_description_is_no_dataset(dataset):
     assert not (dataset.parent / "examples").exists()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format_version": 2}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format_version": 3}'])
 def test_a_damaged_description(dataset, text):
     (dataset / INFO_FILE).write_text(text)
     assert error_of(dataset).startswith(f"{dataset}/{INFO_FILE}: damaged")
@@ -169,7 +269,7 @@ def test_a_description_cannot_lead_out_of_its_folder(dataset, key, value):
 
 def test_another_format_version(dataset):
     edit(dataset, lambda info: info.update(format_version=1))
-    assert error_of(dataset).startswith(f"{dataset}: dataset of format version 1, and this program reads version 2; ")
+    assert error_of(dataset).startswith(f"{dataset}: dataset of format version 1, and this program reads version 3; ")
 
 
 def test_a_truncated_shard(dataset):
@@ -229,7 +329,7 @@ def test_a_clip_that_is_not_what_the_description_says(dataset, change, problem):
     with shard.open("rb") as file:
         clips = [decode_clip(record) for record in read_records(file)]
     clips[1] = replace(clips[1], **change)
-    rewrite(dataset, 0, b"".join(frame(encode_clip(clip)) for clip in clips))
+    rewrite(dataset, 0, *framed(clips))
     assert error_of(dataset).startswith(f"{shard}: clip {clips[1].id} {problem}; generate")
 
 
@@ -263,16 +363,16 @@ def test_clips_made_before_segments_are_published_where_nothing_needs_them(datas
     with first_shard(dataset).open("rb") as file:
         clips = [decode_clip(record) for record in read_records(file)]
     assert all(segment.label == clip.label for clip in clips for segment in clip.segments)
-    rewrite(dataset, 0, b"".join(frame(encode_clip(replace(clip, segments=()))) for clip in clips))
+    rewrite(dataset, 0, *framed([replace(clip, segments=()) for clip in clips]))
 
-    publish_to(dataset, tmp_path / "examples")
+    published(dataset, tmp_path / "there")
 
 
 def test_a_clip_whose_segments_do_not_fit_is_refused(dataset):
     with first_shard(dataset).open("rb") as file:
         clips = [decode_clip(record) for record in read_records(file)]
     clips[2] = replace(clips[2], segments=clips[2].segments * 2)
-    rewrite(dataset, 0, b"".join(frame(encode_clip(clip)) for clip in clips))
+    rewrite(dataset, 0, *framed(clips))
     assert f"clip {clips[2].id} has {len(clips[2].segments)} segments and " in error_of(dataset)
 
 

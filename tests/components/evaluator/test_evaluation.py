@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clip_datasets import framed, reference_to, write_dataset
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, roc_auc_score
 
 from beam_jobs.errors import UserError
@@ -106,12 +107,19 @@ def test_without_a_baseline_there_are_the_same_figures_of_the_candidate(compared
         assert found == pytest.approx(read_metrics(compared, CLASSES)[name], abs=1e-5)
 
 
-@pytest.mark.parametrize("files", [[], [b""]])
-def test_an_empty_test_split_stops_the_evaluation(evaluate_files, tmp_path, files):
-    for number, content in enumerate(files):
-        (tmp_path / f"clips-{number}.tfrecord").write_bytes(content)
+def test_an_empty_test_split_stops_the_evaluation(evaluate_clips, test_clips, tmp_path):
+    dataset = write_dataset(tmp_path / "clips", {"train": [test_clips[:2]], "test": [[]]})
     with pytest.raises(UserError, match=r"the test split holds no clips; set clips\.num_clips\.test"):
-        evaluate_files(str(tmp_path / "*"), "trained", None)
+        evaluate_clips(reference_to(dataset), "trained", None)
+
+
+def test_a_clip_that_is_not_what_was_checked_stops_the_evaluation(evaluate_clips, test_clips, tmp_path):
+    dataset = write_dataset(tmp_path / "clips", {"test": [test_clips]})
+    reference = reference_to(dataset)
+    (shard,) = dataset.rglob("*.tfrecord")
+    shard.write_bytes(framed(test_clips[::-1])[0])  # all records whole
+    with pytest.raises(Exception, match=r"clips-00000-of-00001.tfrecord: its checksum is not .*start the run again"):
+        evaluate_clips(reference, "trained", None)
 
 
 @pytest.mark.parametrize(

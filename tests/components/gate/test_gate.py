@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 import pytest
+from clip_datasets import reference_to, write_dataset
 
 from beam_jobs.errors import UserError
-from beam_jobs.examples import encode_clip, frame_record
 from components.evaluator.clip_metrics import estimates
 from components.evaluator.predictions import Predictions, read_predictions
 from components.evaluator.results import read_metrics
@@ -192,10 +192,9 @@ def test_a_model_with_swapped_labels_is_refused(evaluation):
     assert any(re.fullmatch(r"AUC of (fe)?male on all is 0\.0000, below 0\.95 \(and .*AUC of .*\)", reason) for reason in reasons)
 
 
-def test_a_test_split_with_one_class_is_refused(evaluate_files, test_clips, tmp_path):
-    records = [part for clip in test_clips if clip.label == 0 for part in frame_record(encode_clip(clip))]
-    (tmp_path / "clips.tfrecord").write_bytes(b"".join(records))
-    result = judged(config(), evaluate_files(str(tmp_path / "*"), "right", None))
+def test_a_test_split_with_one_class_is_refused(evaluate_clips, test_clips, tmp_path):
+    dataset = write_dataset(tmp_path / "clips", {"test": [[clip for clip in test_clips if clip.label == 0]]})
+    result = judged(config(), evaluate_clips(reference_to(dataset), "right", None))
 
     assert result.reasons == ["no clip of the test split is labelled female"]
     assert {item.candidate.value for item in result.slices[0].metrics if item.metric == "auc"} == {None}

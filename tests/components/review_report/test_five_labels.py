@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from chromium import Chromium
+from clip_datasets import reference_to
 from review_artifacts import decided, degraded, write_evaluation, write_gate_result, write_history
 from tasks.corpora import SOUNDS, write_sounds
 
@@ -35,7 +36,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
         title="Run 1",
         evaluation_uri=str(folder / "evaluation"),
         blessing_uri=str(folder / "blessing"),
-        test_uri=str(folder / "clips/test"),
+        clips=reference_to(folder / "clips"),
         model_run_uri=str(folder / "model_run"),
         dataset_uri=str(folder / "clips"),
         config={},

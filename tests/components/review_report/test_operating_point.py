@@ -6,6 +6,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 from chromium import Chromium
+from clip_datasets import reference_to
 from review_artifacts import decided, write_evaluation, write_gate_result, write_history, write_predictions
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, roc_auc_score
 from test_review_report import dataset  # noqa: F401  (a fixture)
@@ -59,7 +60,7 @@ def inputs_of(folder, dataset, classes, used):  # noqa: F811
         title="Run 1",
         evaluation_uri=str(folder / "evaluation"),
         blessing_uri=str(folder / "blessing"),
-        test_uri=str(dataset / "test"),
+        clips=reference_to(dataset),
         model_run_uri=str(folder / "model_run"),
         dataset_uri=str(dataset),
         config={},

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clip_datasets import reference_to
 from review_artifacts import LENIENT, decided, degraded, write_evaluation, write_gate_result, write_history, write_serving_check
 from sklearn.metrics import roc_auc_score
 
+from beam_jobs.clip_store import write_reference
 from beam_jobs.config import NumClips
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_clips
+from components.clip_example_gen.artifact import Clips
 from components.evaluator.clip_metrics import estimates
 from components.gate.result import Compared, Estimate, metric_name
 from components.review_report import charts, curves
@@ -45,7 +48,7 @@ def inputs(dataset, tmp_path_factory) -> ReportInputs:
         title="Run 1",
         evaluation_uri=str(folder / "evaluation"),
         blessing_uri=str(folder / "blessing"),
-        test_uri=str(dataset / "test"),
+        clips=reference_to(dataset),
         model_run_uri=str(folder / "model_run"),
         dataset_uri=str(dataset),
         config={"train": {"epochs": 5, "seed": 1}},
@@ -241,7 +244,7 @@ def test_three_classes_have_a_curve_each(tmp_path, index, make_config):
     predictions = write_evaluation(tmp_path / "evaluation", tmp_path / "clips", num_wrong=3)
     write_gate_result(tmp_path / "blessing", decided(predictions, list(config.classes), None))
     found = read_inputs(
-        "three", str(tmp_path / "evaluation"), str(tmp_path / "blessing"), str(tmp_path / "clips/test"), str(tmp_path),
+        "three", str(tmp_path / "evaluation"), str(tmp_path / "blessing"), reference_to(tmp_path / "clips"), str(tmp_path),
         str(tmp_path / "clips"), {}, None, {},
     )  # fmt: skip
     page = render_report(found)
@@ -277,7 +280,7 @@ def test_what_the_page_cannot_do_without(dataset, tmp_path, missing, message):
     write_gate_result(tmp_path / "blessing", decided(predictions, ["male", "female"], None))
     uris = {name: str(tmp_path / name) for name in ("evaluation", "blessing")} | {missing: str(tmp_path / "nothing")}
     with pytest.raises(UserError, match=message):
-        read_inputs("x", uris["evaluation"], uris["blessing"], str(dataset / "test"), "", str(dataset), {}, None, {})
+        read_inputs("x", uris["evaluation"], uris["blessing"], reference_to(dataset), "", str(dataset), {}, None, {})
 
 
 def test_a_resumed_training_counts_each_epoch_once(tmp_path):
@@ -372,18 +375,17 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path, monkeypatch):
     train = TrainConfig(epochs=7)
     spec = TrainingSpec(model=ModelConfig(), train=train, num_samples=1, sample_rate_hz=1, classes=["male", "female"])
     save_spec(spec, str(tmp_path / "model_run"))
-    (tmp_path / "examples").mkdir()
-    (tmp_path / "examples" / "Split-test").symlink_to(dataset / "test")
+    (tmp_path / "clips").mkdir()
+    write_reference(reference_to(dataset), str(tmp_path / "clips"))
     taken = {
         "evaluation": standard_artifacts.ModelEvaluation(),
         "blessing": standard_artifacts.ModelBlessing(),
-        "examples": standard_artifacts.Examples(),
+        "clips": Clips(),
         "model_run": standard_artifacts.ModelRun(),
         "serving_check": standard_artifacts.InfraBlessing(),
     }
     for name, artifact in taken.items():
         artifact.uri = str(tmp_path / name)
-    taken["examples"].split_names = '["train", "eval", "test"]'
     report = Report()
     report.uri = str(tmp_path / "value")
     properties = {

@@ -4,15 +4,15 @@ import dataclasses
 import random
 import re
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from clip_datasets import reference_to, write_dataset
 from sklearn.metrics import accuracy_score
 
 from beam_jobs.errors import UserError
-from beam_jobs.examples import Clip, encode_clip, frame_record
+from beam_jobs.examples import Clip
 from components.evaluator.predictions import BASELINE, CANDIDATE
 from components.gate import robustness
 from components.gate.config import GateConfig
@@ -31,8 +31,8 @@ def models(saved_models) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def scores(test_shard, models) -> RobustnessScores:
-    return measure(str(test_shard.parent), models, CONFIG, CLASSES, seed=5)
+def scores(test_dataset, models) -> RobustnessScores:
+    return measure(test_dataset, models, CONFIG, CLASSES, seed=5)
 
 
 # Which clips.
@@ -69,9 +69,10 @@ def test_the_choice_depends_on_the_seed_and_the_clips_and_on_no_order(test_clips
     assert sorted(clip.id for clip in choose(test_clips, 999, seed=5)) == [clip.id for clip in test_clips]
 
 
-def test_a_test_split_without_clips_is_told(models, tmp_path):
+def test_a_test_split_without_clips_is_told(models, test_clips, tmp_path):
+    dataset = write_dataset(tmp_path / "clips", {"train": [test_clips[:2]]})
     with pytest.raises(UserError, match=r"the test split holds no clips; set clips\.num_clips\.test"):
-        measure(str(tmp_path), models, CONFIG, CLASSES, seed=5)
+        measure(reference_to(dataset), models, CONFIG, CLASSES, seed=5)
 
 
 # What is asked.
@@ -89,17 +90,17 @@ def test_the_clean_row_is_what_the_evaluator_stores_about_the_same_clips(scores,
         np.testing.assert_allclose(answers.probabilities, expected[position], atol=1e-5)
 
 
-def test_what_a_model_is_asked_hangs_on_the_seed_and_the_clip_alone(scores, test_shard, models, tmp_path):
-    again = measure(str(test_shard.parent), models, CONFIG, CLASSES, seed=5)
+def test_what_a_model_is_asked_hangs_on_the_seed_and_the_clip_alone(scores, test_dataset, models, tmp_path):
+    again = measure(test_dataset, models, CONFIG, CLASSES, seed=5)
     assert again == scores
 
     # Another order of other degradations, without a baseline: the same answers under pink noise.
     fewer = CONFIG.model_copy(update={"degradations": ["pink_noise"], "strengths": [3]})
-    alone = measure(str(test_shard.parent), {CANDIDATE: models[CANDIDATE]}, fewer, CLASSES, seed=5)
+    alone = measure(test_dataset, {CANDIDATE: models[CANDIDATE]}, fewer, CLASSES, seed=5)
     (same,) = [one for one in scores.conditions if (one.degradation, one.strength) == ("pink_noise", 3)]
     np.testing.assert_allclose(alone.conditions[1].candidate.probabilities, same.candidate.probabilities, atol=1e-6)
     assert [one.baseline for one in alone.conditions] == [None, None]
-    other = measure(str(test_shard.parent), {CANDIDATE: models[CANDIDATE]}, fewer, CLASSES, seed=6)
+    other = measure(test_dataset, {CANDIDATE: models[CANDIDATE]}, fewer, CLASSES, seed=6)
     assert other.conditions[1] != alone.conditions[1]
 
 
@@ -183,18 +184,13 @@ def test_where_no_speech_is_heard_no_label_is_right():
 # What cannot be measured.
 
 
-def shard_of(clips: list[Clip], folder: Path) -> str:
-    content = b"".join(part for clip in clips for part in frame_record(encode_clip(clip)))
-    (folder / "clips-00000-of-00001.tfrecord").write_bytes(content)
-    return str(folder)
-
-
 @pytest.fixture
 def of_one_speaker(test_clips, models, tmp_path) -> RobustnessScores:
     """Nobody is there to babble."""
     clips = [dataclasses.replace(clip, speaker_ids=("1",)) for clip in test_clips[:4]]
     config = RobustnessConfig(degradations=["babble", "clipped"], strengths=[2])
-    return measure(shard_of(clips, tmp_path), {CANDIDATE: models[CANDIDATE]}, config, CLASSES, seed=0)
+    dataset = write_dataset(tmp_path / "clips", {"test": [clips]})
+    return measure(reference_to(dataset), {CANDIDATE: models[CANDIDATE]}, config, CLASSES, seed=0)
 
 
 def test_a_degradation_that_cannot_be_made_says_why_and_stands_beside_the_others(of_one_speaker):

@@ -13,6 +13,7 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import numpy as np
 import pytest
+from clip_datasets import reference_to
 
 from beam_jobs.examples import encode_clip
 from components.model_digest import MODEL_DIGEST, model_digest
@@ -260,21 +261,21 @@ def test_all_signatures_decide_by_the_thresholds_that_were_measured():
 
 def test_a_trained_model_passes_and_the_executor_writes_the_result_beside_its_blessing(trained, shards, tmp_path):
     from tfx.types import standard_artifacts
-    from tfx.types.artifact_utils import encode_split_names
 
+    from beam_jobs.clip_store import write_reference
+    from components.clip_example_gen.artifact import Clips
     from components.serving_check.executor import Executor
     from components.serving_check.result import ServingCheckResult
 
-    model, examples, blessing = standard_artifacts.Model(), standard_artifacts.Examples(), standard_artifacts.InfraBlessing()
+    model, clips, blessing = standard_artifacts.Model(), Clips(), standard_artifacts.InfraBlessing()
     model_run = standard_artifacts.ModelRun()
     model_run.uri = trained.model_run_dir
-    model.uri, examples.uri, blessing.uri = str(tmp_path / "model"), str(tmp_path / "examples"), str(tmp_path / "blessing")
+    model.uri, clips.uri, blessing.uri = str(tmp_path / "model"), str(tmp_path / "clips"), str(tmp_path / "blessing")
     (tmp_path / "model").mkdir()
     (tmp_path / "model/Format-Serving").symlink_to(trained.serving_model_dir)
     model.set_string_custom_property(MODEL_DIGEST, model_digest(Path(trained.serving_model_dir)))
-    (tmp_path / "examples").mkdir()
-    (tmp_path / "examples/Split-eval").symlink_to(Path(shards) / "eval")
-    examples.split_names = encode_split_names(["eval"])
+    (tmp_path / "clips").mkdir()
+    write_reference(reference_to(shards), clips.uri)
 
     # The model in serving is a copy, so whatever it takes, the candidate takes as much.
     baseline = standard_artifacts.Model()
@@ -282,7 +283,7 @@ def test_a_trained_model_passes_and_the_executor_writes_the_result_beside_its_bl
     baseline.set_string_custom_property("serving_version", "7")
 
     Executor().Do(
-        {"model": [model], "examples": [examples], "model_run": [model_run], "baseline_model": [baseline]},
+        {"model": [model], "clips": [clips], "model_run": [model_run], "baseline_model": [baseline]},
         {"blessing": [blessing]},
         {"classes": '["male", "female"]', "max_memory_mb": 4096, "max_seconds": 300.0},
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from clip_datasets import framed, write_dataset
 
 from beam_jobs.errors import UserError
 from beam_jobs.examples import encode_clip
@@ -37,11 +38,18 @@ def test_a_crop_shorter_than_a_frame_is_refused(make_fn_args, tmp_path):
         run_fn(make_fn_args(tmp_path, train={"crop_s": 0.01}))
 
 
-def test_an_empty_split_is_refused(make_fn_args, tmp_path):
-    fn_args = make_fn_args(tmp_path)
-    fn_args.eval_files = [str(tmp_path / "nothing" / "*")]
-
+def test_an_empty_split_is_refused(make_fn_args, clips, tmp_path):
+    dataset = write_dataset(tmp_path / "clips", {"train": [clips], "eval": [[]]})
     with pytest.raises(UserError, match="the eval split holds no clips"):
+        run_fn(make_fn_args(tmp_path, dataset=dataset))
+
+
+def test_clips_that_were_changed_since_they_were_checked_are_refused(make_fn_args, clips, tmp_path):
+    dataset = write_dataset(tmp_path / "clips", {"train": [clips], "eval": [clips[:8]]})
+    fn_args = make_fn_args(tmp_path, dataset=dataset)
+    (shard,) = dataset.glob("train/*.tfrecord")
+    shard.write_bytes(framed(clips[::-1])[0])
+    with pytest.raises(UserError, match=r"clips: the dataset was changed since it was checked; start the run again"):
         run_fn(fn_args)
 
 

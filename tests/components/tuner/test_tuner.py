@@ -5,17 +5,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tfx.components.tuner.executor import Executor
+from clip_datasets import reference_to
 from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts
 from tfx.utils import json_utils, proto_utils
 
+from beam_jobs.clip_store import write_reference
 from beam_jobs.console import console
 from beam_jobs.errors import UserError
+from components.clip_example_gen.artifact import Clips
 from components.trainer import training
 from components.trainer.hyperparameters import encode, with_hyperparameters
 from components.trainer.run_fn import run_fn
+from components.tuner.executor import Executor
 from components.tuner.search_space import read_best
 from components.tuner.tuner_fn import tuner_fn
 
@@ -36,10 +39,9 @@ def tune(shards: Path, transform_graph: Path, make_fn_args, tmp_path_factory):
         folder = tmp_path_factory.mktemp("tuner")
         examples, graph = standard_artifacts.Examples(), standard_artifacts.TransformGraph()
         examples.uri, examples.split_names = str(folder / "examples"), '["train", "eval"]'
-        for split in ("train", "eval"):
-            target = Path(examples.uri, f"Split-{split}")
-            target.parent.mkdir(exist_ok=True)
-            target.symlink_to(shards / split)
+        clips = Clips()
+        clips.uri = str(folder / "clips")
+        write_reference(reference_to(shards), clips.uri)
         graph.uri = str(transform_graph)
         best, results = standard_artifacts.HyperParameters(), standard_artifacts.TunerResults()
         best.uri, results.uri = str(folder / "best"), str(folder / "results")
@@ -53,7 +55,7 @@ def tune(shards: Path, transform_graph: Path, make_fn_args, tmp_path_factory):
         executor = Executor(BaseExecutor.Context(tmp_dir=str(folder / "tmp"), unique_id="1"))
         with console.capture() as terminal:
             executor.Do(
-                {"examples": [examples], "transform_graph": [graph]},
+                {"examples": [examples], "clips": [clips], "transform_graph": [graph]},
                 {"best_hyperparameters": [best], "tuner_results": [results]},
                 properties,
             )

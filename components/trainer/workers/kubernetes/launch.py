@@ -15,6 +15,7 @@ Needs Kubernetes 1.29 (`backoffLimitPerIndex`). The step's service account needs
     apiGroups: [batch]    resources: [jobs]      verbs: [get, create, patch, delete]
 """
 
+import json
 import math
 import os
 import signal
@@ -28,6 +29,7 @@ from typing import Any
 
 from kubernetes import client, config
 
+from beam_jobs.clip_store import ClipsReference
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from components.trainer.workers.kubernetes.api import Cluster, ExistsError, MissingError
@@ -43,6 +45,7 @@ from components.trainer.workers.kubernetes.status import (
     newest_warning,
     not_started,
     phase,
+    ran_out_of_disk,
     verdict,
 )
 from components.trainer.workers.protocol import MAX_RESTARTS, PEER_LOST_STATUS, USER_ERROR_STATUS
@@ -64,6 +67,12 @@ class Timeouts:
     """For an answer of the API server."""
     gone_s: float = 60.0
     """For workers to end that were deleted."""
+
+
+def local_dataset(job: Path) -> Path | None:
+    """The dataset folder that a job file names; None where the dataset is in an object store."""
+    clips = ClipsReference.model_validate(json.loads(job.read_text())["custom_config"]["clips"])
+    return Path(clips.dataset_uri) if clips.is_local else None
 
 
 def launcher(run_id: str) -> "KubernetesLaunch":
@@ -105,7 +114,8 @@ class KubernetesLaunch:
         cluster = Cluster(self.api, self.namespace, name, self.timeouts.server_s)
         step = StepPod(cluster.pod(self.pod), os.environ, os.getuid(), os.getgid())
         service = headless_service(step, name)
-        indexed = training_job(step, name, num_workers, job, MAX_RESTARTS, USER_ERROR_STATUS, PEER_LOST_STATUS)
+        statuses = (USER_ERROR_STATUS, PEER_LOST_STATUS)
+        indexed = training_job(step, name, num_workers, job, MAX_RESTARTS, *statuses, local_dataset(job))
         with _sigterm_as_exit(), ExitStack() as stack:
             stack.callback(self._clear_at_the_end, cluster)
             self._create(cluster, service, indexed)
@@ -189,8 +199,9 @@ class _Watch:
         self._follow_chief(workers.get(0))
         over = condition is not None and condition["type"] != "Complete"
         self._note_ends(pods, over)
-        if over or lost_each_other(list(self.ends.values())):
-            raise verdict(list(self.ends.values()), condition, self.num_workers)
+        ends = list(self.ends.values())
+        if over or lost_each_other(ends) or ran_out_of_disk(ends):
+            raise verdict(ends, condition, self.num_workers)
         if condition is not None or (0 in workers and phase(workers[0]) == "Succeeded"):
             return True
         for index in range(self.num_workers):

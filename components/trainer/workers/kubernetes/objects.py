@@ -87,7 +87,14 @@ def headless_service(step: StepPod, name: str) -> Object:
 
 
 def training_job(
-    step: StepPod, name: str, num_workers: int, job: Path, restarts: int, user_error_status: int, peer_lost_status: int
+    step: StepPod,
+    name: str,
+    num_workers: int,
+    job: Path,
+    restarts: int,
+    user_error_status: int,
+    peer_lost_status: int,
+    dataset: Path | None = None,
 ) -> Object:
     """The Indexed Job of `num_workers` workers that read the job file.
 
@@ -99,12 +106,15 @@ def training_job(
         restarts: of one worker, before the Job fails.
         user_error_status: the exit status after which a restart is in vain.
         peer_lost_status: that of a worker which ended because another one had; it does not count.
+        dataset: the dataset folder, where it is on a volume of the step and not in an object store.
 
     Raises:
-        UserError: the step has no such container or no volume for the job file.
+        UserError: the step has no such container, or no volume for the job file or the dataset.
     """
     main = step.container
-    volume, mount = _shared_volume(step, main, job)
+    shared = [_shared_volume(step, main, path) for path in (job, dataset) if path is not None]
+    volumes = {volume["name"]: volume for volume, _ in shared}
+    mounts = {mount["mountPath"]: mount for _, mount in shared}
     container = {
         "name": WORKER_CONTAINER,
         "image": main["image"],
@@ -113,7 +123,7 @@ def training_job(
         "env": _environment(main.get("env", ()), step.environment),
         "resources": {kind: main["resources"][kind] for kind in ("limits", "requests") if kind in main.get("resources", {})},
         "ports": [{"name": "grpc", "containerPort": PORT}],
-        "volumeMounts": [mount, {"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108
+        "volumeMounts": [*mounts.values(), {"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108
         "terminationMessagePath": ERROR_FILE,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
@@ -132,7 +142,7 @@ def training_job(
         "securityContext": _security(step),
         "containers": [container],
         "volumes": [
-            volume,
+            *volumes.values(),
             {"name": "tmp", "emptyDir": {}},
             # NCCL's, between the GPUs of a worker; a container's own 64 MiB are too few.
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY}},

@@ -1,11 +1,11 @@
-"""Training data in a folder that workers on other machines see, and what they leave behind.
+"""What training needs besides its clips, in a folder that workers on other machines see, and what they leave behind.
 
 `<shared folder>/<run id>/checkpoints` outlives a failed attempt, so that the next one of the same run goes on; all else there is
 of one attempt.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -13,11 +13,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from components.trainer.workers.protocol import CHECKPOINTS
 
-PATTERNS = ("train_files", "eval_files")
 INPUTS = ("transform_graph_path", "transform_output", "schema_path", "schema_file")
 OUTPUTS = ("serving_model_dir", "model_run_dir")
 
@@ -33,14 +31,13 @@ def through_shared_folder(fn_args: Any, shared_folder: str, run_id: str) -> Iter
     """
     folder = Path(shared_folder)
     if not folder.is_dir():
-        raise UserError(f"the shared folder {folder} is not there; mount the claim of training data into the Trainer's step")
+        raise UserError(f"the shared folder {folder} is not there; mount its claim into the Trainer's step")
     run = folder / run_id
     try:
         with _folder_errors(run):
             run.mkdir(exist_ok=True)
             _remove_attempts(run)
             attempt = Path(tempfile.mkdtemp(prefix="attempt-", dir=run))
-            say(f"copying the training data to {attempt}")
             staged = _staged(fn_args, run, attempt)
         yield staged, attempt
         with _folder_errors(run):
@@ -57,7 +54,7 @@ def _folder_errors(folder: Path) -> Iterator[None]:
     except (OSError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"the shared folder {folder} cannot be used: {reason}; it must be writable for this user and hold the training data"
+            f"the shared folder {folder} cannot be used: {reason}; it must be writable for this user and hold checkpoints"
         ) from error
 
 
@@ -77,8 +74,6 @@ def _leave(run: Path) -> None:
 def _staged(fn_args: Any, run: Path, attempt: Path) -> SimpleNamespace:
     """Copies the inputs; returns fn_args that name the copies."""
     values = dict(vars(fn_args))
-    for name in PATTERNS:
-        values[name] = _copy_matches(values[name], attempt / name)
     copies: dict[str, str] = {}
     for name in INPUTS:
         source = values.get(name)
@@ -91,17 +86,6 @@ def _staged(fn_args: Any, run: Path, attempt: Path) -> SimpleNamespace:
     values |= {name: str(attempt / name) for name in OUTPUTS}
     values["custom_config"] = {**fn_args.custom_config, "checkpoints": str(run / CHECKPOINTS)}
     return SimpleNamespace(**values)
-
-
-def _copy_matches(patterns: Sequence[str], target: Path) -> list[str]:
-    copied = []
-    for number, pattern in enumerate(patterns):
-        folder = target / str(number)
-        tf.io.gfile.makedirs(str(folder))
-        for source in tf.io.gfile.glob(pattern):
-            tf.io.gfile.copy(source, str(folder / PurePosixPath(source).name))
-        copied.append(str(folder / "*"))
-    return copied
 
 
 def _copy(source: str, target: str) -> None:

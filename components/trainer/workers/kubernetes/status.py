@@ -1,5 +1,6 @@
 """What the Pods of training workers say of themselves, in words: why one ended, why one does not start, why all is over."""
 
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from components.trainer.workers.protocol import MAX_RESTARTS, PEER_LOST_STATUS, 
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 ON_ITS_WAY = ("ContainerCreating", "PodInitializing")
 MAX_WORDS = 300
+MORE_DISK = "set data.scratch_gb lower, or give the nodes more disk"
 
 
 class Cause(Enum):
@@ -22,6 +24,7 @@ class Cause(Enum):
     PEER_LOST = "another worker"
     DISRUPTION = "the cluster, for reasons of its own"
     MEMORY = "the kernel, for want of memory"
+    DISK = "the kubelet, for want of disk"
     OTHER = "anything else"
 
 
@@ -53,6 +56,10 @@ def phase(pod: Object) -> str:
 def end_of(pod: Object) -> End:
     """Why a Pod of phase Failed did."""
     status, index = pod["status"], worker_index(pod)
+    # kubernetes/kubernetes, pkg/kubelet/eviction: `The node was low on resource: ephemeral-storage`, `Pod ephemeral local storage
+    # usage exceeds the total limit of containers`, `Usage of EmptyDir volume "tmp" exceeds the limit`.
+    if status.get("reason") == "Evicted" and re.search("storage|EmptyDir", status.get("message", "")):
+        return End(index, Cause.DISK, f"was evicted for want of disk ({in_one_line(status['message'])}); {MORE_DISK}", "")
     for condition in status.get("conditions", ()):
         if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
             return End(index, Cause.DISRUPTION, f"was removed by the cluster ({_named(condition)})", "")
@@ -107,6 +114,11 @@ def lost_each_other(ends: Sequence[End]) -> bool:
     return max(lost.values(), default=0) > MAX_RESTARTS * (1 + others)
 
 
+def ran_out_of_disk(ends: Sequence[End]) -> bool:
+    """Whether a worker was evicted for want of disk again and again: the Job itself would try for ever."""
+    return max(Counter(end.index for end in ends if end.cause is Cause.DISK).values(), default=0) > MAX_RESTARTS
+
+
 def verdict(ends: Sequence[End], condition: Mapping[str, str] | None, num_workers: int) -> UserError:
     """Why training failed: `ends` of all Pods, in their order, and the Job's own word, if it has one."""
     if said := {end.index: end.message for end in ends if end.cause is Cause.USER_ERROR}:
@@ -121,7 +133,7 @@ def verdict(ends: Sequence[End], condition: Mapping[str, str] | None, num_worker
             "the training workers were ended because the step gave no sign of life; start the run again: its checkpoints are "
             "still there"
         )
-    counted = [end for end in ends if end.cause in (Cause.MEMORY, Cause.OTHER)]
+    counted = [end for end in ends if end.cause in (Cause.MEMORY, Cause.DISK, Cause.OTHER)]
     if not counted:
         return UserError(f"the training Job failed: {_named(condition or {})}")
     index, times = Counter(end.index for end in counted).most_common(1)[0]
@@ -129,6 +141,8 @@ def verdict(ends: Sequence[End], condition: Mapping[str, str] | None, num_worker
     what = f"training worker {index} of {num_workers} {own[-1].words}, {times} times in all"
     if all(end.cause is Cause.MEMORY for end in own):
         return UserError(f"{what}; raise kubernetes.steps.Trainer.memory, which is the workers' too, or lower train.batch_size")
+    if own[-1].cause is Cause.DISK:
+        return UserError(what)
     last = f": {own[-1].message.splitlines()[-1]}" if own[-1].message else ""
     return UserError(
         f"{what}{in_one_line(last)}; the log of this step (chief) or of that Pod says more; checkpoints are kept for a retry"

@@ -34,7 +34,7 @@ def epochs(dataset: tf.data.Dataset, number: int = 1) -> list[np.ndarray]:
 
 
 def test_the_same_seed_gives_the_same_batches(train_files, transform):
-    first, again, other = (training_dataset([f"{train_files}/*"], transform, 8, CROP, 800, seed) for seed in (1, 1, 2))
+    first, again, other = (training_dataset([f"{train_files}/*.tfrecord"], transform, 8, CROP, 800, seed) for seed in (1, 1, 2))
 
     (first_1, first_2), (again_1, again_2), (other_1, _) = (epochs(dataset, 2) for dataset in (first, again, other))
 
@@ -47,10 +47,10 @@ def test_the_same_seed_gives_the_same_batches(train_files, transform):
 @pytest.mark.parametrize("kind", ["memory", "file"])
 def test_cached_epochs_read_no_shard_and_draw_other_crops(kind, train_files, transform, tmp_path):
     with record_cache(kind, str(tmp_path / "run")) as cache:
-        dataset = training_dataset([f"{train_files}/*"], transform, 8, CROP, 800, 1, cache)
+        dataset = training_dataset([f"{train_files}/*.tfrecord"], transform, 8, CROP, 800, 1, cache)
         first = epochs(dataset)[0]
         assert any((tmp_path / "run").rglob("cache*")) == (kind == "file")
-        for shard in train_files.iterdir():
+        for shard in train_files.glob("*.tfrecord"):
             shard.write_bytes(b"")
 
         second, third = epochs(dataset, 2)
@@ -63,9 +63,9 @@ def test_cached_epochs_read_no_shard_and_draw_other_crops(kind, train_files, tra
 
 def test_an_uncached_epoch_reads_the_shards_again(train_files, transform, tmp_path):
     with record_cache("none", str(tmp_path / "run")) as cache:
-        dataset = training_dataset([f"{train_files}/*"], transform, 8, CROP, 800, 1, cache)
+        dataset = training_dataset([f"{train_files}/*.tfrecord"], transform, 8, CROP, 800, 1, cache)
         epochs(dataset)
-        for shard in train_files.iterdir():
+        for shard in train_files.glob("*.tfrecord"):
             shard.write_bytes(b"")
 
         with pytest.raises(ValueError, match="at least one array"):
@@ -74,7 +74,7 @@ def test_an_uncached_epoch_reads_the_shards_again(train_files, transform, tmp_pa
 
 def test_a_file_cache_leaves_nothing_behind_after_a_failure(train_files, transform, tmp_path):
     with pytest.raises(KeyboardInterrupt), record_cache("file", str(tmp_path / "run")) as cache:
-        next(iter(training_dataset([f"{train_files}/*"], transform, 8, CROP, 800, 1, cache)))
+        next(iter(training_dataset([f"{train_files}/*.tfrecord"], transform, 8, CROP, 800, 1, cache)))
         assert any((tmp_path / "run").rglob("cache*"))
         raise KeyboardInterrupt
 
@@ -83,7 +83,7 @@ def test_a_file_cache_leaves_nothing_behind_after_a_failure(train_files, transfo
 
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_the_order_is_free_only_where_asked(deterministic, train_files, transform):
-    dataset = training_dataset([f"{train_files}/*"], transform, 8, CROP, 800, 1, deterministic=deterministic)
+    dataset = training_dataset([f"{train_files}/*.tfrecord"], transform, 8, CROP, 800, 1, deterministic=deterministic)
 
     assert dataset.options().deterministic is deterministic
     assert len(epochs(dataset)[0]) == 32
@@ -111,7 +111,7 @@ def test_batches_are_about_as_balanced_as_chance_makes_them(tmp_path):
 
 
 def test_crops_are_as_long_as_each_batch_draws(train_files, transform):
-    dataset = training_dataset([f"{train_files}/*"], transform, 2, CROP, 800, 1, min_crop_samples=1000)
+    dataset = training_dataset([f"{train_files}/*.tfrecord"], transform, 2, CROP, 800, 1, min_crop_samples=1000)
 
     first, second = (list(dataset.as_numpy_iterator()) for _ in range(2))
 
@@ -124,7 +124,7 @@ def test_crops_are_as_long_as_each_batch_draws(train_files, transform):
 def test_sounds_that_are_not_speech_lead_each_batch(train_files, transform):
     sounds = np.arange(1, 4)[:, np.newaxis] + np.linspace(0, 0.5, CROP + 100)
     dataset = training_dataset(
-        [f"{train_files}/*"], transform, 8, CROP, 800, 1, not_speech=NotSpeech(sounds.astype(np.float32), 3)
+        [f"{train_files}/*.tfrecord"], transform, 8, CROP, 800, 1, not_speech=NotSpeech(sounds.astype(np.float32), 3)
     )
 
     batches = list(dataset.as_numpy_iterator())
@@ -160,7 +160,7 @@ def one_sided_batches(folder: Path, num_shards: int, clips_per_shard: int, worke
         for worker in range(workers)
         for labels in (
             label.numpy()
-            for _, label in training_dataset([f"{folder}/*"], transform, 16, 8, 8, worker, shard=(worker, workers))
+            for _, label in training_dataset([f"{folder}/*.tfrecord"], transform, 16, 8, 8, worker, shard=(worker, workers))
             if len(label) == 16
         )
     ]

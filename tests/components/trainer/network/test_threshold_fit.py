@@ -117,7 +117,8 @@ def test_the_exported_model_decides_by_what_the_settings_say(setting, make_fn_ar
     (tmp_path / "logs").mkdir()
     model = serve_untrained("conv3d", ["male", "female"])
 
-    choose_thresholds_on_eval(model, fn_args, TrainingSpec.of(fn_args))
+    spec = TrainingSpec.of(fn_args)
+    choose_thresholds_on_eval(model, spec.open_clips(), fn_args, spec)
     model.save(fn_args.serving_model_dir)
 
     point = json.loads((tmp_path / "logs" / OPERATING_POINT_FILE).read_text())

@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 import pytest
 import tensorflow as tf
+from clip_datasets import write_dataset
 
 from beam_jobs.errors import UserError
 from components.trainer.run_fn import run_fn
@@ -109,14 +110,12 @@ def cluster(arguments: list[str | Path], folder: Path) -> Iterator[list[subproce
 
 
 @pytest.fixture(scope="module")
-def cluster_run(make_fn_args, shards, tmp_path_factory) -> SimpleNamespace:
+def cluster_run(make_fn_args, clips, tmp_path_factory) -> SimpleNamespace:
     """What two workers came to that have one training shard between them: fewer shards than workers."""
     folder = tmp_path_factory.mktemp("cluster")
-    shard = folder / "clips-00000-of-00001.tfrecord"
-    shard.write_bytes(b"".join(path.read_bytes() for path in sorted((shards / "train").iterdir())))
+    one_shard = write_dataset(folder / "clips", {"train": [clips[:32]], "eval": [clips[32:40], clips[40:]]})
     for index in range(2):
-        fn_args = make_fn_args(folder / f"worker{index}", train=TWO_WORKERS)
-        fn_args.train_files = [str(shard)]
+        fn_args = make_fn_args(folder / f"worker{index}", train=TWO_WORKERS, dataset=one_shard)
         (folder / f"job{index}.json").write_text(json.dumps(vars(fn_args)))
     with cluster(["-c", PROBE, folder / "job@.json", folder / "worker@.npz"], folder) as processes:
         for index, process in enumerate(processes):

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from clip_datasets import write_dataset
 
 from beam_jobs.errors import UserError
 from beam_jobs.examples import decode_clip, encode_clip, read_records
 from components.trainer.checkpoints import Backup, EarlyStopping, finished_epochs
 from components.trainer.config import ModelConfig, TrainConfig
-from components.trainer.input.batches import count_clips, evaluation_dataset, training_dataset
+from components.trainer.input.batches import _stretch, evaluation_dataset, training_dataset
 from components.trainer.input.clip_ids import ClipIds
 from components.trainer.network.model import build_model, precision
 from components.trainer.run_fn import run_fn
@@ -77,7 +78,7 @@ def test_fewer_eval_clips_than_replicas_are_refused():
 
 @pytest.mark.parametrize("num_workers", [1, 2, 3, 5])
 def test_workers_share_out_the_clips_with_more_shards_than_workers_and_with_fewer(clips, shards, num_workers):
-    patterns = [str(shards / "train/*")]
+    patterns = [str(shards / "train/*.tfrecord")]
 
     shares = [
         levels(training_dataset(patterns, as_is, 4, 10, 1, seed=7 + index, shard=(index, num_workers)))
@@ -90,22 +91,40 @@ def test_workers_share_out_the_clips_with_more_shards_than_workers_and_with_fewe
 
 
 def test_endless_batches_are_full_and_of_one_shape(shards):
-    batches = training_dataset([str(shards / "train/*")], as_is, 5, 10, 1, seed=7, endless=True)
+    batches = training_dataset([str(shards / "train/*.tfrecord")], as_is, 5, 10, 1, seed=7, endless=True)
 
     assert batches.element_spec[0].shape[0] == 5
     assert [len(label) for _, label in batches.take(20)] == [5] * 20
 
 
 def test_replicas_evaluate_every_clip_once(clips, shards):
-    patterns, sizes = [str(shards / "eval/*")], schedule(32, 16, 3, 2).eval_batches
+    files = {str(path): 8 for path in sorted((shards / "eval").glob("*.tfrecord"))}
+    sizes = schedule(32, 16, 3, 2).eval_batches
 
-    shares = [levels(evaluation_dataset(patterns, as_is, sizes, (index, 2))) for index in range(2)]
+    shares = [levels(evaluation_dataset(files, as_is, sizes, (index, 2))) for index in range(2)]
 
     assert sorted(shares[0] + shares[1]) == pytest.approx(sorted(clip.rms_dbfs for clip in clips[32:]))
 
 
-def test_clips_are_counted_by_file(shards):
-    assert list(count_clips([str(shards / "*/*")]).values()) == [8, 8, 16, 16]
+@pytest.mark.parametrize("num_workers", [1, 2, 3, 5, 16])
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_each_worker_evaluates_a_stretch_and_opens_no_shard_of_others(clips, tmp_path, num_workers, batch_size):
+    dataset = write_dataset(tmp_path / "clips", {"eval": [clips[:4], clips[4:10], clips[10:11], clips[11:16]]})
+    files = {str(dataset / "eval" / f"clips-{number:05d}-of-00004.tfrecord"): count for number, count in enumerate((4, 6, 1, 5))}
+    sizes = schedule(32, 16, batch_size, num_workers).eval_batches
+
+    heard, opened = [], 0
+    for index in range(num_workers):
+        batches = evaluation_dataset(files, as_is, sizes, (index, num_workers))
+        assert [len(label) for _, label in batches] == list(sizes[index::num_workers])
+        heard += levels(batches)
+        own = sum(sizes[index::num_workers])
+        names, skipped = _stretch(files, len(heard) - own, len(heard))
+        opened += len(names)
+        assert skipped + own <= sum(files[name] for name in names)
+
+    assert heard == pytest.approx([clip.rms_dbfs for clip in clips[:16]])
+    assert opened < len(files) + num_workers  # only neighbours share one
 
 
 # Where it runs.
@@ -123,7 +142,7 @@ def test_the_train_step_compiles_to_one_static_program(make_fn_args, tmp_path, s
     keras.utils.set_random_seed(7)
     transform = tft.TFTransformOutput(str(transform_graph)).transform_features_layer()
     config = make_fn_args(tmp_path).custom_config
-    data = training_dataset([str(shards / "train/*")], transform, 8, 8000, 800, seed=7, endless=True)
+    data = training_dataset([str(shards / "train/*.tfrecord")], transform, 8, 8000, 800, seed=7, endless=True)
     network = build_model(ModelConfig(**config["model"]), 8000, 8000, 2)
     compile_model(network, TrainConfig(**TRAIN, jit_compile=True), 2)
 
@@ -253,18 +272,18 @@ def test_divergence_names_the_clips_of_the_batch(make_fn_args, tmp_path, shards)
     ).groups()
     # The data are a function of the seed: the same batch again, recognised by what is in it.
     by_level: dict[Any, str] = {}
-    for path in (shards / "train").iterdir():
+    for path in (shards / "train").glob("*.tfrecord"):
         with path.open("rb") as file:
             by_level |= {np.float32(clip.rms_dbfs): clip.id for clip in map(decode_clip, read_records(file))}
     keras.utils.set_random_seed(7)
-    batches = training_dataset([str(shards / "train/*")], as_is, 8, 10, 1, seed=7, endless=True)
+    batches = training_dataset([str(shards / "train/*.tfrecord")], as_is, 8, 10, 1, seed=7, endless=True)
     number = (int(epoch) - 1) * 4 + int(step) - 1
     waveform, _ = list(batches.take(number + 1))[-1]
     assert ids.split(", ") == [by_level[level] for level in waveform[:, 0].numpy()]
 
 
 def test_watched_batches_are_the_same_and_their_clips_are_known(clips, shards):
-    patterns, clip_ids = [str(shards / "train/*")], ClipIds()
+    patterns, clip_ids = [str(shards / "train/*.tfrecord")], ClipIds()
 
     plain = list(training_dataset(patterns, as_is, 8, 10, 1, seed=7))
     watched = list(training_dataset(patterns, as_is, 8, 10, 1, seed=7, clip_ids=clip_ids))

@@ -1,0 +1,175 @@
+"""Clips by split, by id, and shard by shard."""
+
+import hashlib
+import io
+import itertools
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from types import TracebackType
+from typing import IO, Self
+
+from beam_jobs.clip_store.reference import ClipsReference
+from beam_jobs.clip_store.scratch import DEFAULT_SCRATCH_GB, Scratch
+from beam_jobs.dataset import INFO_FILE, ShardInfo, fingerprint
+from beam_jobs.errors import UserError
+from beam_jobs.examples import IndexEntry, RecordError, decode_clip, decode_index_entry, read_records
+from beam_jobs.files import cause, open_file, read_range, storage_errors
+
+CHANGED = "the dataset was changed since it was checked; start the run again, which checks it anew"
+READ_BYTES = 8 << 20
+
+
+class ClipStore:
+    """The clips of a reference, to be used as a context manager.
+
+    Args:
+        reference: which clips.
+        scratch_gb: how much of an object store's shards `hold` keeps on this machine's disk.
+
+    Raises UserError from every method where something cannot be read or is not what was checked.
+    """
+
+    def __init__(self, reference: ClipsReference, scratch_gb: float = DEFAULT_SCRATCH_GB) -> None:
+        if reference.is_local and fingerprint(reference.dataset_uri) != reference.fingerprint:
+            raise UserError(f"{reference.dataset_uri}: {CHANGED}")
+        self.reference = reference
+        self.scratch = None if reference.is_local else Scratch(reference, scratch_gb)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Removes what was fetched."""
+        if self.scratch is not None:
+            self.scratch.close()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Whoever reads through TensorFlow gets its error where a shard could not be fetched: raises ours in its place."""
+        try:
+            yield
+        except Exception:
+            if self.scratch is not None and self.scratch.problem is not None:
+                raise self.scratch.problem from None
+            raise
+
+    def shards(self, split: str) -> dict[str, int]:
+        """Number of clips by the path or address of the shard, in the order of the clips."""
+        return {self.reference.location(shard.file): shard.num_records for shard in self.reference.of_split(split)}
+
+    def index(self, shard: ShardInfo) -> list[IndexEntry]:
+        """Where each clip of a shard lies, and all but its samples."""
+        return _entries(self.reference.location(shard.index_file), shard.index_sha256)
+
+    def entries(self, split: str) -> Iterator[IndexEntry]:
+        """The index of a whole split."""
+        return itertools.chain.from_iterable(map(self.index, self.reference.of_split(split)))
+
+    def records(self, split: str, ids: Collection[str]) -> dict[str, bytes]:
+        """The records of single clips, by id, in the order of the clips; those that the split has not are left out."""
+        found: dict[str, bytes] = {}
+        for shard in self.reference.of_split(split):
+            if len(found) == len(ids):
+                break
+            found |= {entry.clip.id: self._read(shard, entry) for entry in self.index(shard) if entry.clip.id in ids}
+        return found
+
+    def spread(self, split: str, count: int) -> Iterator[bytes]:
+        """The first `count` records, one of each shard in turn."""
+        shards = self.reference.of_split(split)
+        rows = itertools.zip_longest(*([(shard, entry) for entry in self.index(shard)] for shard in shards))
+        chosen = (item for row in rows for item in row if item is not None)
+        return itertools.starmap(self._read, itertools.islice(chosen, count))
+
+    def _read(self, shard: ShardInfo, entry: IndexEntry) -> bytes:
+        path = self.reference.location(shard.file)
+        kept = self.scratch.kept(path) if self.scratch is not None else None
+        with _read_errors(path):
+            framed = read_range(kept or path, entry.offset, entry.num_bytes)
+            (record,) = read_records(io.BytesIO(framed))
+            if decode_clip(record).id != entry.clip.id:
+                raise RecordError(f"clip {entry.clip.id} is not where the index says")
+        return record
+
+
+def stream_shard(reference: ClipsReference, shard: ShardInfo, remedy: str = CHANGED) -> Iterator[bytes]:
+    """All records of a shard, read once from where it lies. The last comes when the whole file is known to be what was checked.
+
+    Raises:
+        UserError: it cannot be read or is not what the reference says; with `remedy` at its end.
+    """
+    path = reference.location(shard.file)
+    with _read_errors(path, remedy), open_file(path) as opened:
+        file, last = _Hashed(opened), None
+        try:
+            for record in read_records(file):  # type: ignore[arg-type]
+                if last is not None:
+                    yield last
+                last = record
+        except RecordError:
+            file.check(shard)  # which says more
+            raise
+        file.check(shard)
+        if last is not None:
+            yield last
+
+
+class _Hashed:
+    """A file that hashes what is read from it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._digest, self._num_bytes = file, hashlib.sha256(), 0
+
+    def read(self, size: int) -> bytes:
+        content = self._file.read(size)
+        self._digest.update(content)
+        self._num_bytes += len(content)
+        return content
+
+    def check(self, shard: ShardInfo) -> None:
+        """Reads what is left, and raises RecordError where the file as a whole is not the shard."""
+        while self.read(READ_BYTES):
+            pass
+        if self._num_bytes != shard.num_bytes:
+            raise RecordError(f"{self._num_bytes} bytes where {INFO_FILE} says {shard.num_bytes}")
+        if self._digest.hexdigest() != shard.sha256:
+            raise RecordError(f"its checksum is not the one in {INFO_FILE}, the file was changed")
+
+
+@lru_cache(maxsize=64)
+def _entries(path: str, sha256: str) -> list[IndexEntry]:
+    with _read_errors(path):
+        return [decode_index_entry(record) for record in read_records(io.BytesIO(_read_whole(path, sha256)))]
+
+
+def read_index(reference: ClipsReference, shard: ShardInfo, remedy: str = CHANGED) -> bytes:
+    """The whole index file of a shard.
+
+    Raises:
+        UserError: as `stream_shard`.
+    """
+    path = reference.location(shard.index_file)
+    with _read_errors(path, remedy):
+        return _read_whole(path, shard.index_sha256)
+
+
+def _read_whole(path: str, sha256: str) -> bytes:
+    with open_file(path) as file:
+        content = file.read()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise RecordError(f"its checksum is not the one in {INFO_FILE}, the file was changed")
+    return content
+
+
+@contextmanager
+def _read_errors(path: str, remedy: str = CHANGED) -> Iterator[None]:
+    try:
+        yield
+    except RecordError as error:
+        raise UserError(f"{path}: {error}; {remedy}") from None
+    except storage_errors() as error:
+        raise UserError(f"{path}: named in {INFO_FILE}, and cannot be read ({cause(error)}); {remedy}") from None

@@ -1,0 +1,51 @@
+"""A TCP proxy that counts what comes out of a server, by whatever name the test gives the time in which it comes."""
+
+import socket
+import threading
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+
+class CountingProxy:
+    """Hands connections to `127.0.0.1:port` on, as a context manager; `received` has the bytes by `step`, headers included."""
+
+    def __init__(self, port: int) -> None:
+        self._upstream = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.step = ""
+        self.received: Counter[str] = Counter()
+
+    @property
+    def url(self) -> str:
+        """Its endpoint."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            server = socket.create_connection(("127.0.0.1", self._upstream))
+            for source, target, counted in ((client, server, False), (server, client, True)):
+                threading.Thread(target=self._pump, args=(source, target, counted), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
+        try:
+            while content := source.recv(1 << 16):
+                if counted:
+                    self.received[self.step] += len(content)
+                target.sendall(content)
+        except OSError:
+            pass
+        finally:
+            for end in (source, target):
+                end.close()
