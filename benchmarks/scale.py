@@ -233,7 +233,7 @@ def cluster(folder: Path) -> Iterator[list[str]]:
 
     # Workers are kept for a step's whole time, so that its peak can be read when it is over.
     with FlinkCluster(folder / "flink") as started:
-        yield [*started.beam_options, "--environment_cache_millis=600000"]
+        yield [*started.beam_options, "--environment_cache_millis=600000", f"--temp_location={folder}/shared"]
 
 
 def one(kind: str, clips: int, corpus: str, work: Path) -> None:

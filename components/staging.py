@@ -1,7 +1,7 @@
 """Artifacts where Beam's workers on other machines reach them: by way of Beam's option `--temp_location`.
 
-A step's artifacts lie on its own disk: on a laptop in the work folder, on Kubeflow where the launcher mirrors them. Where Beam's
-options name no `--temp_location`, workers must see the same folders: they are processes of this machine, or share a volume.
+A step's artifacts lie on its own disk, on a laptop in the work folder, on Kubeflow where the launcher mirrors them. Only workers
+that are processes of this machine, as DirectRunner's are, find them there.
 """
 
 import shutil
@@ -11,18 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from tfx.types import Artifact
 
 from beam_jobs.files import create, join, open_file, remove_folder
 from beam_jobs.filesystems import list_contents, set_filesystem_options
 from beam_jobs.paths import is_uri
-
-
-def temp_location(beam_options: Sequence[Any]) -> str | None:
-    """Beam's option of that name; None where it is not given."""
-    location: str | None = PipelineOptions([str(option) for option in beam_options]).view_as(GoogleCloudOptions).temp_location
-    return location
+from beam_jobs.running import temp_location
 
 
 @contextmanager

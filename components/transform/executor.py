@@ -7,7 +7,8 @@ from tfx.components.transform import executor
 from tfx.types import Artifact
 
 from beam_jobs.console import say
-from components.staging import staged, temp_location
+from beam_jobs.running import temp_location
+from components.staging import staged
 
 HERE = ["--runner=DirectRunner", "--direct_running_mode=in_memory"]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tfx.types import Artifact, standard_artifacts
 
+from beam_jobs.errors import UserError
 from components.staging import staged
 
 
@@ -31,6 +32,14 @@ def test_without_a_temporary_location_artifacts_are_used_where_they_lie(examples
     with staged(["--runner=DirectRunner"], [examples], [statistics]) as place:
         assert place is None
         assert (examples.uri, statistics.uri) == before
+
+
+def test_workers_elsewhere_need_one(examples, statistics):
+    with (
+        pytest.raises(UserError, match=r"^beam\.pipeline has --runner=FlinkRunner and no --temp_location; add one"),
+        staged(["--runner=FlinkRunner"], [examples], [statistics]),
+    ):
+        pass
 
 
 def test_workers_find_inputs_in_the_temporary_location_and_outputs_come_back(examples, statistics, tmp_path):
