@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 
 from beam_jobs.console import progress
 from beam_jobs.errors import UserError
-from beam_jobs.files import remove, storage_errors
+from beam_jobs.files import absolute, remove, storage_errors
 from beam_jobs.filesystems import FileSystems
 
 DEFAULT_BEAM_OPTIONS = ("--runner=DirectRunner", "--direct_running_mode=in_memory")
@@ -44,6 +44,24 @@ def make_pipeline(beam_options: Sequence[str]) -> beam.Pipeline:
     except (ValueError, SystemExit) as error:
         reason = complaints.getvalue().strip().rpartition("error: ")[2] if isinstance(error, SystemExit) else str(error)
         raise UserError(f"Beam options {' '.join(beam_options)}: {' '.join(reason.split())}") from None
+
+
+def temp_location(beam_options: Sequence[object]) -> str | None:
+    """Beam's option of that name; None where workers are processes of this machine and it is not given.
+
+    Raises:
+        UserError: it is not given, and workers are elsewhere.
+    """
+    options = PipelineOptions([str(option) for option in beam_options])
+    location, runner = options.view_as(GoogleCloudOptions).temp_location, options.view_as(StandardOptions).runner
+    if location:
+        return absolute(location)
+    if runner and not runner.endswith("DirectRunner"):
+        raise UserError(
+            f"beam.pipeline has --runner={runner} and no --temp_location; add one, a bucket or a folder that its workers and "
+            "this machine both reach"
+        )
+    return None
 
 
 @contextmanager

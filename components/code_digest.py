@@ -34,6 +34,7 @@ WITHOUT_EFFECT = (
     "beam_jobs.config",
     "beam_jobs.console",
     "beam_jobs.errors",
+    "components.staging",
     "components.trainer.monitoring",
     "components.trainer.workers.kubernetes",
 )

@@ -9,11 +9,9 @@ from typing import Any, Self
 
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
-from tfx.components import StatisticsGen, Transform
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import transform_pb2
 
 from beam_jobs.examples import LABEL, METADATA, SEGMENT_LABELS
 from components.clip_example_gen.component import ClipExampleGen
@@ -30,8 +28,10 @@ from components.review_report.component import ReviewReport
 from components.robustness.component import Robustness
 from components.serving_baseline.component import ServingBaseline
 from components.serving_check.component import ServingCheck
+from components.statistics_gen.component import StatisticsGen
 from components.trainer.component import Trainer
 from components.trainer.spec import TrainingSpec
+from components.transform.component import Transform
 from components.tuner.component import Tuner
 from components.tuner.search_space import TuningSpec
 from pipeline.config import PipelineConfig
@@ -128,10 +128,7 @@ def create_pipeline(
         examples=examples,
         schema=schema,
         preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
-        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=[]),
         custom_config={"num_samples": clips.num_samples},
-        materialize=False,
-        disable_statistics=True,
     )
     transform.add_upstream_node(data_gate)
     nodes += [example_gen, statistics_gen, schema_gen, example_validator, data_gate, transform]

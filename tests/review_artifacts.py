@@ -1,6 +1,7 @@
 """What the nodes before the report leave in a run, made without training: answers are drawn, everything else is real."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from beam_jobs.dataset import read_dataset_info
 from beam_jobs.examples import Clip, decode_clip, read_records
 from components.decision_rule import even_thresholds
 from components.evaluator.clip_metrics import estimates
-from components.evaluator.predictions import Predictions, read_predictions, write_predictions
+from components.evaluator.predictions import Predictions, line, read_predictions, shard_prefix, write_models
 from components.evaluator.slices import slices_of
 from components.gate.config import GateConfig
 from components.gate.decide import decide
@@ -48,6 +49,15 @@ def answers(labels: np.ndarray, num_classes: int, num_wrong: int, seed: int) -> 
     return probabilities
 
 
+def write_predictions(rows: Iterable[dict[str, Any]], thresholds: dict[str, np.ndarray], folder: Path) -> None:
+    """Writes raw predictions as the Evaluator does, in two shards."""
+    lines = [f"{line(row)}\n" for row in rows]
+    prefix = shard_prefix(str(folder))
+    write_models(thresholds, str(folder))
+    for number in range(2):
+        Path(f"{prefix}-{number:05d}-of-00002.jsonl").write_text("".join(lines[number::2]))
+
+
 def write_evaluation(
     folder: Path, dataset: Path, num_wrong: int, baseline_wrong: int | None = None, seed: int = 0
 ) -> Predictions:
@@ -74,7 +84,7 @@ def write_evaluation(
     ]
     folder.mkdir(parents=True)
     thresholds = {name: even_thresholds(len(classes)) for name in models}
-    write_predictions(rows, thresholds, str(folder))
+    write_predictions(rows, thresholds, folder)
     return read_predictions(str(folder))
 
 

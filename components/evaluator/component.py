@@ -35,7 +35,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         classes: names by label.
 
     Outputs:
-        evaluation: ModelEvaluation, with `predictions.json` beside TFMA's files.
+        evaluation: ModelEvaluation, with the folder `predictions` beside TFMA's files.
     """
 
     SPEC_CLASS = EvaluatorSpec

@@ -21,10 +21,12 @@ from beam_jobs.errors import UserError, one_line_errors
 from beam_jobs.filesystems import set_filesystem_options
 from components.decision_rule import thresholds_of
 from components.evaluator.eval_config import eval_config
-from components.evaluator.predictions import BASELINE, CANDIDATE, write_predictions
+from components.evaluator.predictions import BASELINE, CANDIDATE, line, shard_prefix, write_models
 from components.evaluator.signatures import CLASSES, PROBABILITIES, check_signature
 from components.evaluator.slices import LOUDNESS, SPEECH, loudness, speech
+from components.evaluator.worker_models import shared_model
 from components.serving_baseline.artifact import baseline_path
+from components.staging import staged
 from components.trained_model import trained_model
 
 SPLIT = "test"
@@ -45,14 +47,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         set_filesystem_options([str(argument) for argument in self._beam_pipeline_args])
         model = artifact_utils.get_single_instance(input_dict["model"])
         baseline = artifact_utils.get_single_instance(input_dict["baseline_model"])
-        evaluate(
-            read_reference(artifact_utils.get_single_uri(input_dict["clips"])),
-            str(trained_model(model)),
-            baseline_path(baseline),
-            json.loads(exec_properties["classes"]),
-            artifact_utils.get_single_uri(output_dict["evaluation"]),
-            self._make_beam_pipeline(),
-        )
+        with staged(self._beam_pipeline_args, [], output_dict["evaluation"]) as place:
+            evaluate(
+                read_reference(artifact_utils.get_single_uri(input_dict["clips"])),
+                str(trained_model(model)),
+                baseline_path(baseline),
+                json.loads(exec_properties["classes"]),
+                artifact_utils.get_single_uri(output_dict["evaluation"]),
+                self._make_beam_pipeline(),
+                place,
+            )
 
 
 def evaluate(
@@ -62,6 +66,7 @@ def evaluate(
     classes: Sequence[str],
     output_uri: str,
     pipeline: beam.Pipeline,
+    place: str | None = None,
 ) -> None:
     """Runs TFMA and writes its files and the raw predictions under `output_uri`.
 
@@ -72,6 +77,7 @@ def evaluate(
         classes: names by label.
         output_uri: folder of the evaluation.
         pipeline: to be run.
+        place: a folder that all workers reach, to fetch the models from; None where they see those folders themselves.
 
     Raises:
         UserError: as `Executor.Do`.
@@ -81,17 +87,14 @@ def evaluate(
     paths = {CANDIDATE: candidate} | ({BASELINE: baseline} if baseline else {})
     thresholds = {name: thresholds_of(check_signature(path, len(classes)), len(classes)) for name, path in paths.items()}
     config = tfma.utils.update_eval_config_with_defaults(eval_config(classes, thresholds), has_baseline=bool(baseline))
-    models = [
-        tfma.default_eval_shared_model(path, model_name=name if baseline else "", eval_config=config)
-        for name, path in paths.items()
-    ]
+    models = [shared_model(path, name if baseline else "", config, place) for name, path in paths.items()]
     shared = models if baseline else models[0]
     rows = tfma.evaluators.Evaluator(
-        stage_name="CollectPredictions",
+        stage_name="PredictionLines",
         run_after=slice_key_extractor.SLICE_KEY_EXTRACTOR_STAGE_NAME,
-        ptransform=_CollectPredictions(list(paths)),
+        ptransform=_PredictionLines(list(paths)),
     )
-    write = tfma.writers.Writer(stage_name="WritePredictions", ptransform=_WritePredictions(thresholds, output_uri))
+    write = tfma.writers.Writer(stage_name="WritePredictions", ptransform=_WriteLines(output_uri))
     with one_line_errors(), pipeline:
         batches = TFExampleBeamRecord(
             "tfrecord", telemetry_descriptors=["Evaluator"], raw_record_column_name=tfma.constants.ARROW_INPUT_COLUMN
@@ -110,6 +113,7 @@ def evaluate(
                 output_path=output_uri,
             )
         )
+    write_models(thresholds, output_uri)
 
 
 def _extractors(shared: Any, config: Any) -> list[Any]:
@@ -128,32 +132,26 @@ def _add_buckets(extracts: dict[str, Any]) -> dict[str, Any]:
     return extracts
 
 
-class _CollectPredictions(beam.PTransform):
-    """Extracts to rows for `write_predictions`."""
+class _PredictionLines(beam.PTransform):
+    """Extracts to lines of the raw predictions."""
 
     def __init__(self, models: list[str]) -> None:
         super().__init__()
         self._models = models
 
     def expand(self, extracts: beam.PCollection) -> dict[str, beam.PCollection]:
-        rows = extracts | "Row" >> beam.Map(_row, self._models)
-        return {RAW_PREDICTIONS: rows | "Together" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())}
+        return {RAW_PREDICTIONS: extracts | "Line" >> beam.Map(lambda clip, models: line(_row(clip, models)), self._models)}
 
 
-class _WritePredictions(beam.PTransform):
-    """Rows to the predictions file."""
+class _WriteLines(beam.PTransform):
+    """Lines to shards, as many as there are workers or bundles: no worker gathers the lines of others."""
 
-    def __init__(self, thresholds: dict[str, np.ndarray], uri: str) -> None:
+    def __init__(self, uri: str) -> None:
         super().__init__()
-        self._thresholds = thresholds
         self._uri = uri
 
     def expand(self, evaluation: dict[str, beam.PCollection]) -> beam.PCollection:
-        return evaluation[RAW_PREDICTIONS] | "Write" >> beam.Map(_write, self._thresholds, self._uri)
-
-
-def _write(rows: list[dict[str, Any]], thresholds: dict[str, np.ndarray], uri: str) -> None:
-    write_predictions(rows, thresholds, uri)
+        return evaluation[RAW_PREDICTIONS] | "Write" >> beam.io.WriteToText(shard_prefix(self._uri), ".jsonl")
 
 
 def _row(extracts: dict[str, Any], models: list[str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The gate's metrics for TFMA. TFMA's own AUC and calibration are histograms; these are exact."""
 
+from array import array
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +12,8 @@ from tensorflow_model_analysis.metrics import metric_util
 from components.evaluator.clip_metrics import estimates
 
 CLIPS = "clips"
-Accumulator = list[tuple[int, np.ndarray]]
+Accumulator = tuple[array, array]
+"""Labels, and scores as float32, of the clips one after the other: single objects would take ten times the memory."""
 
 
 class ClipMetrics(tfma.metrics.Metric):
@@ -19,7 +21,7 @@ class ClipMetrics(tfma.metrics.Metric):
 
     Accuracy and recall are of what the model decides by its thresholds.
 
-    The scores of a slice's clips are collected, 10 to 20 bytes a clip.
+    The scores of a slice's clips are collected, which an exact AUC takes: 8 bytes a clip and 4 for each class.
     """
 
     def __init__(self, num_classes: int, thresholds: list[float], name: str = "clip_metrics") -> None:
@@ -54,22 +56,27 @@ class _Combiner(beam.CombineFn):
         self._thresholds = np.array(thresholds)
 
     def create_accumulator(self) -> Accumulator:
-        return []
+        return array("q"), array("f")
 
     def add_input(self, accumulator: Accumulator, element: Any) -> Accumulator:
         key = self._keys[0]
         for label, scores, _ in tfma.metrics.to_label_prediction_example_weight(
             element, eval_config=self._eval_config, model_name=key.model_name, output_name=key.output_name, flatten=False
         ):
-            accumulator.append((int(label.item()), scores))
+            accumulator[0].append(int(label.item()))
+            accumulator[1].extend(scores.astype(np.float32).tolist())
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[Accumulator]) -> Accumulator:
-        return [item for accumulator in accumulators for item in accumulator]
+        labels, scores = self.create_accumulator()
+        for more_labels, more_scores in accumulators:
+            labels.extend(more_labels)
+            scores.extend(more_scores)
+        return labels, scores
 
     def extract_output(self, accumulator: Accumulator) -> dict[Any, float]:
-        labels = np.array([label for label, _ in accumulator], np.int64)
-        found = estimates(labels, np.stack([scores for _, scores in accumulator]), self._thresholds)
+        labels = np.array(accumulator[0], np.int64)
+        found = estimates(labels, np.array(accumulator[1], np.float32).reshape(len(labels), -1), self._thresholds)
 
         def value(key: Any) -> float:
             return float(len(labels)) if key.name == CLIPS else found[key.name, key.sub_key and key.sub_key.class_id]

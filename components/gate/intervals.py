@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import sparse, stats
 
 from components.evaluator.clip_metrics import Key, weigher
 from components.gate.result import Estimate
@@ -35,20 +35,21 @@ class SpeakerDraws:
     def __init__(self, speaker_ids: Sequence[Sequence[str]], samples: int, seed: int = 0) -> None:
         names = sorted({name for clip in speaker_ids for name in clip})
         number_of = {name: number for number, name in enumerate(names)}
-        self._heard = np.zeros((len(names), len(speaker_ids)))
-        for clip, speakers in enumerate(speaker_ids):
-            self._heard[[number_of[name] for name in set(speakers)], clip] = 1
+        # Of a clip's row of all speakers, two or three are not zero.
+        there = [(number_of[name], clip) for clip, speakers in enumerate(speaker_ids) for name in set(speakers)]
+        rows, columns = zip(*there, strict=True) if there else ((), ())
+        self._heard = sparse.csc_array((np.ones(len(there)), (rows, columns)), shape=(len(names), len(speaker_ids)))
         rng = np.random.default_rng(seed)
         self._surplus = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples) - 1.0
 
     def speakers(self, inside: np.ndarray) -> int:
         """How many speakers the clips of a slice have."""
-        return int(self._heard[:, inside].any(axis=1).sum())
+        return int(np.count_nonzero(self._heard[:, inside].sum(axis=1)))
 
     def units(self, inside: np.ndarray) -> float:
         """How many clips of a slice can have nobody in common: its speakers, by how many of them a clip has on average."""
         heard = self._heard[:, inside]
-        return float(heard.any(axis=1).sum() / max(heard.sum() / max(heard.shape[1], 1), 1))
+        return float(np.count_nonzero(heard.sum(axis=1)) / max(heard.sum() / max(heard.shape[1], 1), 1))
 
     def weights(self, inside: np.ndarray) -> tuple[Iterator[np.ndarray], float]:
         """Weights of a slice's clips, batches of float64 [samples, clips], and the factor by which they understate deviations.

@@ -12,7 +12,7 @@ from beam_jobs.dataset import read_dataset_info
 from beam_jobs.errors import UserError
 from beam_jobs.examples import Clip, decode_clip
 from beam_jobs.files import join, read_text
-from components.evaluator.predictions import PREDICTIONS_FILE, Predictions, read_predictions
+from components.evaluator.predictions import FOLDER, Predictions, read_predictions
 from components.gate.result import RESULT_FILE, GateResult
 from components.review_report.inputs import ReportInputs, heard
 from components.serving_check.result import RESULT_FILE as SERVING_CHECK_FILE
@@ -66,9 +66,9 @@ def predictions_of(evaluation_uri: str) -> Predictions:
     try:
         return read_predictions(evaluation_uri)
     except OSError:
-        raise UserError(f"{evaluation_uri}: no {PREDICTIONS_FILE}, an older version evaluated this model; {AGAIN}") from None
+        raise UserError(f"{evaluation_uri}: no {FOLDER}/, an older version evaluated this model; {AGAIN}") from None
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{evaluation_uri}/{PREDICTIONS_FILE}: damaged; {AGAIN}") from None
+        raise UserError(f"{evaluation_uri}/{FOLDER}: damaged; {AGAIN}") from None
 
 
 def gate_result_of(blessing_uri: str) -> GateResult:

@@ -70,12 +70,13 @@ def check_beam(config: "PipelineConfig") -> None:
     """Holds the section `beam` against Beam itself.
 
     Raises:
-        UserError: Beam refuses an option.
+        UserError: Beam refuses an option, or the pipeline's workers would not find its artifacts.
     """
-    from beam_jobs.generate_clips import check_beam_options
+    from beam_jobs.running import check_beam_options, temp_location
 
     for options in (config.beam.clips, config.beam.pipeline):
         check_beam_options(options)
+    temp_location(config.beam.pipeline)
 
 
 def check_writable(path: Path) -> None:

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from component_contract import MODULES, component_of, executor_of
 from rehearsal import Rehearsal, Step, rehearse
+from review_artifacts import write_predictions
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.dsl.components.base.base_component import BaseComponent
 
 from beam_jobs.errors import UserError
-from components.evaluator.predictions import write_predictions
 
 pytestmark = pytest.mark.slow
 
@@ -180,7 +180,7 @@ def without(step: Step, folder: Path, name: str) -> Step:
 def without_clips(step: Step, folder: Path) -> Step:
     step = without(step, folder, "evaluation")
     (folder / "nowhere").mkdir()
-    write_predictions([], {}, str(folder / "nowhere"))
+    write_predictions([], {}, folder / "nowhere")
     return step
 
 

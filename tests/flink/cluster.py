@@ -41,7 +41,8 @@ JAVA_OPTIONS = [
 ]
 
 # A TaskManager that is started by its class has no memory defaults. Each blocking exchange of a batch job takes 16 MB of
-# network memory. A lost TaskManager costs two or three restarts: the first still goes to where it was.
+# network memory by default, and TFX's steps have dozens of them. A lost TaskManager costs two or three restarts: the first
+# still goes to where it was.
 FLINK_CONF = """\
 jobmanager.rpc.address: 127.0.0.1
 jobmanager.rpc.port: {rpc_port}
@@ -59,6 +60,7 @@ taskmanager.memory.task.heap.size: 256m
 taskmanager.memory.task.off-heap.size: 64m
 taskmanager.memory.network.min: 256m
 taskmanager.memory.network.max: 256m
+taskmanager.network.sort-shuffle.min-buffers: 64
 taskmanager.memory.managed.size: 128m
 taskmanager.memory.jvm-metaspace.size: 256m
 taskmanager.memory.jvm-overhead.min: 64m

@@ -62,11 +62,14 @@ class PlainFlink(FlinkCluster):
         # Flink's default, which the job's own jar needs beside Flink's libraries.
         (self.folder / "flink-conf.yaml").write_text(conf.replace("parent-first", "child-first"))
         (self.folder / "log4j2.properties").write_text(LOG4J_CONF)
-        pool = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={self._pool_port}"]
+        worker = self.folder / "audio-gender-beam-worker"  # the image has it on its PATH
+        worker.write_text(f'#!/bin/sh\nexec {sys.executable} -m beam_jobs.worker "$@"\n')
+        worker.chmod(0o755)
+        options = [f"--service_port={self._pool_port}", f"--container_executable={worker}"]
+        pool = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", *options]
         try:
             self._java("jobmanager", JOBMANAGER, "--configDir", str(self.folder), "--executionMode", "cluster")
-            # The pool starts whichever `python` is on the PATH.
-            self._processes.start("workerpool", pool, {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"})
+            self._processes.start("workerpool", pool)
             self.start_taskmanager(0)
             self._processes.wait_until(lambda: self.num_taskmanagers() == 1, "TaskManager")
             self._processes.wait_until(lambda: answers(self._pool_port), "worker pool")

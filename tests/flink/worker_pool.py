@@ -7,12 +7,9 @@ machine the end of one TaskManager's worker would end another's; this one keeps 
 import subprocess
 import sys
 from concurrent import futures
-from pathlib import Path
 
 import grpc
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
-
-BOOT = Path(__file__).with_name("worker_boot.py")
 
 
 class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
@@ -26,7 +23,8 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     ) -> beam_fn_api_pb2.StartWorkerResponse:
         command = [
             sys.executable,
-            str(BOOT),
+            "-m",
+            "beam_jobs.worker",
             f"--id={request.worker_id}",
             f"--logging_endpoint={request.logging_endpoint.url}",
             f"--provision_endpoint={request.provision_endpoint.url}",

@@ -178,7 +178,7 @@ def test_a_dataset_uri_that_holds_no_dataset_is_one_line_and_stops_the_run(walk,
 
 def test_an_artifact_that_was_removed_from_the_object_store_is_one_line_and_stops_the_run(walk):
     evaluation = walk.run.steps["Evaluator"].outputs["evaluation"]
-    file = walk.cluster.kubeflow.store.path(evaluation.uri) / "predictions.json"
+    file = walk.cluster.kubeflow.store.path(evaluation.uri) / "predictions" / "models.json"
     content = file.read_bytes()
     file.unlink()
 
@@ -186,4 +186,4 @@ def test_an_artifact_that_was_removed_from_the_object_store_is_one_line_and_stop
 
     file.write_bytes(content)
     assert (step.state, step.status) == ("failed", 2)
-    assert step.termination_message.startswith(f"input evaluation: 5 of 6 files are left at {evaluation.uri}; ")
+    assert step.termination_message.startswith(f"input evaluation: 6 of 7 files are left at {evaluation.uri}; ")

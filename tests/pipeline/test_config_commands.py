@@ -88,6 +88,7 @@ def test_show_prints_the_configuration_as_a_run_sees_it(audio_gender, root: Path
         ("clips.mixed_share=0.1", "48 of the 480 clips of split train would be mixed, less than data.min_class_share 0.2"),
         ("clips.num_clips.test=1", "of the 1 clips of split test would be"),
         ("beam.pipeline=[--runner=NoRunner]", "Unexpected pipeline runner: NoRunner"),
+        ("beam.pipeline=[--runner=FlinkRunner]", "beam.pipeline has --runner=FlinkRunner and no --temp_location; add one"),
         ("beam.clips=[--help]", "expected Beam options such as"),
         ("beam.clips=[DirectRunner]", "expected Beam options such as"),
         ("kubernetes.steps={Trianer: {}}", "no node Trianer in this pipeline"),

@@ -22,6 +22,7 @@ from beam_jobs.config import NumClips
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_clips
 from components.clip_example_gen.artifact import Clips
+from components.evaluator.predictions import read_predictions
 from components.gate.result import GateResult, metric_name, read_gate_result
 from pipeline.lineage import RUN_CONTEXT
 from pipeline.outcome import NodeTime
@@ -259,10 +260,7 @@ def test_two_runs_on_other_clips_stand_side_by_side_with_a_warning(runs, capfd_s
 
 
 def test_the_same_clip_numbers_of_another_dataset_are_not_the_same_clips(runs):
-    ids = [
-        json.loads((runs.workdir.tfx / run / "evaluation/predictions.json").read_text())["ids"]
-        for run in ("20260101-000001", "20260103-000001")
-    ]
+    ids = [read_predictions(str(runs.workdir.tfx / run / "evaluation")).ids for run in ("20260101-000001", "20260103-000001")]
     assert ids[0] == ids[1]  # which is why the test above needs the checksums of the shards
 
 

@@ -170,5 +170,7 @@ def test_buckets_of_loudness_and_speech():
     assert [speech(value) for value in (0.0, 0.2, 0.799, 1.0)] == ["0..20 %", "20..40 %", "60..80 %", "80..100 %"]
 
 
-def test_a_file_lies_where_the_contract_says(compared):
-    assert (Path(compared) / "predictions.json").exists()
+def test_files_lie_where_the_contract_says(compared):
+    folder = Path(compared) / "predictions"
+    shards = sorted(folder.glob("clips-*-of-*.jsonl"))
+    assert shards and {path.name for path in folder.iterdir()} == {"models.json", *(path.name for path in shards)}

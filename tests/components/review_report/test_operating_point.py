@@ -1,19 +1,18 @@
 """The operating point on the page: Chromium moves the sliders, and scikit-learn counts."""
 
 import dataclasses
-import json
 from importlib.resources import files
 
 import numpy as np
 import pytest
 from chromium import Chromium
 from clip_datasets import reference_to
-from review_artifacts import decided, write_evaluation, write_gate_result, write_history
+from review_artifacts import decided, write_evaluation, write_gate_result, write_history, write_predictions
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, roc_auc_score
 from test_review_report import dataset  # noqa: F401  (a fixture)
 
-from components.decision_rule import predicted_classes
-from components.evaluator.predictions import PREDICTIONS_FILE, read_predictions
+from components.decision_rule import even_thresholds, predicted_classes
+from components.evaluator.predictions import CANDIDATE, read_predictions
 from components.review_report import curves
 from components.review_report.operating_point import shown
 from components.review_report.page import render_report
@@ -37,16 +36,22 @@ def leaning(labels: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
 def inputs_of(folder, dataset, classes, used):  # noqa: F811
     """What the page is made from, of a model that leans; its decision thresholds are chosen on 60 clips of 12 speakers."""
     predictions = write_evaluation(folder / "evaluation", dataset, num_wrong=0)
-    file = folder / "evaluation" / PREDICTIONS_FILE
-    content = json.loads(file.read_text())
     labels = np.arange(len(predictions.ids)) % len(classes)
     on_eval = np.arange(60) % len(classes)
     probabilities = leaning(on_eval, len(classes), 1).astype(np.float32)
     point = choose_thresholds(on_eval, probabilities, [(str(number % 12),) for number in range(60)])
     point.used = used
-    content |= {"labels": labels.tolist(), "candidate": leaning(labels, len(classes), 2).astype(np.float32).tolist()}
-    content["candidate_thresholds"] = point.chosen if used else [1 / len(classes)] * len(classes)
-    file.write_text(json.dumps(content))
+    said = leaning(labels, len(classes), 2).astype(np.float32).tolist()
+    rows = [
+        {
+            **{name: getattr(predictions, name)[k] for name in ("speaker_ids", "utterance_ids")},
+            **{"id": clip, "label": int(labels[k]), "mode": predictions.modes[k], CANDIDATE: said[k]},
+            **{name: float(getattr(predictions, name)[k]) for name in ("num_speakers", "rms_dbfs", "speech_ratio")},
+            f"{CANDIDATE}_classes": classes,
+        }
+        for k, clip in enumerate(predictions.ids)
+    ]
+    write_predictions(rows, {CANDIDATE: np.array(point.chosen) if used else even_thresholds(len(classes))}, folder / "evaluation")
     predictions = read_predictions(str(folder / "evaluation"))
     write_gate_result(folder / "blessing", decided(predictions, classes, None))
     write_history(folder / "model_run")
