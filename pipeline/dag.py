@@ -116,7 +116,9 @@ def create_pipeline(
     )
     # Audio lies in the dataset folder alone: what needs none of it gets `examples`, and the others find theirs by the reference.
     examples, clip_reference = example_gen.outputs["examples"], example_gen.outputs["clips"]
-    statistics_gen = StatisticsGen(examples=examples, stats_options=StatsOptions(feature_allowlist=list(METADATA)))
+    # Without sketches every value of every feature is shuffled and counted, each clip's id too.
+    stats_options = StatsOptions(feature_allowlist=list(METADATA), use_sketch_based_topk_uniques=True)
+    statistics_gen = StatisticsGen(examples=examples, stats_options=stats_options)
     schema_gen = ImportSchemaGen(
         schema_text=SCHEMA.read_text(),
         max_values={LABEL: len(clips.classes) - 1, SEGMENT_LABELS: len(clips.labels) - 1},

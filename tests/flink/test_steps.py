@@ -205,6 +205,25 @@ def rounded(message: Any) -> dict[str, Any]:
 
 
 def test_the_graph_makes_the_same_waveforms(expected: Made, on_flink: Made) -> None:
+    same_waveforms(on_flink.transform, expected.transform)
+
+
+def test_transform_stays_in_its_own_process_where_tensorflow_cannot_open_what_workers_share(
+    s3: S3Server, cluster: FlinkCluster, expected: Made, steps_of: Callable[[str], Steps], capfd: pytest.CaptureFixture[str]
+) -> None:
+    steps = steps_of("")
+    before = cluster.newest_job()["jid"]
+    options = [*cluster.beam_options, *s3.beam_options, f"--temp_location=s3://{BUCKET}/tmp"]
+    inputs = {"examples": expected.example_gen["examples"], **steps.run("ImportSchemaGen", {}, options)}
+
+    made = steps.run("Transform", inputs, options)
+
+    assert "TensorFlow opens no s3://, which --temp_location names" in capfd.readouterr().err
+    assert cluster.newest_job()["jid"] == before
+    same_waveforms(made, expected.transform)
+
+
+def same_waveforms(ours: Artifacts, theirs: Artifacts) -> None:
     import tensorflow as tf
     import tensorflow_transform as tft
 
@@ -215,12 +234,12 @@ def test_the_graph_makes_the_same_waveforms(expected: Made, on_flink: Made) -> N
         "clip/rms_dbfs": tf.constant([-20.0, -30.0, -25.0]),
         "clip/label": tf.constant([0, 1, 0], tf.int64),
     }
-    ours, theirs = (
-        tft.TFTransformOutput(made.transform["transform_graph"][0].uri).transform_raw_features(dict(features))["waveform"]
-        for made in (on_flink, expected)
+    found, wanted = (
+        tft.TFTransformOutput(made["transform_graph"][0].uri).transform_raw_features(dict(features))["waveform"]
+        for made in (ours, theirs)
     )
-    assert np.abs(theirs).max() > 0.1
-    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    assert np.abs(wanted).max() > 0.1
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 def same_evaluation(ours: Artifacts, theirs: Artifacts) -> None:
