@@ -12,25 +12,28 @@ import yaml
 from processes import CACHE
 from session_work import locked
 
-# The newest that Go 1.24 builds.
-MODULE = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1"
-PROGRAM = CACHE / "kustomize" / MODULE.rsplit("@", 1)[1] / "kustomize"
+MODULE = "sigs.k8s.io/kustomize/kustomize/v5"
+NEWEST = "v5.8.1"
+"""That Go 1.24 builds."""
+OLD = "v5.5.0"
+"""That kubectl 1.32 brings."""
 
 
 @functools.cache
-def kustomize() -> Path:
+def kustomize(version: str = NEWEST) -> Path:
     """The program, built into the cache if it is not there (about a minute). Skips the test where there is no Go."""
-    if not PROGRAM.exists() and not shutil.which("go"):
+    program = CACHE / "kustomize" / version / "kustomize"
+    if not program.exists() and not shutil.which("go"):
         pytest.skip("needs Go: no `go` on the PATH")
     with locked(CACHE / "kustomize.lock"):
-        if not PROGRAM.exists():
-            print(f"building {MODULE} into {PROGRAM.parent}")
-            build = ["go", "install", "-ldflags=-s -w", MODULE]
-            subprocess.run(build, env={**os.environ, "GOBIN": str(PROGRAM.parent)}, check=True, timeout=900)
-    return PROGRAM
+        if not program.exists():
+            print(f"building {MODULE}@{version} into {program.parent}")
+            build = ["go", "install", "-ldflags=-s -w", f"{MODULE}@{version}"]
+            subprocess.run(build, env={**os.environ, "GOBIN": str(program.parent)}, check=True, timeout=900)
+    return program
 
 
-def render(folder: Path) -> list[dict[str, Any]]:
+def render(folder: Path, version: str = NEWEST) -> list[dict[str, Any]]:
     """The objects of `kustomize build FOLDER`, in its order."""
-    built = subprocess.run([kustomize(), "build", folder], stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+    built = subprocess.run([kustomize(version), "build", folder], stdout=subprocess.PIPE, text=True, check=True, timeout=60)
     return [document for document in yaml.safe_load_all(built.stdout) if document]

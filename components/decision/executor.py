@@ -8,7 +8,6 @@ from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 
-from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from components.decision.decide import approve, reject
 from components.pusher.executor import record
@@ -16,6 +15,7 @@ from components.pusher.provenance import login
 from components.pusher.serving_folder import roll_back
 from components.run_id import run_id as id_of_this_run
 from components.signing import public_key_of
+from components.verdict import log_verdict
 
 
 class Executor(base_executor.BaseExecutor):
@@ -45,10 +45,10 @@ class Executor(base_executor.BaseExecutor):
                     stored = roll_back(serving, exec_properties["version"] or None, who["by"], who["login"], note, public_key)
             case "reject":
                 reject(serving, run_id, who)
-                say(f"run {run_id} is rejected by {by}: {note}")
+                log_verdict(f"run {run_id} is rejected by {by}: {note}")
                 pushed.set_int_custom_property("pushed", 0)
                 return
             case other:
                 raise UserError(f"action is {other!r}: give approve, reject or rollback")
         record(pushed, str(serving), stored)
-        say(f"version {stored.version} is in serving, {stored.action} by {by}")
+        log_verdict(f"version {stored.version} is in serving, {stored.action} by {by}")

@@ -15,6 +15,7 @@ from components.gate.decide import decide
 from components.gate.result import RESULT_FILE, GateResult
 from components.robustness.scores import read_scores
 from components.serving_baseline.artifact import serving_version
+from components.verdict import log_verdict
 
 REASONS_PROPERTY = "reasons"
 
@@ -45,6 +46,7 @@ class Executor(base_executor.BaseExecutor):
             read_scores(artifact_utils.get_single_uri(input_dict["robustness"])) if input_dict.get("robustness") else None,
         )
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        log_verdict("blessed by the gate" if result.blessed else f"refused by the gate: {'; '.join(result.reasons)}")
         _bless(blessing, result, artifact_utils.get_single_instance(input_dict["model"]), baseline)
 
 

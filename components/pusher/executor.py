@@ -8,8 +8,9 @@ from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 
 from beam_jobs.errors import UserError
-from beam_jobs.files import absolute
+from beam_jobs.files import absolute, join
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
+from components.gate.result import RESULT_FILE, read_gate_result
 from components.model_digest import MODEL_DIGEST
 from components.pusher.pending import Candidate, keep_pending
 from components.pusher.provenance import Approval, Provenance, code_revision, login
@@ -19,6 +20,7 @@ from components.pusher.withdrawn import read_withdrawn
 from components.run_id import run_id
 from components.signing import public_key_of, verify
 from components.trained_model import trained_model
+from components.verdict import WAITS, log_verdict
 
 GATE = "gate"
 """Who decides where no person does."""
@@ -67,6 +69,7 @@ class Executor(base_executor.BaseExecutor):
         if waiting_for or not servable or not (blessed or approval):
             pushed.set_int_custom_property("pushed", 0)
             pushed.set_string_custom_property("waiting_for", waiting_for)
+            log_verdict(f"{WAITS}: {waiting_for}" if waiting_for else f"not pushed: {_refusal(input_dict, servable)}")
             return
         keep, key = exec_properties["keep"], exec_properties["private_key"]
         private_key = Path(key) if key else None
@@ -76,6 +79,18 @@ class Executor(base_executor.BaseExecutor):
             there = None if approval else _in_serving_already(digest, Path(serving), private_key)
             stored = there or push(model, Path(serving), asked, keep, private_key)
         record(pushed, exec_properties["serving_uri"], stored)
+        log_verdict(
+            f"pushed as version {stored.version}"
+            if stored.run_id == asked.run_id
+            else f"already in serving, as version {stored.version}"
+        )
+
+
+def _refusal(input_dict: dict[str, list[Artifact]], servable: bool) -> str:
+    """Why nothing is pushed: the gate's own reasons, where it wrote some."""
+    blessing = artifact_utils.get_single_uri(input_dict["model_blessing"])
+    reasons = read_gate_result(blessing).reasons if fileio.exists(join(blessing, RESULT_FILE)) else []
+    return "; ".join(reasons or ["the gate refused the model" if servable else "the serving check refused the model"])
 
 
 def _is_blessed(artifacts: list[Artifact]) -> bool:

@@ -1,11 +1,13 @@
 """A connection to Kubeflow Pipelines by its own client, with errors that say what to do."""
 
 import json
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import kfp
@@ -16,8 +18,57 @@ from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentia
 from beam_jobs.errors import UserError
 from beam_jobs.paths import check_file
 
+ANSWER_WITHIN_S = 60.0
+"""For a whole answer. A timeout of a socket is for each piece of it, and a server that drips keeps it for ever."""
 _WHO = "give a token or cookies of a user who may, and the --namespace of that user's profile"
 _FORWARD = "is `kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80` running?"
+
+
+class NoAnswer(urllib3.exceptions.HTTPError):  # noqa: N818
+    """The server says nothing in time, or nothing that Kubeflow Pipelines would say."""
+
+
+class _InTime(kfp_server_api.rest.RESTClientObject):  # type: ignore[misc]  # no types
+    """The client's own requests, each answered in time and with a JSON object or another text, or not at all."""
+
+    def request(self, *arguments: Any, **options: Any) -> Any:
+        """As the client has it.
+
+        Raises:
+            NoAnswer: there is none within `ANSWER_WITHIN_S`, or it is not one.
+        """
+        done: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+
+        def ask() -> None:
+            try:
+                done.put((super(_InTime, self).request(*arguments, **options), None))
+            except BaseException as error:
+                done.put((None, error))
+
+        # Not one of a pool: those are waited for when the process ends.
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            response, error = done.get(timeout=ANSWER_WITHIN_S)
+        except Empty:
+            raise NoAnswer(f"no answer within {ANSWER_WITHIN_S:g} s") from None
+        if isinstance(error, kfp_server_api.ApiException):
+            # The client reads it as UTF-8, even where there is none.
+            error.body = (error.body or b"").decode(errors="replace").encode()
+        if error:
+            raise error
+        _check_content(response)
+        return response
+
+
+def _check_content(response: Any) -> None:
+    if "json" not in (response.getheader("content-type") or ""):
+        return
+    try:
+        content = json.loads(response.data)
+    except ValueError as error:
+        raise NoAnswer("an answer that breaks off, or is not JSON") from error
+    if not isinstance(content, dict):
+        raise NoAnswer(f"the answer is {json.dumps(content)[:40]}, which Kubeflow Pipelines does not say")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +115,8 @@ def connect(host: str, namespace: str = "kubeflow", token_file: Path | None = No
         # Without a namespace, or with its default, the client asks for the health itself and hides a refusal for 25 s. Each
         # call here names its own.
         client = kfp.Client(host=address, namespace="-", credentials=credentials, cookies=cookies)
+    generated = client.healthzs.api_client  # one for all of the API's services
+    generated.rest_client = _InTime(generated.configuration)
     with user_errors(address):
         health = client.healthzs.healthz_service_get_healthz()
     if health.multi_user is None:
@@ -80,6 +133,8 @@ def user_errors(where: str) -> Iterator[None]:
     """
     try:
         yield
+    except NoAnswer as error:
+        raise UserError(f"{where}: {error}; {_FORWARD}") from error
     except urllib3.exceptions.HTTPError as error:
         reason = getattr(error, "reason", None) or error
         raise UserError(f"{where}: not reachable ({type(reason).__name__}); {_FORWARD}") from error

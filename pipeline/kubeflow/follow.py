@@ -1,9 +1,7 @@
 """Follows a run on Kubeflow Pipelines, with one line a node."""
 
-import datetime
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,36 +11,31 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 from beam_jobs.command_line import command
 from beam_jobs.console import console, say, tell
 from beam_jobs.errors import UserError
+from components.verdict import BEGINNING, WAITS
 from pipeline.kubeflow.client import Kubeflow, is_transient, user_errors
 from pipeline.kubeflow.platform import NODE_LABEL
+from pipeline.kubeflow.pods import read_log, why_pending
+from pipeline.kubeflow.run_nodes import DRIVER_FAILED, FAILED, FINAL, SUCCEEDED, nodes_of, pending_pods
 
-SUCCEEDED, FAILED = "SUCCEEDED", "FAILED"
-FINAL = (SUCCEEDED, FAILED, "SKIPPED", "CANCELED")
-ROOT, EXECUTOR = "root", "executor"
-"""Kubeflow's own names for the DAG of all nodes, and for the pod of each."""
-DRIVER = "-driver"
-"""Kubeflow runs a task of this suffix before each node: it resolves the inputs and looks into the cache."""
-DRIVER_FAILED = "failed before it began, in its driver"
 PATIENCE_S = 300.0
 """How long a server that fails is asked again: a restart, a rollout or a lost connection does not end the run."""
 REQUEST_TIMEOUT_S = 30
-NO_POD_S = 3
-"""No pod starts and ends within this time."""
+PENDING_S = 30.0
+"""A pod that does not start within this time is said to wait, and why."""
+DECIDING = ("Decision", "Pusher")
+"""Nodes whose log says what became of a model."""
+LAST_LINES = 10
+"""Of a failed node's log."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A node of the pipeline, as far as Kubeflow knows of it."""
-
-    name: str
-    state: str
-    note: str
-    ended: datetime.datetime
-    seconds: float
-
-
-def follow(kubeflow: Kubeflow, run_id: str, poll_s: float = 5.0, patience_s: float = PATIENCE_S) -> bool:
-    """Prints each node when it ends, and the verdict. Returns whether the run succeeded.
+def follow(
+    kubeflow: Kubeflow,
+    run_id: str,
+    poll_s: float = 5.0,
+    patience_s: float = PATIENCE_S,
+    pending_s: float = PENDING_S,
+) -> bool:
+    """Prints each node when it ends, what keeps one from starting, and the verdict. Returns whether the run succeeded.
 
     Raises:
         UserError: there is no such run, or Kubeflow has not answered for `patience_s`; the run goes on.
@@ -53,7 +46,7 @@ def follow(kubeflow: Kubeflow, run_id: str, poll_s: float = 5.0, patience_s: flo
     get()
     tell(f"run {run_id}: {kubeflow.host}/#/runs/details/{run_id}")
     try:
-        run = _until_the_end(get, poll_s)
+        run = _until_the_end(kubeflow, get, poll_s, pending_s)
     except KeyboardInterrupt:
         say(f"the run goes on; follow it again: {again}")
         raise
@@ -82,61 +75,86 @@ def _get_patiently(kubeflow: Kubeflow, run_id: str, poll_s: float, patience_s: f
     return patiently(_get, kubeflow, run_id)
 
 
-def _until_the_end(get: Callable[[], Any], poll_s: float) -> Any:
+def _until_the_end(kubeflow: Kubeflow, get: Callable[[], Any], poll_s: float, pending_s: float) -> Any:
     shown: set[str] = set()
+    waiting = _Waiting(kubeflow, pending_s)
     ended = False
     while True:
         run = get()
-        nodes = [node for node in _nodes(run) if node.state in FINAL and node.name not in shown]
-        for node in sorted(nodes, key=lambda node: node.ended):
-            console.print(f"[bold]{node.name:<22}[/] {node.seconds:6.1f} s  {escape(node.note)}".rstrip())
+        nodes = [node for node in nodes_of(run) if node.state in FINAL and node.name not in shown]
+        for node in sorted(nodes, key=lambda node: (node.ended is not None, node.ended)):
+            console.print(f"[bold]{escape(f'{node.name:<22}')}[/] {node.seconds:6.1f} s  {escape(node.note)}".rstrip())
             shown.add(node.name)
         if ended:
             return run
         # Kubeflow notes the end of a run shortly before that of its last nodes.
         ended = run.state in FINAL
+        waiting.look(run)
         time.sleep(poll_s)
 
 
-def _nodes(run: Any) -> list[Node]:
-    """The nodes that have begun, from Kubeflow's list of Argo's tasks: drivers, pods, and the DAGs around them."""
-    tasks = (run.run_details and run.run_details.task_details) or []
-    by_name = {task.display_name: task for task in tasks}
-    skipped = [task.start_time for task in tasks if task.display_name == EXECUTOR and task.state == "SKIPPED"]
-    nodes = []
-    for name, task in by_name.items():
-        driver = by_name.get(f"{name}{DRIVER}")
-        if driver is None or name == ROOT:
-            continue
-        if driver.state == FAILED:
-            nodes.append(_node(name, driver, DRIVER_FAILED))
-        elif task.state != SUCCEEDED:
-            nodes.append(_node(name, task, str(task.state).lower()))
-        else:
-            node = _node(name, task, "")
-            # The API has no word for it: the pod of a node that comes from the cache is skipped.
-            cached = task.start_time in skipped and node.seconds <= NO_POD_S
-            nodes.append(replace(node, note="cached") if cached else node)
-    return nodes
+class _Waiting:
+    """Says of pods that do not start that they do not, and why, once for each reason."""
 
+    def __init__(self, kubeflow: Kubeflow, after_s: float) -> None:
+        self._kubeflow, self._after_s = kubeflow, after_s
+        self._since: dict[str, float] = {}
+        self._said: set[tuple[str, str]] = set()
 
-def _node(name: str, task: Any, note: str) -> Node:
-    return Node(name, task.state, note, task.end_time, (task.end_time - task.start_time).total_seconds())
+    def look(self, run: Any) -> None:
+        now = time.monotonic()
+        pending = dict(reversed(pair) for pair in pending_pods(run))
+        self._since = {pod: self._since.get(pod, now) for pod in pending}
+        for pod, node in pending.items():
+            if now - self._since[pod] < self._after_s:
+                continue
+            reason = why_pending(self._kubeflow, pod)
+            if (pod, reason) not in self._said:
+                self._said.add((pod, reason))
+                why = reason or f"why: `kubectl describe pod -n {self._kubeflow.namespace} {pod}`"
+                say(f"{node} waits for its pod to start: {why}")
 
 
 def _verdict(kubeflow: Kubeflow, run: Any) -> bool:
-    seconds = (run.finished_at - run.created_at).total_seconds()
+    ended = run.finished_at and run.created_at
+    seconds = (run.finished_at - run.created_at).total_seconds() if ended else 0
     tell(f"{run.state.capitalize()}: run {run.run_id}, after {seconds:.0f} s")
+    page = f"{kubeflow.host}/#/runs/details/{run.run_id}"
     if run.state == SUCCEEDED:
-        say(f"next: see what it made, the review report among it: {kubeflow.host}/#/runs/details/{run.run_id}")
+        verdict = _decided(kubeflow, run)
+        if verdict:
+            tell(verdict)
+        if verdict.startswith(WAITS):
+            decide = "--set", f"run_id={run.run_id}", "--set", "by=NAME", "--host", kubeflow.host
+            say(f"next: look at the report, then `{command('submit', 'decision.yaml', '--set', 'action=approve', *decide)}`")
+            say(
+                f"  or action=reject and note=TEXT; `{command('compile', '--decision', '-o', 'decision.yaml')} …` makes the package"
+            )
+        say(f"{'' if verdict else 'next: '}see what it made, the review report among it: {page}")
         return True
+    _failures(kubeflow, run)
+    say(f"see {page}")
+    return False
+
+
+def _decided(kubeflow: Kubeflow, run: Any) -> str:
+    """What the run's own log says became of the model; empty where no log does."""
+    for node in nodes_of(run):
+        if node.name in DECIDING and node.pod:
+            verdicts = [line for line in read_log(kubeflow, run.run_id, node.pod) if BEGINNING in line]
+            if verdicts:
+                return verdicts[-1].partition(BEGINNING)[2]
+    return ""
+
+
+def _failures(kubeflow: Kubeflow, run: Any) -> None:
     of_run = f"-n {kubeflow.namespace} -l pipeline/runid={run.run_id}"
-    failed = [node for node in _nodes(run) if node.state == FAILED]
+    failed = [node for node in nodes_of(run) if node.state == FAILED]
     for node in failed:
         pods = of_run if DRIVER_FAILED in node.note else f"{of_run},{NODE_LABEL}={node.name.lower()}"
+        for line in read_log(kubeflow, run.run_id, node.pod)[-LAST_LINES:] if node.pod else ():
+            say(f"  {node.name}: {line}")
         say(f"{node.name} {node.note}; its log: `kubectl logs {pods} -c main --tail=-1 --prefix`")
         say(f"  what became of its pod: `kubectl describe pods {pods}`")
     if not failed:
         say(f"no node failed; what became of the run's pods: `kubectl describe pods {of_run}`")
-    say(f"see {kubeflow.host}/#/runs/details/{run.run_id}")
-    return False

@@ -5,6 +5,7 @@ What it answers was compared with Kubeflow 2.17.0's API server, run once by hand
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,7 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 class Refused(Exception):  # noqa: N818
     """What the server says instead of an answer."""
 
-    def __init__(self, status: int, body: dict[str, Any] | str) -> None:
+    def __init__(self, status: int, body: dict[str, Any] | str | None) -> None:
         self.status, self.body = status, body
 
 
@@ -34,7 +35,8 @@ def grpc_error(status: int, message: str) -> Refused:
 class KubeflowApi:
     """The server, as a context manager. A test reads `pipelines`, `versions`, `experiments` and `runs`, and sets the rest.
 
-    `refuse` is raised at any call, or at the one of that path; `history` is what a run becomes, call by call.
+    `refuse` is raised at any call, or at the one of that path; `history` is what a run becomes, call by call; `logs` and `events` are
+    those of pods, by name. While `silent` is set there is no answer, and while `drips` is, one byte of it in a while.
     """
 
     def __init__(self, multi_user: bool = False) -> None:
@@ -46,6 +48,10 @@ class KubeflowApi:
         self.headers: list[dict[str, str]] = []
         self.history: list[Callable[[api.V2beta1Run], None]] = []
         self.refuse: dict[str, Refused] = {}
+        self.logs: dict[str, str] = {}
+        self.events: dict[str, list[dict[str, Any]]] = {}
+        self.silent = threading.Event()
+        self.drips = threading.Event()
         self._models = api.ApiClient()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
 
@@ -76,6 +82,11 @@ class KubeflowApi:
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
         if refused := self.refuse.get("") or self.refuse.get(path):
             raise refused
+        if path.endswith("/log"):
+            pod = path.split("/")[-2]
+            return self.logs.get(pod, '{"error_message":"Failed to read logs for run"}')
+        if path == "/k8s/pod/events":
+            return json.dumps({"kind": "EventList", "items": self.events.get(query["podname"], [])})
         if path.endswith("/healthz"):
             return api.V2beta1GetHealthzResponse(multi_user=self.multi_user, pipeline_store="database")
         if path == "/pipelines/upload_version":
@@ -139,18 +150,24 @@ class KubeflowApi:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 server.headers.append(dict(self.headers))
                 try:
+                    while server.silent.is_set():
+                        time.sleep(0.02)
                     answer = server.answer(self.command, url.path.removeprefix(BASE), query, body)
                     self._send(200, server._models.sanitize_for_serialization(answer))
                 except Refused as refused:
                     self._send(refused.status, refused.body)
 
-            def _send(self, status: int, answer: dict[str, Any] | str) -> None:
+            def _send(self, status: int, answer: dict[str, Any] | str | None) -> None:
                 html = isinstance(answer, str)
                 data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "text/html" if html else "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
+                while server.drips.is_set():
+                    self.wfile.write(data[:1])
+                    data = data[1:] or b" "
+                    time.sleep(0.1)
                 self.wfile.write(data)
 
             def log_message(self, *_: Any) -> None:

@@ -3,6 +3,8 @@
 import signal
 import sys
 import threading
+import time
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +16,7 @@ from kubeflow_api import KubeflowApi, Refused, grpc_error
 
 from beam_jobs.errors import UserError
 from pipeline import cli
+from pipeline.kubeflow import client
 from pipeline.kubeflow.client import Kubeflow, connect
 from pipeline.kubeflow.follow import follow
 from pipeline.kubeflow.submit import submit
@@ -216,6 +219,29 @@ def test_a_refused_pipeline_is_one_line_in_kubeflows_words(
     assert str(caught.value) == f"{package}: Kubeflow says {refused.status}: invalid spec: name is empty"
 
 
+@pytest.mark.parametrize("how", ["silent", "drips"])
+def test_a_server_that_gives_no_whole_answer_in_time_is_one_line(
+    server: KubeflowApi, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(client, "ANSWER_WITHIN_S", 0.5)
+    getattr(server, how).set()
+    start = time.monotonic()
+
+    with pytest.raises(UserError, match=rf"^{server.host}: no answer within 0\.5 s; is `kubectl port-forward"):
+        connect(server.host)
+
+    getattr(server, how).clear()
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(("path", "answer"), [("", None), ("/runs", None), ("/pipelines", None), ("/experiments", None)])
+def test_an_answer_of_null_is_one_line(server: KubeflowApi, kubeflow: Kubeflow, package: Path, path: str, answer: None) -> None:
+    server.refuse[path] = Refused(200, answer)
+
+    with pytest.raises(UserError, match="the answer is null, which Kubeflow Pipelines does not say"):
+        submit(package, connect(server.host))
+
+
 # Following
 
 Tasks = list[api.V2beta1PipelineTaskDetail]
@@ -227,12 +253,21 @@ def task(name: str, state: str | None, start_s: int, end_s: int) -> api.V2beta1P
 
 
 def node(name: str, state: str, start_s: int, end_s: int, pod: str | None = None) -> Tasks:
-    """What Kubeflow lists for one node: its driver, itself, and its pod."""
-    return [
+    """What Kubeflow lists for one node: its driver, itself, and its pod; children by Argo's ids, pods by their names."""
+    tasks = [
         task(f"{name}-driver", "SUCCEEDED", start_s - 5, start_s - 1),
         task(name, state, start_s, end_s),
         task("executor", pod or state, start_s, end_s),
     ]
+    number = zlib.crc32(name.encode())
+    tasks[0].pod_name = f"audio-gender-x7k2p-system-container-driver-{number + 1}"
+    tasks[1].child_tasks = [api.PipelineTaskDetailChildTask(pod_name=f"audio-gender-x7k2p-{number}")]
+    tasks[2].pod_name = pod_of(name)
+    return tasks
+
+
+def pod_of(name: str) -> str:
+    return f"audio-gender-x7k2p-system-container-impl-{zlib.crc32(name.encode())}"
 
 
 ROOT = [task("audio-gender-x7k2p", "RUNNING", 0, 0), *node("root", "RUNNING", 5, 5)[:2]]
@@ -286,6 +321,93 @@ def test_a_run_is_followed_with_one_line_a_node(
     ]
 
 
+PUSHER = node("Pusher", "SUCCEEDED", 220, 230)
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        "pushed as version 1795408637",
+        "not pushed: accuracy 0.71 is below 0.9; ECE 0.2 is above 0.1",
+        "waits for approval: push.mode is review",
+    ],
+)
+def test_what_became_of_the_model_is_said_in_the_words_of_its_own_step(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], verdict: str
+) -> None:
+    run_id = submit(package, kubeflow)
+    server.history = [becomes("SUCCEEDED", GEN, PUSHER)] * 2
+    server.logs[pod_of("Pusher")] = f"I1126 launcher: uploading\nverdict: {verdict}\nI1126 launcher: done\n"
+    capsys.readouterr()
+
+    assert follow(kubeflow, run_id, poll_s=0.01)
+
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == verdict
+    approve = f"`audio-gender submit decision.yaml --set action=approve --set run_id={run_id} --set by=NAME --host {server.host}`"
+    assert (approve in err) == verdict.startswith("waits")
+
+
+def test_a_log_that_cannot_be_read_leaves_the_verdict_out(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    server.history = [becomes("SUCCEEDED", GEN, PUSHER)] * 2
+
+    assert follow(kubeflow, run_id, poll_s=0.01)
+
+    assert capsys.readouterr().out.splitlines()[-1] == f"Succeeded: run {run_id}, after 300 s"
+
+
+def test_a_pod_that_does_not_start_is_said_with_the_schedulers_reason_once(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    waiting = becomes("RUNNING", GEN, node("Trainer", "RUNNING", 90, 0, pod="PENDING"))
+    server.history = [waiting] * 6 + [becomes("SUCCEEDED", GEN, node("Trainer", "SUCCEEDED", 90, 210))] * 2
+    reason = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available."
+    server.events[pod_of("Trainer")] = [
+        {"type": "Warning", "message": "older", "lastTimestamp": "2026-01-01T00:00:01Z"},
+        {"type": "Warning", "message": reason, "lastTimestamp": "2026-01-01T00:00:09Z"},
+        {"type": "Normal", "message": "TriggeredScaleUp", "lastTimestamp": "2026-01-01T00:00:10Z"},
+    ]
+
+    assert follow(kubeflow, run_id, poll_s=0.01, pending_s=0)
+
+    lines = [line for line in capsys.readouterr().err.splitlines() if "waits" in line]
+    assert lines == [f"Trainer waits for its pod to start: {reason}"]
+
+
+def test_where_nobody_says_why_a_pod_does_not_start_the_command_that_does_is_named(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    driver = task("Trainer-driver", "PENDING", 90, 0)
+    driver.pod_name = "audio-gender-x7k2p-system-container-driver-7"
+    server.refuse["/k8s/pod/events"] = Refused(404, "page not found")  # the API's own address
+    server.history = [becomes("RUNNING", [driver, task("Trainer", None, 90, 0)])] * 3 + [becomes("SUCCEEDED", GEN)] * 2
+
+    assert follow(kubeflow, run_id, poll_s=0.01, pending_s=0)
+
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "waits" in line]
+    assert line == (
+        "Trainer waits for its pod to start: why: `kubectl describe pod -n kubeflow audio-gender-x7k2p-system-container-driver-7`"
+    )
+
+
+def test_names_of_nodes_are_no_markup(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    server.history = [becomes("SUCCEEDED", node("[red]Gen[/]", "SUCCEEDED", 10, 52), node("[/nope]", "SUCCEEDED", 10, 53))] * 2
+
+    assert follow(kubeflow, run_id, poll_s=0.01)
+
+    shown = capsys.readouterr().err
+    assert "[red]Gen[/]" in shown
+    assert "[/nope]" in shown
+
+
 def test_a_run_that_is_not_followed_says_how_to_follow_it(
     server: KubeflowApi, package: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,6 +451,30 @@ def test_a_node_whose_driver_failed_is_named(
     assert not follow(kubeflow, run_id, poll_s=0.01)
 
     assert "Gate failed before it began, in its driver; its log: `kubectl logs -n kubeflow" in capsys.readouterr().err
+
+
+def test_where_the_root_driver_failed_its_log_is_shown(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    driver = task("root-driver", "FAILED", 5, 9)
+    driver.pod_name = "audio-gender-x7k2p-system-dag-driver-5"
+    server.logs[driver.pod_name] = (
+        "".join(f"line {number}\n" for number in range(20)) + "KFP driver: failed to get pipeline root\n"
+    )
+
+    def fails(run: api.V2beta1Run) -> None:
+        run.state, run.finished_at = "FAILED", run.created_at + timedelta(seconds=9)
+        run.run_details = api.V2beta1RunDetails(task_details=[driver, task("root", None, 9, 9)])
+
+    server.history = [fails, fails]
+
+    assert not follow(kubeflow, run_id, poll_s=0.01)
+
+    shown = capsys.readouterr().err
+    assert "  root: KFP driver: failed to get pipeline root\n" in shown
+    assert "line 3\n" not in shown
+    assert "root failed before it began, in its driver; its log: `kubectl logs -n kubeflow" in shown
 
 
 def test_a_run_that_ended_without_a_failed_node_points_to_its_pods(
@@ -388,7 +534,9 @@ def test_a_lost_connection_says_how_to_follow_again(server: KubeflowApi, kubeflo
     assert str(caught.value) == f"run {run_id}: Kubeflow says 503: no healthy upstream; the run goes on, follow it again: {again}"
 
 
-@pytest.mark.parametrize("refused", [grpc_error(503, "no healthy upstream"), Refused(429, "slow down"), Refused(502, "<html>")])
+@pytest.mark.parametrize(
+    "refused", [grpc_error(503, "no healthy upstream"), Refused(429, "slow down"), Refused(502, "<html>"), Refused(200, None)]
+)
 def test_a_server_that_comes_back_is_waited_for(
     server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], refused: Refused
 ) -> None:
@@ -404,7 +552,7 @@ def test_a_server_that_comes_back_is_waited_for(
 
     waiting = [line for line in capsys.readouterr().err.splitlines() if "asking again" in line]
     assert len(waiting) == 1
-    assert f"Kubeflow says {refused.status}" in waiting[0]
+    assert (f"Kubeflow says {refused.status}" if refused.body else "the answer is null") in waiting[0]
 
 
 def test_a_server_that_restarts_is_waited_for(kubeflow: Kubeflow, server: KubeflowApi, package: Path) -> None:

@@ -25,7 +25,8 @@ OUTSIDE = [
 ]
 SEAWEEDFS = Peer("seaweedfs", "kubeflow", {"app": "seaweedfs"})
 STEPS = {"Trainer": "step", "ClipGenerator": "clip generator"}
-OWN = {*STEPS.values(), "worker", "flink-jobmanager", "flink-taskmanager", "clips", "model-server", "retrain"}
+OWN = {*STEPS.values(), "worker", "clips", "model-server", "retrain"}
+FLINK_PODS = {"flink-jobmanager", "flink-taskmanager"}
 
 EVERYWHERE = {
     *((name, "dns", 53) for name in OWN),
@@ -37,6 +38,11 @@ EVERYWHERE = {
     # The API server.
     *((name, "any address", port) for name in STEPS.values() for port in (443, 6443)),
     ("worker", "worker", PORT),
+    ("retrain", "pipelines API", 8888),
+    ("client", "model-server", 8501),
+}
+FLINK = {
+    *((name, "dns", 53) for name in FLINK_PODS),
     ("flink-taskmanager", "flink-jobmanager", 6123),
     ("flink-taskmanager", "flink-jobmanager", 6124),
     ("flink-jobmanager", "flink-taskmanager", 6122),
@@ -45,15 +51,17 @@ EVERYWHERE = {
     ("clips", "flink-jobmanager", 8081),
     ("clip generator", "flink-jobmanager", 8081),
     ("flink operator", "flink-jobmanager", 8081),
-    ("retrain", "pipelines API", 8888),
-    ("client", "model-server", 8500),
-    ("client", "model-server", 8501),
 }
-OBJECT_STORE = {
-    "local": {(name, "seaweedfs", 8333) for name in ("flink-taskmanager", "clips")},
-    "production": {(name, "any address", 443) for name in ("flink-taskmanager", "clips")},
+OWN_OF = {"local": OWN, "production": OWN | FLINK_PODS, "kserve": OWN | FLINK_PODS}
+ONLY_IN = {
+    "local": {("clips", "seaweedfs", 8333)},
+    "production": {
+        *FLINK,
+        *((name, "any address", 443) for name in ("flink-taskmanager", "clips")),
+        ("client", "model-server", 8500),  # gRPC
+    },
 }
-OBJECT_STORE["kserve"] = OBJECT_STORE["production"]
+ONLY_IN["kserve"] = ONLY_IN["production"]
 
 
 def step_labels(node: str) -> dict[str, str]:
@@ -91,8 +99,8 @@ def test_who_talks_to_whom(overlay: str) -> None:
 
     allowed = conversations(policies, [*own, *OUTSIDE, SEAWEEDFS])
 
-    assert {peer.name for peer in own} == OWN
-    assert {edge for edge in allowed if OWN & {*edge[:2]}} == EVERYWHERE | OBJECT_STORE[overlay]
+    assert {peer.name for peer in own} == OWN_OF[overlay]
+    assert {edge for edge in allowed if OWN_OF[overlay] & {*edge[:2]}} == EVERYWHERE | ONLY_IN[overlay]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
