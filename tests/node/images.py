@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = "audio-gender:local"
-PROGRAMS = {"pause": [], "coredns": [], "kube-network-policies": [], "versitygw": [], "argoexec": []}
+PROGRAMS = ("pause", "coredns", "kube-network-policies", "versitygw", "argoexec", "workflow-controller")
 """Programs that have an image `localhost/NAME:1` of their own."""
 OF_IMAGE = ("requirements.lock", "locks", "tools/bootstrap.lock", "pyproject.toml", "README.md", "LICENSE", "k8s/image")
 PACKAGES = ("beam_jobs", "components", "pipeline")
@@ -41,8 +40,8 @@ def load_product(cluster: "Cluster") -> None:
             if image.startswith(("docker.io/library/audio-gender:", "localhost/kubeflow")):
                 cluster.ctr("images", "rm", "--sync", image)
         archive = CACHE / "node-image.tar"
-        _build(archive)
-        cluster.ctr("images", "import", f"--index-name={wanted}", archive)
+        _build(archive, wanted.rpartition(":")[2])
+        cluster.ctr("images", "import", "--base-name=docker.io/library/audio-gender", archive)
         archive.unlink()
     cluster.ctr("images", "tag", "--force", wanted, reference)
 
@@ -57,7 +56,7 @@ def _digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def _build(archive: Path) -> None:
+def _build(archive: Path, tag: str) -> None:
     """The image that `make test-image` builds and looks at, as an archive."""
     engine = Engine(CACHE / "node-image")
     try:
@@ -72,12 +71,12 @@ def _build(archive: Path) -> None:
                 shutil.copy(ROOT / name, target)
         log = CACHE / "node-image-build.log"
         engine.build(ROOT / "k8s/image/Dockerfile", context, PRODUCT, "stand-in:test", REVISION, log)
-        engine.export(PRODUCT, archive)
+        engine.export(PRODUCT, archive, tag)
     finally:
         engine.close()
 
 
-def _write_image(archive: Path, program: Path, reference: str, folder: Path, entrypoint: Sequence[str] = ()) -> None:
+def _write_image(archive: Path, program: Path, reference: str, folder: Path) -> None:
     """An image of one layer with one program, `/NAME`, as `docker save` writes it."""
     folder.mkdir()
     try:
@@ -91,7 +90,7 @@ def _write_image(archive: Path, program: Path, reference: str, folder: Path, ent
         config = {
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Entrypoint": list(entrypoint) or [f"/{program.name}"], "Env": ["PATH=/"]},
+            "config": {"Entrypoint": [f"/{program.name}"], "Env": ["PATH=/"]},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
         }
         (folder / "config.json").write_text(json.dumps(config))

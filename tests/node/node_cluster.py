@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import yaml
 from api import Api, wait_until
+from argo import build_argo
 from control_plane import ADMIN_TOKEN, write_certificate, write_kubeconfig
 from images import load_programs
 from machine import ADDRESS, CGROUP, PODS, SERVICES, Machine
@@ -31,8 +32,6 @@ OWN_PROGRAMS = {
     "kube-network-policies": "sigs.k8s.io/kube-network-policies/cmd",
     "versitygw": "github.com/versity/versitygw/cmd/versitygw",
 }
-# In a module of its own: it does not build with the Kubernetes client that the others need.
-ARGO_PROGRAMS = {name: f"github.com/argoproj/argo-workflows/v4/cmd/{name}" for name in ("workflow-controller", "argoexec")}
 IMAGES = CACHE / "node-images"
 """containerd's store, which is kept: an image is loaded once."""
 TOOLS = ("containerd", "runc", "buildah", "mmdebstrap", "iptables", "nsenter", "setpriv", "ip", "/usr/lib/cni/bridge")
@@ -51,7 +50,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         kubernetes = build_programs(CONTROL_PLANE | NODE_PROGRAMS)
-        self.programs = kubernetes | build_programs(OWN_PROGRAMS, HERE) | build_programs(ARGO_PROGRAMS, HERE / "argo")
+        self.programs = kubernetes | build_programs(OWN_PROGRAMS, HERE) | build_argo()
         self.machine = Machine(self.programs["pause"])
         self.processes = Processes(folder)
         self._certificate, self._key = write_certificate(folder, ADDRESS, SERVICES.replace("0.0/16", "0.1"))
@@ -222,7 +221,11 @@ def _network(addresses: Path) -> dict[str, Any]:
     ranges = [[{"subnet": PODS}]]
     ipam = {"type": "host-local", "dataDir": str(addresses), "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}]}
     bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "hairpinMode": True, "ipam": ipam}
-    return {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]}
+    return {
+        "cniVersion": "0.4.0",
+        "name": "pods",
+        "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}],
+    }
 
 
 def _kubelet(cluster: Cluster) -> dict[str, Any]:
