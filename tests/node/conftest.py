@@ -8,13 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1]
 # pytest puts each folder of tests on the path as it comes to it.
-sys.path[:0] = [str(TESTS / name) for name in ("kubernetes", "image", "kubeflow")]
+sys.path.extend(str(Path(__file__).parents[1] / name) for name in ("kubernetes", "image", "kubeflow"))
 
 import pytest
-from node_cluster import Cluster, missing
 from images import load_product
+from node_cluster import Cluster, missing
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ class Machine:
         children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children")
         for _ in range(100):
             assert self._outer.poll() is None, "no machine could be made: is this root?"
-            if (pid := children.read_text().strip()) and os.path.samefile(f"/proc/{pid}/exe", self._init):
+            if (pid := children.read_text().strip()) and Path(f"/proc/{pid}/exe").samefile(self._init):
                 return int(pid)
             time.sleep(0.05)
         raise TimeoutError("no process 1 after 5 s")
@@ -99,7 +99,7 @@ def _remove_cgroup(folder: Path) -> None:
     while folder.exists():
         for path, _, _ in os.walk(folder, topdown=False):
             try:
-                os.rmdir(path)
+                Path(path).rmdir()
             except OSError:
                 if time.monotonic() > deadline:
                     raise

@@ -3,7 +3,7 @@
     with Cluster(folder) as cluster:
         cluster.kubectl("get", "nodes")
 
-What is missing beside a cluster of kind: a registry (images are loaded), a volume provisioner (`volumes.yaml`), an address outside.
+What a cluster of kind has beside: a provisioner of volumes (`volumes.py`), and a way to the outside.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import yaml
 from api import Api, wait_until
-from argo import build_argo
+from argo_workflows import build_argo
 from control_plane import ADMIN_TOKEN, write_certificate, write_kubeconfig
 from images import load_programs
 from machine import ADDRESS, CGROUP, PODS, SERVICES, Machine

@@ -9,20 +9,21 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import argo
+import argo_workflows
 from node_cluster import HERE, Cluster
 
 ROOT = HERE.parents[1]
 PAGE = ROOT / "docs/kubernetes.md"
 CHAPTER = "## From an empty cluster to a served model\n"
-KUBEFLOW = 'kubectl apply -k "github.com/kubeflow/pipelines/manifests/kustomize'
-CODE = (
-    *(HERE / "kubeflow").glob("*.py"),
+MANIFESTS = '"github.com/kubeflow/pipelines/manifests/kustomize/{}?ref=2.17.0"'
+SHARED, STANDALONE = MANIFESTS.format("cluster-scoped-resources"), MANIFESTS.format("env/platform-agnostic")
+CODE = [
+    *sorted((HERE / "kubeflow").glob("*.py")),
     *(
-        (ROOT / "tests" / name)
+        ROOT / "tests" / name
         for name in ("kubeflow/driver.py", "kubeflow/launcher.py", "kubeflow/kubeflow_api.py", "kubernetes/api.py")
     ),
-)
+]
 """What the small Kubeflow's pods run."""
 
 
@@ -34,19 +35,18 @@ def blocks() -> list[tuple[str, str]]:
 
 def instead() -> dict[str, str]:
     """What is run in place of a line: no registry, no image of Kubeflow's and no GitHub can be reached here."""
+    definitions, kubeflow = argo_workflows.module() / argo_workflows.DEFINITIONS, HERE / "kubeflow.yaml"
     code = " ".join(f"--from-file={path}" for path in CODE)
     return {
         "kind create cluster": "kubectl get nodes",
-        f'{KUBEFLOW}/cluster-scoped-resources?ref=2.17.0"': f"kubectl apply --server-side -k {argo.module() / argo.DEFINITIONS}",
+        f"kubectl apply -k {SHARED}": f"kubectl apply --server-side -k {definitions}",
         "crd/applications.app.k8s.io": "crd/workflows.argoproj.io",
-        f'{KUBEFLOW}/env/platform-agnostic?ref=2.17.0"': "kubectl create namespace kubeflow\n"
-        f"kubectl -n kubeflow create configmap kubeflow-code {code}\nkubectl apply -f {HERE / 'kubeflow.yaml'}",
+        f"kubectl apply -k {STANDALONE}": "kubectl create namespace kubeflow\n"
+        f"kubectl -n kubeflow create configmap kubeflow-code {code}\nkubectl apply -f {kubeflow}",
         "make image\n": "",
         "kind load docker-image audio-gender:local\n": "",
-        f'{KUBEFLOW}/env/platform-agnostic?ref=2.17.0"'.replace("apply", "delete"): f"kubectl delete -f {HERE / 'kubeflow.yaml'}",
-        f'{KUBEFLOW}/cluster-scoped-resources?ref=2.17.0"'.replace(
-            "apply", "delete"
-        ): f"kubectl delete -k {argo.module() / argo.DEFINITIONS}",
+        f"kubectl delete -k {STANDALONE}": f"kubectl delete -f {kubeflow}",
+        f"kubectl delete -k {SHARED}": f"kubectl delete -k {definitions}",
         "kind delete cluster\n": "",
     }
 

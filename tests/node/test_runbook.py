@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from node_cluster import Cluster
+from api import wait_until
+from node_cluster import NODE, Cluster
 from runbook import Terminal, as_run_here, blocks, instead
 from volumes import add_volume
 
@@ -15,6 +18,7 @@ pytestmark = pytest.mark.skipif(
 )
 TIMEOUT_S = 3600
 BLOCKS = blocks()
+SERVER, CLIENT = "app.kubernetes.io/component=model-server", "--labels=audio-gender/client=true"
 ASK = """\
 kubectl -n kubeflow run {name} --rm --stdin --restart=Never --image=audio-gender:local {labels} --command -- \
   timeout 60 python -c "import sys, urllib.request as http; url = 'http://audio-gender-serving:8501/analyse?name=voice.flac'
@@ -107,12 +111,72 @@ def test_a_pod_without_the_label_gets_no_prediction(terminal: Terminal) -> None:
     assert "timed out" in printed
 
 
+def test_clips_job_makes_the_same_dataset_again(terminal: Terminal, volumes: dict[str, Path]) -> None:
+    dataset = volumes["seaweedfs"] / "objects/mlpipeline/audio-gender/clips"
+    before = {path.name: path.read_bytes() for path in dataset.rglob("*.tfrecord*")}
+    shutil.rmtree(dataset)
+
+    terminal.run("kubectl -n kubeflow create job --from=cronjob/audio-gender-clips clips-1", 60)
+    terminal.run("kubectl -n kubeflow wait --for=condition=Complete --timeout=20m job/clips-1", 1260)
+
+    assert before
+    assert {path.name: path.read_bytes() for path in dataset.rglob("*.tfrecord*")} == before
+
+
 def test_retraining_and_rollback(terminal: Terminal, volumes: dict[str, Path]) -> None:
     before = versions(volumes)
 
     run_block(terminal, 7)
 
     assert len(versions(volumes)) > len(before)
+
+
+def test_training_on_two_workers_of_which_one_is_killed(terminal: Terminal, cluster: Cluster) -> None:
+    workers = "--set train.strategy=multi_worker --set train.num_workers=2 --set train.epochs=4"
+    compile_ = "compile --config k8s/overlays/local/config.yaml --image audio-gender:local --allow-tag -o workers.yaml"
+    terminal.run(f".venv/bin/audio-gender {compile_} {workers}", 300)
+    printed = terminal.run(".venv/bin/audio-gender submit workers.yaml --detach", 300)
+    (run_id,) = set(re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", printed))
+    of_run = ("-n", "kubeflow", "-l", "app.kubernetes.io/component=training-worker")
+
+    def trains() -> bool:
+        logs = cluster.kubectl("logs", *of_run, "--tail=-1") if cluster.get("pods", *of_run)["items"] else ""
+        return "Epoch 2" in logs
+
+    wait_until(trains, "second epoch", TIMEOUT_S)
+    pods = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in cluster.get("pods", *of_run)["items"]}
+    assert len(pods) == 2
+    (victim,) = (name for name in pods if "-1-" in name)
+    cluster.kubectl("-n", "kubeflow", "delete", "pod", victim, "--grace-period=0", "--force")
+    followed = terminal.run(f".venv/bin/audio-gender submit --run {run_id}", TIMEOUT_S)
+
+    assert "Succeeded: run" in followed
+    assert cluster.get("jobs,pods", *of_run)["items"] == []
+
+
+def test_the_model_server_comes_back_after_a_drain(terminal: Terminal, cluster: Cluster) -> None:
+    drain = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=180s"]
+    cluster.kubectl("drain", NODE, *drain, timeout_s=200)
+    pods = cluster.get("pods", "-n", "kubeflow", "-l", SERVER)["items"]
+    assert not any(pod["status"]["phase"] == "Running" for pod in pods)
+
+    cluster.kubectl("uncordon", NODE)
+    terminal.run("kubectl -n kubeflow rollout status deployment/audio-gender-serving --timeout=5m", 310)
+
+    assert '"label"' in terminal.run(ASK.format(name="after-drain", labels=CLIENT), 300)
+
+
+def test_pods_outlive_the_kubelet_and_containerd(terminal: Terminal, cluster: Cluster) -> None:
+    (before,) = cluster.get("pods", "-n", "kubeflow", "-l", SERVER)["items"]
+
+    for program in ("kubelet", "containerd"):
+        cluster.processes.kill(program)
+    cluster.start_containerd()
+    cluster.start_kubelet()
+
+    assert '"label"' in terminal.run(ASK.format(name="after-restart", labels=CLIENT), 300)
+    (after,) = cluster.get("pods", "-n", "kubeflow", "-l", SERVER)["items"]
+    assert after["status"]["containerStatuses"] == before["status"]["containerStatuses"]
 
 
 def test_taking_it_away(terminal: Terminal, cluster: Cluster) -> None:

@@ -53,7 +53,9 @@ def _task(spec: Json, platform: Json, name: str) -> Task:
 def _pod(task: Task, run_id: str, key: str, executor_input: Json) -> Json:
     """What Kubeflow's driver puts into the pod of a step, out of both documents of a package (driver.go, k8s.go)."""
     container, platform = task.container, task.platform
-    environment: list[Json] = [*container.get("env", [])]
+    own = {"KFP_POD_NAME": "metadata.name", "KFP_POD_UID": "metadata.uid", "NAMESPACE": "metadata.namespace"}
+    environment: list[Json] = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in own.items()]
+    environment += container.get("env", [])
     for secret in platform.get("secretAsEnv", []):
         for entry in secret["keyToEnv"]:
             source = {"secretKeyRef": {"name": secret["secretName"], "key": entry["secretKey"]}}

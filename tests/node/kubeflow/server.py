@@ -25,7 +25,7 @@ class Server(KubeflowApi):
     def __init__(self) -> None:
         super().__init__()
         self._http.server_close()
-        self._http = ThreadingHTTPServer(("0.0.0.0", 8888), self._handler())
+        self._http: ThreadingHTTPServer = ThreadingHTTPServer(("0.0.0.0", 8888), self._handler())
         # By its address: the certificate names no other.
         address = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}"
         self._cluster = Api(address, ACCOUNT / "ca.crt", (ACCOUNT / "token").read_text())
