@@ -6,7 +6,7 @@ import typer
 
 from beam_jobs.console import tell
 from beam_jobs.ending import one_line_ending
-from pipeline.commands import clips, config, corpus, decisions, export, kubeflow, predict, prune, run, runs, serve
+from pipeline.commands import clips, config, corpus, decisions, export, kubeflow, lineage, predict, prune, run, runs, serve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +27,7 @@ app.command()(runs.review)
 app.command()(decisions.approve)
 app.command()(decisions.reject)
 app.command()(decisions.rollback)
+app.command()(lineage.lineage)
 app.command()(serve.serve)
 app.command()(export.export)
 app.command("compile")(kubeflow.compile_)

@@ -1,8 +1,6 @@
 """The whole configuration of a run, from one YAML file."""
 
-import hashlib
 import itertools
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +17,7 @@ from beam_jobs.secret_names import holds_secret
 from components.gate.config import GateConfig
 from components.pusher.config import PushConfig
 from components.robustness.config import RobustnessConfig
+from components.run_config import config_digest
 from components.serving_check.config import ServingCheckConfig
 from components.trainer.config import ModelConfig, ServingConfig, TrainConfig, training_problem
 from components.tuner.search_space import TuneConfig
@@ -135,7 +134,7 @@ class PipelineConfig(Strict):
 
     def digest(self) -> str:
         """SHA-256 of the resolved configuration."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        return config_digest(self.model_dump(mode="json"))
 
 
 def load_config(path: str | Path, settings: Iterable[str] = ()) -> PipelineConfig:

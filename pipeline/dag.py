@@ -91,9 +91,10 @@ def create_pipeline(
     """
     clips = config.clips
     runtime_parameters = runtime_parameters or RuntimeParameters.of(config)
-    where = (
-        {"shared_folder": context.shared_folder} if context.shared_folder else {"checkpoints": checkpoint_folder(config, context)}
-    )
+    where: dict[str, Any] = {"shared_folder": context.shared_folder}
+    # TensorFlow writes to no address of Kubeflow's (`minio://`): there a training without a shared folder keeps no checkpoints.
+    if not context.shared_folder and "://" not in context.pipeline_root:
+        where = {"checkpoints": checkpoint_folder(config, context)}
     training = training_spec(config).model_copy(update=where)
     nodes: list[BaseNode] = []
     fingerprint: Any = context.dataset_fingerprint
@@ -196,6 +197,7 @@ def create_pipeline(
         model_run=trainer.outputs["model_run"],
         serving_check=servable,
         dataset_uri=context.dataset_uri,
+        corpus_uri=context.corpus_uri,
         config=config.model_dump(mode="json"),
         baseline_config=context.baseline_config,
         push_mode=runtime_parameters.push_mode,
@@ -209,7 +211,11 @@ def create_pipeline(
         serving_uri=context.serving_uri,
         config=config.push,
         mode=runtime_parameters.push_mode,
-        config_digest=config.digest(),
+        run_config=config.model_dump(mode="json"),
+        epochs=runtime_parameters.epochs,
+        # A run of this machine has the configuration of its clips, and an approval long after it perhaps no longer the clips.
+        dataset_uri="" if context.corpus_uri is None else context.dataset_uri,
+        corpus_uri=context.corpus_uri,
         approval=approval,
         serving_changes=context.serving_changes,
         keep_pending=context.keep_pending,

@@ -1,5 +1,9 @@
 """Pusher: puts a model into serving that the gate blessed, or that a person approved."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import BaseChannel, ComponentSpec, channel_utils, standard_artifacts
@@ -17,7 +21,10 @@ class PusherSpec(ComponentSpec):
         "serving_uri": ExecutionParameter(type=str),
         "mode": ExecutionParameter(type=str),
         "keep": ExecutionParameter(type=int),
-        "config_digest": ExecutionParameter(type=str),
+        "run_config": ExecutionParameter(type=str),
+        "epochs": ExecutionParameter(type=int),
+        "dataset_uri": ExecutionParameter(type=str),
+        "corpus_uri": ExecutionParameter(type=str, optional=True),
         "approval": ExecutionParameter(type=str),
         "serving_changes": ExecutionParameter(type=str),
         "keep_pending": ExecutionParameter(type=int),
@@ -46,7 +53,8 @@ class Pusher(base_component.BaseComponent):
         serving_uri: the folder that holds one folder a version.
         config: how many old versions are kept, and which key signs.
         mode: as `config.mode`, before which it goes: whether a blessed model is pushed at once or waits.
-        config_digest: of the run's configuration, for its provenance.
+        run_config: the run's resolved configuration, for its provenance; what of it the run may have changed are `mode`,
+            `epochs`, and in a compiled pipeline `dataset_uri` and `corpus_uri`.
         approval: who approved the model; None in a run.
         serving_changes: what people did to the serving folder since: versions of the same run that were removed by hand, models
             that were withdrawn. Nothing reads it: it keeps TFX's cache from repeating what is no longer true.
@@ -70,7 +78,10 @@ class Pusher(base_component.BaseComponent):
         serving_uri: str,
         config: PushConfig,
         mode: str | RuntimeParameter,
-        config_digest: str,
+        run_config: Mapping[str, Any],
+        epochs: int | RuntimeParameter,
+        dataset_uri: str | RuntimeParameter,
+        corpus_uri: str | RuntimeParameter | None = None,
         approval: Approval | None = None,
         serving_changes: str = "",
         keep_pending: bool = False,
@@ -83,7 +94,10 @@ class Pusher(base_component.BaseComponent):
             serving_uri=serving_uri,
             mode=mode,
             keep=config.keep,
-            config_digest=config_digest,
+            run_config=json.dumps(run_config),
+            epochs=epochs,
+            dataset_uri=dataset_uri,
+            corpus_uri=corpus_uri,
             approval=approval.model_dump_json() if approval else "",
             serving_changes=serving_changes,
             keep_pending=int(keep_pending),

@@ -17,6 +17,7 @@ from components.pusher.provenance import Approval, Provenance, code_revision, lo
 from components.pusher.remote_folder import push_remote, versions_remote
 from components.pusher.serving_folder import push, read_provenance, versions
 from components.pusher.withdrawn import read_withdrawn
+from components.run_config import config_digest, used_config
 from components.run_id import run_id
 from components.signing import public_key_of, verify
 from components.trained_model import trained_model
@@ -53,10 +54,18 @@ class Executor(base_executor.BaseExecutor):
             asked_for = "push.mode is review" if exec_properties["mode"] == "review" else _newcomer(serving, input_dict)
             waiting_for = ", and ".join(reason for reason in (_withdrawn(serving, digest), asked_for) if reason)
         pushed.set_int_custom_property("waiting", int(bool(waiting_for)))
-        known = {
+        config = used_config(
+            exec_properties["run_config"],
+            epochs=exec_properties["epochs"],
+            push_mode=exec_properties["mode"],
+            dataset_uri=exec_properties["dataset_uri"],
+            corpus_uri=exec_properties.get("corpus_uri"),
+        )
+        known: dict[str, Any] = {
             "model_digest": digest,
             "dataset_fingerprint": _property(input_dict["model"], DATASET_FINGERPRINT),
-            "config_digest": exec_properties["config_digest"],
+            "config_digest": config_digest(config),
+            "config": config,
         }
         if approval:
             asked = Provenance(action="approved", blessed=blessed, **known, **approval.model_dump())
@@ -139,7 +148,7 @@ def record(pushed: Artifact, serving: str, provenance: Provenance) -> None:
     # The names that TFX's own Pusher gives.
     pushed.set_string_custom_property("pushed_version", str(provenance.version))
     pushed.set_string_custom_property("pushed_destination", f"{serving}/{provenance.version}")
-    for name, value in provenance.model_dump(exclude={"version", "model_version", "rolled_back_to"}).items():
+    for name, value in provenance.model_dump(exclude={"version", "model_version", "rolled_back_to", "config"}).items():
         if isinstance(value, bool):
             pushed.set_int_custom_property(name, int(value))
         else:

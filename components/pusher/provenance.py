@@ -7,7 +7,7 @@ import socket
 import subprocess
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -21,7 +21,8 @@ class Provenance(BaseModel):
 
     `model_version` is the version under which the model was first pushed: `version` itself, or of a rollback an earlier one.
     `run_id` is the run that trained it; empty where something else put the version there. `note` is the reason of an
-    override, or what the person who decided had to say. Times are ISO 8601 in UTC.
+    override, or what the person who decided had to say. `config` is the run's configuration with the values that it really had,
+    empty in versions of before; `config_digest` is its digest. Times are ISO 8601 in UTC.
     """
 
     version: int = 0
@@ -37,6 +38,7 @@ class Provenance(BaseModel):
     run_id: str = ""
     dataset_fingerprint: str = ""
     config_digest: str = ""
+    config: dict[str, Any] = {}
     code_revision: str = ""
     rolled_back_to: int | None = None
 

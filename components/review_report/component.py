@@ -18,6 +18,7 @@ class ReviewReportSpec(ComponentSpec):
 
     PARAMETERS = {
         "dataset_uri": ExecutionParameter(type=str),
+        "corpus_uri": ExecutionParameter(type=str, optional=True),
         "config": ExecutionParameter(type=str),
         "baseline_config": ExecutionParameter(type=str),
         "push_mode": ExecutionParameter(type=str),
@@ -43,6 +44,7 @@ class ReviewReport(base_component.BaseComponent):
         model_run: ModelRun of Trainer, for the training curves.
         serving_check: InfraBlessing of ServingCheck, with what the models take to answer.
         dataset_uri: the dataset folder.
+        corpus_uri: the corpus, of a compiled pipeline; else None.
         config: the run's resolved configuration.
         baseline_config: that of the run whose model is in serving; None where it is not known.
         push_mode: that of the Pusher, which comes next.
@@ -64,6 +66,7 @@ class ReviewReport(base_component.BaseComponent):
         model_run: BaseChannel,
         serving_check: BaseChannel,
         dataset_uri: str | RuntimeParameter,
+        corpus_uri: str | RuntimeParameter | None = None,
         config: Mapping[str, Any],
         baseline_config: Mapping[str, Any] | None = None,
         push_mode: str | RuntimeParameter = "auto",
@@ -77,6 +80,7 @@ class ReviewReport(base_component.BaseComponent):
                 model_run=model_run,
                 serving_check=serving_check,
                 dataset_uri=dataset_uri,
+                corpus_uri=corpus_uri,
                 config=json.dumps(config),
                 baseline_config=json.dumps(baseline_config),
                 push_mode=push_mode,

@@ -7,13 +7,13 @@ from typing import Any
 from tfx.dsl.components.base import base_executor
 from tfx.types import Artifact, artifact_utils
 
-from beam_jobs.dataset import read_dataset_info
 from beam_jobs.files import absolute
 from components.pusher.provenance import code_revision
 from components.review_report import facts, next_steps
 from components.review_report.artifact import write_report
 from components.review_report.page import render_report
 from components.review_report.read import read_inputs
+from components.run_config import used_config
 from components.run_id import run_id
 from components.trainer.model_run import load_spec
 
@@ -33,10 +33,13 @@ class Executor(base_executor.BaseExecutor):
             artifact_utils.get_single_uri(input_dict["model_run"]),
             absolute(exec_properties["dataset_uri"]),
         )
-        config = json.loads(exec_properties["config"])
-        # A run of a compiled pipeline may have other values than those it was compiled with.
-        config["train"]["epochs"] = load_spec(model_run_uri).train.epochs
-        config["clips"] = read_dataset_info(dataset_uri).clips.model_dump(mode="json")
+        config = used_config(
+            exec_properties["config"],
+            epochs=load_spec(model_run_uri).train.epochs,
+            push_mode=exec_properties["push_mode"],
+            dataset_uri=exec_properties["dataset_uri"],
+            corpus_uri=exec_properties.get("corpus_uri"),
+        )
         inputs = read_inputs(
             title="Review of the candidate",
             evaluation_uri=artifact_utils.get_single_uri(input_dict["evaluation"]),

@@ -24,11 +24,11 @@ _WHO = "give a token or cookies of a user who may, and the --namespace of that u
 _FORWARD = "is `kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80` running?"
 
 
-class NoAnswer(urllib3.exceptions.HTTPError):  # noqa: N818
+class NoAnswer(urllib3.exceptions.HTTPError):
     """The server says nothing in time, or nothing that Kubeflow Pipelines would say."""
 
 
-class _InTime(kfp_server_api.rest.RESTClientObject):  # type: ignore[misc]  # no types
+class _InTime(kfp_server_api.rest.RESTClientObject):
     """The client's own requests, each answered in time and with a JSON object or another text, or not at all."""
 
     def request(self, *arguments: Any, **options: Any) -> Any:

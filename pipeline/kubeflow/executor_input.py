@@ -21,10 +21,13 @@ def adapt_input(executor_input: dict[str, Any], inputs_spec: dict[str, Any]) -> 
         UserError: files of an input artifact are gone.
     """
     for name, artifact in _artifacts(executor_input.get("inputs", {})):
-        # Kubeflow reads inputs back from its metadata store without their schema: `instanceSchema` is empty, and TFX's
-        # entrypoint dies of it (tensorflow/tfx#7768, open; kubeflow/pipelines, backend/src/v2/metadata/client.go, Schema: "").
-        if not any(artifact.get("type", {}).values()):
-            artifact["type"] = inputs_spec["artifacts"][name]["artifactType"]
+        # TFX has no class for what Kubeflow says an input is. With ML Metadata the schema is empty (tensorflow/tfx#7768, open;
+        # kubeflow/pipelines, backend/src/v2/metadata/client.go, Schema: ""); without it, it is a title of Kubeflow's own or of
+        # the whole schema (backend/src/v2/driver/container.go, convertArtifactToRuntimeArtifact).
+        artifact["type"] = inputs_spec["artifacts"][name]["artifactType"]
+        # TFX knows artifacts by their names. With ML Metadata that is an id; without it, it is the output's, the same for the
+        # candidate and the model in serving, and the id is beside it.
+        artifact["name"] = artifact.pop("artifactId", "") or artifact["name"]
         artifact["metadata"] = {key: _unwrapped(value) for key, value in artifact.get("metadata", {}).items()}
         _require_files(name, artifact)
         artifact["uri"] = local_path(artifact["uri"])

@@ -19,6 +19,11 @@ def adapt_output(executor_output: dict[str, Any], executor_input: dict[str, Any]
         executor_input: the ExecutorInput that the step was started with, as JSON.
     """
     names = _names_by_id(executor_input)
+    for listed in executor_input.get("outputs", {}).get("artifacts", {}).values():
+        for artifact in listed["artifacts"]:
+            # A launcher without ML Metadata takes what is not there for an error, and a step may have nothing to say.
+            if remote_uri(artifact["uri"]) != artifact["uri"] and not Path(artifact["uri"]).exists():
+                Path(artifact["uri"]).mkdir(parents=True)
     for listed in executor_output.get("artifacts", {}).values():
         for artifact in listed["artifacts"]:
             metadata = {key: _storable(value, names) for key, value in artifact.get("metadata", {}).items() if value is not None}

@@ -103,7 +103,7 @@ class _Waiting:
 
     def look(self, run: Any) -> None:
         now = time.monotonic()
-        pending = dict(reversed(pair) for pair in pending_pods(run))
+        pending = {pod: node for node, pod in pending_pods(run)}
         self._since = {pod: self._since.get(pod, now) for pod in pending}
         for pod, node in pending.items():
             if now - self._since[pod] < self._after_s:
@@ -127,9 +127,8 @@ def _verdict(kubeflow: Kubeflow, run: Any) -> bool:
         if verdict.startswith(WAITS):
             decide = "--set", f"run_id={run.run_id}", "--set", "by=NAME", "--host", kubeflow.host
             say(f"next: look at the report, then `{command('submit', 'decision.yaml', '--set', 'action=approve', *decide)}`")
-            say(
-                f"  or action=reject and note=TEXT; `{command('compile', '--decision', '-o', 'decision.yaml')} …` makes the package"
-            )
+            package = command("compile", "--decision", "-o", "decision.yaml")
+            say(f"  or action=reject and note=TEXT; `{package} …` makes the package")
         say(f"{'' if verdict else 'next: '}see what it made, the review report among it: {page}")
         return True
     _failures(kubeflow, run)

@@ -63,7 +63,7 @@ def pending_pods(run: Any) -> Iterator[tuple[str, str]]:
 
 
 def _pod(task: Any, tasks: list[Any]) -> str:
-    """The pod of a node's step, found by Argo's number of it: Kubeflow lists a task's children by Argo's ids, and pods by names."""
+    """The pod of a node's step, by Argo's number of it: Kubeflow lists a task's children by Argo's ids, and pods by names."""
     numbers = [_number(child.pod_name) for child in task.child_tasks or [] if child.pod_name]
     pods = [other.pod_name for other in tasks if other.display_name == EXECUTOR and other.pod_name]
     return next((str(pod) for pod in pods if _number(pod) in numbers), "")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import stand_in
 from engine import REVISION, Engine, missing
-from oci import BASE, OVERLAY, ROOT, Container, Image, container_of
+from oci import OVERLAY, ROOT, Container, Image, container_of
 from processes import CACHE
+from small_demo import ANY_MODEL, SMALL
 
 TAG = "audio-gender:test"
 FIGURES = pytest.StashKey[str]()
@@ -30,7 +31,7 @@ def image(request: pytest.FixtureRequest) -> Iterator[Image]:
         base_done = time.monotonic()
         log = CACHE / "image-build.log"
         engine.build(ROOT / "k8s/image/Dockerfile", _context(folder / "context"), TAG, "stand-in:test", REVISION, log)
-        built = Image(engine.mount(TAG), engine.inspect(TAG))
+        built = Image(engine.mount(TAG), engine.inspect(TAG), engine.size(TAG))
         request.config.stash[FIGURES] = (
             f"image: {engine.size(TAG)}; built in {(time.monotonic() - base_done) / 60:.1f} minutes, "
             f"its stand-in base in {(base_done - start) / 60:.1f}"
@@ -73,12 +74,30 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def pushed(image: Image, speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The serving folder of the small demo, run in the image from clips to a pushed model; beside it `speech`, its corpus."""
+    folder = tmp_path_factory.mktemp("whole")
+    folder.chmod(0o777)
+    settings = [f"--set={setting}" for setting in (*SMALL, *ANY_MODEL) if not setting.startswith("corpus.")]
+    command = ["audio-gender", "run", "--config=pipeline/configs/demo.yaml", "--corpus=/corpus", "--workdir=/w/work", *settings]
+    pod, specification = container_of("clips")
+    specification = {**specification, "command": command, "args": [], "resources": {"limits": {"memory": "6Gi"}}}
+    mounts, volumes = {"/corpus": speech, "/w": folder}, {"config": OVERLAY}
+    with Container(image, pod, specification, folder / "containers", volumes=volumes, mounts=mounts) as started:
+        status, output = started.wait(1800)
+    assert status == 0, output[-3000:]
+    assert "\npushed\n" in output
+    (folder / "speech").symlink_to(speech)
+    return folder / "work/serving"
+
+
 @pytest.fixture
 def container(image: Image, tmp_path: Path) -> Callable[..., Container]:
-    """`container(name, args=[…], …)`: the container of this name in `k8s/base`, not started; more arguments go to it."""
+    """`container(name, args=[…], …)`: the container of this name in `k8s/`, not started; more arguments go to it."""
 
     def make(name: str, args: list[str] | None = None, **changes: Any) -> Container:
-        pod, specification = container_of(BASE, name)
+        pod, specification = container_of(name)
         specification = {**specification, "args": [*specification.get("args", []), *(args or [])]}
         volumes: Mapping[str, Path] = {"config": OVERLAY, **changes.pop("volumes", {})}
         return Container(image, pod, specification, tmp_path / "containers", volumes=volumes, **changes)
@@ -91,7 +110,7 @@ def run(image: Image, tmp_path: Path) -> Callable[..., tuple[int, str]]:
     """`run(command, …)`: exit status and output of a command under the clips job's rights; without one the image's own."""
 
     def call(*command: str, memory: str = "2Gi", timeout_s: float = 600, **options: Any) -> tuple[int, str]:
-        pod, specification = container_of(BASE, "clips")
+        pod, specification = container_of("clips")
         specification = {**specification, "command": list(command), "args": []}
         specification["resources"] = {"limits": {"memory": memory}}
         options.setdefault("volumes", {"config": OVERLAY})

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,9 @@ import yaml
 
 Manifest = dict[str, Any]
 ROOT = Path(__file__).parents[2]
-BASE, OVERLAY = ROOT / "k8s/base", ROOT / "k8s/overlays/local"
+FOLDERS = [ROOT / "k8s/base", ROOT / "k8s/components/flink"]
+"""Where the manifests are of what runs the image."""
+OVERLAY = ROOT / "k8s/overlays/local"
 DEVICES = [
     ("/proc", "proc", []),
     ("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -27,9 +30,9 @@ HOST_NAME = "pod"
 UNITS = {"": 1, "m": 1, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
-def pods(folder: Path) -> Iterator[Manifest]:
-    """Every pod's specification in a folder of manifests."""
-    for file in sorted(folder.glob("*.yaml")):
+def pods() -> Iterator[Manifest]:
+    """Every pod's specification in the folders of manifests."""
+    for file in sorted(file for folder in FOLDERS for file in folder.glob("*.yaml")):
         for document in yaml.safe_load_all(file.read_text()):
             yield from _pods_in(document)
 
@@ -42,11 +45,11 @@ def _pods_in(node: object) -> Iterator[Manifest]:
             yield from _pods_in(part)
 
 
-def container_of(folder: Path, name: str) -> tuple[Manifest, Manifest]:
+def container_of(name: str) -> tuple[Manifest, Manifest]:
     """The pod and the container of this name."""
     found = [
         (pod, container)
-        for pod in pods(folder)
+        for pod in pods()
         for container in [*pod.get("initContainers", []), *pod["containers"]]
         if container["name"] == name
     ]
@@ -60,6 +63,8 @@ class Image:
 
     root: Path
     config: Manifest
+    size: str
+    """All layers, unpacked, in words."""
 
 
 class Container:
@@ -167,6 +172,14 @@ class Container:
             return False
         probe = ["nsenter", f"--net={self.network}", "bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}"]
         return subprocess.run(probe, capture_output=True, timeout=60).returncode == 0
+
+    def http(self, path: str, body: bytes | None = None) -> str | None:
+        """What the port 8501 of the container answers; None where it does not, or refuses."""
+        program = "import sys, urllib.request as h; data = sys.stdin.buffer.read() or None"
+        ask = f"{program}; print(h.urlopen('http://127.0.0.1:8501{path}', data, timeout=60).read().decode())"
+        command = ["nsenter", f"--net={self.network}", sys.executable, "-c", ask]
+        done = subprocess.run(command, input=body or b"", capture_output=True, timeout=120)
+        return done.stdout.decode() if done.returncode == 0 else None
 
 
 def _expand(word: str, values: Mapping[str, str]) -> str:

@@ -1,19 +1,20 @@
-"""Every container of `k8s/base` that runs the image: its command, user, rights, volumes and memory are those of its manifest."""
+"""Every container of `k8s/` that runs the image: its command, user, rights, volumes and memory are those of its manifest."""
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 from engine import REVISION
-from oci import BASE, ROOT, pods
+from oci import ROOT, pods
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("RUN_IMAGE") != "1", reason="needs root, buildah, runc, mmdebstrap and 6 minutes: make test-image"
 )
 
-TRIED = {"clips", "beam-workers", "compile", "submit"}
+TRIED = {"clips", "beam-workers", "compile", "submit", "wait-for-first-push", "model-server"}
 # Beam's own job service in the container that submits, with the pool of the other container: as on Flink, without Flink.
 BEAM = ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=EXTERNAL", "--environment_config=localhost:50000"]
 WITHOUT_FLINK = f"beam.clips={json.dumps(BEAM)}"
@@ -21,7 +22,7 @@ FEW_CLIPS = ["--set=clips.num_clips={train: 24, eval: 6, test: 6}", "--set=clips
 
 
 def test_every_container_of_the_image_is_tried_here():
-    containers = [one for pod in pods(BASE) for one in [*pod.get("initContainers", []), *pod["containers"]]]
+    containers = [one for pod in pods() for one in [*pod.get("initContainers", []), *pod["containers"]]]
 
     assert {one["name"] for one in containers if one.get("image") == "audio-gender"} == TRIED
 
@@ -133,3 +134,19 @@ def test_a_step_of_the_package_runs_by_its_own_command(run, package, writable):
     assert {name: listed["artifacts"][0]["uri"] for name, listed in written["artifacts"].items()} == {
         name: f"{uri}/{name}" for name in outputs
     }
+
+
+def test_the_model_server_waits_for_the_first_push_and_answers(container, pushed, writable):
+    serving = writable("serving")
+    with container("wait-for-first-push", volumes={"serving": serving}) as waiting:
+        waiting.wait_until(lambda: "waiting for the first push" in waiting.log.read_text())
+        shutil.copytree(pushed, serving / "audio-gender")
+        status, output = waiting.wait(60)
+    assert (status, output.splitlines()[-1]) == (0, "no model in /serving/audio-gender yet: waiting for the first push")
+
+    with container("model-server", volumes={"serving": serving}) as server:
+        server.wait_until(lambda: server.connects(8501))
+        server.wait_until(lambda: server.http("/v2/health/ready") is not None)
+        recording = next((pushed.parent.parent / "speech").resolve().rglob("*.flac"))
+        answer = json.loads(server.http("/analyse?name=voice.flac", recording.read_bytes()) or "{}")
+    assert answer["label"] in ("female", "male", "uncertain")

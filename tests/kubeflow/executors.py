@@ -53,6 +53,21 @@ class Report(BaseExecutor):
         write_report(output_dict["report"][0], "<p>page</p>")
 
 
+class Ids(BaseExecutor):
+    """Notes the ids of its inputs."""
+
+    def Do(self, input_dict, output_dict, exec_properties):  # noqa: N802 (TFX's name)
+        for name, (artifact,) in input_dict.items():
+            output_dict["notes"][0].set_int_custom_property(f"{name}_id", artifact.id)
+
+
+class Silent(BaseExecutor):
+    """Makes nothing."""
+
+    def Do(self, input_dict, output_dict, exec_properties):  # noqa: N802 (TFX's name)
+        pass
+
+
 class Empty(BaseExecutor):
     """Makes a folder and nothing in it."""
 

@@ -35,8 +35,8 @@ def grpc_error(status: int, message: str) -> Refused:
 class KubeflowApi:
     """The server, as a context manager. A test reads `pipelines`, `versions`, `experiments` and `runs`, and sets the rest.
 
-    `refuse` is raised at any call, or at the one of that path; `history` is what a run becomes, call by call; `logs` and `events` are
-    those of pods, by name. While `silent` is set there is no answer, and while `drips` is, one byte of it in a while.
+    `refuse` is raised at any call, or at the one of that path; `history` is what a run becomes, call by call; `logs` and
+    `events` are those of pods, by name. While `silent` is set there is no answer, and while `drips` is, a byte of it in a while.
     """
 
     def __init__(self, multi_user: bool = False) -> None:

@@ -46,10 +46,34 @@ def put(container: Path, uri: str, *names: str) -> None:
         path.write_text(name)
 
 
-def artifact(uri: str, metadata: dict | None = None, name: str = "17") -> dict:
-    """An input as the driver describes it: without a type."""
-    described = {"name": name, "uri": uri, "type": {"instanceSchema": ""}, "metadata": metadata or {}}
+def with_ml_metadata(uri: str, metadata: dict | None = None, name: str = "17") -> dict:
+    """An input as the driver describes it out of ML Metadata: without a type, named by its id, lists and structs wrapped."""
+    wrapped = {key: {WRAPPED[type(value)]: value} if type(value) in WRAPPED else value for key, value in (metadata or {}).items()}
+    return {"artifacts": [{"name": name, "uri": uri, "type": {"instanceSchema": ""}, "metadata": wrapped}]}
+
+
+def without_ml_metadata(uri: str, metadata: dict | None = None, name: str = "17") -> dict:
+    """As the driver describes it out of Kubeflow's own tables: a type of Kubeflow's, the output's name, and an id beside it.
+
+    kubeflow/pipelines, proposals/12147-mlmd-removal, branch mlmd-removal of 2026-07-31, backend/src/v2/driver/container.go.
+    """
+    described = {
+        "name": "output",
+        "artifactId": name,
+        "uri": uri,
+        "type": {"schemaTitle": "Artifact"},
+        "metadata": metadata or {},
+    }
     return {"artifacts": [described]}
+
+
+WRAPPED: dict[type, str] = {list: "list", dict: "struct"}
+
+
+@pytest.fixture(params=[with_ml_metadata, without_ml_metadata])
+def artifact(request):
+    """How an input is described, by both of Kubeflow's stores."""
+    return request.param
 
 
 def arguments(
@@ -105,7 +129,7 @@ def termination_log(container: Path) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["minio", "s3"])
-def test_artifacts_lie_where_the_launcher_mirrors_them_and_keep_their_uris(container, scheme):
+def test_artifacts_lie_where_the_launcher_mirrors_them_and_keep_their_uris(container, scheme, artifact):
     uri = f"{scheme}://bucket/other run/examples"
     put(container, uri, "clips.tfrecord")
 
@@ -134,10 +158,10 @@ def test_a_dataset_uri_is_a_parameter_and_stays(container):
 # Types and metadata.
 
 
-def test_inputs_get_the_types_that_kubeflow_loses_and_numbers_come_back_as_they_were(container):
+def test_inputs_get_the_types_that_kubeflow_loses_and_numbers_come_back_as_they_were(container, artifact):
     uri = "minio://bucket/examples"
     put(container, uri, "clips.tfrecord")
-    metadata = {"span": 3.0, "split_names": "[]", "blessed": 1.0, "list": {"list": ["a"]}, "struct": {"struct": {"b": "c"}}}
+    metadata = {"span": 3.0, "split_names": "[]", "blessed": 1.0, "list": ["a"], "struct": {"b": "c"}}
 
     assert main(arguments(container, "Tell", {"examples": artifact(uri, metadata)})) == 0
 
@@ -146,7 +170,7 @@ def test_inputs_get_the_types_that_kubeflow_loses_and_numbers_come_back_as_they_
     assert (examples["blessed"], examples["list"], examples["struct"]) == (1, ["a"], {"b": "c"})
 
 
-def test_metadata_that_kubeflow_cannot_store_is_left_out_and_ids_are_kubeflows(container):
+def test_metadata_that_kubeflow_cannot_store_is_left_out_and_ids_are_kubeflows(container, artifact):
     uri = "minio://bucket/examples"
     put(container, uri, "clips.tfrecord")
 
@@ -165,10 +189,29 @@ def test_a_report_is_one_file_of_the_type_that_kubeflow_shows(container):
     assert made(container, "report")["metadata"]["display_name"] == "review report"
 
 
+def test_two_inputs_of_the_same_name_are_two_artifacts(container):
+    for folder in ("candidate", "baseline"):
+        put(container, f"minio://bucket/{folder}", "saved_model.pb")
+    inputs = {name: without_ml_metadata(f"minio://bucket/{name}", name=f"id-of-{name}") for name in ("candidate", "baseline")}
+
+    assert main(arguments(container, "Ids", inputs)) == 0
+
+    assert {key: value for key, value in made(container)["metadata"].items() if key.endswith("_id")} == {
+        "candidate_id": "id-of-candidate",
+        "baseline_id": "id-of-baseline",
+    }
+
+
+def test_an_output_that_a_step_leaves_out_is_an_empty_folder(container):
+    assert main(arguments(container, "Silent")) == 0
+
+    assert list((container / "minio/bucket/run/Node/4f1c/notes").iterdir()) == []
+
+
 # What an object store loses.
 
 
-def test_an_empty_folder_is_empty_in_the_next_step_too(container):
+def test_an_empty_folder_is_empty_in_the_next_step_too(container, artifact):
     assert main(arguments(container, "Empty")) == 0
     metadata = made(container)["metadata"]
     assert metadata["num_files"] == 0
@@ -179,7 +222,7 @@ def test_an_empty_folder_is_empty_in_the_next_step_too(container):
 
 
 @pytest.mark.parametrize("left", [0, 2])
-def test_files_of_an_input_that_are_gone_are_one_line_with_what_to_do(container, capsys, left):
+def test_files_of_an_input_that_are_gone_are_one_line_with_what_to_do(container, capsys, left, artifact):
     uri = "minio://bucket/examples"
     put(container, uri, *["a", "folder/b"][:left])
 
@@ -231,7 +274,7 @@ def test_a_full_disk_is_one_line_with_what_to_do(container, capsys, by):
 @pytest.mark.skipif(
     os.geteuid() == 0 and not open_to_all(ROOT), reason="root becomes another user, who cannot come to this folder"
 )
-def test_a_folder_that_may_not_be_read_is_one_line_with_what_to_do():
+def test_a_folder_that_may_not_be_read_is_one_line_with_what_to_do(artifact):
     uri = "minio://bucket/examples"
     # pytest's own folders are for their owner only, and root, who may be the one, may read everything.
     other = {"user": 65534, "group": 65534} if os.getuid() == 0 else {}

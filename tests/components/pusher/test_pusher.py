@@ -1,6 +1,7 @@
 """Pusher on real artifacts: what may be pushed, by whom, and what the metadata store is told; and a serving folder in a store
 without renames, for which TensorFlow's file system in memory stands."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,11 @@ from components.model_digest import MODEL_DIGEST, model_digest
 from components.pusher.pending import pending_candidate, pending_runs
 from components.pusher.provenance import Approval, Provenance
 from components.pusher.serving_folder import read_provenance, roll_back, versions, withdraw
+from components.run_config import config_digest
 from components.signing import verify
+
+COMPILED = {"train": {"epochs": 2}, "push": {"mode": "review"}}
+"""The configuration that a pipeline was compiled with; its run had other values."""
 
 
 @pytest.fixture
@@ -63,7 +68,9 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
                 "serving_uri": str(tmp_path / "serving"),
                 "mode": mode,
                 "keep": 5,
-                "config_digest": "c1",
+                "run_config": json.dumps(COMPILED),
+                "epochs": 10,
+                "dataset_uri": "",
                 "approval": approval.model_dump_json() if approval else "",
                 "keep_pending": int(keep_pending),
                 "private_key": private_key,
@@ -89,7 +96,9 @@ def test_a_blessed_model_is_pushed_with_its_provenance_on_disk_and_in_the_metada
     assert properties["pushed_destination"] == f"{tmp_path}/serving/{version}"
     stored = read_provenance(tmp_path / "serving", version)
     assert (stored.by, stored.action, stored.run_id, stored.blessed) == ("gate", "pushed", "20261123-000000", True)
-    assert (stored.dataset_fingerprint, stored.config_digest) == ("d1", "c1")
+    assert stored.dataset_fingerprint == "d1"
+    used = {"train": {"epochs": 10}, "push": {"mode": "auto"}}
+    assert (stored.config, stored.config_digest) == (used, config_digest(used))
     assert stored.code_revision
     for name in ("by", "login", "action", "run_id", "dataset_fingerprint", "config_digest", "code_revision", "pushed_at"):
         assert properties[name] == getattr(stored, name)
@@ -300,3 +309,41 @@ def test_a_model_that_waits_is_kept_where_a_decision_finds_it(pusher, tmp_path, 
 def test_a_refused_model_does_not_wait(pusher, tmp_path):
     assert pusher(blessed=False, mode="review", keep_pending=True)["waiting"] == 0
     assert pending_runs(tmp_path / "serving") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict"),
+    [
+        ({}, "pushed as version "),
+        ({"mode": "review"}, "waits for approval: push.mode is review"),
+        ({"blessed": False}, "not pushed: the gate refused the model"),
+        ({"servable": False}, "not pushed: the serving check refused the model"),
+    ],
+)
+def test_its_log_says_what_became_of_the_model_in_one_line(pusher, capsys, given, verdict):
+    pusher(**given)
+
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("verdict: ")]
+    assert line.startswith(f"verdict: {verdict}")
+
+
+def test_a_model_that_is_in_serving_already_is_not_said_to_be_pushed(pusher, capsys):
+    version = pusher()["pushed_version"]
+    capsys.readouterr()
+    pusher(run_id="20261124-000000", baseline=version)
+
+    assert capsys.readouterr().out.startswith("verdict: already in serving, as version ")
+
+
+def test_the_dataset_of_a_compiled_pipeline_says_which_clips_the_run_had(tmp_path, monkeypatch):
+    from beam_jobs.config import ClipsConfig
+    from components import run_config
+
+    clips = ClipsConfig.model_validate({"num_clips": {"train": 6, "eval": 6, "test": 6}})
+    monkeypatch.setattr(run_config, "read_dataset_info", lambda folder: type("Info", (), {"clips": clips}))
+    compiled = json.dumps({**COMPILED, "clips": {}, "kubernetes": {"corpus_uri": "s3://a", "dataset_uri": "s3://b", "env": {}}})
+
+    used = run_config.used_config(compiled, epochs=3, push_mode="auto", dataset_uri="s3://c", corpus_uri="")
+
+    assert used["clips"]["num_clips"] == {"train": 6, "eval": 6, "test": 6}
+    assert used["kubernetes"] == {"corpus_uri": "", "dataset_uri": "s3://c", "env": {}}
