@@ -1,6 +1,6 @@
 # make run: the demo, from nothing to a pushed or refused model. make test: before each commit; make test-all: the slow tests too.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-all test-fresh test-package test-flink test-kubeflow test-kubernetes test-image test-serving test-tasks check format lock dist image
+.PHONY: help setup setup-dev run test test-all test-fresh test-package test-flink test-kubeflow test-kubernetes test-node test-image test-serving test-tasks check format lock dist image
 
 # Byte code makes every start of TensorFlow three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
@@ -42,6 +42,9 @@ test-kubeflow: setup-dev ## Kubeflow's own compiler on compiled pipelines, and e
 
 test-kubernetes: setup-dev ## manifests and training workers on a real Kubernetes control plane, without containers (Go, Maven)
 	@RUN_KUBERNETES=1 $(VENV)/python -m pytest tests/kubernetes tests/components/trainer/workers/kubernetes -v
+
+test-node: setup-dev ## the runbook of docs/kubernetes.md on a real Kubernetes of one node (root; containerd, buildah, runc, Go; an hour)
+	@RUN_NODE=1 $(VENV)/python -m pytest tests/node -v -x
 
 test-image: setup-dev ## the image, built without its registry and run as Kubernetes runs it (root; buildah, runc, mmdebstrap)
 	@RUN_IMAGE=1 $(VENV)/python -m pytest tests/image -v

@@ -92,9 +92,10 @@ def create_pipeline(
     """
     clips = config.clips
     runtime_parameters = runtime_parameters or RuntimeParameters.of(config)
-    where = (
-        {"shared_folder": context.shared_folder} if context.shared_folder else {"checkpoints": checkpoint_folder(config, context)}
-    )
+    where: dict[str, Any] = {"shared_folder": context.shared_folder}
+    # TensorFlow writes to no address of Kubeflow's (`minio://`): there a training without a shared folder keeps no checkpoints.
+    if not context.shared_folder and "://" not in context.pipeline_root:
+        where = {"checkpoints": checkpoint_folder(config, context)}
     # Not in `training_spec`: whoever runs out of disk and changes it goes on from the same checkpoints.
     training = training_spec(config).model_copy(update={**where, "scratch_gb": config.data.scratch_gb})
     nodes: list[BaseNode] = []

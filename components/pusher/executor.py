@@ -61,7 +61,7 @@ class Executor(base_executor.BaseExecutor):
             dataset_uri=exec_properties["dataset_uri"],
             corpus_uri=exec_properties.get("corpus_uri"),
         )
-        known = {
+        known: dict[str, Any] = {
             "model_digest": digest,
             "dataset_fingerprint": _property(input_dict["model"], DATASET_FINGERPRINT),
             "config_digest": config_digest(config),

@@ -28,7 +28,7 @@ class NoAnswer(urllib3.exceptions.HTTPError):
     """The server says nothing in time, or nothing that Kubeflow Pipelines would say."""
 
 
-class _InTime(kfp_server_api.rest.RESTClientObject):  # type: ignore[misc]  # no types
+class _InTime(kfp_server_api.rest.RESTClientObject):
     """The client's own requests, each answered in time and with a JSON object or another text, or not at all."""
 
     def request(self, *arguments: Any, **options: Any) -> Any:

@@ -103,7 +103,7 @@ class _Waiting:
 
     def look(self, run: Any) -> None:
         now = time.monotonic()
-        pending = dict(reversed(pair) for pair in pending_pods(run))
+        pending = {pod: node for node, pod in pending_pods(run)}
         self._since = {pod: self._since.get(pod, now) for pod in pending}
         for pod, node in pending.items():
             if now - self._since[pod] < self._after_s:

@@ -197,6 +197,54 @@ def test_a_new_process_reads_the_index_from_the_store(
     assert [shard["sha256"] for shard in info["shards"]] == [shard.sha256 for shard in expected_few.shards]
 
 
+@pytest.fixture(scope="module")
+def dataset(stored: str, s3: S3Server, config: Path) -> str:
+    """A dataset in the store."""
+    address = f"s3://{BUCKET}/fresh/dataset"
+    in_new_process(
+        *AUDIO_GENDER,
+        "clips",
+        "generate",
+        "--config",
+        str(config),
+        "--corpus",
+        stored,
+        "--output",
+        address,
+        "--",
+        *s3.beam_options,
+    )
+    return address
+
+
+AUDIO_GENDER = (sys.executable, "-m", "pipeline")
+
+
+@pytest.mark.usefixtures("credentials")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "corpus info CORPUS --json index.json",
+        "corpus info CORPUS --html corpus.html",
+        "corpus listen CORPUS -n 2 --html page.html",
+        "clips inspect DATASET -n 2 --html clips.html",
+        "clips describe DATASET --croissant croissant.json",
+        "run --config CONFIG --corpus CORPUS --workdir work --dry-run",
+    ],
+)
+def test_every_command_that_takes_an_address_opens_it_as_the_first_thing_that_its_process_does(
+    words: str, stored: str, dataset: str, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    given = {"CORPUS": stored, "DATASET": dataset, "CONFIG": str(config)}
+
+    in_new_process(*AUDIO_GENDER, *(given.get(word, word) for word in words.split()))
+
+    for name in (word for word in words.split() if Path(word).suffix):
+        assert (tmp_path / name).stat().st_size > 0
+
+
 @pytest.mark.usefixtures("credentials")
 def test_files_that_are_read_at_the_same_time_share_a_client_and_nothing_else(s3: S3Server, tmp_path: Path) -> None:
     contents = [bytes([k]) * (30_000 + k) for k in range(40)]

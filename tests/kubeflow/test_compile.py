@@ -1,5 +1,6 @@
 """What `audio-gender compile` writes for Kubeflow Pipelines."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -56,12 +57,12 @@ def test_every_parameter_reaches_the_nodes_that_read_it(demo):
             if name := value.get("componentInputParameter"):
                 read_by[name].add(node)
     assert read_by == {
-        "corpus_uri": {"ClipGenerator"},
-        "dataset_uri": {"ClipGenerator", "ClipExampleGen", "ReviewReport"},
+        "corpus_uri": {"ClipGenerator", "ReviewReport", "Pusher"},
+        "dataset_uri": {"ClipGenerator", "ClipExampleGen", "ReviewReport", "Pusher"},
         "num_train_clips": {"ClipGenerator"},
         "num_eval_clips": {"ClipGenerator"},
         "num_test_clips": {"ClipGenerator"},
-        "epochs": {"Trainer"},
+        "epochs": {"Trainer", "Pusher"},
         "push_mode": {"ReviewReport", "Pusher"},
     }
 
@@ -197,6 +198,14 @@ def test_a_wrong_setting_is_one_line(setting, said):
         compiled(setting)
     assert "\n" not in str(error.value)
     assert "hunter2" not in str(error.value)
+
+
+def test_without_a_shared_folder_a_training_keeps_no_checkpoints_where_tensorflow_cannot_write():
+    spec, _ = compiled("kubernetes.shared_folder=null")
+
+    training = spec["root"]["dag"]["tasks"]["Trainer"]["inputs"]["parameters"]["custom_config"]["runtimeValue"]["constant"]
+    assert (json.loads(training)["checkpoints"], json.loads(training)["shared_folder"]) == (None, None)
+    assert "minio://mlpipeline/audio-gender/checkpoints" not in json.dumps(spec)
 
 
 def test_a_decision_is_a_pipeline_of_one_step_beside_the_serving_folder():

@@ -67,7 +67,7 @@ def without_ml_metadata(uri: str, metadata: dict | None = None, name: str = "17"
     return {"artifacts": [described]}
 
 
-WRAPPED = {list: "list", dict: "struct"}
+WRAPPED: dict[type, str] = {list: "list", dict: "struct"}
 
 
 @pytest.fixture(params=[with_ml_metadata, without_ml_metadata])

@@ -30,16 +30,22 @@ CONTROLLERS = [
 ]
 
 
-def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that signs itself, and its key, which signs service accounts' tokens too."""
+def write_certificate(folder: Path, *addresses: str) -> tuple[Path, Path]:
+    """A certificate of these addresses that signs itself, and its key, which signs service accounts' tokens too.
+
+    To a server that trusts it, who shows it may do everything.
+    """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
+    names = {x509.NameOID.ORGANIZATION_NAME: "system:masters", x509.NameOID.COMMON_NAME: "tests"}
+    name = x509.Name([x509.NameAttribute(oid, value) for oid, value in names.items()])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(one)) for one in addresses]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -50,6 +56,21 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
     return certificate_file, key_file
 
 
+def write_kubeconfig(path: Path, user: Api, namespace: str) -> Path:
+    """What a client needs to be this user of the API."""
+    cluster = {"server": user.url, "certificate-authority": str(user.ca_file)}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "tests", "cluster": cluster}],
+        "users": [{"name": "user", "user": {"token": user.token}}],
+        "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "user", "namespace": namespace}}],
+        "current-context": "tests",
+    }
+    path.write_text(json.dumps(config))
+    return path
+
+
 class ControlPlane:
     """A running control plane, as a context manager. Logs, certificates and etcd's data lie in `folder`."""
 
@@ -58,7 +79,7 @@ class ControlPlane:
         self._programs = build_programs()
         self._processes = Processes(folder)
         self._port, self._etcd_port, self._peer_port = (free_port() for _ in range(3))
-        self.certificate_file, self.key_file = write_certificate(folder)
+        self.certificate_file, self.key_file = write_certificate(folder, "127.0.0.1")
         self.admin = self.as_user(ADMIN_TOKEN)
 
     def as_user(self, token: str) -> Api:
@@ -72,17 +93,7 @@ class ControlPlane:
 
     def write_kubeconfig(self, path: Path, token: str, namespace: str) -> Path:
         """What a client needs to be this user."""
-        cluster = {"server": self.admin.url, "certificate-authority": str(self.certificate_file)}
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "tests", "cluster": cluster}],
-            "users": [{"name": "user", "user": {"token": token}}],
-            "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "user", "namespace": namespace}}],
-            "current-context": "tests",
-        }
-        path.write_text(json.dumps(config))
-        return path
+        return write_kubeconfig(path, self.as_user(token), namespace)
 
     def __enter__(self) -> Self:
         try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 
 from api import Manifest
 
@@ -10,11 +11,12 @@ NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
 @dataclass(frozen=True)
 class Peer:
-    """A kind of pod, as policies see it; one without labels has no pods that they could select, only an address."""
+    """A kind of pod, as policies see it; one that has no pods that they could select has an address."""
 
     name: str
     namespace: str
     labels: Mapping[str, str] | None = None
+    address: str = ""
 
 
 def matches(selector: Manifest, labels: Mapping[str, str]) -> bool:
@@ -83,8 +85,8 @@ def _applies(policy: Manifest, direction: str, pod: Peer) -> bool:
 
 def _is(peer: Manifest, other: Peer, policy: Manifest) -> bool:
     if "ipBlock" in peer:
-        # Every address, a pod's own too: what it is there for has no pods.
-        return other.labels is None
+        # Pods' addresses too: what it is there for has no pods.
+        return bool(other.address) and ip_address(other.address) in ip_network(peer["ipBlock"]["cidr"])
     if other.labels is None or not matches(peer.get("podSelector", {}), other.labels):
         return False
     if "namespaceSelector" in peer:

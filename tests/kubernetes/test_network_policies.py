@@ -21,7 +21,8 @@ OUTSIDE = [
     Peer("flink operator", "flink-operator", {"app.kubernetes.io/name": "flink-kubernetes-operator"}),
     Peer("client", "shop", {"audio-gender/client": "true"}),
     Peer("stranger", "shop", {"app": "shop"}),
-    Peer("any address", "", None),
+    Peer("own network", "", address="172.18.0.2"),
+    Peer("internet", "", address="203.0.113.7"),
 ]
 SEAWEEDFS = Peer("seaweedfs", "kubeflow", {"app": "seaweedfs"})
 STEPS = {"Trainer": "step", "ClipGenerator": "clip generator"}
@@ -36,7 +37,7 @@ EVERYWHERE = {
     # Argo's executor, for the step's log.
     *((name, "seaweedfs", port) for name in STEPS.values() for port in (8333, 9000)),
     # The API server.
-    *((name, "any address", port) for name in STEPS.values() for port in (443, 6443)),
+    *((name, "own network", port) for name in STEPS.values() for port in (443, 6443)),
     ("worker", "worker", PORT),
     ("retrain", "pipelines API", 8888),
     ("client", "model-server", 8501),
@@ -57,7 +58,8 @@ ONLY_IN = {
     "local": {(name, "seaweedfs", 8333) for name in ("clips", "worker")},
     "production": {
         *FLINK,
-        *((name, "any address", 443) for name in ("flink-taskmanager", "clips", "worker")),
+        *((name, to, 443) for name in ("flink-taskmanager", "clips", "worker") for to in ("own network", "internet")),
+        *((name, "internet", 443) for name in STEPS.values()),  # S3
         ("client", "model-server", 8500),  # gRPC
     },
 }

@@ -246,7 +246,8 @@ def test_the_local_overlay_needs_one_node() -> None:
 # Requests of what a node of 4 CPU and 8 GiB runs besides, in millicores and MiB, as their own manifests have them: kind's control
 # plane (etcd 100 and 100, API server 250, controller manager 200, scheduler 100, two CoreDNS 100 and 70, kindnet 100 and 50), and
 # Kubeflow Pipelines 2.17.0: `env/platform-agnostic` (API server 250 and 500, persistence agent 120 and 500, UI 10 and 70,
-# visualization 30 and 500, Argo's controller 100 and 500, MySQL 100 and 800, SeaweedFS 64 and 256) and the application controller 100 and 20.
+# visualization 30 and 500, Argo's controller 100 and 500, MySQL 100 and 800, SeaweedFS 64 and 256) and the application controller
+# 100 and 20.
 SYSTEM = (950, 290)
 KUBEFLOW = (774, 3146)
 NODE = (4000, 8192)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,7 +27,12 @@ def serving(tmp_path) -> Path:
         model = tmp_path / name
         model.mkdir()
         (model / "saved_model.pb").write_text(name)
-        known = {"dataset_fingerprint": f"data-{name}", "config_digest": "c" * 64, "config": CONFIG, "code_revision": "git:abc"}
+        known: dict[str, Any] = {
+            "dataset_fingerprint": f"data-{name}",
+            "config_digest": "c" * 64,
+            "config": CONFIG,
+            "code_revision": "git:abc",
+        }
         push(model, folder, Provenance(by="gate", login="pod", blessed=True, run_id=f"run-{name}", **known), keep=5)
     roll_back(folder, None, "Ada", "ada@desk", "hums")
     return folder

@@ -1,0 +1,189 @@
+"""The runbook of docs/kubernetes.md, as an operator types it, on a real node; and what holds between its blocks."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from api import wait_until
+from node_cluster import NODE, Cluster
+from runbook import Terminal, as_run_here, blocks, instead
+from volumes import add_volume
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("RUN_NODE") != "1", reason="needs root, containerd, buildah, runc, Go and most of an hour: make test-node"
+)
+TIMEOUT_S = 3600
+BLOCKS = blocks()
+STORE = "AWS_DEFAULT_REGION=us-east-1 aws --endpoint-url http://localhost:8333"
+SERVER, CLIENT = "app.kubernetes.io/component=model-server", "--labels=audio-gender/client=true"
+ASK = """\
+kubectl -n kubeflow run {name} --rm --stdin --restart=Never --image=audio-gender:local {labels} --command -- \
+  timeout 60 python -c "import sys, urllib.request as http; url = 'http://audio-gender-serving:8501/analyse?name=voice.flac'
+print(http.urlopen(url, sys.stdin.buffer.read(), timeout=20).read().decode())" < "$recording\""""
+
+
+@pytest.fixture(scope="module")
+def volumes(cluster: Cluster) -> dict[str, Path]:
+    names = ("audio-gender-serving", "audio-gender-training", "seaweedfs")
+    folders = {name: add_volume(cluster, name) for name in names}
+    for name in ("objects/mlpipeline", "metadata"):
+        (folders["seaweedfs"] / name).mkdir(parents=True)
+    return folders
+
+
+@pytest.fixture(scope="module")
+def terminal(cluster: Cluster, volumes: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    terminal = Terminal(cluster, tmp_path_factory.mktemp("checkout"))
+    yield terminal
+    terminal.close()
+
+
+def run_block(terminal: Terminal, number: int) -> str:
+    return terminal.run(as_run_here(BLOCKS[number - 1][1]), TIMEOUT_S)
+
+
+def versions(volumes: dict[str, Path]) -> list[str]:
+    return sorted(path.name for path in (volumes["audio-gender-serving"] / "audio-gender").glob("[0-9]*"))
+
+
+def test_the_page_has_all_lines_that_something_else_is_run_for() -> None:
+    page = "\n".join(commands for _, commands in BLOCKS)
+
+    assert len(BLOCKS) == 8
+    assert [line for line in instead() if line not in page] == []
+
+
+def test_a_pod_of_the_image_runs(cluster: Cluster) -> None:
+    cluster.kubectl("run", "help", "--image=audio-gender:local", "--restart=Never", "--", "audio-gender", "--help")
+    cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/help", "--timeout=120s", timeout_s=130)
+
+    assert "Usage: audio-gender" in cluster.kubectl("logs", "help")
+
+
+def test_names_are_resolved(cluster: Cluster) -> None:
+    lookup = "import socket; print(socket.gethostbyname('kube-dns.kube-system.svc.cluster.local'))"
+    command = ["--image=audio-gender:local", "--restart=Never", "--command", "--", "python", "-c", lookup]
+    cluster.kubectl("run", "lookup", *command)
+    cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/lookup", "--timeout=120s", timeout_s=130)
+
+    assert cluster.kubectl("logs", "lookup").strip() == "10.96.0.10"
+
+
+def test_kubeflow_and_objects(terminal: Terminal, cluster: Cluster) -> None:
+    for number in (1, 2, 3):
+        run_block(terminal, number)
+
+    (pod,) = cluster.get("pods", "-n", "kubeflow", "-l", "app.kubernetes.io/component=model-server")["items"]
+    assert pod["status"]["phase"] == "Pending"  # nothing is pushed
+
+
+def test_corpus(terminal: Terminal, volumes: dict[str, Path]) -> None:
+    run_block(terminal, 4)
+
+    assert (volumes["seaweedfs"] / "objects/mlpipeline/audio-gender/corpus/speaker_index.json").exists()
+
+
+def test_run(terminal: Terminal, volumes: dict[str, Path], cluster: Cluster) -> None:
+    printed = run_block(terminal, 5)
+
+    assert "Succeeded: run" in printed
+    assert len(versions(volumes)) == 1
+    pods = cluster.get("pods", "-n", "kubeflow", "-l", "pipeline/runid")["items"]
+    assert len(pods) > 14
+
+
+def test_prediction(terminal: Terminal, volumes: dict[str, Path]) -> None:
+    printed = run_block(terminal, 6)
+
+    answers = re.findall(r'\{"version".+\]\}', printed)
+    assert len(answers) == 2, printed
+    assert json.loads(answers[0]) == json.loads(answers[1])
+    assert json.loads(answers[0])["version"] in versions(volumes)
+
+
+def test_a_pod_without_the_label_gets_no_prediction(terminal: Terminal) -> None:
+    printed = terminal.run(ASK.format(name="stranger", labels="") + " || echo refused with $?", 300)
+
+    assert "refused with 1" in printed
+    assert "timed out" in printed
+
+
+def test_clips_job_makes_the_same_dataset_again(terminal: Terminal, volumes: dict[str, Path]) -> None:
+    dataset = volumes["seaweedfs"] / "objects/mlpipeline/audio-gender/clips"
+    before = {path.relative_to(dataset): path.read_bytes() for path in dataset.glob("*/*")}
+    terminal.run(f"{STORE} s3 rm --quiet --recursive s3://mlpipeline/audio-gender/clips", 300)
+    assert not list(dataset.glob("*/*"))
+
+    terminal.run("kubectl -n kubeflow create job --from=cronjob/audio-gender-clips clips-1", 60)
+    terminal.run("kubectl -n kubeflow wait --for=condition=Complete --timeout=20m job/clips-1", 1260)
+
+    assert len(before) == 14
+    assert {path.relative_to(dataset): path.read_bytes() for path in dataset.glob("*/*")} == before
+
+
+def test_retraining_and_rollback(terminal: Terminal, volumes: dict[str, Path]) -> None:
+    before = versions(volumes)
+
+    run_block(terminal, 7)
+
+    assert len(versions(volumes)) > len(before)
+
+
+def test_training_on_two_workers_of_which_one_is_killed(terminal: Terminal, cluster: Cluster) -> None:
+    workers = "--set train.strategy=multi_worker --set train.num_workers=2"
+    compile_ = "compile --config k8s/overlays/local/config.yaml --image audio-gender:local --allow-tag -o workers.yaml"
+    terminal.run(f".venv/bin/audio-gender {compile_} {workers}", 300)
+    printed = terminal.run(".venv/bin/audio-gender submit workers.yaml --detach", 300)
+    (run_id,) = set(re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", printed))
+    of_run = ("-n", "kubeflow", "-l", "app.kubernetes.io/component=training-worker")
+
+    def trains() -> bool:
+        logs = cluster.kubectl("logs", *of_run, "--tail=-1") if cluster.get("pods", *of_run)["items"] else ""
+        return "epoch 2/" in logs
+
+    wait_until(trains, "second epoch", TIMEOUT_S)
+    pods = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in cluster.get("pods", *of_run)["items"]}
+    assert len(pods) == 2
+    (victim,) = (name for name in pods if "-1-" in name)
+    cluster.kubectl("-n", "kubeflow", "delete", "pod", victim, "--grace-period=0", "--force")
+    followed = terminal.run(f".venv/bin/audio-gender submit --run {run_id}", TIMEOUT_S)
+
+    assert "Succeeded: run" in followed
+    trainer = ("-n", "kubeflow", "-l", f"pipeline/runid={run_id},app.kubernetes.io/component=trainer")
+    assert "training goes on from epoch" in cluster.kubectl("logs", *trainer, "-c", "main", "--tail=-1")
+    assert cluster.get("jobs,pods", *of_run)["items"] == []
+
+
+def test_the_model_server_comes_back_after_a_drain(terminal: Terminal, cluster: Cluster) -> None:
+    drain = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=180s"]
+    cluster.kubectl("drain", NODE, *drain, timeout_s=200)
+    pods = cluster.get("pods", "-n", "kubeflow", "-l", SERVER)["items"]
+    assert not any(pod["status"]["phase"] == "Running" for pod in pods)
+
+    cluster.kubectl("uncordon", NODE)
+    terminal.run("kubectl -n kubeflow rollout status deployment/audio-gender-serving --timeout=5m", 310)
+
+    assert '"label"' in terminal.run(ASK.format(name="after-drain", labels=CLIENT), 300)
+
+
+def test_pods_outlive_the_kubelet_and_containerd(terminal: Terminal, cluster: Cluster) -> None:
+    (before,) = cluster.get("pods", "-n", "kubeflow", "-l", SERVER)["items"]
+
+    for program in ("kubelet", "containerd"):
+        cluster.processes.kill(program)
+    cluster.start_containerd()
+    cluster.start_kubelet()
+
+    assert '"label"' in terminal.run(ASK.format(name="after-restart", labels=CLIENT), 300)
+    (after,) = cluster.get("pods", "-n", "kubeflow", "-l", SERVER)["items"]
+    assert after["status"]["containerStatuses"] == before["status"]["containerStatuses"]
+
+
+def test_taking_it_away(terminal: Terminal, cluster: Cluster) -> None:
+    run_block(terminal, 8)
+
+    left = cluster.get("all,pvc,networkpolicies", "-n", "kubeflow", "-l", "app.kubernetes.io/part-of=audio-gender")["items"]
+    assert [thing["metadata"]["name"] for thing in left] == []
