@@ -40,16 +40,22 @@ class NumClips(Strict):
     """Number of clips by split."""
 
     train: Annotated[int, Field(ge=1, le=MAX_CLIPS)]
+    """Clips to train on."""
     eval: Annotated[int, Field(ge=1, le=MAX_CLIPS)]
+    """Clips for early stopping and for choosing decision thresholds."""
     test: Annotated[int, Field(ge=1, le=MAX_CLIPS)]
+    """Clips that the gate judges by."""
 
 
 class SplitShares(Strict):
     """Share of each label's speakers by split."""
 
     train: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """Share of each label's speakers in split train."""
     eval: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """In split eval."""
     test: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """In split test."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -63,28 +69,47 @@ class ClipsConfig(Strict):
     """How clips are mixed. Seconds, hertz and decibels as the names say."""
 
     seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of everything random in splits and clips."""
     labels: Labels = list(DEFAULT_LABELS)
-    """Of the corpus's labels, those that are told apart, in their order; speakers of others are left out."""
+    """Two to fifty of the corpus's labels, in the order of the report: letters, digits, spaces and `_ . , + ( ) -`. Speakers with
+    other labels are left out and named."""
     duration_s: Annotated[float, Field(gt=0, le=600)] = 60.0
+    """Length of a clip."""
     sample_rate_hz: Annotated[int, Field(ge=8000, le=48000)] = 22050
+    """Sample rate of the clips."""
     num_clips: NumClips
+    """Number of clips by split."""
     clips_per_shard: Annotated[int, Field(ge=1)] = 64
+    """Clips in one TFRecord file, which one worker makes at a time; a shard is at most 4 GB."""
     split_shares: SplitShares = SplitShares()
+    """How each label's speakers are divided between the splits."""
     simultaneous_share: Share = 0.5
+    """Share of clips whose voices start together; in the others they follow one another."""
     mixed_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of two labels, the share of clips with voices of both; above 0 there is a third class, `mixed`."""
     mixed_balance_db: Annotated[float, Field(ge=0, le=20)] = DEFAULT_BALANCE_DB
-    """How much softer than the others the voices of a label may be in a mixed clip. 20 dB below another voice none is heard."""
+    """How much softer than the other the voices of one label may be in a `mixed` clip; at 20 dB the softer one is inaudible."""
     min_utterances: Annotated[int, Field(ge=1, le=100)] = 1
+    """Fewest utterances in a clip."""
     max_utterances: Annotated[int, Field(ge=1, le=100)] = 6
+    """Most utterances in a clip."""
     gain_db: Range = Range(min=-12.0, max=0.0)
+    """Gain of each utterance, from -60 to 0 dB."""
     length_share: Range = Range(min=0.5, max=1.0)
+    """Share of each utterance that is used."""
     pause_s: Range = Range(min=0.0, max=5.0)
+    """Pause between voices that follow one another."""
     train_speed: Range = Range(min=1.0, max=1.0)
-    """How many times as fast each voice of a training clip is played: its pitch and formants move with it."""
+    """Playback speed of each voice in training clips, as a factor; pitch and formants move with it. 0.5 to 2."""
     train_voice: TrainVoice | None = None
+    """Changed voices in training clips: pitch, intonation, formants and tilt ([dataset
+    format](../dataset.md#voices-and-channels-of-training-clips)). `train_voice: {}` takes all defaults; null: none."""
     train_channel: TrainChannel | None = None
+    """Rooms, clipping amplifiers and codecs in training clips. `train_channel: {}` takes all defaults; null: none."""
     min_speech_s: Annotated[float, Field(gt=0)] = 1.0
+    """A draw of utterances with less speech than this is drawn again; for a `mixed` clip, with less of either label."""
     max_rejected_share: Share = 0.05
+    """Share of unusable files above which the job fails."""
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -21,7 +21,9 @@ class Range(Strict):
     """A closed range from which values are drawn evenly."""
 
     min: Number
+    """Lower end."""
     max: Number
+    """Upper end."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -32,22 +32,27 @@ class SynthConfig(Strict):
     """The corpus that espeak-ng speaks where no other is given."""
 
     num_speakers: Annotated[int, Field(ge=40, le=10_000)] = 40
+    """Speakers, half of them female."""
     utterances_per_speaker: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Utterances of each speaker."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of voices and sentences."""
 
 
 class CorpusConfig(Strict):
     """Which part of a corpus is used, and what stands in where `--corpus` names none."""
 
     subsets: Annotated[list[str], Field(min_length=1)] | None = None
+    """Subset folders to use, such as `[train-clean-100]`; null: all of them."""
     label_column: str | None = None
-    """Column of utterances.csv or of Common Voice's list that holds the labels, such as `accents`; null: the layout's own."""
+    """Column of `utterances.csv` or of Common Voice's list that holds the labels, such as `accents`; null: the annotated sex."""
     label_per_recording: bool = False
-    """Recordings of one speaker may have different labels, as a mood or a word; else that is a mistake in the list."""
+    """Recordings of one speaker may have different labels, such as a mood or a word; otherwise that is an error in the list."""
     speaker_pattern: str | None = None
-    """In a corpus with a folder for each label: a regular expression whose group `speaker` says who speaks, by the path."""
+    """In a corpus with one folder per label: a regular expression whose group `speaker` finds the speaker in the path."""
     synth: SynthConfig | None = None
-    """Such as `{num_speakers: 60, utterances_per_speaker: 4}`: spoken by espeak-ng where no corpus is named."""
+    """A corpus spoken by espeak-ng, used where `--corpus` is not given, such as `{num_speakers: 60, utterances_per_speaker: 4}`.
+    """
 
     @property
     def labelling(self) -> Labelling:
@@ -59,13 +64,17 @@ class DataConfig(Strict):
     """What a dataset must be to be trained on."""
 
     min_class_share: Share = 0.2
+    """Smallest share of a split's clips that each class must have."""
 
 
 class BeamConfig(Strict):
     """Beam's own options, for the job that makes clips and for TFX's components."""
 
     clips: list[str] = IN_MEMORY
+    """Options of the job that makes clips, such as `["--runner=DirectRunner", "--direct_running_mode=multi_processing",
+    "--direct_num_workers=2"]`."""
     pipeline: list[str] = IN_MEMORY
+    """Options of TFX's own components; their workers are processes of this machine."""
 
     @model_validator(mode="after")
     def _options(self) -> Self:
@@ -147,6 +156,10 @@ def load_config(path: str | Path, settings: Iterable[str] = ()) -> PipelineConfi
 
     Raises:
         UserError: one line that names the key, the value and what is allowed.
+
+    >>> config = load_config("demo", ["train.epochs=5"])
+    >>> config.train.epochs, config.clips.sample_rate_hz
+    (5, 16000)
     """
     path = _file_of(path)
     return validate(PipelineConfig, override(read_yaml(path), settings), path)

@@ -84,6 +84,12 @@ def read_corpus(
     """Reads a corpus of any known layout (`docs/corpora.md`); arguments, result and errors are those of `read_with`.
 
     One that is no local folder, such as `s3://…`, is not looked through: it holds its index as `speaker_index.json`.
+
+    >>> index = read_corpus("corpus")
+    >>> len(index.speakers), index.labels()
+    (12, ('male', 'female'))
+    >>> index.speakers[0].utterances[0].path
+    'tones/11/1/11-1-0000.flac'
     """
     if is_uri(root):
         if labelling != THE_LAYOUT_S_OWN:

@@ -35,6 +35,9 @@ def split_speakers(
         UserError: fewer than three speakers of a label, or so many fixed that a split is left without.
         ValueError: a speaker is there twice with one label, or shares that are no three positive numbers of sum 1.
 
+    >>> speakers = [Speaker(str(k), ("male", "female")[k % 2], "", ()) for k in range(10)]
+    >>> {split: [speaker.id for speaker in members] for split, members in split_speakers(speakers, seed=1).items()}
+    {'train': ['0', '3', '4', '5', '6', '9'], 'eval': ['1', '2'], 'test': ['7', '8']}
     """
     speakers = sorted(speakers, key=lambda speaker: (speaker.id, speaker.label))
     if len({(speaker.id, speaker.label) for speaker in speakers}) < len(speakers):

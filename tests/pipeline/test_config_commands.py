@@ -48,7 +48,7 @@ def test_the_starting_point_holds_every_key_with_its_default() -> None:
 
 
 def test_the_documentation_has_every_key(root: Path) -> None:
-    page = (root / "docs/configuration.md").read_text()
+    page = (root / "docs/reference/configuration.md").read_text()
     documented = set(re.findall(r"`([a-z_.]+)`", page))
     for key in keys(yaml_text.parse(uncommented(starting_point()))):
         parents = [key.rsplit(".", number)[0] for number in range(key.count("."))]
