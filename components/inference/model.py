@@ -86,6 +86,8 @@ class Model:
             raise UserError(f"{folder}: the model has no signature {missing[0]}; train and push it again")
         samples = 4000
         answer = self._signatures["waveform"](tf.zeros([1, samples]))
+        if lacking := sorted({"classes", "duration_s", "probabilities", "speech"} - answer.keys()):
+            raise UserError(f"{folder}: an older version exported this model (no output {lacking[0]}); train and push a new one")
         self.classes = tuple(name.decode() for name in answer["classes"].numpy()[0])
         self.thresholds = thresholds_of(self._signatures, len(self.classes))
         self.sample_rate_hz = round(samples / float(answer["duration_s"][0]))
