@@ -1,5 +1,6 @@
 """Sphinx's configuration of the documentation site; `make docs` builds it."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,11 @@ ELSEWHERE = {
 project = "audio-gender"
 author = "The audio-gender authors"
 release = next(line.split('"')[1] for line in (ROOT / "pyproject.toml").read_text().splitlines() if line.startswith("version"))
-extensions = ["myst_parser", "nbsphinx", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx_copybutton"]
 # Pages are plain Markdown, as GitHub shows it.
 myst_enable_extensions: list[str] = []
 myst_heading_anchors = 4
-nbsphinx_execute = "never"  # the notebook is run by tests/docs/test_notebook.py, which has the product
-exclude_patterns = ["build"]
+exclude_patterns = ["build", "*.ipynb"]
 html_theme = "furo"
 html_title = f"audio-gender {release}"
 html_show_copyright = False
@@ -34,6 +34,10 @@ def read_elsewhere(_: Any, page: str, source: list[str]) -> None:
     """Puts in the texts that lie elsewhere, and makes links to and in them those of the site."""
     if page in ELSEWHERE:
         source[0] = (ROOT / ELSEWHERE[page]).read_text(encoding="utf-8")
+    if page == "notebook":
+        cells = json.loads((ROOT / "docs/notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+        texts = [("".join(cell["source"]), cell["cell_type"]) for cell in cells]
+        source[0] = "\n\n".join(text if kind == "markdown" else f"```python\n{text}\n```" for text, kind in texts)
     for name, file in ELSEWHERE.items():
         source[0] = re.sub(rf"\]\((?:\.\./)*{re.escape(file)}", f"]({name}.md", source[0])
     if page in ELSEWHERE:
