@@ -27,8 +27,8 @@ MAX_SHOWN = 200
 
 _PLAINER = {
     "bool_type": "expected true or false",
-    "dict_type": "expected a section, with keys of its own",
-    "model_type": "expected a section, with keys of its own",
+    "dict_type": "expected a section with keys of its own",
+    "model_type": "expected a section with keys of its own",
     "string_type": "expected text; put it in quotes",
 }
 """Where pydantic speaks of Python, by its type of error."""
@@ -61,7 +61,7 @@ class SplitShares(Strict):
     def _whole(self) -> Self:
         total = self.train + self.eval + self.test
         if not math.isclose(total, 1):
-            raise ValueError(f"the shares add up to {total:.9g}, not to 1")
+            raise ValueError(f"the shares add up to {total:.9g}, not 1")
         return self
 
 
@@ -126,21 +126,21 @@ class ClipsConfig(Strict):
         if self.min_utterances > self.max_utterances:
             raise ValueError(f"min_utterances {self.min_utterances} is greater than max_utterances {self.max_utterances}")
         if not 0 < self.length_share.min <= self.length_share.max <= 1:
-            raise ValueError("length_share must lie above 0 and at most at 1")
+            raise ValueError("length_share must be above 0 and at most 1")
         if self.pause_s.min < 0:
             raise ValueError(f"pause_s.min {self.pause_s.min:g} is negative")
         if self.pause_s.max > 600:
-            raise ValueError(f"pause_s.max {self.pause_s.max:g} is longer than any clip may be, 600 s")
+            raise ValueError(f"pause_s.max {self.pause_s.max:g} is longer than the longest possible clip, 600 s")
         if not 0.5 <= self.train_speed.min <= self.train_speed.max <= 2:
-            raise ValueError("train_speed must lie between 0.5 and 2")
+            raise ValueError("train_speed must be between 0.5 and 2")
         if self.gain_db.max > 0:
             raise ValueError(f"gain_db.max {self.gain_db.max:g} is above 0 dB and would clip loud voices")
         if self.gain_db.min < -60:
-            raise ValueError(f"gain_db.min {self.gain_db.min:g} is below -60 dB, where 16 bits hold next to nothing")
+            raise ValueError(f"gain_db.min {self.gain_db.min:g} is below -60 dB, where 16 bits resolve next to nothing")
         if self.mixed_share and len(self.labels) != 2:
-            raise ValueError(f"mixed_share needs two labels, and there are {len(self.labels)}: which ones would be mixed?")
+            raise ValueError(f"mixed_share needs two labels, and clips.labels has {len(self.labels)}")
         if self.mixed_share and self.max_utterances < 2:
-            raise ValueError("mixed_share needs clips of two voices or more, and max_utterances is 1")
+            raise ValueError("mixed_share needs clips of at least two voices, but max_utterances is 1")
         if self.train_voice is not None and (unknown := self.train_voice.pitch_hz.keys() - set(self.labels)):
             raise ValueError(f"train_voice.pitch_hz: there is no label {min(unknown)!r}; there are {', '.join(self.labels)}")
         if self.min_speech_s > self.duration_s:
@@ -185,7 +185,7 @@ def override(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
         for key in parents:
             section = section.setdefault(key, {}) if isinstance(section, dict) else None
         if not isinstance(section, dict):
-            raise UserError(f"--set {setting}: {'.'.join(parents)} holds no keys of its own")
+            raise UserError(f"--set {setting}: {'.'.join(parents)} is not a section")
         try:
             section[last] = yaml_text.parse(text)
         except yaml_text.YamlError as error:
@@ -214,7 +214,7 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str | Path, pr
 def _explain(model: type[BaseModel], key: str, prefix: str, problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         known = _known_keys(model, [str(part) for part in problem["loc"][:-1]])
-        return f"unknown key {key}; known here: {', '.join(known)}"
+        return f"unknown key {key}; known keys: {', '.join(known)}"
     if problem["type"] == "missing":
         return f"{key} is missing"
     message = _PLAINER.get(problem["type"], problem["msg"].removeprefix("Value error, "))

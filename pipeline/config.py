@@ -123,18 +123,20 @@ class PipelineConfig(Strict):
                     f"{self.data.min_class_share:g}; raise clips.num_clips.{split} or lower the share"
                 )
         if self.train.strategy == "multi_worker" and min(clips.num_clips.train, clips.num_clips.eval) < self.train.num_workers:
-            raise ValueError(f"train.num_workers {self.train.num_workers} is more than the clips of split train or eval")
+            raise ValueError(
+                f"train.num_workers {self.train.num_workers} is more than the number of clips in split train or eval"
+            )
         if self.tune is not None:
             sections = {"model": self.model.model_dump(), "train": self.train.model_dump()}
             self.tune.check(sections, clips.num_samples, clips.sample_rate_hz)
         for name, thresholds in self.gate.robustness.items():
             if self.robustness is None:
-                raise ValueError(f"gate.robustness has thresholds on {name}, and no section robustness says to measure it")
+                raise ValueError(f"gate.robustness has thresholds on {name}, but there is no section robustness to measure it")
             if name not in self.robustness.degradations:
                 raise ValueError(f"gate.robustness has thresholds on {name}, which is not among robustness.degradations")
             if thresholds.max_strength < min(self.robustness.strengths):
                 raise ValueError(
-                    f"gate.robustness.{name}.max_strength {thresholds.max_strength} is below all of robustness.strengths"
+                    f"gate.robustness.{name}.max_strength {thresholds.max_strength} is below all robustness.strengths"
                 )
         return self
 
@@ -171,4 +173,6 @@ def _file_of(path: str | Path) -> str | Path:
         return path
     if str(path) in packaged:
         return packaged[str(path)]
-    raise UserError(f"{path}: no such file; give a configuration file, or one of those that come along: {', '.join(packaged)}")
+    raise UserError(
+        f"{path}: no such file; name a configuration file, or the name of one that comes with the package: {', '.join(packaged)}"
+    )

@@ -6,6 +6,7 @@ from graphlib import CycleError, TopologicalSorter
 import pytest
 
 from components.code_digest import ROOT, Project
+from tools import spdx
 
 MAY_IMPORT = {
     "beam_jobs": {"beam_jobs"},
@@ -60,3 +61,9 @@ def test_imports_are_absolute_as_the_cache_keys_read_them():
         if isinstance(node, ast.ImportFrom) and node.level
     ]
     assert relative == []
+
+
+def test_every_source_file_names_its_license():
+    lacking = [str(path.relative_to(ROOT)) for path in spdx.sources() if spdx.lacks_line(path)]
+    assert lacking == [], "run `python tools/spdx.py`"
+    assert len(spdx.sources()) > 400

@@ -76,8 +76,8 @@ def split_speakers(
 
 def _none_left(label: str, split: str) -> str:
     return (
-        f"no {label} speaker is left for the split {split}: the corpus fixes the others' splits; "
-        "add speakers, or leave more of its splits open"
+        f"no {label} speaker is left for the split {split}: the corpus fixes the splits of the others; "
+        "add speakers, or fix fewer splits"
     )
 
 
@@ -104,7 +104,7 @@ def check_duplicates(splits: Mapping[str, Sequence[Speaker]], duplicates: Sequen
         files = " and ".join(
             f"{utterance.path} (speaker {speaker.id}, {label}, {split})" for (label, split), (speaker, utterance) in bad[0]
         )
-        more = f"; {len(bad) - 1} more recordings are so" if len(bad) > 1 else ""
+        more = f"; {len(bad) - 1} more recordings are duplicated like this" if len(bad) > 1 else ""
         raise UserError(
             f"{files} hold the same recording, byte for byte{more}; a recording has one label and is in one split: remove one of "
             "the files, or list both under one speaker"

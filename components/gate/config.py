@@ -83,5 +83,5 @@ class GateConfig(Strict):
     def _known(cls, thresholds: Any) -> Any:
         for name in thresholds if isinstance(thresholds, dict) else ():
             if name not in NAMES:
-                raise ValueError(f"there is no degradation {name}; known here: {', '.join(sorted(NAMES))}")
+                raise ValueError(f"there is no degradation {name}; choose from {', '.join(sorted(NAMES))}")
         return thresholds

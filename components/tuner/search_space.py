@@ -56,7 +56,7 @@ class SearchRange(Strict):
         if self.min >= self.max:
             raise ValueError(f"min {self.min:g} is not below max {self.max:g}")
         if self.log and self.min <= 0:
-            raise ValueError(f"min {self.min:g} has no logarithm")
+            raise ValueError(f"min {self.min:g} must be above 0 for log: true")
         return self
 
 
@@ -104,7 +104,7 @@ class TuneConfig(Strict):
                     reasons[value] = reason and reasons.get(value, reason)
         for (key, value), reason in reasons.items():
             if reason:
-                raise ValueError(f"tune.space: {key} {value:g} makes no network: {reason}")
+                raise ValueError(f"tune.space: {key} {value:g} cannot make a network: {reason}")
 
 
 class TuningSpec(TrainingSpec):

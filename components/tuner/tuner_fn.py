@@ -64,7 +64,7 @@ class ClipTuner(BaseTuner):
         # Where the Trainer keeps its checkpoints: the next trial, and then the Trainer, would go on from one trial's weights.
         spec = TuningSpec.of(fn_args).model_copy(update={"checkpoints": None, "shared_folder": None})
         self._fn_args, self._tune = fn_args, spec.tune
-        self._last_failure = "no combination of tune.space makes a network"
+        self._last_failure = "no combination in tune.space makes a valid network"
         how = {"train.epochs": self._tune.epochs, "train.strategy": "one_device", "train.wandb_project": None}
         # Classification reports are of no use to a search.
         how["train.monitor_every"] = self._tune.epochs + 1
@@ -112,7 +112,7 @@ class ClipTuner(BaseTuner):
         """
         trials = self.oracle.trials.values()
         if not any(trial.status == TrialStatus.COMPLETED for trial in trials):
-            raise UserError(f"tuning: none of {len(trials)} trials came to its end: {self._last_failure}")
+            raise UserError(f"tuning: none of {len(trials)} trials finished: {self._last_failure}")
         if len(trials) < self._tune.trials:
             say(f"  {len(trials)} of {self._tune.trials} trials: tune.space holds no more combinations")
         best = self.oracle.get_best_trials(1)[0]

@@ -348,7 +348,7 @@ def test_a_wrong_archive_over_a_flaky_line_is_downloaded_twice_at_most(archive, 
 def test_a_mirror_without_ranges_that_always_breaks_off_is_given_up(archive, mirror, run, monkeypatch):
     monkeypatch.setattr(download, "PROGRESS_BYTES", 1000)
     mirror.script = [Answer(ranges=False, cut=len(archive) - 1000 * k) for k in range(60, 0, -1)]
-    with pytest.raises(UserError, match=r"bytes received, 4 times the archive's size; try a mirror by --base-url"):
+    with pytest.raises(UserError, match=r"bytes received, 4 times the archive's size; try a mirror with --base-url"):
         run()
     assert mirror.sent < 5 * len(archive)
 
@@ -356,11 +356,11 @@ def test_a_mirror_without_ranges_that_always_breaks_off_is_given_up(archive, mir
 @pytest.mark.parametrize("answer", [Answer(), Answer(length=False)])
 def test_file_of_another_size(archive, mirror, run, answer, tmp_path):
     mirror.script = [replace(answer, body=archive + b"x")]
-    with pytest.raises(UserError, match=r"bytes(, where \d+ are published)?; try a mirror by --base-url$"):
+    with pytest.raises(UserError, match=r"bytes(, where \d+ are published)?; try a mirror with --base-url$"):
         run()
     run()
     mirror.script = [Answer(cut=5000), replace(answer, body=archive + b"x")]
-    with pytest.raises(UserError, match=r"bytes, where \d+ are published; try a mirror by --base-url$"):
+    with pytest.raises(UserError, match=r"bytes, where \d+ are published; try a mirror with --base-url$"):
         fetch_subsets([FIRST], tmp_path / "other", mirror.url, POLICY)
 
 
@@ -414,7 +414,7 @@ def test_part_longer_than_the_archive(archive, mirror, run, tmp_path):
 
 def test_hostile_archive_with_the_right_checksum(corpus, publish, run, tmp_path):
     publish(FIRST, tar_gz(corpus, FIRST, ["11"], "", tarfile.TarInfo("../evil")))
-    with pytest.raises(UserError, match=r"dev-clean-2.tar.gz: holds '../evil', a path out of the folder"):
+    with pytest.raises(UserError, match=r"dev-clean-2.tar.gz: holds '../evil', a path that leaves the folder"):
         run()
     assert files(tmp_path / "data") == {"LibriSpeech", "dev-clean-2.tar.gz"}
     assert not list(tmp_path.rglob("evil"))
@@ -448,7 +448,7 @@ def test_too_little_room(archive, mirror, run, monkeypatch, tmp_path):
 
 def test_two_at_once(archive, mirror, run, tmp_path):
     (tmp_path / "data").mkdir()
-    with fetch._alone_in(tmp_path / "data"), pytest.raises(UserError, match="another `corpus fetch` is at work here"):
+    with fetch._alone_in(tmp_path / "data"), pytest.raises(UserError, match="another `corpus fetch` is running here"):
         run()
     run()
 
@@ -538,7 +538,7 @@ def test_stopped_while_downloading(archive, mirror, run, start, stop, tmp_path):
     process.send_signal(stop)
     _, said = process.communicate(timeout=20)
     if stop == signal.SIGINT:
-        assert "stopped; the same command goes on from here" in said
+        assert "stopped; the same command resumes from here" in said
         assert "Traceback" not in said
     assert process.returncode not in (0, 2)
     assert files(tmp_path / "data") == {"LibriSpeech", part.name}

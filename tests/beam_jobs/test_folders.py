@@ -267,7 +267,7 @@ def test_what_is_no_part_of_the_corpus_is_named_or_counted(libri: Path) -> None:
     index = read_corpus(libri)
 
     assert {item.path: item.reason for item in index.passed_over} == {
-        "tones/11/1/11-1-0000.wav": "the same utterance in another format as tones/11/1/11-1-0000.flac",
+        "tones/11/1/11-1-0000.wav": "the same utterance as, in another format, tones/11/1/11-1-0000.flac",
         "tones/11/11-1-0009.flac": "not where the layout has recordings, <subset>/<speaker>/<chapter>/",
     }
     assert {item.path: item.reason for item in index.rejected} == {

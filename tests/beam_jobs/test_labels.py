@@ -79,7 +79,7 @@ def test_a_pattern_says_who_speaks_and_who_speaks_stays_in_one_split(commands_co
     [
         ("(", "speaker_pattern '(': not a regular expression"),
         ("[0-9]+", "it has no group (?P<speaker>"),
-        ("(?P<speaker>person[0-9]+)", "recordings passed over, the first no/00000000_nohash_0.wav: no speaker in its path"),
+        ("(?P<speaker>person[0-9]+)", "recordings ignored, the first no/00000000_nohash_0.wav: no speaker in its path"),
     ],
 )
 def test_a_pattern_that_finds_nobody(commands_corpus: Path, pattern: str, text: str) -> None:
@@ -121,7 +121,7 @@ def test_a_list_without_the_usual_labels_is_told_of_its_other_columns(tmp_path: 
     write(tmp_path / "clips/a.wav", 1)
     (tmp_path / "validated.tsv").write_text("client_id\tpath\tgender\tage\nann\ta.wav\t\ttwenties\n")
 
-    with pytest.raises(UserError, match=r"usable label in validated\.tsv; --label-column takes another column"):
+    with pytest.raises(UserError, match=r"usable label in validated\.tsv; --label-column reads another column"):
         read_corpus(tmp_path)
     assert labels_of(read_corpus(tmp_path, labelling=Labelling(label_column="age"))) == {"twenties": 1}
 

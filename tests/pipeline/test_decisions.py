@@ -104,7 +104,7 @@ def test_a_model_that_was_changed_since_the_gate_saw_it(refused, make_run, workd
     make_run("waiting")
     model = workdir.tfx / "Trainer/model/7/Format-Serving"
     (model / "saved_model.pb").write_text("modeL")
-    why = f"{model}: its files are not those that were trained, they were changed since; make a new run"
+    why = f"{model}: its files were changed after the training; make a new run"
     for override in ([], ["--override", "--note", "I know"]):
         assert refused("approve", RUN, "--by", "Ada", *override) == why
     assert versions(workdir.serving) == []

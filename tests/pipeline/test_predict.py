@@ -167,7 +167,7 @@ def test_what_paths_mean(recordings, tmp_path):
     (tmp_path / "[1].wav").touch()
     assert list(find_recordings(f"{tmp_path}/[1].wav", fail)) == [f"{tmp_path}/[1].wav"]
     for path in (f"{recordings}/*.nothing", f"{recordings}/.hidden/.nothing*"):
-        with pytest.raises(NotFoundError, match="no file has a name like this"):
+        with pytest.raises(NotFoundError, match="no file matches this pattern"):
             list(find_recordings(path, fail))
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFoundError, match="no recordings in this folder"):

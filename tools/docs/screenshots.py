@@ -1,7 +1,8 @@
 """Takes the pictures of docs/images that show pages: the report on a run, and the page to try its model.
 
-`PYTHONPATH=tests python -m tools.docs.screenshots WORK RECORDING`, with Chromium on the PATH. Not part of `make docs`: pixels differ
-between machines, so a picture is taken anew when the pages change.
+`PYTHONPATH=tests python -m tools.docs.screenshots WORK RECORDING`, with Chromium on the PATH. Not part of `make docs`: pixels
+differ
+between machines, so take them again when the pages change.
 """
 
 import base64
@@ -52,7 +53,7 @@ def main(work: Path, recording: Path) -> None:
 def is_ready(port: int) -> bool:
     """Whether the server answers."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5) as answer:  # noqa: S310 (our own server)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
