@@ -15,4 +15,4 @@ wheel=$(basename "$dist"/*.whl)
     echo "./$wheel --hash=sha256:$(sha256sum "$dist/$wheel" | cut -d' ' -f1)"
 } >"$dist/audio-gender.lock"
 cp locks/{synth,s3,wandb,export,sign,croissant}.lock "$dist/"
-echo "dist: $dist holds $wheel and its locks; README.md says how to install them"
+echo "dist: $dist holds $wheel and its locks; docs/install.md says how to install them"

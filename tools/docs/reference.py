@@ -39,6 +39,14 @@ API = {
 }
 """What users import, by module."""
 
+STATUSES = {
+    "0": "done; of `run`: the model was pushed, or waits for approval",
+    "1": "`submit`: the run on Kubeflow failed; anything else: a bug, with its traceback",
+    "2": "a mistake that you can correct, in one line; of `predict`: a recording could not be read, the others were answered",
+    "3": "`run`: the gate refused the model; everything worked, and what is in serving stays there",
+    "129, 130, 143": "ended by SIGHUP, Ctrl-C or SIGTERM, in one line; child processes and half-written files are gone",
+}
+
 
 def pages() -> dict[str, str]:
     """Every page of the reference by its file name."""
@@ -121,7 +129,13 @@ def _commands() -> str:
         NOTE,
         "# Commands",
         "",
-        "What each command is for: the how-to pages. `-h` prints what stands here. " + _plain_help(group.epilog or ""),
+        "`-h` prints what stands here, `audio-gender --version` names the code, and `python -m pipeline` is the same program. "
+        "Results (tables, JSON, verdicts) go to stdout, progress and messages to stderr: `audio-gender runs | grep pushed`. "
+        "With `--json -` stdout holds the JSON and nothing else.",
+        "",
+        "| exit status | meaning |",
+        "|---|---|",
+        *(f"| {status} | {meaning} |" for status, meaning in STATUSES.items()),
     ]
     lines += _command(group, "audio-gender", None)
     return "\n".join(lines) + "\n"
@@ -153,7 +167,16 @@ def _option(parameter: Any, context: click.Context) -> tuple[str, str] | None:
 def _table(kind: str, records: list[tuple[str, str]]) -> list[str]:
     if not records:
         return []
-    return ["", f"| {kind} | meaning |", "|---|---|", *(_row(name, " ".join(text.split())) for name, text in records)]
+    rows = (_row(re.sub("<.*>", _plain_type, name), " ".join(text.split())) for name, text in records)
+    return ["", f"| {kind} | meaning |", "|---|---|", *rows]
+
+
+def _plain_type(found: re.Match[str]) -> str:
+    """What stands for a value, without Python's types."""
+    name = found[0][1:-1]
+    if "|" in name:
+        return name
+    return "N" if name.endswith("range") else "DIR" if name == "path" else "" if name == "Path" else "TEXT"
 
 
 def _plain_help(text: str) -> str:
