@@ -298,7 +298,7 @@ def test_failures_double_the_wait(archive, mirror, run, monkeypatch):
 
 def test_server_that_stays_busy(archive, mirror, run, tmp_path):
     mirror.script = [Answer(cut=5000), *[Answer(status=503)] * 4]
-    with pytest.raises(UserError, match=r"503 Service Unavailable, 5 times in a row; what has come is kept: give the same"):
+    with pytest.raises(UserError, match=r"503 Service Unavailable, 5 times in a row; what was received is kept: run the same"):
         run()
     assert (tmp_path / "data/dev-clean-2.tar.gz.part").read_bytes() == archive[:5000]
     run()
@@ -323,7 +323,7 @@ def test_no_such_archive(archive, mirror, run):
 def test_wrong_checksum(archive, mirror, run, tmp_path):
     mirror.script = [Answer(body=b"x" * len(archive))]
     with pytest.raises(
-        UserError, match=r"MD5 [0-9a-f]{32}, where [0-9a-f]{32} is published; the download was deleted; try a mirror"
+        UserError, match=r"MD5 [0-9a-f]{32}, but [0-9a-f]{32} is published; the download was deleted; try a mirror"
     ):
         run()
     assert files(tmp_path / "data") == {"LibriSpeech"}
@@ -339,7 +339,7 @@ def test_file_that_changed_between_two_pieces(archive, mirror, run):
 def test_a_wrong_archive_over_a_flaky_line_is_downloaded_twice_at_most(archive, mirror, run, tmp_path):
     mirror.files[f"/31/{FIRST}.tar.gz"] = b"x" * len(archive)
     mirror.script = [answer for _ in range(20) for answer in (Answer(cut=len(archive) // 2), Answer())]
-    with pytest.raises(UserError, match=r"MD5 [0-9a-f]{32}, where [0-9a-f]{32} is published; the download was deleted"):
+    with pytest.raises(UserError, match=r"MD5 [0-9a-f]{32}, but [0-9a-f]{32} is published; the download was deleted"):
         run()
     assert mirror.sent == 2 * len(archive)
     assert files(tmp_path / "data") == {"LibriSpeech"}
@@ -483,7 +483,7 @@ def test_bad_arguments(tmp_path, capsys, monkeypatch):
     assert said.startswith("error: no subset 'dev-dirty'; there are dev-clean, dev-other, ")
     for url in ("file:///etc", "mirror.org", "https://", "http:///x"):
         said = refused(capsys, monkeypatch, FIRST, "--dest", str(tmp_path / "new"), "--base-url", url)
-        assert said.startswith(f"error: '{url}' is no base URL; it starts with https:// or http:// and a host")
+        assert said.startswith(f"error: '{url}' is not a base URL; it starts with https:// or http:// and a host")
     assert refused(capsys, monkeypatch, FIRST, "--dest", str(tmp_path), "--base-url", "http://[").count("\n") == 1
     assert not (tmp_path / "new").exists()
 

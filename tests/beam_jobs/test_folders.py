@@ -69,7 +69,8 @@ def test_folders_that_may_not_be_read_are_an_error_that_names_them(corpus: Path,
         folder.chmod(0o755)
     assert done.returncode == 2, done.stderr
     names = ", ".join(f"{folder.relative_to(root)} (Permission denied)" for folder in locked)
-    assert f"{root}: folders that cannot be read: {names}; allow it, or move them out" in done.stderr.replace("\n", " ")
+    said = done.stderr.replace("\n", " ")
+    assert f"{root}: folders that cannot be read: {names}; change their permissions, or move them out" in said
     assert info(root).returncode == 0
 
 

@@ -78,7 +78,7 @@ def test_a_pattern_says_who_speaks_and_who_speaks_stays_in_one_split(commands_co
     ("pattern", "text"),
     [
         ("(", "speaker_pattern '(': not a regular expression"),
-        ("[0-9]+", "it has no group (?P<speaker>"),
+        ("[0-9]+", "has no group (?P<speaker>"),
         ("(?P<speaker>person[0-9]+)", "recordings ignored, the first no/00000000_nohash_0.wav: no speaker in its path"),
     ],
 )
@@ -158,4 +158,4 @@ def test_a_layout_that_has_one_label_takes_no_column(corpus: Path) -> None:
     done = call_here("corpus", "info", corpus, "--label-column", "accent")
 
     assert done.returncode == 2
-    assert "label_column is 'accent', and this is LibriSpeech, which has no such choice" in only_line(done)
+    assert "label_column is 'accent', and this is LibriSpeech, which has no such setting" in only_line(done)

@@ -90,8 +90,8 @@ def test_where_two_readers_fit_both_are_named(own: Callable[[str], Path]) -> Non
     root = own("CSV")
     (root / "validated.tsv").touch()
     assert error_of(root) == (
-        f"{root}: holds validated.tsv (Common Voice) and utterances.csv (CSV), and only one of them can be meant; "
-        "move the others away"
+        f"{root}: holds validated.tsv (Common Voice) and utterances.csv (CSV), but a corpus has one layout; "
+        "move the other lists elsewhere"
     )
 
 
@@ -224,10 +224,10 @@ def test_what_might_be_a_wrong_label_is_an_error(own, name: str, file: str, old:
             "4 fields, but the header has 3; fix or delete 'all of it/12",
         ),
         ("CSV", "all of it/11-1-0001.wav", '"all of it/11-1-0001.wav', "3", "unexpected end of data; fix"),
-        ("CSV", "all of it/11-1-0001.wav", "/etc/passwd", "3", "'/etc/passwd' names no file in the corpus"),
-        ("CSV", "all of it/11-1-0001.wav", "a/../../b.wav", "3", "'a/../../b.wav' names no file in the corpus"),
+        ("CSV", "all of it/11-1-0001.wav", "/etc/passwd", "3", "'/etc/passwd' is not a path in the corpus"),
+        ("CSV", "all of it/11-1-0001.wav", "a/../../b.wav", "3", "'a/../../b.wav' is not a path in the corpus"),
         ("CSV", "11-1-0001.wav", "./11-1-0000.flac", "3", "'all of it/11-1-0000.flac' is listed twice, first in line 2"),
-        ("CSV", "11-1-0001.wav,s11", "11-1-0001.wav,Anna S", "3", "'Anna S' is not a speaker id; give each speaker"),
+        ("CSV", "11-1-0001.wav,s11", "11-1-0001.wav,Anna S", "3", "'Anna S' is not a valid speaker id; use a name"),
         (
             "CSV",
             "s12,m\n",
@@ -243,8 +243,8 @@ def test_what_might_be_a_wrong_label_is_an_error(own, name: str, file: str, old:
             "5",
             f"6 fields, but the header has 7; fix or delete '{40 * '7'}'…",
         ),
-        ("VoxCeleb1", "id12\t", "\t", "3", "'' is not a speaker id"),
-        ("LibriSpeech", "12 | M", "12 ~ M", "3", "'12 ~ M' is not a speaker id"),
+        ("VoxCeleb1", "id12\t", "\t", "3", "'' is not a valid speaker id"),
+        ("LibriSpeech", "12 | M", "12 ~ M", "3", "'12 ~ M' is not a valid speaker id"),
         ("LibriSpeech", "12 | M | tones | 0.15 | ", "11 | F | tones | 0.15 | ", "3", "speaker '11' is listed twice"),
     ],
 )

@@ -155,7 +155,7 @@ def test_without_room_a_dry_run_and_a_run_say_so_before_the_clips(audio_gender, 
 
     for done in (audio_gender(*options, "--dry-run"), audio_gender(*options)):
         assert done.returncode == 2
-        assert re.search(r"error: .* TB are needed and .* are free; make room", done.stderr.splitlines()[-1])
+        assert re.search(r"error: .* TB are needed and .* are free; free some", done.stderr.splitlines()[-1])
     assert not list((workdir / "clips").rglob("*"))
 
 
@@ -173,7 +173,7 @@ def test_thresholds_are_on_what_is_measured() -> None:
 
     with pytest.raises(UserError, match=r"thresholds on telephone, which is not among robustness\.degradations"):
         load_config("demo", [*measured, "gate.robustness.telephone={max_ece: 0.1}"])
-    with pytest.raises(UserError, match=r"gate\.robustness\.room\.max_strength 1 is below all of robustness\.strengths"):
+    with pytest.raises(UserError, match=r"gate\.robustness\.room\.max_strength 1 is below all robustness\.strengths"):
         load_config("demo", [*measured, "gate.robustness.room={max_ece: 0.1, max_strength: 1}"])
     assert load_config("demo", [*measured, "gate.robustness.room={max_ece: 0.1}"]).gate.robustness["room"].max_strength == 3
 

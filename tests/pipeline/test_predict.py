@@ -148,7 +148,7 @@ def test_praat_and_audacity_get_a_file_for_each_recording(serving, recordings, t
         (["a.wav", "--stream"], "--stream listens to stdin: `audio-gender predict - --stream`"),
         (["a.wav", "--microphone"], "--microphone takes no PATH"),
         (["-", "--stream", "--format", "csv"], "--stream writes JSON lines"),
-        (["-", "--stream", "--microphone"], "give one of them"),
+        (["-", "--stream", "--microphone"], "exclude each other"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, monkeypatch, arguments, message):

@@ -173,7 +173,7 @@ def test_every_slice_has_clips_speakers_and_matrices_of_both_models():
     ("model", "reason"),
     [
         ("nan", r"^\d+ of 40 test clips get a score that is not a number$"),
-        ("logits", r"^40 of 40 test clips get scores that are no probabilities"),
+        ("logits", r"^40 of 40 test clips get scores that are not valid probabilities"),
         ("constant", r"^every test clip gets the same scores$"),
         ("reordered", r"^the model's signature gives its classes as female, male and not as male, female$"),
         ("no classes", r"^the model's signature does not name its classes in one order and not as male, female$"),
