@@ -70,7 +70,7 @@ def _configuration() -> str:
             lines += ["", f"Optional: without this section there is none of it; `{name}: {{}}` takes all defaults."]
             if any(inner.is_required() for inner in section.model_fields.values()):
                 lines[-1] = "Optional: without this section there is none of it."
-        lines += ["", "| key | default | allowed | meaning |", "|---|---|---|---|", *_rows(section, name)]
+        lines += ["", "| key | default | meaning |", "|---|---|---|", *_rows(section, name)]
     return "\n".join(lines) + "\n"
 
 
@@ -80,12 +80,13 @@ def _rows(section: type[BaseModel], prefix: str) -> Iterator[str]:
         text = _described(section, name)
         if inner is not None and (inner is Range or is_short(inner)) and not field.is_required():
             keys = "" if inner is Range else f" ({', '.join(f'`{key}`' for key in inner.model_fields)})"
-            yield _row(key, _default(field), "", text + keys)
+            yield _row(key, _default(field), text + keys)
         elif inner is not None:
-            yield _row(key, "required" if field.is_required() else "none" if field.default is None else "", "", text)
+            yield _row(key, "required" if field.is_required() else "none" if field.default is None else "", text)
             yield from _rows(inner, key)
         else:
-            yield _row(key, "required" if field.is_required() else _default(field), allowed_values(field), text)
+            allowed = f" Allowed: {found}." if (found := allowed_values(field)) else ""
+            yield _row(key, "required" if field.is_required() else _default(field), text + allowed)
             for item, mark in _items(field.annotation):
                 if key != "kubernetes.steps":  # the keys of kubernetes.step, which stand above
                     yield from _rows(item, f"{key}{mark}")
