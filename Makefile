@@ -1,6 +1,6 @@
 # make run: the demo, from nothing to a pushed or refused model. make test: before each commit; make test-all: the slow tests too.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-all test-fresh test-package test-flink test-kubeflow test-kubernetes test-node test-image test-serving test-tasks check format lock dist image
+.PHONY: help setup setup-dev run test test-all test-fresh test-package test-flink test-kubeflow test-kubernetes test-node test-image test-serving test-tasks check format lock dist docs image
 
 # Byte code makes every start of TensorFlow three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
@@ -55,8 +55,12 @@ test-serving: setup-dev ## the exported model in a real Triton and in `serve`, 1
 test-tasks: setup-dev ## other labels than female and male: ages, accents and sounds, from a corpus to a push (5 minutes)
 	@RUN_TASKS=1 $(VENV)/python -m pytest tests/tasks -v
 
-dist: setup ## the wheel and the locks that belong to it, in dist/, for machines without this checkout
+dist: setup ## the wheel, the locks that belong to it, an SBOM and checksums, in dist/, for machines without this checkout
 	@bash tools/dist.sh
+	@bash tools/sbom.sh
+
+docs: setup-dev ## the documentation site, in build/docs, with the pages and pictures that are made from the code (1 minute)
+	@bash tools/docs.sh
 
 image: ## the image of every pipeline step, as audio-gender:local (docker or podman)
 	@bash tools/image.sh

@@ -170,7 +170,11 @@ def _check_format(path: str) -> None:
 
 
 def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
-    """Resamples by soxr (high quality); the same samples where the rates are equal."""
+    """Resamples by soxr (high quality); the same samples where the rates are equal.
+
+    >>> len(resample(np.zeros(16_000, np.float32), 16_000, 22_050))
+    22050
+    """
     if from_hz == to_hz:
         return samples
     resampled: Samples = soxr.resample(samples, from_hz, to_hz, quality="HQ")

@@ -27,8 +27,8 @@ MAX_SHOWN = 200
 
 _PLAINER = {
     "bool_type": "expected true or false",
-    "dict_type": "expected a section, with keys of its own",
-    "model_type": "expected a section, with keys of its own",
+    "dict_type": "expected a section with keys of its own",
+    "model_type": "expected a section with keys of its own",
     "string_type": "expected text; put it in quotes",
 }
 """Where pydantic speaks of Python, by its type of error."""
@@ -40,22 +40,28 @@ class NumClips(Strict):
     """Number of clips by split."""
 
     train: Annotated[int, Field(ge=1, le=MAX_CLIPS)]
+    """Clips to train on."""
     eval: Annotated[int, Field(ge=1, le=MAX_CLIPS)]
+    """Clips for early stopping and for choosing decision thresholds."""
     test: Annotated[int, Field(ge=1, le=MAX_CLIPS)]
+    """Clips that the gate judges by."""
 
 
 class SplitShares(Strict):
     """Share of each label's speakers by split."""
 
     train: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """Share of each label's speakers in split train."""
     eval: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """In split eval."""
     test: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """In split test."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         total = self.train + self.eval + self.test
         if not math.isclose(total, 1):
-            raise ValueError(f"the shares add up to {total:.9g}, not to 1")
+            raise ValueError(f"the shares add up to {total:.9g}, not 1")
         return self
 
 
@@ -63,28 +69,47 @@ class ClipsConfig(Strict):
     """How clips are mixed. Seconds, hertz and decibels as the names say."""
 
     seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of everything random in splits and clips."""
     labels: Labels = list(DEFAULT_LABELS)
-    """Of the corpus's labels, those that are told apart, in their order; speakers of others are left out."""
+    """Two to fifty of the corpus's labels, in the order of the report: letters, digits, spaces and `_ . , + ( ) -`. Speakers with
+    other labels are left out and named."""
     duration_s: Annotated[float, Field(gt=0, le=600)] = 60.0
+    """Length of a clip."""
     sample_rate_hz: Annotated[int, Field(ge=8000, le=48000)] = 22050
+    """Sample rate of the clips."""
     num_clips: NumClips
+    """Number of clips by split."""
     clips_per_shard: Annotated[int, Field(ge=1)] = 64
+    """Clips in one TFRecord file, which one worker makes at a time; a shard is at most 4 GB."""
     split_shares: SplitShares = SplitShares()
+    """How each label's speakers are divided between the splits."""
     simultaneous_share: Share = 0.5
+    """Share of clips whose voices start together; in the others they follow one another."""
     mixed_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of two labels, the share of clips with voices of both; above 0 there is a third class, `mixed`."""
     mixed_balance_db: Annotated[float, Field(ge=0, le=20)] = DEFAULT_BALANCE_DB
-    """How much softer than the others the voices of a label may be in a mixed clip. 20 dB below another voice none is heard."""
+    """How much softer than the other the voices of one label may be in a `mixed` clip; at 20 dB the softer one is inaudible."""
     min_utterances: Annotated[int, Field(ge=1, le=100)] = 1
+    """Fewest utterances in a clip."""
     max_utterances: Annotated[int, Field(ge=1, le=100)] = 6
+    """Most utterances in a clip."""
     gain_db: Range = Range(min=-12.0, max=0.0)
+    """Gain of each utterance, from -60 to 0 dB."""
     length_share: Range = Range(min=0.5, max=1.0)
+    """Share of each utterance that is used."""
     pause_s: Range = Range(min=0.0, max=5.0)
+    """Pause between voices that follow one another."""
     train_speed: Range = Range(min=1.0, max=1.0)
-    """How many times as fast each voice of a training clip is played: its pitch and formants move with it."""
+    """Playback speed of each voice in training clips, as a factor; pitch and formants move with it. 0.5 to 2."""
     train_voice: TrainVoice | None = None
+    """Changed voices in training clips: pitch, intonation, formants and tilt ([dataset
+    format](../dataset.md#voices-and-channels-of-training-clips)). `train_voice: {}` takes all defaults; null: none."""
     train_channel: TrainChannel | None = None
+    """Rooms, clipping amplifiers and codecs in training clips. `train_channel: {}` takes all defaults; null: none."""
     min_speech_s: Annotated[float, Field(gt=0)] = 1.0
+    """A draw of utterances with less speech than this is drawn again; for a `mixed` clip, with less of either label."""
     max_rejected_share: Share = 0.05
+    """Share of unusable files above which the job fails."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -101,21 +126,21 @@ class ClipsConfig(Strict):
         if self.min_utterances > self.max_utterances:
             raise ValueError(f"min_utterances {self.min_utterances} is greater than max_utterances {self.max_utterances}")
         if not 0 < self.length_share.min <= self.length_share.max <= 1:
-            raise ValueError("length_share must lie above 0 and at most at 1")
+            raise ValueError("length_share must be above 0 and at most 1")
         if self.pause_s.min < 0:
             raise ValueError(f"pause_s.min {self.pause_s.min:g} is negative")
         if self.pause_s.max > 600:
-            raise ValueError(f"pause_s.max {self.pause_s.max:g} is longer than any clip may be, 600 s")
+            raise ValueError(f"pause_s.max {self.pause_s.max:g} is longer than the longest possible clip, 600 s")
         if not 0.5 <= self.train_speed.min <= self.train_speed.max <= 2:
-            raise ValueError("train_speed must lie between 0.5 and 2")
+            raise ValueError("train_speed must be between 0.5 and 2")
         if self.gain_db.max > 0:
             raise ValueError(f"gain_db.max {self.gain_db.max:g} is above 0 dB and would clip loud voices")
         if self.gain_db.min < -60:
-            raise ValueError(f"gain_db.min {self.gain_db.min:g} is below -60 dB, where 16 bits hold next to nothing")
+            raise ValueError(f"gain_db.min {self.gain_db.min:g} is below -60 dB, where 16 bits resolve next to nothing")
         if self.mixed_share and len(self.labels) != 2:
-            raise ValueError(f"mixed_share needs two labels, and there are {len(self.labels)}: which ones would be mixed?")
+            raise ValueError(f"mixed_share needs two labels, and clips.labels has {len(self.labels)}")
         if self.mixed_share and self.max_utterances < 2:
-            raise ValueError("mixed_share needs clips of two voices or more, and max_utterances is 1")
+            raise ValueError("mixed_share needs clips of at least two voices, but max_utterances is 1")
         if self.train_voice is not None and (unknown := self.train_voice.pitch_hz.keys() - set(self.labels)):
             raise ValueError(f"train_voice.pitch_hz: there is no label {min(unknown)!r}; there are {', '.join(self.labels)}")
         if self.min_speech_s > self.duration_s:
@@ -160,7 +185,7 @@ def override(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
         for key in parents:
             section = section.setdefault(key, {}) if isinstance(section, dict) else None
         if not isinstance(section, dict):
-            raise UserError(f"--set {setting}: {'.'.join(parents)} holds no keys of its own")
+            raise UserError(f"--set {setting}: {'.'.join(parents)} is not a section")
         try:
             section[last] = yaml_text.parse(text)
         except yaml_text.YamlError as error:
@@ -189,7 +214,7 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str | Path, pr
 def _explain(model: type[BaseModel], key: str, prefix: str, problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         known = _known_keys(model, [str(part) for part in problem["loc"][:-1]])
-        return f"unknown key {key}; known here: {', '.join(known)}"
+        return f"unknown key {key}; known keys: {', '.join(known)}"
     if problem["type"] == "missing":
         return f"{key} is missing"
     message = _PLAINER.get(problem["type"], problem["msg"].removeprefix("Value error, "))

@@ -46,15 +46,15 @@ def _describe(head: bytes) -> str:
     if not head:
         return "the file is empty"
     if not head.strip(b"\0"):
-        return "it begins with nothing but zeros, as a download that was cut off"
+        return "it begins with nothing but zeros, like an interrupted download"
     for magic, what in MAGIC:
         if head.startswith(magic):
             return what
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head")):
-        return "it is an HTML page, as a server sends for an error"
+        return "it is an HTML page, such as a server's error message"
     if start.startswith((b"<?xml", b"{")) and _is_text(head):
-        return "it is a text file, as a server sends for an error"
+        return "it is a text file, such as a server's error message"
     return "it is a text file" if _is_text(head) else ""
 
 

@@ -118,12 +118,12 @@ def read_dataset_info(folder: str) -> DatasetInfo:
         data: Any = json.loads(read_text(path))
         version = data["format_version"]
     except OSError:
-        raise UserError(f"{folder}: not a dataset, {INFO_FILE} is not there; make one with `{_generate(folder)}`") from None
+        raise UserError(f"{folder}: not a dataset ({INFO_FILE} is missing); make one with `{_generate(folder)}`") from None
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: damaged, not a dataset's description; generate the dataset again") from None
+        raise UserError(f"{path}: damaged; generate the dataset again") from None
     if version != FORMAT_VERSION:
         raise UserError(
-            f"{folder}: dataset of format version {version}, and this program reads version {FORMAT_VERSION}; "
+            f"{folder}: dataset of format version {version}, but this program reads version {FORMAT_VERSION}; "
             f"generate it again with `{_generate(folder)}`"
         )
     try:

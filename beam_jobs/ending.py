@@ -67,7 +67,7 @@ def one_line_ending() -> Iterator[None]:
             _last_line(f"stopped by {SIGNALS[signal.Signals(caught[0])]}")
             _leave(128 + caught[0])
         if isinstance(error, FileNotFoundError) and NO_TEMPORARY_FOLDER in str(error):
-            error = UserError("no folder for temporary files can be written; set TMPDIR to one that can be and has room")
+            error = UserError("no writable folder for temporary files; set TMPDIR to one with enough space")
         if not isinstance(error, UserError):
             raise
         _last_line(f"error: {error}")

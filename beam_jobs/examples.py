@@ -206,7 +206,7 @@ def _clip_of(feature: Any) -> Clip:
         )
         num_speakers = feature[NUM_SPEAKERS].int64_list.value[0]
     except (IndexError, ValueError) as error:
-        raise RecordError(f"a feature holds what it should not ({error})") from None
+        raise RecordError(f"a feature has an invalid value ({error})") from None
     if num_speakers != len(set(clip.speaker_ids)):
         raise RecordError(f"clip {clip.id} names {len(set(clip.speaker_ids))} speakers and counts {num_speakers}")
     return clip

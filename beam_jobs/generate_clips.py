@@ -152,7 +152,9 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex, digest: str) ->
         if before != plan:
             write_atomically(path, plan.encode())
     except storage_errors() as error:
-        raise UserError(f"{output}: cannot be written ({cause(error)}); give a folder that you may write to") from None
+        raise UserError(
+            f"{output}: cannot be written ({cause(error)}); name a folder that you have permission to write to"
+        ) from None
     shards = []
     job = hashlib.sha256(plan.encode()).hexdigest()
     for split in SPLITS:

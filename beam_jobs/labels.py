@@ -31,9 +31,9 @@ ANY_VOICE_PITCH_HZ = {"min": 75.0, "max": 480.0}
 
 def _distinct(labels: list[str]) -> list[str]:
     if len(set(labels)) < len(labels):
-        raise ValueError("a label is named twice")
+        raise ValueError("a label is listed twice")
     if taken := [label for label in labels if label in TAKEN]:
-        raise ValueError(f"{taken[0]!r} cannot be a label: it is an answer of its own; use another word")
+        raise ValueError(f"{taken[0]!r} cannot be a label, because the model answers it in its own right; use another word")
     return labels
 
 

@@ -16,7 +16,11 @@ ACTIVE_POWER_RANGE = 1e-4
 
 
 def db_to_amplitude(gain_db: float) -> np.float32:
-    """Amplitude factor of a gain in decibels."""
+    """Amplitude factor of a gain in decibels.
+
+    >>> float(db_to_amplitude(20))
+    10.0
+    """
     return np.float32(10 ** (gain_db / 20))
 
 
@@ -27,7 +31,11 @@ def match_level(samples: Samples, like: Samples) -> Samples:
 
 
 def add_up(segments: Iterable[tuple[int, Samples]], num_samples: int) -> Samples:
-    """Adds (start, samples) segments up on `num_samples` of silence; what reaches over the end is cut."""
+    """Adds (start, samples) segments up on `num_samples` of silence; what reaches over the end is cut.
+
+    >>> add_up([(0, np.float32([1, 1])), (1, np.float32([2, 2, 2]))], 3).tolist()
+    [1.0, 3.0, 2.0]
+    """
     timeline = np.zeros(num_samples, np.float32)
     for start, samples in segments:
         part = samples[: max(0, num_samples - start)]
@@ -68,7 +76,11 @@ def to_pcm16(samples: Samples) -> NDArray[np.int16]:
 
 
 def rms_dbfs(pcm16: NDArray[np.int16]) -> float:
-    """Root mean square level in dB relative to full scale (1.0), at least -120 dB."""
+    """Root mean square level in dB relative to full scale (1.0), at least -120 dB.
+
+    >>> round(rms_dbfs(np.int16([16384, -16384])), 2)
+    -6.02
+    """
     if not len(pcm16):
         return LEVEL_FLOOR_DBFS
     # Squares of int16 and the sum of up to 2**23 of them are whole numbers below 2**53: exact, so the same on every machine.

@@ -72,6 +72,12 @@ class ClipPlanner:
     Raises:
         UserError: the split has no speaker of a label, or fewer utterances of it than a clip may hold.
 
+    >>> from beam_jobs.config import NumClips
+    >>> from beam_jobs.corpus.readers import read_corpus
+    >>> clips = ClipsConfig(duration_s=3, num_clips=NumClips(train=10, eval=2, test=2), max_utterances=2)
+    >>> plan = ClipPlanner(clips, "train", read_corpus("corpus").speakers).plan(7)
+    >>> plan.id, plan.mode, len(plan.placements)
+    ('train-0000007', ...)
     """
 
     def __init__(self, clips: ClipsConfig, split: str, speakers: Sequence[Speaker]) -> None:

@@ -21,7 +21,9 @@ class Range(Strict):
     """A closed range from which values are drawn evenly."""
 
     min: Number
+    """Lower end."""
     max: Number
+    """Upper end."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -32,4 +34,4 @@ class Range(Strict):
     def check_within(self, lowest: float, highest: float, name: str) -> None:
         """Raises ValueError where the range reaches out of [lowest, highest]."""
         if not lowest <= self.min <= self.max <= highest:
-            raise ValueError(f"{name} must lie between {lowest:g} and {highest:g}")
+            raise ValueError(f"{name} must be between {lowest:g} and {highest:g}")

@@ -15,10 +15,13 @@ class PitchRange(Strict):
     """Median pitches of one label's voices, drawn evenly on a logarithmic scale."""
 
     min: Annotated[float, Field(ge=60, le=800)]
+    """Lowest median pitch in Hz."""
     max: Annotated[float, Field(ge=60, le=800)]
+    """Highest median pitch in Hz."""
     effort_hz: float | None = None
     """Where a voice begins to sound raised: pitches above it are drawn `effort_weight` times as often."""
     effort_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """How much more often pitches above `effort_hz` are drawn."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -33,22 +36,21 @@ class TrainVoice(Strict):
     """Voices of training clips whose pitch, intonation, formants and spectral tilt are changed."""
 
     share: Share = 0.7
-    """Of the voices, how many are changed."""
+    """Share of the voices that are changed."""
     pitch_hz: dict[str, PitchRange] = {}
-    """By label; a label that is left out keeps its default: of male and female voices their own, of others that of any voice."""
+    """Median pitches by label (`min`, `max`, `effort_hz`, `effort_weight`); a label that is left out keeps its default."""
     intonation: Range = Range(min=0.7, max=1.8)
     """Factor on the pitch's distance from its median, in octaves."""
     formants: Range = Range(min=0.94, max=1.06)
     """Factor on all formants, drawn evenly on a logarithmic scale."""
     first_formant: Range = Range(min=-0.1, max=0.3)
-    """How much higher the first formant lies, as a share of it; a draw below 0 leaves it where it is."""
+    """How much higher the first formant is moved, as a share of it; a draw below 0 leaves it unchanged."""
     tilt_db_per_octave: Range = Range(min=-3.0, max=7.0)
-    """Added to the spectrum from 400 Hz up: above 0 as in loud speech."""
+    """Added to the spectrum from 400 Hz up; above 0 sounds like loud speech."""
     effort_share: Share = 2 / 3
-    """Of the changed voices, those whose first formant and tilt follow their pitch, as effort moves them, and not each its own
-    range."""
+    """Of the changed voices, the share whose first formant and tilt follow the pitch, as vocal effort moves them."""
     own_pitch_share: Share = 0.5
-    """Of these, those that are raised from their speaker's own pitch; the others take what `pitch_hz` says."""
+    """Of those, the share raised from the speaker's own pitch; the others draw from `pitch_hz`."""
 
     def pitch_of(self, label: str) -> PitchRange:
         """The pitches of a label's voices."""
@@ -67,14 +69,19 @@ class TrainChannel(Strict):
     """Voices of training clips that come out of a room, a clipping amplifier or a codec."""
 
     share: Share = 0.5
-    """Of the voices, how many go through a channel; the other shares are of these."""
+    """Share of the voices that go through a channel; the other shares are of these."""
     room_share: Share = 0.6
+    """Share played in a simulated room."""
     clipping_share: Share = 0.3
+    """Share clipped by an amplifier."""
     mp3_share: Share = 0.3
+    """Share coded as MP3."""
     mu_law_share: Share = 0.15
+    """Share coded as mu-law; with `mp3_share` at most 1."""
     rt60_s: Range = Range(min=0.1, max=0.9)
     """Reverberation time of a room, drawn evenly on a logarithmic scale."""
     direct_to_reverberant_db: Range = Range(min=-3.0, max=15.0)
+    """Direct sound over reverberation."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

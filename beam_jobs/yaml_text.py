@@ -47,7 +47,7 @@ def parse(text: str | bytes) -> Any:
     """
     documents = parse_all(text)
     if len(documents) > 1:
-        raise YamlError("more than one document; expected no line `---` between settings")
+        raise YamlError("more than one document; remove the `---` line between settings")
     return documents[0] if documents else None
 
 
@@ -175,7 +175,7 @@ class _Document:
 
     def _repeated(self, event: Any) -> Any:
         if event.anchor not in self._anchors:
-            raise _at(event, f"*{event.anchor} repeats what is not given before it, as &{event.anchor}")
+            raise _at(event, f"*{event.anchor} repeats something that is not defined before it as &{event.anchor}")
         value, num_values = self._anchors[event.anchor]
         self._count(num_values, event)
         return copy.deepcopy(value)
@@ -214,7 +214,7 @@ def _check_text(event: Any) -> None:
     try:
         event.value.encode()
     except UnicodeEncodeError:
-        raise _at(event, "half of a surrogate pair is not a character") from None
+        raise _at(event, "an unpaired surrogate is not a character") from None
 
 
 def _at(event: Any, problem: str) -> YamlError:

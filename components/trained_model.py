@@ -28,5 +28,5 @@ def unchanged_model(uri: str, digest: str) -> Path:
     if not (model / "saved_model.pb").is_file():
         raise UserError(f"{model}: the model is gone; make a new run")
     if model_digest(model) != digest:
-        raise UserError(f"{model}: its files are not those that were trained, they were changed since; make a new run")
+        raise UserError(f"{model}: its files were changed after the training; make a new run")
     return model

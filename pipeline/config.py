@@ -32,22 +32,27 @@ class SynthConfig(Strict):
     """The corpus that espeak-ng speaks where no other is given."""
 
     num_speakers: Annotated[int, Field(ge=40, le=10_000)] = 40
+    """Speakers, half of them female."""
     utterances_per_speaker: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Utterances of each speaker."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of voices and sentences."""
 
 
 class CorpusConfig(Strict):
     """Which part of a corpus is used, and what stands in where `--corpus` names none."""
 
     subsets: Annotated[list[str], Field(min_length=1)] | None = None
+    """Subset folders to use, such as `[train-clean-100]`; null: all of them."""
     label_column: str | None = None
-    """Column of utterances.csv or of Common Voice's list that holds the labels, such as `accents`; null: the layout's own."""
+    """Column of `utterances.csv` or of Common Voice's list that holds the labels, such as `accents`; null: the annotated sex."""
     label_per_recording: bool = False
-    """Recordings of one speaker may have different labels, as a mood or a word; else that is a mistake in the list."""
+    """Recordings of one speaker may have different labels, such as a mood or a word; otherwise that is an error in the list."""
     speaker_pattern: str | None = None
-    """In a corpus with a folder for each label: a regular expression whose group `speaker` says who speaks, by the path."""
+    """In a corpus with one folder per label: a regular expression whose group `speaker` finds the speaker in the path."""
     synth: SynthConfig | None = None
-    """Such as `{num_speakers: 60, utterances_per_speaker: 4}`: spoken by espeak-ng where no corpus is named."""
+    """A corpus spoken by espeak-ng, used where `--corpus` is not given, such as `{num_speakers: 60, utterances_per_speaker: 4}`.
+    """
 
     @property
     def labelling(self) -> Labelling:
@@ -59,15 +64,20 @@ class DataConfig(Strict):
     """What a dataset must be to be trained on."""
 
     min_class_share: Share = 0.2
+    """Smallest share of a split's clips that each class must have."""
     scratch_gb: Annotated[float, Field(gt=0)] = DEFAULT_SCRATCH_GB
-    """Of a training's disk, for shards of a dataset in an object store; local ones are read as they lie."""
+    """Disk that a training may use for shards of a dataset in an object store, in each of its workers: what fits is fetched once
+    for all epochs, otherwise each epoch fetches what is missing. It must hold ten shards. Local datasets are read in place."""
 
 
 class BeamConfig(Strict):
-    """Beam's own options, for the job that makes clips and for TFX's components."""
+    """Beam's own options, for the job that makes clips and for TFX's Beam steps."""
 
     clips: list[str] = IN_MEMORY
+    """Options of the job that makes clips, such as `["--runner=DirectRunner", "--direct_running_mode=multi_processing",
+    "--direct_num_workers=2"]`."""
     pipeline: list[str] = IN_MEMORY
+    """Options of TFX's Beam steps; a cluster's are the same as those of the clip job ([scaling](../scaling.md))."""
 
     @model_validator(mode="after")
     def _options(self) -> Self:
@@ -116,18 +126,20 @@ class PipelineConfig(Strict):
                     f"{self.data.min_class_share:g}; raise clips.num_clips.{split} or lower the share"
                 )
         if self.train.strategy == "multi_worker" and min(clips.num_clips.train, clips.num_clips.eval) < self.train.num_workers:
-            raise ValueError(f"train.num_workers {self.train.num_workers} is more than the clips of split train or eval")
+            raise ValueError(
+                f"train.num_workers {self.train.num_workers} is more than the number of clips in split train or eval"
+            )
         if self.tune is not None:
             sections = {"model": self.model.model_dump(), "train": self.train.model_dump()}
             self.tune.check(sections, clips.num_samples, clips.sample_rate_hz)
         for name, thresholds in self.gate.robustness.items():
             if self.robustness is None:
-                raise ValueError(f"gate.robustness has thresholds on {name}, and no section robustness says to measure it")
+                raise ValueError(f"gate.robustness has thresholds on {name}, but there is no section robustness to measure it")
             if name not in self.robustness.degradations:
                 raise ValueError(f"gate.robustness has thresholds on {name}, which is not among robustness.degradations")
             if thresholds.max_strength < min(self.robustness.strengths):
                 raise ValueError(
-                    f"gate.robustness.{name}.max_strength {thresholds.max_strength} is below all of robustness.strengths"
+                    f"gate.robustness.{name}.max_strength {thresholds.max_strength} is below all robustness.strengths"
                 )
         return self
 
@@ -149,6 +161,10 @@ def load_config(path: str | Path, settings: Iterable[str] = ()) -> PipelineConfi
 
     Raises:
         UserError: one line that names the key, the value and what is allowed.
+
+    >>> config = load_config("demo", ["train.epochs=5"])
+    >>> config.train.epochs, config.clips.sample_rate_hz
+    (5, 16000)
     """
     path = _file_of(path)
     return validate(PipelineConfig, override(read_yaml(path), settings), path)
@@ -160,4 +176,6 @@ def _file_of(path: str | Path) -> str | Path:
         return path
     if str(path) in packaged:
         return packaged[str(path)]
-    raise UserError(f"{path}: no such file; give a configuration file, or one of those that come along: {', '.join(packaged)}")
+    raise UserError(
+        f"{path}: no such file; name a configuration file, or the name of one that comes with the package: {', '.join(packaged)}"
+    )

@@ -97,7 +97,7 @@ def refuse_if_short(needed: int, folder: Path) -> None:
     free = free_bytes(folder)
     if needed > free:
         raise UserError(
-            f"{folder}: {format_bytes(needed)} are needed and {format_bytes(free)} are free; make room, give another --workdir, "
+            f"{folder}: {format_bytes(needed)} are needed and {format_bytes(free)} are free; free some, give another --workdir, "
             "or fewer or shorter clips (clips.num_clips, clips.duration_s)"
         )
 

@@ -81,8 +81,8 @@ def keep_result(workdir: WorkDir, result: RunResult) -> None:
         report.unlink(missing_ok=True)
         why = error.strerror if isinstance(error, OSError) else error
         say(
-            f"warning: the run came to its end, and its report could not be written to {report.parent} "
-            f"({why}); make room, then write it with `{workdir.command('review', result.run_id)}`"
+            f"warning: the run finished, but its report could not be written to {report.parent} "
+            f"({why}); free some space, then write it with `{workdir.command('review', result.run_id)}`"
         )
 
 

@@ -57,7 +57,7 @@ def parse_age(text: str) -> datetime.timedelta:
     """
     found = re.fullmatch(r"(\d{1,5})([hdw])", text)
     if found is None:
-        raise UserError(f"--older-than {text}: not an age; give a number of hours, days or weeks, such as 12h, 30d or 8w")
+        raise UserError(f"--older-than {text}: not an age; give hours, days or weeks, such as 12h, 30d or 8w")
     return datetime.timedelta(**{UNITS[found[2]]: int(found[1])})
 
 
@@ -87,7 +87,7 @@ def prune(workdir: WorkDir, keep: int, older_than: datetime.timedelta | None, co
             shutil.rmtree(workdir.root / GOING, ignore_errors=False)
         except OSError as error:
             raise UserError(
-                f"{error.filename}: cannot be removed ({error.strerror}); when it can, the same command finishes what it began"
+                f"{error.filename}: cannot be removed ({error.strerror}); fix that, and run the same command again"
             ) from None
         return plan
 

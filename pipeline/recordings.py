@@ -35,7 +35,7 @@ def find_recordings(path: str, problem: Callable[[str], None]) -> Iterator[str]:
         return
     matches = [] if os.path.lexists(path) else sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (absolute too)
     if not matches and glob.has_magic(path):
-        raise NotFoundError(f"{path}: no file has a name like this")
+        raise NotFoundError(f"{path}: no file matches this pattern")
     if not matches:
         yield path  # whoever opens it says what is wrong
     for match in matches:

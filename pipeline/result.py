@@ -128,7 +128,7 @@ def read_result(workdir: WorkDir, run_id: str) -> RunResult:
     except (OSError, ValidationError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a run's result"
         raise UserError(
-            f"{path}: damaged ({why}); restore it from a copy, or remove it and the run is listed without it"
+            f"{path}: damaged ({why}); restore it from a copy, or remove it (the run is then listed without it)"
         ) from None
     return result.model_copy(update={"folders": {name: workdir.place(path) for name, path in result.folders.items()}})
 

@@ -61,7 +61,9 @@ def run(
             report.mkdir(parents=True)
             (report / CONFIG_FILE).write_text(config.to_yaml())
         except OSError as error:
-            raise UserError(f"{report}: cannot be written ({error.strerror}); make room, or give another --workdir") from None
+            raise UserError(
+                f"{report}: cannot be written ({error.strerror}); free some space, or give another --workdir"
+            ) from None
         log = workdir.logs / f"{outcome.run_id}.log"
         say(f"run {outcome.run_id} in {workdir.root} (library output: {log})")
         try:
@@ -187,7 +189,7 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, outcome: Outcome, begin:
     if not resume:
         shutil.rmtree(checkpoints, ignore_errors=True)
     elif not finished_epochs(checkpoints):
-        say("nothing to resume: no epoch was finished by a training of these clips with this configuration and code")
+        say("nothing to resume: no training with these clips, this configuration and this code has finished an epoch")
 
     def after(node: str, seconds: float, cached: bool) -> None:
         outcome.nodes.append(NodeTime(node=node, seconds=round(seconds, 2), cached=cached))

@@ -67,5 +67,5 @@ def microphone(sample_rate_hz: int) -> Iterator[AudioStream]:
 def _check_stdin() -> None:
     if sys.stdin is None or sys.stdin.isatty():
         raise UserError(
-            "-: nothing is piped into this command; for example `ffmpeg -i voice.m4a -f wav - | audio-gender predict -`"
+            "-: nothing is piped into this command; try for example `ffmpeg -i voice.m4a -f wav - | audio-gender predict -`"
         )

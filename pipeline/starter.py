@@ -32,43 +32,47 @@ def starting_point() -> str:
     """YAML in which what must be given is given, and every other key stands behind `#` with its default."""
     lines = []
     for name, field in PipelineConfig.model_fields.items():
-        section = _section(field)
+        section = section_of(field)
         lines += ["", *_comment(section.__doc__ if section else None), *_key(name, field, 0)]
     return _HEAD + "\n".join(lines) + "\n"
 
 
 def _key(name: str, field: FieldInfo, depth: int) -> Iterator[str]:
-    section, mark = _section(field), "" if field.is_required() else "#"
+    section, mark = section_of(field), "" if field.is_required() else "#"
     indent = "  " * depth
-    if section is not None and (depth == 0 or not _is_short(section)):
+    if section is not None and (depth == 0 or not is_short(section)):
         yield f"{mark}{indent}{name}:"
         for inner, inner_field in section.model_fields.items():
             yield from (f"{mark}{line.removeprefix(mark)}" for line in _key(inner, inner_field, depth + 1))
         return
     yield from (f"{mark}{indent}{line}" for line in _comment(field.description))
-    value = _EXAMPLES[name] if field.is_required() else _plain(field.get_default(call_default_factory=True))
-    allowed = _allowed(field)
+    value = _EXAMPLES[name] if field.is_required() else plain(field.get_default(call_default_factory=True))
+    allowed = allowed_values(field)
     yield f"{mark}{indent}{name}: {yaml_text.dump_inline(value)}" + (f"  # {allowed}" if allowed else "")
 
 
-def _section(field: FieldInfo) -> type[BaseModel] | None:
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The section of a key that holds one; None for any other."""
     parts = (field.annotation, *get_args(field.annotation)) if get_origin(field.annotation) not in (list, dict) else ()
     return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)
 
 
-def _is_short(section: type[BaseModel]) -> bool:
-    return len(section.model_fields) <= _SHORT and not any(map(_section, section.model_fields.values()))
+def is_short(section: type[BaseModel]) -> bool:
+    """Whether a section fits into a line."""
+    return len(section.model_fields) <= _SHORT and not any(map(section_of, section.model_fields.values()))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A default as YAML would say it."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
 
 
-def _allowed(field: FieldInfo) -> str:
+def allowed_values(field: FieldInfo) -> str:
+    """A key's bounds or choices in words; empty where any value of its type will do."""
     for part in (field.annotation, *get_args(field.annotation)):
         if get_origin(part) is Literal:
             *others, last = map(str, get_args(part))

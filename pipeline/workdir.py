@@ -122,7 +122,7 @@ class WorkDir:
             self.root.mkdir(parents=True, exist_ok=True)
             held = lock(self.root / LOCK_FILE, wait=False)
         except BlockingIOError:
-            raise UserError(f"{self.root}: another run is at work here; wait for it, or give another --workdir") from None
+            raise UserError(f"{self.root}: another run is using this folder; wait for it, or give another --workdir") from None
         except OSError as error:
             raise UserError(f"{self.root}: cannot be written ({error.strerror}); give another --workdir") from None
         with held:

@@ -6,6 +6,7 @@ from graphlib import CycleError, TopologicalSorter
 import pytest
 
 from components.code_digest import ROOT, Project
+from tools import spdx
 
 MAY_IMPORT = {
     "beam_jobs": {"beam_jobs"},
@@ -60,3 +61,17 @@ def test_imports_are_absolute_as_the_cache_keys_read_them():
         if isinstance(node, ast.ImportFrom) and node.level
     ]
     assert relative == []
+
+
+def test_the_documented_layout_has_every_folder():
+    page = (ROOT / "docs/development.md").read_text(encoding="utf-8")
+    folders = {path.parent.relative_to(ROOT).as_posix() for path in Project(ROOT).modules.values()}
+    # Folders of the Trainer are named below it.
+    missing = [name for name in folders if f"{'/'.join(name.split('/')[2:] or [name])}/`" not in page]
+    assert missing == []
+
+
+def test_every_source_file_names_its_license():
+    lacking = [str(path.relative_to(ROOT)) for path in spdx.sources() if spdx.lacks_line(path)]
+    assert lacking == [], "run `python tools/spdx.py`"
+    assert len(spdx.sources()) > 400

@@ -14,5 +14,5 @@ wheel=$(basename "$dist"/*.whl)
     cat requirements.lock
     echo "./$wheel --hash=sha256:$(sha256sum "$dist/$wheel" | cut -d' ' -f1)"
 } >"$dist/audio-gender.lock"
-cp locks/{synth,s3,wandb,export}.lock "$dist/"
-echo "dist: $dist holds $wheel and its locks; README.md says how to install them"
+cp locks/{synth,s3,wandb,export,sign,croissant}.lock "$dist/"
+echo "dist: $dist holds $wheel and its locks; docs/install.md says how to install them"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Resolves the dependencies into requirements.lock (what the pipeline needs), locks/*.lock (what each extra and the development
-# group add to it) and tools/bootstrap.lock. All are resolved together, so any of them can be installed side by side.
+# group add to it) and tools/*.lock, for tools. All are resolved together, so any of them can be installed side by side.
 # Arguments go to uv: `--upgrade` takes the newest versions, without it only what no longer fits changes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,7 +25,9 @@ for group in --extra=synth --extra=s3 --extra=wandb --extra=export --extra=sign 
     sed '/^# The following packages were excluded/,$d; /^    #   -c /d' "$work/group.lock" >"locks/${group#*=}.lock"
 done
 sed '/^    #   -c /d' "$work/requirements.lock" >requirements.lock
-"${compile[@]}" tools/bootstrap.in --emit-build-options --output-file tools/bootstrap.lock "$@"
+for tool in bootstrap docs sbom; do
+    "${compile[@]}" "tools/$tool.in" --emit-build-options --output-file "tools/$tool.lock" "$@"
+done
 # For pip the last word counts: "only wheels" has to come before its exceptions, and uv writes it after them.
-sed -i '1i --only-binary :all:' requirements.lock locks/*.lock tools/bootstrap.lock
-sed -i '2,${/^--only-binary :all:/d}' requirements.lock locks/*.lock tools/bootstrap.lock
+sed -i '1i --only-binary :all:' requirements.lock locks/*.lock tools/{bootstrap,docs,sbom}.lock
+sed -i '2,${/^--only-binary :all:/d}' requirements.lock locks/*.lock tools/{bootstrap,docs,sbom}.lock

@@ -82,14 +82,14 @@ def _refusal(member: tarfile.TarInfo, number: int) -> str:
     path = PurePosixPath(member.name)
     name = f"holds {member.name[:200]!r}"
     if path.is_absolute() or ".." in path.parts:
-        return f"{name}, a path out of the folder"
+        return f"{name}, a path that leaves the folder"
     # Links that stay inside are refused too: a later member could be written through them (CVE-2025-4517 shows how).
     if member.issym() or member.islnk():
         return f"{name}, a link"
     if not (member.isdir() or member.isreg()):
         return f"{name}, a device or another special file"
     if member.issparse() or member.size < 0:
-        return f"{name}, a file with holes"
+        return f"{name}, a sparse file"
     if number > MAX_MEMBERS:
         return f"holds more than {MAX_MEMBERS} members"
     return ""

@@ -68,7 +68,7 @@ def enough_for_splits(index: SpeakerIndex) -> tuple[bool, str]:
     except UserError as error:
         return False, f"not enough for three splits: {error}"
     found = ", ".join(f"{counts[label]:,} {label}" for label in enough)
-    rest = f"; too few speakers of {', '.join(sorted(few))}: mistyped, or not for clips.labels" if few else ""
+    rest = f"; too few speakers of {', '.join(sorted(few))}: a typo, or a label to leave out of clips.labels" if few else ""
     return True, f"enough for three splits: {found} speakers, where 3 of each are needed{rest}"
 
 
@@ -87,7 +87,7 @@ def check_recordings(index: SpeakerIndex, contents: Contents) -> list[Check]:
     torn = [group[0] for group in groups if len({(speaker.id, speaker.label) for speaker, _ in group}) > 1]
     found = [
         _check(f"shorter than {SHORT_S:g} s", [file for file in files if file[1].duration_s < SHORT_S], len(files), labels),
-        _check(f"another sample rate than {usual_hz:,} Hz", unusual, len(files), labels),
+        _check(f"a sample rate other than {usual_hz:,} Hz", unusual, len(files), labels),
         _check("the same bytes as another file", twins, len(files), labels),
         _check("the same bytes under two speakers or labels", torn, len(files), labels),
     ]

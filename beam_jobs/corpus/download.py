@@ -88,9 +88,9 @@ def download(archive: Archive, url: str, dest: Path, policy: RetryPolicy) -> Non
             part.unlink()
             if last or not in_pieces:
                 raise UserError(
-                    f"{url}: MD5 {found}, where {archive.md5} is published; the download was deleted; try a mirror by --base-url"
+                    f"{url}: MD5 {found}, but {archive.md5} is published; the download was deleted; try a mirror with --base-url"
                 )
-            say(f"  {archive.name}: its pieces do not fit together (another MD5 than published); from the start once more")
+            say(f"  {archive.name}: the joined download does not match the published MD5; starting over")
 
 
 @dataclass(slots=True)
@@ -123,15 +123,15 @@ class _Transfer:
             except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
                 reason = _reason(error, policy)
             except requests.RequestException as error:
-                raise UserError(f"{self.url}: cannot be asked for ({error}); check --base-url") from None
+                raise UserError(f"{self.url}: cannot be requested ({error}); check --base-url") from None
             if (have := num_bytes_of(self.part)) >= best + PROGRESS_BYTES:
                 retries, best = full, have
             try:
                 retries = retries.increment("GET", self.url)
             except urllib3.exceptions.MaxRetryError:
                 raise UserError(
-                    f"{self.url}: {reason}, {policy.retries + 1} times in a row; what has come is kept: "
-                    "give the same command again later, or a mirror by --base-url"
+                    f"{self.url}: {reason}, {policy.retries + 1} times in a row; what was received is kept: "
+                    "run the same command again later, or name a mirror with --base-url"
                 ) from None
             wait_s = _wait_s(retries, response)
             again = f"in {wait_s:.0f} s" if wait_s else "now"
@@ -153,16 +153,16 @@ class _Transfer:
                     start += len(block)
                     self.received += len(block)
                     if start > num_bytes:
-                        raise UserError(f"{url}: more than the published {num_bytes} bytes; try a mirror by --base-url")
+                        raise UserError(f"{url}: more than the published {num_bytes} bytes; try a mirror with --base-url")
                     if self.received > MAX_RECEIVED * num_bytes:
                         raise UserError(
                             f"{url}: {self.received} bytes received, {MAX_RECEIVED} times the archive's size; "
-                            "try a mirror by --base-url"
+                            "try a mirror with --base-url"
                         )
                     file.write(block)
                     advance(len(block) / 1e6)
         if start < num_bytes:
-            raise _TryAgainError("the connection broke off")
+            raise _TryAgainError("the connection was lost")
 
     def _check(self, response: requests.Response, have: int) -> int:
         """Where in the file the answer starts, if it is one that helps."""
@@ -172,12 +172,12 @@ class _Transfer:
         start, total = _span(response)
         if have and (status == 416 or (status == 206 and start != have)):
             self.part.unlink()
-            raise _TryAgainError("the server does not go on where it was asked to")
+            raise _TryAgainError("the server does not resume at the requested position")
         if status != (206 if start else 200):
             raise UserError(f"{self.url}: the server answers {status} {response.reason}; check --base-url")
         if total not in (None, self.archive.num_bytes):
             raise UserError(
-                f"{self.url}: {total} bytes, where {self.archive.num_bytes} are published; try a mirror by --base-url"
+                f"{self.url}: {total} bytes, where {self.archive.num_bytes} are published; try a mirror with --base-url"
             )
         return start
 
@@ -203,7 +203,7 @@ def _reason(error: BaseException, policy: RetryPolicy) -> str:
         cause = inner
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError) or isinstance(cause, TimeoutError):
         return f"no answer within {policy.timeout_s:g} s"
-    said = getattr(cause, "strerror", None) or "the connection broke off"
+    said = getattr(cause, "strerror", None) or "the connection was lost"
     return f"{said[0].lower()}{said[1:]}"
 
 

@@ -70,7 +70,7 @@ def fetch_subsets(subsets: Sequence[str], dest: Path, base_url: str = BASE_URL, 
     if unknown := [subset for subset in subsets if subset not in ARCHIVES]:
         raise UserError(f"no subset {unknown[0]!r}; there are {', '.join(ARCHIVES)}")
     if not re.match(r"https?://[^/]", base_url):
-        raise UserError(f"{base_url!r} is no base URL; it starts with https:// or http:// and a host, as {BASE_URL}")
+        raise UserError(f"{base_url!r} is not a base URL; it starts with https:// or http:// and a host, such as {BASE_URL}")
     root = dest / CORPUS_FOLDER
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -89,12 +89,12 @@ def fetch_subsets(subsets: Sequence[str], dest: Path, base_url: str = BASE_URL, 
                 files = _unpack(archive, dest)
                 say(f"{archive.subset}: {files} utterances in {root / archive.subset}")
     except KeyboardInterrupt:
-        say("stopped; the same command goes on from here")
+        say("stopped; the same command resumes from here")
         raise
     except OSError as error:
         where = error.filename or dest
         raise UserError(
-            f"{where}: cannot be used ({error.strerror or error}); fix that and give the same command again"
+            f"{where}: cannot be used ({error.strerror or error}); fix that and run the same command again"
         ) from error
     return root
 
@@ -104,7 +104,7 @@ def _alone_in(dest: Path) -> ExitStack:
     try:
         return lock(dest, wait=False)
     except BlockingIOError:
-        raise UserError(f"{dest}: another `corpus fetch` is at work here; wait for it or name another folder") from None
+        raise UserError(f"{dest}: another `corpus fetch` is running here; wait for it or name another folder") from None
 
 
 def _check_room(dest: Path, archives: Sequence[Archive]) -> None:

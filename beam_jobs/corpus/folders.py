@@ -58,7 +58,7 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) 
     for path in found.recordings:
         label, _, rest = path.partition("/")
         if not rest:
-            passed_over.append(Rejected(path, "not in a label's folder"))
+            passed_over.append(Rejected(path, "not in a folder of a label"))
         elif pattern is None:
             files.append(ListedFile(path, path, utterance_id(path), SUBSET, same_name(label)))
         elif (match := pattern.search(rest)) and match["speaker"]:
@@ -81,7 +81,7 @@ def _compile(text: str | None) -> re.Pattern[str] | None:
     except re.error as error:
         raise UserError(f"speaker_pattern {text!r}: not a regular expression ({error})") from None
     if "speaker" not in pattern.groupindex:
-        raise UserError(f"speaker_pattern {text!r}: it has no group (?P<speaker>…), which is to match who speaks")
+        raise UserError(f"speaker_pattern {text!r}: has no group (?P<speaker>…) that matches the speaker")
     return pattern
 
 

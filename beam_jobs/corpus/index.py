@@ -125,7 +125,7 @@ class SpeakerIndex:
             version = data.pop("format_version")
             if version != FORMAT_VERSION:
                 raise UserError(
-                    f"{source}: speaker index of format version {version}, and this program reads {FORMAT_VERSION}; make it again"
+                    f"{source}: speaker index of format version {version}, this program reads {FORMAT_VERSION}; create it again"
                 )
             speakers = tuple(
                 Speaker(**{**speaker, "utterances": tuple(Utterance(**item) for item in speaker["utterances"])})
@@ -139,7 +139,7 @@ class SpeakerIndex:
             return cls(data["root"], speakers, tuple(data["unlisted"]), rejected, unlabelled, passed_over, *counts)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             again = command("corpus", "info", "ROOT", "--json", str(source))
-            raise UserError(f"{source}: not a speaker index ({error}); make it again with `{again}`") from None
+            raise UserError(f"{source}: not a speaker index ({error}); create it again with `{again}`") from None
 
 
 def _as_dict(speaker: Speaker) -> dict[str, Any]:

@@ -109,10 +109,10 @@ def read_speaker_list(path: Path, bad: Callable[[LineError], None] | None = None
             label = LABEL_OF_SEX.get(sex)
             if speaker in labels and labels[speaker] != label:
                 raise UserError(
-                    f"{where}: speaker {shown(speaker)} is listed a second time, under another label; delete one of the two lines"
+                    f"{where}: speaker {shown(speaker)} is listed twice, with different labels; delete one of the lines"
                 )
             if speaker in labels:
-                raise LineError(where, f"speaker {shown(speaker)} is listed a second time; delete one of the two lines")
+                raise LineError(where, f"speaker {shown(speaker)} is listed twice; delete one of the lines")
         except LineError as error:
             if bad is None:
                 raise

@@ -40,7 +40,7 @@ class FileList:
         if file.speaker != speaker:
             self._disputed[key] = f"listed for {shown(file.speaker)} in line {first_line} and for {shown(speaker)} in line {line}"
         elif first_line != line:
-            raise LineError(where, f"{shown(path)} is listed a second time, as in line {first_line}; delete one of the two lines")
+            raise LineError(where, f"{shown(path)} is listed twice, first in line {first_line}; delete one of the lines")
 
     def listing(self, speakers: Mapping[str, ListedSpeaker]) -> Listing:
         """What the list and the folder say together."""

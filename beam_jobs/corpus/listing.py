@@ -63,7 +63,7 @@ class Labelling:
         for name, value in asdict(self).items():
             if value and name not in reader.takes:
                 raise UserError(
-                    f"{root}: {name} is {value!r}, and this is {reader.name}, which has no such choice; "
+                    f"{root}: {name} is {value!r}, and this is {reader.name}, which has no such setting; "
                     "leave it out, or list the recordings in an utterances.csv (docs/corpora.md)"
                 )
 
@@ -149,7 +149,7 @@ def path_below_root(where: str, text: str, folder: str = "") -> str:
     """
     path = PurePosixPath(text)
     if path.is_absolute() or not path.name or ".." in path.parts or "\0" in text:
-        raise LineError(where, f"{shown(text)} names no file in the corpus; give its path below that folder, without '..'")
+        raise LineError(where, f"{shown(text)} is not a path in the corpus; give the path below the corpus folder, without '..'")
     return (folder / path).as_posix()
 
 
@@ -161,9 +161,7 @@ def speaker_id(where: str, text: str) -> str:
             a second speaker; `where` is the line.
     """
     if not text or re.search(r"[\s\"]", text):
-        raise LineError(
-            where, f"{shown(text)} is not a speaker id; give each speaker a name without white space and quotation marks"
-        )
+        raise LineError(where, f"{shown(text)} is not a valid speaker id; use a name without white space or quotation marks")
     return same_name(text)
 
 

@@ -48,7 +48,7 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) 
             path = path_below_root(where, row["path"])
             speaker = speaker_id(where, row["speaker_id"]) if row["speaker_id"] else utterance_id(path)
             if row["split"] not in ("", *SPLITS):
-                raise LineError(where, f"split {shown(row['split'])} is unknown; expected {', '.join(SPLITS)} or nothing")
+                raise LineError(where, f"split {shown(row['split'])} is unknown; expected {', '.join(SPLITS)} or an empty field")
             label = row[column] if labelling.label_column else LABEL_OF_TEXT.get(row[column].lower(), row[column])
             if per_recording and not label:
                 raise LineError(where, f"no label in column {column}")
@@ -73,7 +73,7 @@ def _agree(where: str, speaker: str, what: str, value: str, seen: dict[str, tupl
         number = line.rsplit(":", 1)[1]
         raise UserError(
             f"{where}: speaker {shown(speaker)} is {what} {shown(value)} here and {shown(before)} in line {number}; "
-            f"make the two lines agree{or_else}"
+            f"make both lines agree{or_else}"
         )
 
 

@@ -171,7 +171,7 @@ def _save(store: Path, lengths: Mapping[str, Length]) -> None:
     try:
         write_atomically(str(store), text.encode())
     except OSError as error:
-        raise UserError(f"{store}: cannot be written ({error.strerror}); make room there") from None
+        raise UserError(f"{store}: cannot be written ({error.strerror}); free some space") from None
 
 
 def _no_audio(
@@ -186,7 +186,7 @@ def _no_audio(
     if rejected:
         return f"{where}: {len(rejected)} rejected, the first {rejected[0].path}: {rejected[0].reason}"
     if unlabelled:
-        another = "; --label-column takes another column" if "label_column" in reader.takes else ""
+        another = "; --label-column reads another column" if "label_column" in reader.takes else ""
         return (
             f"{where}: none of its {len(unlabelled)} speakers ({shown(unlabelled[0])}, …) has a usable label in "
             f"{reader.marker}{another}"
@@ -196,5 +196,5 @@ def _no_audio(
         return f"{where}: none of its {len(listing.unlisted)} speaker folders ({first}, …) is listed in {reader.marker}"
     if listing.passed_over:
         first, reason = visible(listing.passed_over[0].path), listing.passed_over[0].reason
-        return f"{where}: {len(listing.passed_over)} recordings passed over, the first {first}: {reason}"
+        return f"{where}: {len(listing.passed_over)} recordings ignored, the first {first}: {reason}"
     return f"{where}; expected {reader.layout}"

@@ -35,9 +35,9 @@ def recognise(root: str | Path) -> Reader:
             f"{root}: no such folder; name a corpus folder that holds {looked_for}, or recordings in a folder for each label"
         )
     if not os.access(root, os.R_OK | os.X_OK):
-        raise UserError(f"{root}: cannot be read (Permission denied); give a folder that you may read and enter")
+        raise UserError(f"{root}: cannot be read (Permission denied); name a folder that you have permission to read")
     if not _is_text(root):
-        raise UserError(f"{root}: the folder's name is not UTF-8, and reports and stores hold text alone; rename it")
+        raise UserError(f"{root}: the folder's name is not UTF-8, which reports and stores cannot hold; rename it")
     found = [reader for reader in READERS if reader.looks_like(root)]
     unreadable: list[str] = []
     if not found and folders.looks_like(root, unreadable):
@@ -45,12 +45,12 @@ def recognise(root: str | Path) -> Reader:
     if not found:
         hidden = f"; what may be there cannot be read: {', '.join(unreadable[:3])}" if unreadable else ""
         raise UserError(
-            f"{root}: no corpus of a layout that is known here; looked for {looked_for}, or recordings in a "
+            f"{root}: not a corpus in any known layout; looked for {looked_for}, or recordings in a "
             f"folder for each label{hidden}; see docs/corpora.md"
         )
     if len(found) > 1:
         both = " and ".join(reader.looks_for for reader in found)
-        raise UserError(f"{root}: holds {both}, and only one of them can be meant; move the others away")
+        raise UserError(f"{root}: holds {both}, but a corpus has one layout; move the other lists elsewhere")
     return found[0]
 
 
@@ -69,7 +69,7 @@ def kind_of(root: str | Path) -> tuple[str, str]:
         UserError: as `recognise`.
     """
     if is_uri(root):
-        return f"a corpus that is no local folder, by its {INDEX_FILE}", INDEX_FILE
+        return f"a corpus that is not a local folder, by its {INDEX_FILE}", INDEX_FILE
     reader = recognise(root)
     return f"{reader.name} ({reader.marker} and {reader.layout})", reader.marker
 
@@ -84,6 +84,12 @@ def read_corpus(
     """Reads a corpus of any known layout (`docs/corpora.md`); arguments, result and errors are those of `read_with`.
 
     One that is no local folder, such as `s3://…`, is not looked through: it holds its index as `speaker_index.json`.
+
+    >>> index = read_corpus("corpus")
+    >>> len(index.speakers), index.labels()
+    (12, ('male', 'female'))
+    >>> index.speakers[0].utterances[0].path
+    'tones/11/1/11-1-0000.flac'
     """
     if is_uri(root):
         if labelling != THE_LAYOUT_S_OWN:
@@ -121,7 +127,7 @@ def _read_stored(root: str, subsets: Sequence[str] | None) -> SpeakerIndex:
         index = SpeakerIndex.from_json(read_text(path), path)
     except storage_errors() as error:
         raise UserError(
-            f"{path}: {cause(error)}; a corpus that is no local folder needs its index there: "
+            f"{path}: {cause(error)}; a corpus that is not a local folder needs its index there: "
             f"`{command('corpus', 'info', 'ROOT', '--json', INDEX_FILE)}`"
         ) from None
     there = {speaker.subset for speaker in index.speakers}

@@ -39,7 +39,9 @@ class Found:
         if self.unreadable:
             some = ", ".join(f"{item.path} ({item.reason})" for item in self.unreadable[:3])
             more = f" and {len(self.unreadable) - 3} more" if len(self.unreadable) > 3 else ""
-            raise UserError(f"{root}: folders that cannot be read: {some}{more}; allow it, or move them out of the corpus")
+            raise UserError(
+                f"{root}: folders that cannot be read: {some}{more}; change their permissions, or move them out of the corpus"
+            )
 
     def by_ending(self) -> dict[str, int]:
         """How many there are of `others`, by ending."""
@@ -78,7 +80,7 @@ def subset_folders(root: Path) -> list[str]:
     try:
         return sorted(path.name for path in root.iterdir() if os.path.isdir(path) and not is_hidden(path.name))  # noqa: PTH112
     except OSError as error:
-        raise UserError(f"{root}: cannot be read ({error.strerror}); give a folder that you may read") from None
+        raise UserError(f"{root}: cannot be read ({error.strerror}); name a folder that you have permission to read") from None
 
 
 def as_on_disk(files: Iterable[ListedFile], found: Found) -> list[ListedFile]:
@@ -102,5 +104,5 @@ def without_copies(files: Iterable[ListedFile]) -> tuple[list[ListedFile], list[
     for file in sorted(files, key=lambda file: file.path):
         kept = first.setdefault((str(PurePosixPath(file.path).parent), file.id), file)
         if kept is not file:
-            copies.append(Rejected(file.path, f"the same utterance in another format as {kept.path}"))
+            copies.append(Rejected(file.path, f"the same utterance as, in another format, {kept.path}"))
     return list(first.values()), copies

@@ -35,6 +35,9 @@ def split_speakers(
         UserError: fewer than three speakers of a label, or so many fixed that a split is left without.
         ValueError: a speaker is there twice with one label, or shares that are no three positive numbers of sum 1.
 
+    >>> speakers = [Speaker(str(k), ("male", "female")[k % 2], "", ()) for k in range(10)]
+    >>> {split: [speaker.id for speaker in members] for split, members in split_speakers(speakers, seed=1).items()}
+    {'train': ['0', '3', '4', '5', '6', '9'], 'eval': ['1', '2'], 'test': ['7', '8']}
     """
     speakers = sorted(speakers, key=lambda speaker: (speaker.id, speaker.label))
     if len({(speaker.id, speaker.label) for speaker in speakers}) < len(speakers):
@@ -73,8 +76,8 @@ def split_speakers(
 
 def _none_left(label: str, split: str) -> str:
     return (
-        f"no {label} speaker is left for the split {split}: the corpus fixes the others' splits; "
-        "add speakers, or leave more of its splits open"
+        f"no {label} speaker is left for the split {split}: the corpus fixes the splits of the others; "
+        "add speakers, or fix fewer splits"
     )
 
 
@@ -101,7 +104,7 @@ def check_duplicates(splits: Mapping[str, Sequence[Speaker]], duplicates: Sequen
         files = " and ".join(
             f"{utterance.path} (speaker {speaker.id}, {label}, {split})" for (label, split), (speaker, utterance) in bad[0]
         )
-        more = f"; {len(bad) - 1} more recordings are so" if len(bad) > 1 else ""
+        more = f"; {len(bad) - 1} more recordings are duplicated like this" if len(bad) > 1 else ""
         raise UserError(
             f"{files} hold the same recording, byte for byte{more}; a recording has one label and is in one split: remove one of "
             "the files, or list both under one speaker"

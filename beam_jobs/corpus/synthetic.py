@@ -111,7 +111,7 @@ def synthesise_corpus(
     # A link is followed, because the rename would otherwise meet the link and not its folder.
     dest = Path(dest).resolve()
     if dest.exists() and not (dest.is_dir() and not any(dest.iterdir())):
-        raise UserError(f"{dest}: already there and not an empty folder; remove it or name another")
+        raise UserError(f"{dest}: already exists and is not an empty folder; remove it or name another")
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{dest.name}-", dir=dest.parent) as temp, _espeak() as say:

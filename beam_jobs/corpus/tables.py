@@ -40,7 +40,7 @@ def read_table(
                 continue
             fields = _split(where, line, delimiter)
             if header and len(fields) != len(header):
-                raise LineError(where, f"{len(fields)} fields, and the header has {len(header)}; fix or delete {shown(line)}")
+                raise LineError(where, f"{len(fields)} fields, but the header has {len(header)}; fix or delete {shown(line)}")
         except LineError as error:
             if not header or bad is None:
                 raise

@@ -74,10 +74,10 @@ def _read_list(
             listed = ListedSpeaker(LABEL_OF_GENDER.get(row["Gender"]))
             if speakers.get(speaker, listed) != listed:
                 raise UserError(
-                    f"{where}: speaker {shown(speaker)} is listed a second time, under another label; delete one of the two lines"
+                    f"{where}: speaker {shown(speaker)} is listed twice, with different labels; delete one of the lines"
                 )
             if speaker in speakers:
-                raise LineError(where, f"speaker {shown(speaker)} is listed a second time; delete one of the two lines")
+                raise LineError(where, f"speaker {shown(speaker)} is listed twice; delete one of the lines")
         except LineError as error:
             bad(error)
             continue

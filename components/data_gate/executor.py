@@ -34,7 +34,7 @@ class Executor(base_executor.BaseExecutor):
         if found:
             raise UserError(
                 f"the data does not fit the schema (pipeline/schema/schema.pbtxt): {'; '.join(found)}. "
-                "Mend the dataset, or the schema where the data is right"
+                "Fix the dataset, or the schema if the data is right"
             )
 
 

@@ -29,5 +29,5 @@ def check_signature(folder: str, num_classes: int) -> dict[str, Any]:
     output = signatures[SIGNATURE].structured_outputs.get(PROBABILITIES)
     if output is None or output.shape.rank != 2 or output.shape[-1] not in (None, num_classes):
         promised = f"no {PROBABILITIES}" if output is None else f"{PROBABILITIES} of shape {output.shape}"
-        raise UserError(f"{folder}: the model's signature {SIGNATURE} gives {promised}, not one of each of {num_classes} classes")
+        raise UserError(f"{folder}: the model's signature {SIGNATURE} gives {promised}, but {num_classes} classes are expected")
     return signatures

@@ -114,7 +114,7 @@ def _read(compared: Sequence[str], rate_hz: int) -> list[Recording]:
             if len(found) < MAX_RECORDINGS:
                 found.append(recording)
     if not found:
-        raise UserError("there is no recording to compare answers for; give some with --check")
+        raise UserError("there are no recordings to compare answers for; name some with --check")
     return found
 
 

@@ -16,13 +16,21 @@ class Thresholds(Strict):
     """
 
     min_accuracy: Share | None
+    """Lowest accuracy."""
     min_auc: Share | None
+    """Lowest AUC of any class."""
     min_recall: Share | None
+    """Lowest recall of any class."""
     max_ece: Share | None
+    """Highest expected calibration error."""
     max_accuracy_loss: Share | None
+    """Largest drop in accuracy from the model in serving."""
     max_auc_loss: Share | None
+    """Largest drop in any class's AUC."""
     max_recall_loss: Share | None
+    """Largest drop in any class's recall."""
     max_ece_rise: Share | None
+    """Largest rise of the expected calibration error."""
 
 
 class OverallThresholds(Thresholds):
@@ -55,20 +63,25 @@ class GateConfig(Strict):
     """A model is pushed only where all of these hold on the test split."""
 
     overall: OverallThresholds = OverallThresholds()
+    """On the whole test split; null switches a threshold off."""
     slices: SliceThresholds = SliceThresholds()
+    """On every label, mode, number of speakers, loudness and share of speech."""
     min_slice_clips: Annotated[int, Field(ge=1)] = 30
-    """A figure on a slice that rests on fewer clips is reported and does not decide."""
+    """A figure that rests on fewer clips of a slice is reported but does not decide."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Confidence level of the intervals."""
     bootstrap_samples: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    """How often speakers are resampled for the intervals."""
     decide_on: Literal["estimate", "lower_bound"] = "estimate"
     """`lower_bound` holds the pessimistic end of each interval against the thresholds (for `ece` the upper end)."""
     robustness: dict[Degradation, RobustnessThresholds] = {}
-    """On what the section `robustness` of a run's configuration measures."""
+    """Thresholds on degraded clips, by degradation, such as `telephone: {min_accuracy: 0.85, max_ece: 0.15, max_strength: 2}`
+    ([the gate](../gate.md#degraded-clips))."""
 
     @field_validator("robustness", mode="before")
     @classmethod
     def _known(cls, thresholds: Any) -> Any:
         for name in thresholds if isinstance(thresholds, dict) else ():
             if name not in NAMES:
-                raise ValueError(f"there is no degradation {name}; known here: {', '.join(sorted(NAMES))}")
+                raise ValueError(f"there is no degradation {name}; choose from {', '.join(sorted(NAMES))}")
         return thresholds

@@ -52,7 +52,7 @@ def decide(
         raise UserError("the test split holds no clips; set clips.num_clips.test to at least 1")
     if predictions.baseline is not None and (broken := broken_scores(predictions.baseline)):
         raise UserError(
-            f"the model in serving, version {baseline_version}, cannot be compared with: {broken}; "
+            f"the model in serving, version {baseline_version}, cannot be used as the baseline: {broken}; "
             "remove it from the serving folder, or restore the model"
         )
     slices = compare(config, classes, predictions, candidate, baseline)
@@ -87,11 +87,11 @@ def broken_scores(probabilities: np.ndarray) -> str | None:
     clips = len(probabilities)
     finite = np.isfinite(probabilities).all(axis=1)
     if not finite.all():
-        return f"{clips - finite.sum()} of {clips} test clips get a score that is no number"
+        return f"{clips - finite.sum()} of {clips} test clips get a score that is not a number"
     outside = ((probabilities < -SUM_TOLERANCE) | (probabilities > 1 + SUM_TOLERANCE)).any(axis=1)
     wrong = outside | (np.abs(probabilities.sum(axis=1) - 1) > SUM_TOLERANCE)
     if wrong.any():
-        return f"{wrong.sum()} of {clips} test clips get scores that are no probabilities (0 to 1, sum 1)"
+        return f"{wrong.sum()} of {clips} test clips get scores that are not valid probabilities (0 to 1, sum 1)"
     return None
 
 

@@ -3,6 +3,7 @@
 >>> from components.inference import load_model
 >>> model = load_model("work/serving")
 >>> model.predict("voice.flac")
+Prediction(label='...', probabilities={'male': ..., 'female': ...}, speech=..., duration_s=2.0, error='')
 """
 
 from beam_jobs.labels import NO_SPEECH, UNCERTAIN

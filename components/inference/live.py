@@ -40,6 +40,12 @@ def listen(model: Model, stream: AudioStream) -> Iterator[Moment]:
     Raises:
         UserError: the model was exported before there were timelines.
         AudioError: the stream is empty, cannot be decoded, holds NaN or infinity, or is of a rate that the model does not hear.
+
+    >>> from beam_jobs.audio_stream import open_audio
+    >>> from components.inference import load_model
+    >>> with open_audio("voice.flac") as stream:
+    ...     [(moment.start_s, moment.end_s) for moment in listen(load_model("work/serving"), stream)]
+    [(0.0, 1.0), (1.0, 2.0)]
     """
     model.check_timeline()
     rate_hz, per_second = stream.sample_rate_hz, round(1 / STEP_S)

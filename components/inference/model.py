@@ -48,6 +48,10 @@ def load_model(folder: str | os.PathLike[str], band: float = BAND) -> "Model":
 
     Raises:
         UserError: there is no model in it, or none that this can use.
+
+    >>> model = load_model("work/serving")
+    >>> model.classes
+    ('male', 'female')
     """
     path = Path(folder)
     if not (path / "saved_model.pb").is_file():
@@ -82,6 +86,8 @@ class Model:
             raise UserError(f"{folder}: the model has no signature {missing[0]}; train and push it again")
         samples = 4000
         answer = self._signatures["waveform"](tf.zeros([1, samples]))
+        if lacking := sorted({"classes", "duration_s", "probabilities", "speech"} - answer.keys()):
+            raise UserError(f"{folder}: an older version exported this model (no output {lacking[0]}); train and push a new one")
         self.classes = tuple(name.decode() for name in answer["classes"].numpy()[0])
         self.thresholds = thresholds_of(self._signatures, len(self.classes))
         self.sample_rate_hz = round(samples / float(answer["duration_s"][0]))
@@ -92,7 +98,14 @@ class Model:
         return self._signatures
 
     def predict(self, file: Audio, name: str | None = None) -> Prediction:
-        """What a recording is: a path, or an open file with its `name`. What is wrong with it is in the answer's `error`."""
+        """What a recording is: a path, or an open file with its `name`. What is wrong with it is in the answer's `error`.
+
+        >>> answer = load_model("work/serving").predict("voice.flac")
+        >>> answer.label in ("male", "female", "uncertain", "no speech")
+        True
+        >>> round(sum(answer.probabilities.values()), 3)
+        1.0
+        """
         return self._read(file, name).prediction
 
     def predict_samples(self, samples: Samples, sample_rate_hz: int) -> Prediction:
@@ -109,6 +122,10 @@ class Model:
 
         Raises:
             UserError: the model was exported before there were timelines.
+
+        >>> timeline = load_model("work/serving").timeline("voice.flac")
+        >>> all(segment.start_s < segment.end_s <= 2.0 for segment in timeline.segments)
+        True
         """
         self.check_timeline()
         return self._read(file, name, max_duration_s)

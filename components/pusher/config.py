@@ -12,10 +12,12 @@ class PushConfig(Strict):
     """`auto` pushes what the gate blesses; with `review` a blessed model waits for `audio-gender approve`."""
 
     mode: Literal["auto", "review"] = "auto"
+    """`auto` pushes what the gate blesses; with `review` a blessed model waits for `audio-gender approve`."""
     keep: Annotated[int, Field(ge=0)] = 5
-    """Old versions kept beside the newest, to roll back to."""
+    """Old versions to keep beside the newest, for rolling back."""
     private_key: str | None = None
-    """File with the key that signs what is pushed, such as `/keys/private.pem`; docs/serving.md says how to make one."""
+    """Absolute path of the key that signs pushed models, never the key itself ([signed models](../serving.md#signed-models));
+    null: unsigned."""
 
     @model_validator(mode="after")
     def _a_path(self) -> Self:

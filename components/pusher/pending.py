@@ -45,7 +45,7 @@ def keep_pending(model: Path, serving: Path, candidate: Candidate) -> None:
             _remove(folder)
             coming.rename(folder)
     except OSError as error:
-        raise UserError(f"{error.filename or folder}: {error.strerror}; the model that waits was not kept") from None
+        raise UserError(f"{error.filename or folder}: {error.strerror}; the waiting model was not kept") from None
 
 
 def pending_candidate(serving: Path, run_id: str) -> tuple[Path, Candidate]:
@@ -78,7 +78,9 @@ def drop_pending(serving: Path, run_id: str) -> None:
         with locked(serving):
             _remove(folder)
     except OSError as error:
-        raise UserError(f"{error.filename or folder}: {error.strerror}; the model no longer waits, and is still there") from None
+        raise UserError(
+            f"{error.filename or folder}: {error.strerror}; the model is no longer waiting, but its files could not be removed"
+        ) from None
 
 
 def _remove(folder: Path) -> None:

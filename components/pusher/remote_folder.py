@@ -36,7 +36,7 @@ def push_remote(source: Path, serving: str, provenance: Provenance, keep: int, p
         UserError: the model is gone or was changed, or the key cannot be used.
     """
     if not (source / MODEL_FILE).is_file():
-        raise UserError(f"{source}: holds no SavedModel, so there is nothing to push; make a new run")
+        raise UserError(f"{source}: has no SavedModel, so there is nothing to push; make a new run")
     digest = model_digest(source)
     if digest != (provenance.model_digest or digest):
         raise UserError(f"{source}: {CHANGED}; nothing was pushed")

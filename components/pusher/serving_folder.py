@@ -28,7 +28,7 @@ from components.signing import check_public_key, sign, verify
 
 LOCK_FILE = ".lock"
 HIGHEST_FILE = ".highest_version"
-CHANGED = "its files are not those that were measured, they were changed since"
+CHANGED = "its files were changed after they were measured"
 PENDING_FOLDER = ".waiting"
 """Of models that wait for a decision (`components.pusher.pending`); as it has always been called: serving folders hold it."""
 COMING, GOING = ".coming-", ".going-"
@@ -72,7 +72,7 @@ def push(source: Path, serving: Path, provenance: Provenance, keep: int | None, 
         UserError: the model is gone or was changed, the key cannot be used, or the serving folder cannot be written.
     """
     if not (source / "saved_model.pb").is_file():
-        raise UserError(f"{source}: holds no SavedModel, so there is nothing to push; make a new run")
+        raise UserError(f"{source}: has no SavedModel, so there is nothing to push; make a new run")
     try:
         with locked(serving):
             return _put(source, serving, provenance, keep, private_key)
@@ -156,7 +156,9 @@ def _put_back(serving: Path, version: int | None, who: Provenance, public_key: P
         raise UserError(f"{serving}: version {version} is in serving now; earlier ones are {earlier}")
     old = read_provenance(serving, version)
     if old is not None and old.model_digest != model_digest(serving / str(version)):
-        raise UserError(f"{serving / str(version)}: its files are not those that were pushed; give another version of {listed}")
+        raise UserError(
+            f"{serving / str(version)}: its files were changed after they were pushed; give another version of {listed}"
+        )
     if public_key:
         try:
             verify(serving / str(version), public_key)

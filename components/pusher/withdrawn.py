@@ -49,7 +49,7 @@ def read_withdrawn(serving: Path) -> dict[str, Withdrawal]:
     except (OSError, ValidationError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a list of withdrawn models"
         raise UserError(
-            f"{path}: damaged ({why}); restore it from a copy, or remove it, and withdrawn models may be pushed again"
+            f"{path}: damaged ({why}); restore it from a copy, or remove it; withdrawn models may then be pushed again"
         ) from None
 
 

@@ -32,8 +32,11 @@ class RobustnessConfig(Strict):
     """Which degradations are measured, how strong, and on how many test clips."""
 
     degradations: Annotated[list[Degradation], Field(min_length=1)] = list(NAMES)
+    """Which degradations to measure."""
     strengths: Annotated[list[Strength], Field(min_length=1)] = list(STRENGTHS)
+    """Which strengths of each."""
     num_clips: Annotated[int, Field(ge=1, le=10_000)] = 60
+    """Test clips to degrade, chosen so that each speaker is heard about equally often."""
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -51,8 +54,11 @@ class RobustnessThresholds(Strict):
     """Thresholds on one degradation, at each measured strength up to `max_strength`; null for one that is not checked."""
 
     min_accuracy: Share | None = None
+    """Lowest accuracy."""
     max_ece: Share | None = None
+    """Highest expected calibration error."""
     max_strength: Strength = 3
+    """The thresholds hold at each measured strength up to this one."""
 
     @model_validator(mode="after")
     def _any(self) -> Self:

@@ -190,7 +190,7 @@ def _compare_signature(predicted: dict[str, Any] | None, expected: np.ndarray, c
     if broken:
         return f"answers with NaN or infinity for {broken} of {len(expected)} clips"
     if probabilities.min() < 0 or np.abs(probabilities.sum(1) - 1).max() > 1e-3:
-        return "answers with what are no probabilities (negative, or not 1 together)"
+        return "answers with invalid probabilities (negative, or not adding up to 1)"
     difference = np.abs(probabilities - expected).max()
     # Written so that an expected NaN, which compares as False, is a difference too.
     if not difference <= TOLERANCE:

@@ -11,4 +11,6 @@ class ServingCheckConfig(Strict):
     """Budgets of the process in which the exported model answers, TensorFlow itself included."""
 
     max_memory_mb: Annotated[int, Field(ge=1)] = 4096
+    """Peak memory, including some 500 MB for TensorFlow itself."""
     max_seconds: Annotated[float, Field(gt=0)] = 300.0
+    """Wall time, including several seconds to load TensorFlow."""

@@ -15,40 +15,50 @@ class AugmentConfig(Strict):
     """How the spectrograms of training are changed, and they alone. A share is that of the clips that an effect is drawn for."""
 
     equalizer_db: Annotated[float, Field(ge=0, le=20)] = 6.0
-    """Greatest deviation of the slowest wave of a random frequency response; 0 is off."""
+    """Largest deviation of the slowest wave of a random frequency response; 0 is off."""
     noise_share: Share = 0.7
+    """Share of clips with steady noise of a random colour."""
     noise_snr_db: Range = Range(min=0.0, max=45.0)
-    """Ratio of the clip to steady noise of a random colour."""
+    """Signal-to-noise ratio of that noise."""
     background_share: Share = 0.2
-    """Of other clips underneath: once babble of five, once a sound that is not speech."""
+    """Share of clips with babble of five other clips underneath, and as many with a sound that is not speech."""
     background_snr_db: Range = Range(min=0.0, max=25.0)
+    """Signal-to-noise ratio of that background."""
     band_limit_share: Share = 0.4
-    """Of clips without their top; half as many lose their bottom."""
+    """Share of clips that lose their highest bands; half as many lose their lowest."""
     mask_share: Share = 0.5
-    """Of clips some of whose bands are hidden."""
+    """Share of clips in which some bands are hidden."""
     mask_bands: Share = 0.19
-    """Greatest share of the bands that is hidden."""
+    """Largest share of the bands that is hidden."""
 
 
 class ModelConfig(Strict):
     """The kapre front end and the network behind it."""
 
     architecture: Literal["conv3d", "cnn2d", "crnn", "prototype"] = "conv3d"
+    """Network behind the front end ([the network](../training.md#the-network))."""
     n_fft: Annotated[int, Field(ge=64, le=16384)] = 512
+    """STFT window in samples: 32 ms at 16 kHz."""
     hop_length: Annotated[int, Field(ge=16)] = 320
+    """STFT hop in samples: 20 ms at 16 kHz."""
     n_mels: Annotated[int, Field(ge=8, le=512)] = 64
+    """Mel bands."""
     mel_f_min_hz: Annotated[float, Field(ge=0)] = 60.0
+    """Lower edge of the mel bands."""
     mel_f_max_hz: Annotated[float, Field(gt=0)] | None = None
-    """null: 7600, or half of the sample rate where that is lower."""
+    """Upper edge of the mel bands; null: 7600, or half the sample rate if that is lower."""
     frame_length: Annotated[int, Field(ge=CELL, le=4096, multiple_of=CELL)] = 64
+    """STFT frames in one frame of `conv3d` and `prototype`, a multiple of 8."""
     filters: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=4, max_length=4)] = [24, 32, 48, 64]
+    """Filters of the four blocks; the last of `crnn` are the LSTM's units."""
     embedding: Annotated[int, Field(ge=1, le=4096)] = 96
-    """Channels of a cell behind the blocks."""
+    """Channels of a cell of 8 STFT frames behind the blocks."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Dropout on the pooled embedding; the cells' channels have half of it."""
     skip_pauses: bool = True
-    """Pauses are taken out of a recording before it is classified: they say nothing about a voice. false: they stay, as they
-    must where rhythm tells sounds apart."""
+    """Take pauses out of a recording before classifying it; set false where rhythm tells sounds apart."""
     augment: AugmentConfig = AugmentConfig()
+    """What training does to the spectrograms of its crops; serving and evaluation leave them unchanged."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -67,36 +77,47 @@ class TrainConfig(Strict):
     """How the network is trained."""
 
     epochs: Annotated[int, Field(ge=1)] = 30
+    """Most epochs to train for."""
     batch_size: Annotated[int, Field(ge=1)] = 16
-    """Of one replica: the global batch is this times the number of replicas."""
+    """Clips per replica and step: the global batch is this times the number of replicas."""
     crop_s: Annotated[float, Field(gt=0)] = 3.0
-    """Length of the stretch of a clip that a step hears."""
+    """Length of the random crop of a clip that a step hears."""
     min_crop_s: Annotated[float, Field(gt=0)] | None = None
-    """With it, each batch is as long as it draws between this and `crop_s`; not on a TPU, whose shapes are static."""
+    """With it, each batch draws its crop length between this and `crop_s`; not on a TPU, whose shapes are static."""
     not_speech_share: Annotated[float, Field(ge=0, le=0.5)] = 0.15
-    """Of each batch, beside its clips: noises, tones and music, from which the speech detector learns what speech is not."""
+    """Noises, tones and music added to each batch, from which the speech detector learns; 0: every sound counts as speech."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    """Peak of AdamW's schedule: warm-up, then half a cosine."""
     scale_learning_rate: bool = False
     """Multiply the learning rate by the number of replicas."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    """AdamW's weight decay."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
+    """Label smoothing; too much of it makes the model less confident than it is accurate."""
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = 8
-    """Epochs without a better eval loss after which training stops; the best is kept. null: all epochs, and the last is kept."""
+    """Epochs without a better eval loss before training stops; the best weights are kept. null: all epochs, and the last
+    weights."""
     # NumPy takes 32 bits, and what is derived from it, such as a worker's seed, must fit as well.
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of weights, shuffling, crops and augmentation; workers share only the weights."""
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
+    """`mirrored` uses all GPUs of one machine ([several workers](../training.md#strategies))."""
     num_workers: Annotated[int, Field(ge=1, le=64)] = 2
-    """Of `multi_worker`, where nothing that started the Trainer has set TF_CONFIG."""
+    """Processes of `multi_worker`, unless whatever started the Trainer has set TF_CONFIG."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """`mixed_float16` needs a GPU."""
     jit_compile: bool = False
+    """Compile the train step with XLA."""
     cache: Literal["none", "memory", "file"] = "none"
-    """Where the records of the first epoch are kept for the others."""
+    """Where to keep the records read in the first epoch for the others."""
     deterministic: bool = True
+    """Same seed, same batches in the same order."""
     monitor_every: Annotated[int, Field(ge=1)] = 5
-    """Epochs between two classification reports and confusion matrices."""
+    """Write a classification report and a confusion matrix after this many epochs, and at the end."""
     monitor_clips: Annotated[int, Field(ge=1, le=4096)] = 64
-    """Clips of each of train and eval that they are drawn from."""
+    """Clips of each of train and eval that they are computed on."""
     wandb_project: str | None = None
+    """Weights & Biases project to log to as well; needs the package wandb."""
 
     @property
     def not_speech_rows(self) -> int:
@@ -117,10 +138,10 @@ class ServingConfig(Strict):
     """What the exported model answers to."""
 
     max_duration_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
-    """Longest recording; of a longer one it says so in its answer."""
+    """Longest recording that the exported model answers; for a longer one the answer says so."""
     decision_threshold: Literal["argmax", "eval"] = "argmax"
-    """How probabilities become a class: `argmax` takes the most probable one; `eval` takes thresholds by class that are chosen on
-    the eval split."""
+    """How probabilities become a class: `argmax` takes the most probable one; `eval` takes thresholds by class, chosen on the
+    eval split."""
 
 
 def input_problem(model: ModelConfig, num_samples: int, sample_rate_hz: int, what: str = "a clip") -> str | None:

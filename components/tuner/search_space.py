@@ -45,15 +45,18 @@ class SearchRange(Strict):
     """A closed range to draw from, evenly or evenly in the logarithm."""
 
     min: float
+    """Lower end."""
     max: float
+    """Upper end."""
     log: bool = False
+    """Draw evenly in the logarithm."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.min >= self.max:
             raise ValueError(f"min {self.min:g} is not below max {self.max:g}")
         if self.log and self.min <= 0:
-            raise ValueError(f"min {self.min:g} has no logarithm")
+            raise ValueError(f"min {self.min:g} must be above 0 for log: true")
         return self
 
 
@@ -61,10 +64,13 @@ class TuneConfig(Strict):
     """A random search over settings of `model` and `train`, before the training itself."""
 
     trials: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Combinations to try."""
     epochs: Annotated[int, Field(ge=1)] = 5
+    """Epochs of each trial."""
     objective: Literal["val_loss", "val_accuracy"] = "val_loss"
+    """What trials are compared by, at their best epoch."""
     space: Annotated[dict[str, list[Any] | SearchRange], Field(min_length=1)]
-    """By setting (such as `model.n_fft`): the values to choose from, or for a real number a range."""
+    """By setting of `model` or `train`, up to 20 values to choose from, or for a real number `min`, `max` and `log`."""
 
     @field_validator("space", mode="before")
     @classmethod
@@ -98,7 +104,7 @@ class TuneConfig(Strict):
                     reasons[value] = reason and reasons.get(value, reason)
         for (key, value), reason in reasons.items():
             if reason:
-                raise ValueError(f"tune.space: {key} {value:g} makes no network: {reason}")
+                raise ValueError(f"tune.space: {key} {value:g} cannot make a network: {reason}")
 
 
 class TuningSpec(TrainingSpec):

@@ -66,7 +66,7 @@ class ClipTuner(BaseTuner):
         self._fn_args, self._tune = fn_args, spec.tune
         # Open for all trials: what was fetched for one is there for the next.
         self._clips = spec.open_clips()
-        self._last_failure = "no combination of tune.space makes a network"
+        self._last_failure = "no combination in tune.space makes a valid network"
         how = {"train.epochs": self._tune.epochs, "train.strategy": "one_device", "train.wandb_project": None}
         # Classification reports are of no use to a search.
         how["train.monitor_every"] = self._tune.epochs + 1
@@ -115,7 +115,7 @@ class ClipTuner(BaseTuner):
         self._clips.close()
         trials = self.oracle.trials.values()
         if not any(trial.status == TrialStatus.COMPLETED for trial in trials):
-            raise UserError(f"tuning: none of {len(trials)} trials came to its end: {self._last_failure}")
+            raise UserError(f"tuning: none of {len(trials)} trials finished: {self._last_failure}")
         if len(trials) < self._tune.trials:
             say(f"  {len(trials)} of {self._tune.trials} trials: tune.space holds no more combinations")
         best = self.oracle.get_best_trials(1)[0]

@@ -40,7 +40,7 @@ def clips_generate(
 def clips_describe(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Dataset folder.")],
     croissant: Annotated[
-        Path, typer.Option(parser=local_path, metavar="FILE", help="File to write; it belongs into the dataset's folder.")
+        Path, typer.Option(parser=local_path, metavar="FILE", help="File to write, best in the dataset's folder.")
     ],
 ) -> None:
     """Describe a dataset in Croissant, MLCommons' format for machine-learning datasets."""

@@ -12,7 +12,9 @@ from pipeline.commands.options import Settings, check_beam
 
 app = typer.Typer(no_args_is_help=True, help="Configurations.")
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="FILE", help="YAML file, or one of our own by name, such as demo.")]
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="YAML file, or the name of one that comes with the package, such as demo.")
+]
 
 
 @app.command()

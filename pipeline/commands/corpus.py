@@ -55,7 +55,7 @@ def corpus_fetch(
         Path, typer.Option(parser=local_path, metavar="DIR", help="Folder to download into; the corpus is DIR/LibriSpeech.")
     ],
     base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Mirror that holds URL/12/dev-clean.tar.gz; else OpenSLR.")
+        str | None, typer.Option(metavar="URL", help="Mirror that holds URL/12/dev-clean.tar.gz; default: OpenSLR.")
     ] = None,
 ) -> None:
     """Download subsets of LibriSpeech; give the same command again to go on where it stopped."""

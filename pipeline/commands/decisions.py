@@ -16,7 +16,11 @@ def approve(
     by: By = "",
     note: Note = "",
     override: Annotated[
-        bool, typer.Option("--override", help="Push against the gate, or beside a newer model; needs a --note.")
+        bool,
+        typer.Option(
+            "--override",
+            help="Push although the gate refused it, or although another model is in serving by now; needs a --note.",
+        ),
     ] = False,
     workdir: WorkFolder = Path("work"),
 ) -> None:
@@ -43,12 +47,14 @@ def reject(run_id: RunId, by: By = "", note: Note = "", workdir: WorkFolder = Pa
     from pipeline.workdir import WorkDir
 
     result = reject_run(WorkDir.at(workdir), run_id, by, note)
-    tell(f"rejected: run {run_id}, by {by}; in serving is still {in_serving(result.folders['serving'])}")
+    tell(f"rejected: run {run_id}, by {by}; still in serving: {in_serving(result.folders['serving'])}")
 
 
 def rollback(
-    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="Without it the one before.")] = None,
-    by: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides; else the user of this session.")] = None,
+    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="Default: the version before.")] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="NAME", help="Who decides; default: the user of this session.")
+    ] = None,
     note: Note = "",
     public_key: PublicKey = None,
     workdir: WorkFolder = Path("work"),

@@ -16,13 +16,13 @@ def export(
     target: Annotated[Literal["tflite", "onnx"], typer.Option("--to", help="TensorFlow Lite or ONNX.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", parser=local_path, metavar="FILE", help="Without it audio-gender-VERSION.tflite or .onnx here."),
+        typer.Option(
+            "--output", parser=local_path, metavar="FILE", help="Default: audio-gender-VERSION.tflite or .onnx in this folder."
+        ),
     ] = None,
     check: Annotated[
         list[str] | None,
-        typer.Option(
-            "--check", metavar="PATH", help="Compare answers for this recording; without it for clips of the work folder."
-        ),
+        typer.Option("--check", metavar="PATH", help="Compare answers for this recording; default: clips of the work folder."),
     ] = None,
     workdir: WorkFolder = Path("work"),
 ) -> None:

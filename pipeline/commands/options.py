@@ -32,12 +32,14 @@ SpeakerPattern = Annotated[
 Config = Annotated[
     Path,
     typer.Option(
-        parser=local_path, metavar="FILE", help="YAML file, or one of our own by name: demo, librispeech-mini, librispeech."
+        parser=local_path,
+        metavar="FILE",
+        help="YAML file, or one that comes with the package: demo, librispeech-mini, librispeech.",
     ),
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key of the YAML file.")]
 WorkFolder = Annotated[
-    Path, typer.Option("--workdir", parser=local_path, metavar="DIR", help="Folder for everything that runs make.")
+    Path, typer.Option("--workdir", parser=local_path, metavar="DIR", help="Folder for everything that runs write.")
 ]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, as `audio-gender runs` lists it.")]
 JsonFile = Annotated[
@@ -57,7 +59,7 @@ PublicKey = Annotated[
         parser=local_path,
         metavar="FILE",
         envvar="AUDIO_GENDER_PUBLIC_KEY",
-        help="Only versions that were signed with its private key.",
+        help="Serve or use only versions signed with the matching private key.",
     ),
 ]
 Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why; kept in the metadata store.")]

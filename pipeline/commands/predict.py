@@ -12,20 +12,20 @@ from pipeline.formats import Format
 
 def predict(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATH", help="Recordings, folders of them, patterns; - is a file on stdin.")
+        list[str] | None, typer.Argument(metavar="PATH", help="Recordings, folders or patterns; - reads a file from stdin.")
     ] = None,
     serving: Annotated[
         Path, typer.Option(parser=local_path, metavar="DIR", help="Serving folder, or the folder of one version.")
     ] = Path("work/serving"),
     version: Annotated[
-        str | None, typer.Option("--model", metavar="VERSION", help="A version of the serving folder; else the newest.")
+        str | None, typer.Option("--model", metavar="VERSION", help="Version in the serving folder; default: the newest.")
     ] = None,
     timeline: Annotated[bool, typer.Option("--timeline", help="Who speaks when, to half a second, and for how long.")] = False,
     how: Annotated[Format, typer.Option("--format", help="textgrid (Praat) and audacity are timelines.")] = Format.TABLE,
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", parser=local_path, metavar="DIR", help="Folder for textgrid and audacity: one file a recording."
+            "-o", "--output", parser=local_path, metavar="DIR", help="Folder for textgrid and audacity, one file per recording."
         ),
     ] = None,
     html: Annotated[
@@ -36,11 +36,11 @@ def predict(
         bool, typer.Option("--stream", help="Answer for each second of stdin: WAV, or 16-bit mono PCM at --rate. JSON lines.")
     ] = False,
     microphone: Annotated[bool, typer.Option("--microphone", help="The same for the microphone, until Ctrl-C.")] = False,
-    rate: Annotated[int, typer.Option(min=4000, max=192_000, metavar="HZ", help="Of PCM on stdin.")] = 16_000,
+    rate: Annotated[int, typer.Option(min=4000, max=192_000, metavar="HZ", help="Sample rate of PCM on stdin.")] = 16_000,
     band: Annotated[
         float,
         typer.Option(
-            "--uncertain", min=0, max=0.5, metavar="BAND", help="A probability below 0.5 + BAND is uncertain; 0 for never."
+            "--uncertain", min=0, max=0.5, metavar="BAND", help="Answer uncertain below a probability of 0.5 + BAND; 0: never."
         ),
     ] = 0.1,
 ) -> None:
@@ -68,9 +68,9 @@ def _check(
     if stream or microphone:
         option = "--stream" if stream else "--microphone"
         if stream and microphone:
-            raise UserError("--stream and --microphone: give one of them")
+            raise UserError("--stream and --microphone exclude each other")
         if html or output or timeline or how not in (Format.TABLE, Format.JSONL):
-            raise UserError(f"{option} writes JSON lines, one a second; leave --timeline, --format, --output and --html out")
+            raise UserError(f"{option} writes JSON lines, one a second; leave out --timeline, --format, --output and --html")
         if paths != (["-"] if stream else []):
             raise UserError(
                 "--stream listens to stdin: `audio-gender predict - --stream`" if stream else "--microphone takes no PATH"

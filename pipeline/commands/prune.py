@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 def prune(
     workdir: WorkFolder = Path("work"),
-    keep: Annotated[int, typer.Option(min=0, metavar="N", help="The newest N runs stay.")] = 10,
+    keep: Annotated[int, typer.Option(min=0, metavar="N", help="Keep the newest N runs.")] = 10,
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Of the others, those go that are older: 12h, 30d, 8w; else all.")
+        str | None,
+        typer.Option(metavar="AGE", help="Remove only runs older than this, such as 12h, 30d or 8w; default: all others."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
     """Remove old runs with their artifacts, datasets and logs; never what serving, a waiting run or a kept run needs."""
     from pipeline.prune import parse_age
@@ -42,7 +43,7 @@ def prune(
         if yes:
             return True
         if not sys.stdin.isatty():
-            raise UserError("nothing was removed: no terminal to ask on; give --yes to remove it, or --dry-run to look only")
+            raise UserError("nothing was removed: no terminal to ask on; give --yes to remove it, or --dry-run to only look")
         return typer.confirm(f"Remove it from {workdir}?", err=True)
 
     if done := prune_runs(WorkDir.at(workdir), keep, age, confirm):

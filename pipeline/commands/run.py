@@ -14,18 +14,20 @@ REFUSED = 3
 
 def run(
     config: Config,
-    corpus: Annotated[str | None, typer.Option(help="Corpus root; without it the configuration's synthetic corpus.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Corpus folder; default: the synthetic corpus of the configuration.")] = None,
     workdir: WorkFolder = Path("work"),
     json_file: JsonFile = None,
     settings: Settings = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a training that was killed, after its last finished epoch.")
+        bool, typer.Option("--resume", help="Continue a training that was killed, after its last finished epoch.")
     ] = False,
-    name: Annotated[str, typer.Option(help="What to call the run in the list of runs.")] = "",
-    tags: Annotated[list[str] | None, typer.Option("--tag", help="Word to find the run by; can be given several times.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the run in the list of runs.")] = "",
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="Tag to find the run by; can be given several times.")] = None,
     dry: Annotated[
         bool,
-        typer.Option("--dry-run", help="Only say what would run, what it takes of disk and time, and whether there is room."),
+        typer.Option(
+            "--dry-run", help="Only say what would run, how much disk and time it needs, and whether there is enough space."
+        ),
     ] = False,
 ) -> None:
     """Run the whole pipeline: corpus, clips, training, evaluation, push.

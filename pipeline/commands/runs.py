@@ -27,7 +27,7 @@ app = typer.Typer(help="List all runs, or put two side by side.")
 def runs(
     context: typer.Context,
     workdir: WorkFolder = Path("work"),
-    name: Annotated[str, typer.Option(help="Only runs that were called so by `run --name`.")] = "",
+    name: Annotated[str, typer.Option(help="Only runs with this `run --name`.")] = "",
     tags: Annotated[list[str] | None, typer.Option("--tag", help="Only runs with this tag; can be given several times.")] = None,
     json_file: JsonFile = None,
 ) -> None:
@@ -78,7 +78,7 @@ def compare(
     context: typer.Context,
     first: Annotated[str, typer.Argument(metavar="A", help="A run's id, as `audio-gender runs` lists it.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another run's.")],
-    workdir: Annotated[Path | None, typer.Option(help="Folder for everything that runs make; else `work`.")] = None,
+    workdir: Annotated[Path | None, typer.Option(help="Folder for everything that runs write; default: work.")] = None,
     json_file: JsonFile = None,
     html: Annotated[
         Path | None,
@@ -118,17 +118,15 @@ def in_serving(serving: str) -> str:
 
 
 def review(
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Run to review; else the newest.")] = None,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Run to review; default: the newest.")] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Run to compare with; else the model then in serving.")
+        str | None, typer.Option(metavar="RUN", help="Run to compare with; default: the model that was in serving.")
     ] = None,
     workdir: WorkFolder = Path("work"),
     html: Annotated[
-        Path | None, typer.Option(parser=local_path, metavar="FILE", help="Page to write; else one in the run's report folder.")
+        Path | None, typer.Option(parser=local_path, metavar="FILE", help="Page to write; default: in the run's report folder.")
     ] = None,
-    browser: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the page in a browser, where there is a terminal.")
-    ] = True,
+    browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser (only from a terminal).")] = True,
 ) -> None:
     """Write the page about a run, alone or beside another, and print what it comes to."""
     from pipeline.workdir import WorkDir

@@ -19,8 +19,10 @@ def serve(
         Path, typer.Option(parser=local_path, metavar="DIR", help="Serving folder, whose newest version answers.")
     ] = DEFAULT.serving,
     name: Annotated[str, typer.Option(help="The model's name in the protocols' paths.")] = DEFAULT.name,
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 serves everybody who can reach it.")] = DEFAULT.host,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = DEFAULT.port,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 accepts connections from other machines.")
+    ] = DEFAULT.host,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = DEFAULT.port,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request of the protocols, in MiB.")] = DEFAULT.max_body_mb,
     max_recording_mb: Annotated[
         int, typer.Option(min=1, help="Largest recording that the page and /analyse take, in MiB.")
@@ -32,10 +34,10 @@ def serve(
         int, typer.Option(min=0, help="Requests that wait for a worker; more are answered with 503.")
     ] = DEFAULT.max_waiting,
     timeout_s: Annotated[
-        float, typer.Option(min=0.1, help="In which a request must arrive, and then be answered.")
+        float, typer.Option(min=0.1, help="Time limit for receiving a request, and for answering it.")
     ] = DEFAULT.timeout_s,
     workers: Annotated[
-        int, typer.Option(min=1, help="Requests that the model answers at a time; by default the processors.")
+        int, typer.Option(min=1, help="Requests that the model answers at a time; default: the number of processors.")
     ] = DEFAULT.workers,
     public_key: PublicKey = None,
 ) -> None:

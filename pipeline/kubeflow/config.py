@@ -25,16 +25,22 @@ class SecretKey(Strict):
     """One value of a Secret."""
 
     secret: Name
+    """Name of the Secret."""
     key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
+    """Key in it."""
 
 
 class VolumeConfig(Strict):
     """A PersistentVolumeClaim, or a Secret whose keys are files, mounted into the steps of `nodes`."""
 
     claim: Claim | None = None
+    """Name of the claim."""
     secret: Claim | None = None
+    """Name of the Secret; its keys are files."""
     path: MountPath
+    """Where to mount it."""
     nodes: list[str]
+    """Nodes of the pipeline to mount it into."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -47,51 +53,69 @@ class Toleration(Strict):
     """As Kubernetes has it."""
 
     key: str
+    """The taint's key."""
     operator: Literal["Exists", "Equal"] = "Exists"
+    """How the taint's value is compared."""
     value: str = ""
+    """The taint's value, for `Equal`."""
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+    """The taint's effect; empty: all effects."""
 
 
 class Accelerator(Strict):
     """GPUs or TPUs of one pod, such as `nvidia.com/gpu` or `google.com/tpu`."""
 
     type: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+/[a-zA-Z0-9._-]+$")]
+    """Name of the extended resource."""
     count: Annotated[int, Field(ge=1)] = 1
+    """How many of them."""
 
 
 class StepConfig(Strict):
     """What a step's pod asks for, and which machines may run it."""
 
     cpu: Quantity = "1"
-    """Requested; a step may use more where the machine has it to spare."""
+    """Requested cores; a step may use more if the node has them to spare."""
     memory: Quantity = "4Gi"
-    """Requested, and the limit: a step that takes more is killed."""
+    """Requested memory, and the limit: a step that needs more is killed."""
     accelerator: Accelerator | None = None
+    """`type`, such as `nvidia.com/gpu`, and `count`."""
     node_selector: dict[str, str] = {}
+    """Labels that the node must have."""
     tolerations: list[Toleration] = []
+    """As in a pod: `key`, `operator`, `value`, `effect`."""
 
 
 class KubernetesConfig(Strict):
     """Where runs read and write, and what their steps' pods are given."""
 
     pipeline_root: str = "minio://mlpipeline/audio-gender"
-    """Where Kubeflow keeps the artifacts."""
+    """Where Kubeflow keeps artifacts: `minio://` or `s3://`. In a profile with Kubeflow's own store only
+    `minio://mlpipeline/private-artifacts/NAMESPACE/…` is allowed."""
     corpus_uri: str = ""
+    """Default of the runtime parameter: the corpus to make clips from; empty: the dataset exists already."""
     dataset_uri: Annotated[str, StringConstraints(min_length=1)] = "s3://audio-gender/clips"
+    """Default of the runtime parameter: the dataset folder, for Beam's file systems."""
     serving_uri: str = "/serving/audio-gender"
+    """Where the model server finds versions: a folder on a volume of ServingBaseline and Pusher, or `gs://`."""
     shared_folder: MountPath | None = "/training"
-    """On a volume of the Trainer and of its workers: checkpoints, and what workers on other machines read."""
+    """On a volume of the Trainer and its workers: checkpoints, and what workers in other pods read; null: neither."""
     env: dict[str, str] = {}
+    """Environment of every step."""
     secret_env: dict[str, SecretKey] = {}
+    """The same, from secrets: `NAME: {secret: …, key: …}`."""
     image_pull_secrets: list[Name] = []
+    """Names of secrets."""
     volumes: list[VolumeConfig] = [
         VolumeConfig(claim="audio-gender-serving", path="/serving", nodes=["ServingBaseline", "Pusher"]),
         VolumeConfig(claim="audio-gender-training", path="/training", nodes=["Trainer"]),
     ]
-    """Such as `{secret: audio-gender-signing, path: /keys, nodes: [Pusher]}`, for `push.private_key`."""
+    """Volumes of steps: `claim` or `secret`, `path`, `nodes`, such as `{secret: audio-gender-signing, path: /keys, nodes:
+    [Pusher]}`."""
     step: StepConfig = StepConfig()
-    """Of every node that `steps` does not name."""
+    """What each step's pod requests, unless `steps` names its node."""
     steps: dict[str, StepConfig] = {}
+    """The same for single nodes: `Trainer: {cpu: "8", memory: 16Gi, accelerator: {type: nvidia.com/gpu}}`."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -87,7 +87,7 @@ def test_faults_are_counted_by_label(faulty: Path) -> None:
 
     one = {"male": 0, "female": 1}
     assert checks["shorter than 1 s"] == Check("shorter than 1 s", one, 43, "tones/11/1/11-1-0006.flac")
-    assert checks["another sample rate than 16,000 Hz"].example == "tones/11/1/11-1-0009.flac"
+    assert checks["a sample rate other than 16,000 Hz"].example == "tones/11/1/11-1-0009.flac"
     assert checks["the same bytes as another file"].counts == {"male": 1, "female": 1}
     assert checks["the same bytes under two speakers or labels"].example == "tones/11/1/11-1-0001.flac"
     for fault, number in (("silent", 3), ("clipped", 4), ("an offset (DC)", 5)):

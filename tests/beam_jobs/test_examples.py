@@ -136,7 +136,7 @@ def test_a_record_of_a_dataset_without_segments() -> None:
 
 @pytest.mark.parametrize("name", SEGMENTS)
 def test_a_record_with_part_of_its_segments(name: str) -> None:
-    with pytest.raises(RecordError, match="a feature holds what it should not"):
+    with pytest.raises(RecordError, match="a feature has an invalid value"):
         decode_clip(without(encode_clip(CLIP), (name,)))
 
 

@@ -298,7 +298,7 @@ def test_failures_double_the_wait(archive, mirror, run, monkeypatch):
 
 def test_server_that_stays_busy(archive, mirror, run, tmp_path):
     mirror.script = [Answer(cut=5000), *[Answer(status=503)] * 4]
-    with pytest.raises(UserError, match=r"503 Service Unavailable, 5 times in a row; what has come is kept: give the same"):
+    with pytest.raises(UserError, match=r"503 Service Unavailable, 5 times in a row; what was received is kept: run the same"):
         run()
     assert (tmp_path / "data/dev-clean-2.tar.gz.part").read_bytes() == archive[:5000]
     run()
@@ -323,7 +323,7 @@ def test_no_such_archive(archive, mirror, run):
 def test_wrong_checksum(archive, mirror, run, tmp_path):
     mirror.script = [Answer(body=b"x" * len(archive))]
     with pytest.raises(
-        UserError, match=r"MD5 [0-9a-f]{32}, where [0-9a-f]{32} is published; the download was deleted; try a mirror"
+        UserError, match=r"MD5 [0-9a-f]{32}, but [0-9a-f]{32} is published; the download was deleted; try a mirror"
     ):
         run()
     assert files(tmp_path / "data") == {"LibriSpeech"}
@@ -339,7 +339,7 @@ def test_file_that_changed_between_two_pieces(archive, mirror, run):
 def test_a_wrong_archive_over_a_flaky_line_is_downloaded_twice_at_most(archive, mirror, run, tmp_path):
     mirror.files[f"/31/{FIRST}.tar.gz"] = b"x" * len(archive)
     mirror.script = [answer for _ in range(20) for answer in (Answer(cut=len(archive) // 2), Answer())]
-    with pytest.raises(UserError, match=r"MD5 [0-9a-f]{32}, where [0-9a-f]{32} is published; the download was deleted"):
+    with pytest.raises(UserError, match=r"MD5 [0-9a-f]{32}, but [0-9a-f]{32} is published; the download was deleted"):
         run()
     assert mirror.sent == 2 * len(archive)
     assert files(tmp_path / "data") == {"LibriSpeech"}
@@ -348,7 +348,7 @@ def test_a_wrong_archive_over_a_flaky_line_is_downloaded_twice_at_most(archive, 
 def test_a_mirror_without_ranges_that_always_breaks_off_is_given_up(archive, mirror, run, monkeypatch):
     monkeypatch.setattr(download, "PROGRESS_BYTES", 1000)
     mirror.script = [Answer(ranges=False, cut=len(archive) - 1000 * k) for k in range(60, 0, -1)]
-    with pytest.raises(UserError, match=r"bytes received, 4 times the archive's size; try a mirror by --base-url"):
+    with pytest.raises(UserError, match=r"bytes received, 4 times the archive's size; try a mirror with --base-url"):
         run()
     assert mirror.sent < 5 * len(archive)
 
@@ -356,11 +356,11 @@ def test_a_mirror_without_ranges_that_always_breaks_off_is_given_up(archive, mir
 @pytest.mark.parametrize("answer", [Answer(), Answer(length=False)])
 def test_file_of_another_size(archive, mirror, run, answer, tmp_path):
     mirror.script = [replace(answer, body=archive + b"x")]
-    with pytest.raises(UserError, match=r"bytes(, where \d+ are published)?; try a mirror by --base-url$"):
+    with pytest.raises(UserError, match=r"bytes(, where \d+ are published)?; try a mirror with --base-url$"):
         run()
     run()
     mirror.script = [Answer(cut=5000), replace(answer, body=archive + b"x")]
-    with pytest.raises(UserError, match=r"bytes, where \d+ are published; try a mirror by --base-url$"):
+    with pytest.raises(UserError, match=r"bytes, where \d+ are published; try a mirror with --base-url$"):
         fetch_subsets([FIRST], tmp_path / "other", mirror.url, POLICY)
 
 
@@ -414,7 +414,7 @@ def test_part_longer_than_the_archive(archive, mirror, run, tmp_path):
 
 def test_hostile_archive_with_the_right_checksum(corpus, publish, run, tmp_path):
     publish(FIRST, tar_gz(corpus, FIRST, ["11"], "", tarfile.TarInfo("../evil")))
-    with pytest.raises(UserError, match=r"dev-clean-2.tar.gz: holds '../evil', a path out of the folder"):
+    with pytest.raises(UserError, match=r"dev-clean-2.tar.gz: holds '../evil', a path that leaves the folder"):
         run()
     assert files(tmp_path / "data") == {"LibriSpeech", "dev-clean-2.tar.gz"}
     assert not list(tmp_path.rglob("evil"))
@@ -448,7 +448,7 @@ def test_too_little_room(archive, mirror, run, monkeypatch, tmp_path):
 
 def test_two_at_once(archive, mirror, run, tmp_path):
     (tmp_path / "data").mkdir()
-    with fetch._alone_in(tmp_path / "data"), pytest.raises(UserError, match="another `corpus fetch` is at work here"):
+    with fetch._alone_in(tmp_path / "data"), pytest.raises(UserError, match="another `corpus fetch` is running here"):
         run()
     run()
 
@@ -483,7 +483,7 @@ def test_bad_arguments(tmp_path, capsys, monkeypatch):
     assert said.startswith("error: no subset 'dev-dirty'; there are dev-clean, dev-other, ")
     for url in ("file:///etc", "mirror.org", "https://", "http:///x"):
         said = refused(capsys, monkeypatch, FIRST, "--dest", str(tmp_path / "new"), "--base-url", url)
-        assert said.startswith(f"error: '{url}' is no base URL; it starts with https:// or http:// and a host")
+        assert said.startswith(f"error: '{url}' is not a base URL; it starts with https:// or http:// and a host")
     assert refused(capsys, monkeypatch, FIRST, "--dest", str(tmp_path), "--base-url", "http://[").count("\n") == 1
     assert not (tmp_path / "new").exists()
 
@@ -538,7 +538,7 @@ def test_stopped_while_downloading(archive, mirror, run, start, stop, tmp_path):
     process.send_signal(stop)
     _, said = process.communicate(timeout=20)
     if stop == signal.SIGINT:
-        assert "stopped; the same command goes on from here" in said
+        assert "stopped; the same command resumes from here" in said
         assert "Traceback" not in said
     assert process.returncode not in (0, 2)
     assert files(tmp_path / "data") == {"LibriSpeech", part.name}

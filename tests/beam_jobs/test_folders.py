@@ -69,7 +69,8 @@ def test_folders_that_may_not_be_read_are_an_error_that_names_them(corpus: Path,
         folder.chmod(0o755)
     assert done.returncode == 2, done.stderr
     names = ", ".join(f"{folder.relative_to(root)} (Permission denied)" for folder in locked)
-    assert f"{root}: folders that cannot be read: {names}; allow it, or move them out" in done.stderr.replace("\n", " ")
+    said = done.stderr.replace("\n", " ")
+    assert f"{root}: folders that cannot be read: {names}; change their permissions, or move them out" in said
     assert info(root).returncode == 0
 
 
@@ -267,7 +268,7 @@ def test_what_is_no_part_of_the_corpus_is_named_or_counted(libri: Path) -> None:
     index = read_corpus(libri)
 
     assert {item.path: item.reason for item in index.passed_over} == {
-        "tones/11/1/11-1-0000.wav": "the same utterance in another format as tones/11/1/11-1-0000.flac",
+        "tones/11/1/11-1-0000.wav": "the same utterance as, in another format, tones/11/1/11-1-0000.flac",
         "tones/11/11-1-0009.flac": "not where the layout has recordings, <subset>/<speaker>/<chapter>/",
     }
     assert {item.path: item.reason for item in index.rejected} == {

@@ -78,8 +78,8 @@ def test_a_pattern_says_who_speaks_and_who_speaks_stays_in_one_split(commands_co
     ("pattern", "text"),
     [
         ("(", "speaker_pattern '(': not a regular expression"),
-        ("[0-9]+", "it has no group (?P<speaker>"),
-        ("(?P<speaker>person[0-9]+)", "recordings passed over, the first no/00000000_nohash_0.wav: no speaker in its path"),
+        ("[0-9]+", "has no group (?P<speaker>"),
+        ("(?P<speaker>person[0-9]+)", "recordings ignored, the first no/00000000_nohash_0.wav: no speaker in its path"),
     ],
 )
 def test_a_pattern_that_finds_nobody(commands_corpus: Path, pattern: str, text: str) -> None:
@@ -121,7 +121,7 @@ def test_a_list_without_the_usual_labels_is_told_of_its_other_columns(tmp_path: 
     write(tmp_path / "clips/a.wav", 1)
     (tmp_path / "validated.tsv").write_text("client_id\tpath\tgender\tage\nann\ta.wav\t\ttwenties\n")
 
-    with pytest.raises(UserError, match=r"usable label in validated\.tsv; --label-column takes another column"):
+    with pytest.raises(UserError, match=r"usable label in validated\.tsv; --label-column reads another column"):
         read_corpus(tmp_path)
     assert labels_of(read_corpus(tmp_path, labelling=Labelling(label_column="age"))) == {"twenties": 1}
 
@@ -158,4 +158,4 @@ def test_a_layout_that_has_one_label_takes_no_column(corpus: Path) -> None:
     done = call_here("corpus", "info", corpus, "--label-column", "accent")
 
     assert done.returncode == 2
-    assert "label_column is 'accent', and this is LibriSpeech, which has no such choice" in only_line(done)
+    assert "label_column is 'accent', and this is LibriSpeech, which has no such setting" in only_line(done)

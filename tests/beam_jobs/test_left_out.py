@@ -38,7 +38,7 @@ SAID = [
     "left out: 1 label, with its speakers, not in clips.labels: Femal (1)",
     "left out: 1 speaker without a usable label: s22",
     "left out: 2 files and lines of a list that cannot be used: all of it/13-1-0001.ogg: cannot be opened: No such file or "
-    "directory, utterances.csv:5: 4 fields, and the header has 3; fix or delete 'all of it/12-1-0000.mp3,s12,m,'",
+    "directory, utterances.csv:5: 4 fields, but the header has 3; fix or delete 'all of it/12-1-0000.mp3,s12,m,'",
     "left out: 2 recordings that are not part of the corpus: all of it/12-1-0000.mp3: not listed in utterances.csv, "
     "somewhere.ogg: not listed in utterances.csv",
 ]

@@ -151,7 +151,7 @@ def test_a_missing_speaker_list_says_what_is_expected(root: Path) -> None:
     [
         (b"15 | F | dev | 3.00", "expected 'ID | SEX | SUBSET | MINUTES | NAME' and found '15 | F | dev | 3.00'"),
         (b" | F | dev | 3.00 | Nobody", "expected 'ID | SEX | SUBSET | MINUTES | NAME'"),
-        (b"14 | F | dev | 3.00 | Kristin", "speaker '14' is listed a second time"),
+        (b"14 | F | dev | 3.00 | Kristin", "speaker '14' is listed twice"),
         (b"15 | F | dev | 3.00 | J\xf6rg", "not UTF-8 text"),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_speaker_of_another_sex_is_left_out_and_named(root: Path, sex: str) ->
 
 def test_a_speaker_under_two_labels_is_an_error(root: Path) -> None:
     (root / "SPEAKERS.TXT").write_text(SPEAKERS + "14 | M | dev | 3.00 | Kristin\n")
-    assert error_of(root).startswith(f"{root / 'SPEAKERS.TXT'}:7: speaker '14' is listed a second time, under another label")
+    assert error_of(root).startswith(f"{root / 'SPEAKERS.TXT'}:7: speaker '14' is listed twice, with different labels")
 
 
 def test_a_speaker_list_saved_on_windows_reads_the_same(tmp_path: Path) -> None:

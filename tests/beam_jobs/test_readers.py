@@ -90,8 +90,8 @@ def test_where_two_readers_fit_both_are_named(own: Callable[[str], Path]) -> Non
     root = own("CSV")
     (root / "validated.tsv").touch()
     assert error_of(root) == (
-        f"{root}: holds validated.tsv (Common Voice) and utterances.csv (CSV), and only one of them can be meant; "
-        "move the others away"
+        f"{root}: holds validated.tsv (Common Voice) and utterances.csv (CSV), but a corpus has one layout; "
+        "move the other lists elsewhere"
     )
 
 
@@ -195,7 +195,7 @@ def test_a_folder_that_the_list_does_not_name_is_named(own: Callable[[str], Path
             "utterances.csv",
             "11-1-0001.wav,s11,Female",
             "11-1-0001.wav,s11,m",
-            "3: speaker 's11' is labelled 'male' here and 'female' in line 2; make the two lines agree, or give "
+            "3: speaker 's11' is labelled 'male' here and 'female' in line 2; make both lines agree, or give "
             "--label-per-recording",
         ),
         (
@@ -203,7 +203,7 @@ def test_a_folder_that_the_list_does_not_name_is_named(own: Callable[[str], Path
             "vox1_meta.csv",
             "id12\t",
             "id11\t",
-            "3: speaker 'id11' is listed a second time, under another label; delete",
+            "3: speaker 'id11' is listed twice, with different labels; delete",
         ),
     ],
 )
@@ -221,31 +221,31 @@ def test_what_might_be_a_wrong_label_is_an_error(own, name: str, file: str, old:
             "12-1-0000.mp3,s12,m",
             "12-1-0000.mp3,s12,m,f",
             "5",
-            "4 fields, and the header has 3; fix or delete 'all of it/12",
+            "4 fields, but the header has 3; fix or delete 'all of it/12",
         ),
         ("CSV", "all of it/11-1-0001.wav", '"all of it/11-1-0001.wav', "3", "unexpected end of data; fix"),
-        ("CSV", "all of it/11-1-0001.wav", "/etc/passwd", "3", "'/etc/passwd' names no file in the corpus"),
-        ("CSV", "all of it/11-1-0001.wav", "a/../../b.wav", "3", "'a/../../b.wav' names no file in the corpus"),
-        ("CSV", "11-1-0001.wav", "./11-1-0000.flac", "3", "'all of it/11-1-0000.flac' is listed a second time, as in line 2"),
-        ("CSV", "11-1-0001.wav,s11", "11-1-0001.wav,Anna S", "3", "'Anna S' is not a speaker id; give each speaker"),
+        ("CSV", "all of it/11-1-0001.wav", "/etc/passwd", "3", "'/etc/passwd' is not a path in the corpus"),
+        ("CSV", "all of it/11-1-0001.wav", "a/../../b.wav", "3", "'a/../../b.wav' is not a path in the corpus"),
+        ("CSV", "11-1-0001.wav", "./11-1-0000.flac", "3", "'all of it/11-1-0000.flac' is listed twice, first in line 2"),
+        ("CSV", "11-1-0001.wav,s11", "11-1-0001.wav,Anna S", "3", "'Anna S' is not a valid speaker id; use a name"),
         (
             "CSV",
             "s12,m\n",
             "s12,m" + 200 * "x" + ",\n",
             "5",
-            "4 fields, and the header has 3; fix or delete 'all of it/12-1-0000.mp3,s12,mx",
+            "4 fields, but the header has 3; fix or delete 'all of it/12-1-0000.mp3,s12,mx",
         ),
-        ("Common Voice", "client12\tcommon_voice_en_12-1-0000.mp3", "client12", "5", "6 fields, and the header has 7"),
+        ("Common Voice", "client12\tcommon_voice_en_12-1-0000.mp3", "client12", "5", "6 fields, but the header has 7"),
         (
             "Common Voice",
             "client12\tcommon_voice_en_12-1-0000.mp3",
             120 * "7",
             "5",
-            f"6 fields, and the header has 7; fix or delete '{40 * '7'}'…",
+            f"6 fields, but the header has 7; fix or delete '{40 * '7'}'…",
         ),
-        ("VoxCeleb1", "id12\t", "\t", "3", "'' is not a speaker id"),
-        ("LibriSpeech", "12 | M", "12 ~ M", "3", "'12 ~ M' is not a speaker id"),
-        ("LibriSpeech", "12 | M | tones | 0.15 | ", "11 | F | tones | 0.15 | ", "3", "speaker '11' is listed a second time"),
+        ("VoxCeleb1", "id12\t", "\t", "3", "'' is not a valid speaker id"),
+        ("LibriSpeech", "12 | M", "12 ~ M", "3", "'12 ~ M' is not a valid speaker id"),
+        ("LibriSpeech", "12 | M | tones | 0.15 | ", "11 | F | tones | 0.15 | ", "3", "speaker '11' is listed twice"),
     ],
 )
 def test_a_bad_line_is_named_and_the_others_are_read(own, name: str, old: str, new: str, where: str, reason: str) -> None:
@@ -336,7 +336,7 @@ def test_a_csv_may_fix_splits(corpus: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("split", "expected"),
     [
-        ("test", "speaker 's11' is in split 'test' here and 'train' in line 2; make the two lines agree"),
+        ("test", "speaker 's11' is in split 'test' here and 'train' in line 2; make both lines agree"),
     ],
 )
 def test_a_split_that_cannot_be(corpus: Path, tmp_path: Path, split: str, expected: str) -> None:

@@ -126,13 +126,13 @@ def test_what_programs_write_to_a_pipe_is_heard_whole(source: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"<!DOCTYPE html><html><title>404</title></html>", "it is an HTML page, as a server sends for an error"),
-        (b"\n <html>", "it is an HTML page, as a server sends for an error"),
-        (b'{"error": "expired"}', "it is a text file, as a server sends for an error"),
+        (b"<!DOCTYPE html><html><title>404</title></html>", "it is an HTML page, such as a server's error message"),
+        (b"\n <html>", "it is an HTML page, such as a server's error message"),
+        (b'{"error": "expired"}', "it is a text file, such as a server's error message"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "it is a Git LFS pointer, and the recording was not fetched; run"),
         (b"PK\x03\x04" + bytes(100), "it is a ZIP archive"),
         (b"\0\0\0\x20ftypM4A " + bytes(100), "it is an MP4 file; give its name the ending .m4a"),
-        (bytes(5000), "it begins with nothing but zeros, as a download that was cut off"),
+        (bytes(5000), "it begins with nothing but zeros, like an interrupted download"),
         (b"", "the file is empty"),
         (("ü" * 300).encode(), "it is a text file"),
     ],

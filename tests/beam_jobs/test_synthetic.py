@@ -135,9 +135,9 @@ def test_an_empty_folder_is_filled_and_a_link_to_one_is_followed(tmp_path: Path)
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="already there and not an empty folder"):
+    with pytest.raises(UserError, match="already exists and is not an empty folder"):
         synthesise_corpus(tmp_path)
-    with pytest.raises(UserError, match="already there and not an empty folder"):
+    with pytest.raises(UserError, match="already exists and is not an empty folder"):
         synthesise_corpus(tmp_path / "notes.txt")
     assert contents(tmp_path) == {"notes.txt": b"mine"}
 

@@ -268,7 +268,7 @@ def test_files_that_are_read_at_the_same_time_share_a_client_and_nothing_else(s3
 def test_an_address_without_a_dataset_is_one_line(tmp_path: Path) -> None:
     properties = {"dataset_uri": f"s3://{BUCKET}/nothing/here", "fingerprint": "", "min_class_share": 0.0}
     context = ClipExampleGenExecutor.Context(beam_pipeline_args=list(DEFAULT_BEAM_OPTIONS), tmp_dir=str(tmp_path))
-    with pytest.raises(UserError, match=f"^s3://{BUCKET}/nothing/here: not a dataset, dataset_info.json is not there"):
+    with pytest.raises(UserError, match=f"^s3://{BUCKET}/nothing/here: not a dataset .dataset_info.json is missing."):
         ClipExampleGenExecutor(context).Do({}, artifacts_of_example_gen(tmp_path), properties)
 
 

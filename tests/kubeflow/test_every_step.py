@@ -170,7 +170,7 @@ def test_a_dataset_uri_that_holds_no_dataset_is_one_line_and_stops_the_run(walk,
     step = run.steps["ClipExampleGen"]
     assert (step.state, step.status) == ("failed", 2)
     line = step.log.splitlines()[-1]
-    assert line.startswith(f"{tmp_path}/nothing: not a dataset, dataset_info.json is not there; ")
+    assert line.startswith(f"{tmp_path}/nothing: not a dataset (dataset_info.json is missing); ")
     assert step.termination_message == line
     assert "Traceback" not in step.log
     assert run.steps["Pusher"].state == "omitted"

@@ -32,7 +32,7 @@ def test_between_evaluator_and_pusher(walk, files_of):
 
     flip_a_bit(changed.parents[1])
     assert (step.state, step.status) == ("failed", 2)
-    assert step.termination_message.endswith("its files are not those that were trained, they were changed since; make a new run")
+    assert step.termination_message.endswith("its files were changed after the training; make a new run")
     assert "\n" not in step.termination_message and "Traceback" not in step.log
     assert served(walk, files_of) == before
 
@@ -47,9 +47,7 @@ def test_between_hold_and_approve(walk, files_of):
     approved = decide(walk, action="approve", by="Ada", run_id=run.id, override=1, note="sure")
 
     assert (approved.state, approved.status) == ("failed", 2)
-    assert approved.termination_message.endswith(
-        "its files are not those that were measured, they were changed since; nothing was pushed"
-    )
+    assert approved.termination_message.endswith("its files were changed after they were measured; nothing was pushed")
     assert "\n" not in approved.termination_message and "Traceback" not in approved.log
     assert served(walk, files_of) == before
     flip_a_bit(model)

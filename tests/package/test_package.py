@@ -60,21 +60,21 @@ def test_the_lock_beside_the_wheel_pins_it_too(dist):
     assert (ROOT / "requirements.lock").read_text() in lock
 
 
-def readme_commands(heading: str) -> list[str]:
-    section = (ROOT / "README.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+def documented_commands(heading: str) -> list[str]:
+    section = (ROOT / "docs/install.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
     return [line for block in re.findall(r"```\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
 
 
 @slow
 @pytest.mark.parametrize("installer", ["pip", "uv"])
-def test_what_the_readme_says_installs_it_and_runs_the_demo(dist, installer, tmp_path):
+def test_what_the_docs_say_installs_it_and_runs_the_demo(dist, installer, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     venv = tmp_path / "venv"
     venv.mkdir()
-    # As README.md has it, but with a C library of its own where this host's is too old.
+    # As docs/install.md has it, but with a C library of its own where this host's is too old.
     subprocess.run(["bash", ROOT / "tools/interpreter.sh", "make", venv], check=True, env=environment, timeout=900)
     environment |= {"VIRTUAL_ENV": str(venv), "PATH": f"{venv}/bin:{venv}/bootstrap/bin:{os.environ['PATH']}"}
-    (install,) = [line for line in readme_commands("Without the checkout") if re.match(rf"{installer} (pip )?install", line)]
+    (install,) = [line for line in documented_commands("Without the checkout") if re.match(rf"{installer} (pip )?install", line)]
 
     subprocess.run(install, shell=True, cwd=dist, env=environment, check=True, timeout=1800)
     empty = tmp_path / "empty"

@@ -79,7 +79,7 @@ def test_no_speaker_list(refused, generate, make_corpus, tmp_path):
     (corpus / "SPEAKERS.TXT").unlink()
 
     for line in (refused("corpus", "info", corpus), generate(corpus)):
-        assert line.startswith(f"{corpus}: no corpus of a layout that is known here; looked for SPEAKERS.TXT (LibriSpeech), ")
+        assert line.startswith(f"{corpus}: not a corpus in any known layout; looked for SPEAKERS.TXT (LibriSpeech), ")
     assert not (tmp_path / "out").exists()
 
 
@@ -88,7 +88,7 @@ def test_no_speaker_list(refused, generate, make_corpus, tmp_path):
     [
         # More than max_rejected_share of so small a corpus.
         ("7 | F | train", "SPEAKERS.TXT:8: expected 'ID | SEX | SUBSET | MINUTES | NAME' and found '7 | F | train'"),
-        ("1 | X | train | 0.03 | Kim", "SPEAKERS.TXT:8: speaker '1' is listed a second time, under another label"),
+        ("1 | X | train | 0.03 | Kim", "SPEAKERS.TXT:8: speaker '1' is listed twice, with different labels"),
     ],
 )
 def test_a_bad_line_of_the_speaker_list_is_named_by_file_and_number(generate, make_corpus, tmp_path, line, problem):
@@ -123,9 +123,9 @@ def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ("clips.duraton_s=3", "unknown key clips.duraton_s; known here: "),
-        ("trian.epochs=3", "unknown key trian; known here: "),
-        ("clips.num_clips.dev=3", "unknown key clips.num_clips.dev; known here: eval, test, train"),
+        ("clips.duraton_s=3", "unknown key clips.duraton_s; known keys: "),
+        ("trian.epochs=3", "unknown key trian; known keys: "),
+        ("clips.num_clips.dev=3", "unknown key clips.num_clips.dev; known keys: eval, test, train"),
         ("clips.duration_s=-3", "clips.duration_s is -3: input should be greater than 0"),
         ("clips.duration_s=0", "clips.duration_s is 0: input should be greater than 0"),
         ("clips.duration_s=long", "clips.duration_s is 'long': input should be a valid number"),
@@ -147,7 +147,7 @@ def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
         ("tune={space: {}}", "tune.space: Dictionary should have at least 1 item"),
         (
             "tune={trails: 2, space: {model.n_fft: [512]}}",
-            "unknown key tune.trails; known here: epochs, objective, space, trials",
+            "unknown key tune.trails; known keys: epochs, objective, space, trials",
         ),
         ("tune.space={model.nfft: [512]}", "model.nfft is not a setting to tune; those are model.architecture, model.n_fft"),
         ("tune.space={train.epochs: [5]}", "train.epochs is not a setting to tune"),
@@ -156,20 +156,23 @@ def test_no_corpus_at_all(refused, config, tmp_path, audio_gender):
         ("tune.space={model.n_fft: [8]}", "model.n_fft is 8: input should be greater than or equal to 64"),
         ("tune.space={model.n_fft: {min: 64, max: 128}}", "model.n_fft takes a list of values; only a real number takes a range"),
         ("tune.space={train.learning_rate: {min: 1, max: 0.1}}", "min 1 is not below max 0.1"),
-        ("tune.space={train.learning_rate: {min: 0, max: 1, log: true}}", "min 0 has no logarithm"),
+        ("tune.space={train.learning_rate: {min: 0, max: 1, log: true}}", "min 0 must be above 0 for log: true"),
         ("tune.space={train.learning_rate: {min: 0, max: 1}}", "train.learning_rate is 0.0: input should be greater than 0"),
         ("tune.space={train.label_smoothing: [0.0, 0.1]}", "changes the loss that trials are compared by"),
-        ("tune.space={model.hop_length: [128, 2048]}", "hop_length 2048 makes no network: hop_length 2048 is longer than n_fft"),
+        (
+            "tune.space={model.hop_length: [128, 2048]}",
+            "hop_length 2048 cannot make a network: hop_length 2048 is longer than n_fft",
+        ),
         (
             "tune.space={model.n_fft: [1024, 7900]}",
-            "n_fft 7900 makes no network: train.crop_s 1 holds 8000 samples, and two STFT frames take",
+            "n_fft 7900 cannot make a network: train.crop_s 1 holds 8000 samples, and two STFT frames take",
         ),
-        ("tune.space={train.crop_s: [1, 2]}", "crop_s 2 makes no network: train.crop_s 2 is longer than a clip of 1 s"),
+        ("tune.space={train.crop_s: [1, 2]}", "crop_s 2 cannot make a network: train.crop_s 2 is longer than a clip of 1 s"),
         ("tune.space={model.mel_f_max_hz: [4000, 5000]}", "mel_f_max_hz 5000 is above half of clips.sample_rate_hz 8000"),
         ("gate.overall.min_accuracy=95", "gate.overall.min_accuracy is 95: input should be less than or equal to 1"),
         ("beam.clips=--runner=DirectRunner", "beam.clips is '--runner=DirectRunner': input should be a valid list"),
         ("clips", "--set clips: expected key.path=value"),
-        ("clips.duration_s.x=1", "--set clips.duration_s.x=1: clips.duration_s holds no keys of its own"),
+        ("clips.duration_s.x=1", "--set clips.duration_s.x=1: clips.duration_s is not a section"),
         ("clips.seed=[", "--set clips.seed=[: the value is not valid YAML"),
     ],
 )
@@ -294,7 +297,9 @@ def test_two_runs_at_once_in_one_work_folder(config, make_corpus, tmp_path, audi
         done = audio_gender("run", "--config", config, "--corpus", make_corpus(), "--workdir", workdir)
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert only_line(done.stderr).startswith(f"{workdir}: another run is at work here; wait for it, or give another --workdir")
+    assert only_line(done.stderr).startswith(
+        f"{workdir}: another run is using this folder; wait for it, or give another --workdir"
+    )
     assert [path.name for path in workdir.iterdir()] == [".lock"]
 
 

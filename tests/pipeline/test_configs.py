@@ -41,7 +41,7 @@ def test_every_key_is_documented_and_every_documented_key_exists():
     documented = set(
         re.findall(
             r"`((?:corpus|clips|data|model|train|tune|gate|robustness|serving|serving_check|push|beam|kubernetes)\.\w+)`",
-            (ROOT / "docs/configuration.md").read_text(),
+            (ROOT / "docs/reference/configuration.md").read_text(),
         )
     )
     assert documented == set(keys(PipelineConfig))

@@ -104,7 +104,7 @@ def test_a_model_that_was_changed_since_the_gate_saw_it(refused, make_run, workd
     make_run("waiting")
     model = workdir.tfx / "Trainer/model/7/Format-Serving"
     (model / "saved_model.pb").write_text("modeL")
-    why = f"{model}: its files are not those that were trained, they were changed since; make a new run"
+    why = f"{model}: its files were changed after the training; make a new run"
     for override in ([], ["--override", "--note", "I know"]):
         assert refused("approve", RUN, "--by", "Ada", *override) == why
     assert versions(workdir.serving) == []
@@ -123,7 +123,7 @@ def test_another_model_came_into_serving_since(refused, make_run, model, workdir
 def test_while_a_run_is_at_work(refused, make_run, workdir):
     make_run("waiting")
     with workdir.locked():
-        assert "another run is at work here" in refused("approve", RUN, "--by", "Ada")
+        assert "another run is using this folder" in refused("approve", RUN, "--by", "Ada")
 
 
 def test_an_approval_that_was_cut_off_after_the_push_is_completed_without_a_second_one(command, make_run, model, workdir):

@@ -148,7 +148,7 @@ def test_praat_and_audacity_get_a_file_for_each_recording(serving, recordings, t
         (["a.wav", "--stream"], "--stream listens to stdin: `audio-gender predict - --stream`"),
         (["a.wav", "--microphone"], "--microphone takes no PATH"),
         (["-", "--stream", "--format", "csv"], "--stream writes JSON lines"),
-        (["-", "--stream", "--microphone"], "give one of them"),
+        (["-", "--stream", "--microphone"], "exclude each other"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, monkeypatch, arguments, message):
@@ -167,7 +167,7 @@ def test_what_paths_mean(recordings, tmp_path):
     (tmp_path / "[1].wav").touch()
     assert list(find_recordings(f"{tmp_path}/[1].wav", fail)) == [f"{tmp_path}/[1].wav"]
     for path in (f"{recordings}/*.nothing", f"{recordings}/.hidden/.nothing*"):
-        with pytest.raises(NotFoundError, match="no file has a name like this"):
+        with pytest.raises(NotFoundError, match="no file matches this pattern"):
             list(find_recordings(path, fail))
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFoundError, match="no recordings in this folder"):

@@ -178,7 +178,7 @@ def test_it_asks_on_a_terminal_and_takes_no_for_an_answer(old_runs, workdir):
 def test_not_while_a_run_is_at_work(command, old_runs, workdir):
     with workdir.locked():
         status, said = command("prune", "--keep", "0", "--yes")
-    assert (status, said.count("another run is at work here")) == (2, 1)
+    assert (status, said.count("another run is using this folder")) == (2, 1)
 
 
 def test_what_others_put_there_stays(command, old_runs, workdir):

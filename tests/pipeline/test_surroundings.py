@@ -121,7 +121,7 @@ def test_no_folder_for_temporary_files(public):
         ["unshare", "--mount", "sh", "-c", mounts, public, *map(str, words)],
         capture_output=True, text=True, cwd="/proc", timeout=120, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    assert only_line(done) == "no folder for temporary files can be written; set TMPDIR to one that can be and has room"
+    assert only_line(done) == "no writable folder for temporary files; set TMPDIR to one with enough space"
 
 
 # Standard streams.

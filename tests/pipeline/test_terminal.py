@@ -284,7 +284,7 @@ def test_an_unknown_configuration_names_those_that_come_along(tmp_path):
     done = subprocess.run([COMMAND, "run", "--config", "dmo"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
-        "error: dmo: no such file; give a configuration file, or one of those that come along: "
+        "error: dmo: no such file; name a configuration file, or the name of one that comes with the package: "
         "demo, librispeech, librispeech-mini\n"
     )
 

@@ -236,7 +236,7 @@ def test_a_shard_with_another_content_and_the_old_time_and_size_is_found_out(dat
 def test_a_folder_without_description_is_no_dataset(dataset):
     (dataset / INFO_FILE).unlink()
     make = f"audio-gender clips generate --config FILE --corpus ROOT --output {dataset}"
-    message = f"{dataset}: not a dataset, {INFO_FILE} is not there; make one with `{make}`"
+    message = f"{dataset}: not a dataset ({INFO_FILE} is missing); make one with `{make}`"
     assert error_of(dataset) == message
     assert not (dataset.parent / "examples").exists()
 
@@ -269,7 +269,7 @@ def test_a_description_cannot_lead_out_of_its_folder(dataset, key, value):
 
 def test_another_format_version(dataset):
     edit(dataset, lambda info: info.update(format_version=1))
-    assert error_of(dataset).startswith(f"{dataset}: dataset of format version 1, and this program reads version 3; ")
+    assert error_of(dataset).startswith(f"{dataset}: dataset of format version 1, but this program reads version 3; ")
 
 
 def test_a_truncated_shard(dataset):

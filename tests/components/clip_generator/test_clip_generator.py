@@ -62,7 +62,7 @@ def test_a_dataset_of_other_settings_is_refused_and_kept(generate):
 
 
 def test_without_a_corpus_nothing_is_made_and_a_dataset_must_be_there(generate, tmp_path):
-    with pytest.raises(UserError, match="not a dataset, dataset_info"):
+    with pytest.raises(UserError, match=r"not a dataset \(dataset_info"):
         generate(corpus_uri="")
     assert not (tmp_path / "dataset").exists()
     before = fingerprint(str(generate()))

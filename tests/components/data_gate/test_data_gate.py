@@ -118,7 +118,7 @@ def test_one_bad_record_stops_the_run_in_words(gate, record, problem):
     message = str(caught.value)
     assert "\n" not in message
     assert re.match(rf"the data does not fit the schema \(pipeline/schema/schema\.pbtxt\): split eval: ({problem})", message)
-    assert message.endswith("Mend the dataset, or the schema where the data is right")
+    assert message.endswith("Fix the dataset, or the schema if the data is right")
     assert "split train" not in message
 
 

@@ -165,7 +165,7 @@ def test_a_rejected_model_is_remembered_by_its_files(model, serving):
 def test_a_waiting_model_that_was_changed_on_disk_is_not_approved(model, serving):
     wait(model, serving)
     (serving / ".waiting/r1/model/variables/variables.index").write_bytes(b"weightS")
-    with pytest.raises(UserError, match="not those that were measured, they were changed since; nothing was pushed"):
+    with pytest.raises(UserError, match="its files were changed after they were measured; nothing was pushed"):
         decide(serving, "approve", "r1")
     assert versions(serving) == []
     assert pending_runs(serving) == ["r1"]

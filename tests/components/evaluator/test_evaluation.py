@@ -125,7 +125,7 @@ def test_a_clip_that_is_not_what_was_checked_stops_the_evaluation(evaluate_clips
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("three classes", r"probabilities of shape \(None, 3\), not one of each of 2 classes"),
+        ("three classes", r"probabilities of shape \(None, 3\), but 2 classes are expected"),
         ("no probabilities", "gives no probabilities"),
         ("no signature", "has no signature serving_default, only other"),
         ("nothing", "holds no SavedModel"),

@@ -172,8 +172,8 @@ def test_every_slice_has_clips_speakers_and_matrices_of_both_models():
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        ("nan", r"^\d+ of 40 test clips get a score that is no number$"),
-        ("logits", r"^40 of 40 test clips get scores that are no probabilities"),
+        ("nan", r"^\d+ of 40 test clips get a score that is not a number$"),
+        ("logits", r"^40 of 40 test clips get scores that are not valid probabilities"),
         ("constant", r"^every test clip gets the same scores$"),
         ("reordered", r"^the model's signature gives its classes as female, male and not as male, female$"),
         ("no classes", r"^the model's signature does not name its classes in one order and not as male, female$"),
@@ -219,7 +219,9 @@ def test_no_clips_stop_the_run():
 def test_a_model_in_serving_that_scores_nan_stops_the_run():
     baseline = scores_of(ALL_RIGHT)
     baseline[3] = np.nan
-    with pytest.raises(UserError, match="version 7, cannot be compared with: 1 of 80 test clips get a score that is no number"):
+    with pytest.raises(
+        UserError, match="version 7, cannot be used as the baseline: 1 of 80 test clips get a score that is not a number"
+    ):
         decided(config(), ALL_RIGHT, ALL_RIGHT, baseline=baseline)
 
 

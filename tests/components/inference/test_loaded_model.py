@@ -33,6 +33,28 @@ def test_where_there_is_no_model_one_line_says_what_to_do(tmp_path):
         load_model(tmp_path)
 
 
+def test_a_model_of_version_0_1_is_refused_in_one_line(tmp_path):
+    class First(tf.Module):
+        """What 0.1 exported: probabilities and classes, and nothing about speech and length."""
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32)])
+        def waveform(self, samples):
+            rows = tf.shape(samples)[0]
+            return {"probabilities": tf.fill([rows, 2], 0.5), "classes": tf.tile([["male", "female"]], [rows, 1])}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def wav(self, files):
+            return self.waveform(tf.zeros([tf.shape(files)[0], 8]))
+
+    first = First()
+    tf.saved_model.save(first, str(tmp_path / "1"), signatures={"wav": first.wav, "waveform": first.waveform})
+
+    with pytest.raises(
+        UserError, match=r"/1: an older version exported this model \(no output duration_s\); train and push a new"
+    ):
+        load_model(tmp_path)
+
+
 def test_the_answer_is_that_of_the_model_for_the_same_file(model, serving, dialogue, tmp_path):
     path = tmp_path / "dialogue.wav"
     soundfile.write(path, dialogue, 8000, subtype="PCM_16")

@@ -214,7 +214,7 @@ def test_a_model_that_was_changed_since_it_was_trained_is_not_pushed(pusher, tmp
     content = bytearray((model / "variables/variables.index").read_bytes())
     content[0] ^= 1
     (model / "variables/variables.index").write_bytes(content)
-    with pytest.raises(UserError, match="its files are not those that were trained, they were changed since; make a new run"):
+    with pytest.raises(UserError, match="its files were changed after the training; make a new run"):
         pusher(trained=trained, **told)
     assert not versions(tmp_path / "serving")
     assert pending_runs(tmp_path / "serving") == []

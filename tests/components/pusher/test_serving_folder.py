@@ -108,7 +108,7 @@ def test_what_is_no_version_is_none(tmp_path, name):
 
 
 def test_a_model_that_is_gone_pushes_nothing(tmp_path):
-    with pytest.raises(UserError, match="holds no SavedModel"):
+    with pytest.raises(UserError, match="has no SavedModel"):
         push(tmp_path / "nowhere", tmp_path / "serving", PROVENANCE, keep=5)
     assert not (tmp_path / "serving").exists()
 
@@ -252,7 +252,7 @@ def test_what_cannot_be_rolled_back_to_is_told_with_the_versions_that_there_are(
 def test_a_version_that_was_changed_since_is_not_put_back(three):
     serving, (first, *_) = three
     (serving / str(first) / "saved_model.pb").write_text("changed")
-    with pytest.raises(UserError, match="its files are not those that were pushed"):
+    with pytest.raises(UserError, match="its files were changed after they were pushed"):
         back(serving, first)
 
 

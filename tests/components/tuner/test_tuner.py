@@ -167,7 +167,7 @@ def test_where_no_trial_comes_to_its_end_the_run_stops_with_a_line(tune, monkeyp
         raise UserError("training diverged")
 
     monkeypatch.setattr(training, "train_network", diverging)
-    with pytest.raises(UserError, match=r"tuning: none of 3 trials came to its end: training diverged"):
+    with pytest.raises(UserError, match=r"tuning: none of 3 trials finished: training diverged"):
         tune(SPACE, trials=5)
 
 
