@@ -99,8 +99,8 @@ class KubernetesConfig(Strict):
     serving_uri: str = "/serving/audio-gender"
     """Where the model server finds versions: a folder on a volume of ServingBaseline and Pusher, or `gs://`."""
     shared_folder: MountPath | None = "/training"
-    """On a volume of the Trainer and its workers: checkpoints, and the transform graph and model of workers in other pods. null: neither;
-    a training that is stopped then starts again."""
+    """On a volume of the Trainer and its workers: checkpoints, and the transform graph and model of workers in other pods.
+    null: neither; a training that is stopped then starts again."""
     env: dict[str, str] = {}
     """Environment of every step."""
     secret_env: dict[str, SecretKey] = {}
