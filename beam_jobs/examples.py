@@ -7,14 +7,18 @@ TensorFlow is not imported: a Beam worker would pay 10 s and 400 MB for it. The 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import IO, Any, NamedTuple
 
 import google_crc32c
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
+from beam_jobs.speech import speech_mask
+
 PCM16 = "audio/pcm16"
 SAMPLE_RATE = "audio/sample_rate"
+SPEECH_MASK = "audio/speech_mask"
 ID = "clip/id"
 LABEL = "clip/label"
 MODE = "clip/mode"
@@ -30,7 +34,7 @@ SEGMENT_ENDS = "clip/segment_end_s"
 SEGMENTS = (SEGMENT_LABELS, SEGMENT_STARTS, SEGMENT_ENDS)
 """Clips of older datasets lack them, and nothing but the class `mixed` needs them."""
 METADATA = (ID, LABEL, MODE, NUM_SPEAKERS, SPEAKER_IDS, UTTERANCE_IDS, RMS_DBFS, SPEECH_RATIO, SAMPLE_RATE, *SEGMENTS)
-"""Every feature but the audio."""
+"""Every feature but the audio and where speech is in it."""
 
 
 class RecordError(ValueError):
@@ -51,6 +55,8 @@ class Clip:
 
     `speech_ratio` is the share of it that is speech, as `beam_jobs.speech` measures it.
 
+    `speech_mask` is that of `beam_jobs.speech`, bool [blocks]; None is measured when the clip is encoded.
+
     `segments` has one for each of `utterance_ids`, or none where the clip does not say who speaks when.
     """
 
@@ -64,6 +70,7 @@ class Clip:
     sample_rate_hz: int
     pcm16: np.ndarray
     segments: tuple[Segment, ...] = ()
+    speech_mask: np.ndarray | None = None
 
 
 def _example_class() -> type[Any]:
@@ -102,10 +109,19 @@ _Example = _example_class()
 
 def encode_clip(clip: Clip) -> bytes:
     """Serialises a clip as a tf.Example. The same clip gives the same bytes on every machine."""
-    example = _Example()
-    feature = example.features.feature
-    feature[PCM16].bytes_list.value.append(clip.pcm16.astype("<i2", copy=False).tobytes())
+    return b"".join(encode_parts(clip))
+
+
+def encode_parts(clip: Clip) -> tuple[bytes, bytes, bytes]:
+    """The same in three parts: what is before the samples, the samples, what is behind them; so they are copied once.
+
+    They come first in the record (`audio/pcm16` is the first name), from where a reader can cut a few of them.
+    """
+    features = _Example().features
+    feature = features.feature
     feature[SAMPLE_RATE].int64_list.value.append(clip.sample_rate_hz)
+    mask = speech_mask(clip.pcm16, clip.sample_rate_hz) if clip.speech_mask is None else clip.speech_mask
+    feature[SPEECH_MASK].bytes_list.value.append(mask.tobytes())
     feature[ID].bytes_list.value.append(clip.id.encode())
     feature[LABEL].int64_list.value.append(clip.label)
     feature[MODE].bytes_list.value.append(clip.mode.encode())
@@ -117,7 +133,25 @@ def encode_clip(clip: Clip) -> bytes:
     feature[SEGMENT_LABELS].int64_list.value.extend(segment.label for segment in clip.segments)
     feature[SEGMENT_STARTS].float_list.value.extend(segment.start_s for segment in clip.segments)
     feature[SEGMENT_ENDS].float_list.value.extend(segment.end_s for segment in clip.segments)
-    return example.SerializeToString(deterministic=True)
+    others: bytes = features.SerializeToString(deterministic=True)
+    samples = clip.pcm16.astype("<i2", copy=False).tobytes()
+    name, size = PCM16.encode(), len(samples)
+    # Each message around the samples, from the inside. What is named behind it is the field that the line opens.
+    head = _field(1, size)  # BytesList.value
+    head = _field(1, len(head) + size) + head  # Feature.bytes_list
+    head = _field(1, len(name)) + name + _field(2, len(head) + size) + head  # FeatureEntry.key and value
+    head = _field(1, len(head) + size) + head  # Features.feature
+    head = _field(1, len(head) + size + len(others)) + head  # Example.features
+    return head, samples, others
+
+
+def _field(number: int, length: int) -> bytes:
+    """What stands before a field of bytes in a protocol buffer: its number and wire type 2, and its length as a varint."""
+    varint = bytearray([number << 3 | 2])
+    while length > 127:
+        varint.append(length & 127 | 128)
+        length >>= 7
+    return bytes([*varint, length])
 
 
 def decode_clip(record: bytes) -> Clip:
@@ -133,7 +167,7 @@ def decode_clip(record: bytes) -> Clip:
     except message.DecodeError:
         raise RecordError("not a tf.Example") from None
     feature = example.features.feature
-    missing = [name for name in (PCM16, *METADATA) if name not in feature and name not in SEGMENTS]
+    missing = [name for name in (PCM16, SPEECH_MASK, *METADATA) if name not in feature and name not in SEGMENTS]
     if missing:
         raise RecordError(f"feature {missing[0]} is missing")
     try:
@@ -156,6 +190,7 @@ def decode_clip(record: bytes) -> Clip:
                     strict=True,
                 )
             ),
+            speech_mask=np.frombuffer(feature[SPEECH_MASK].bytes_list.value[0], np.bool_),
         )
         num_speakers = feature[NUM_SPEAKERS].int64_list.value[0]
     except (IndexError, ValueError) as error:
@@ -165,15 +200,15 @@ def decode_clip(record: bytes) -> Clip:
     return clip
 
 
-def _masked_crc(data: bytes) -> bytes:
-    crc: int = google_crc32c.value(data)
+def _masked_crc(*parts: bytes) -> bytes:
+    crc: int = reduce(google_crc32c.extend, parts, 0)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def frame_record(record: bytes) -> tuple[bytes, bytes, bytes]:
-    """The three parts of a TFRecord around `record`: header, the record itself, footer (TensorFlow's record_writer.h)."""
-    length = struct.pack("<Q", len(record))
-    return length + _masked_crc(length), record, _masked_crc(record)
+def frame_record(*parts: bytes) -> tuple[bytes, ...]:
+    """A TFRecord around a record that is given in parts: header, the parts, footer (TensorFlow's record_writer.h)."""
+    length = struct.pack("<Q", sum(map(len, parts)))
+    return length + _masked_crc(length), *parts, _masked_crc(*parts)
 
 
 MAX_RECORD_BYTES = 2**31 - 1

@@ -48,7 +48,6 @@ from components.trainer.workers.strategy import (
     worker_seed,
 )
 
-SPEECH_BLOCKS_PER_S = 10
 WARMUP_SHARE = 0.1
 PREDICTED_CLIPS = 8
 MAX_SOUNDS = 960
@@ -140,11 +139,10 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
         # would hear the same conditions at once.
         keras.utils.set_random_seed(worker_seed(seed, index))
     transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
-    block_samples = spec.sample_rate_hz // SPEECH_BLOCKS_PER_S
     # The hosts of a TPU read each its own batches, and this process sees none of them go by.
     clip_ids = ClipIds() if train.strategy != "tpu" else None
     crops = {
-        split: draw_crops(list(clips), transform, train.monitor_clips, crop_samples, block_samples, train.seed, labeller)
+        split: draw_crops(list(clips), transform, train.monitor_clips, crop_samples, train.seed, labeller)
         for split, clips in (("train", train_clips), ("eval", eval_clips))
         if chief
     }
@@ -161,7 +159,6 @@ def train_network(fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
                 transform,
                 train.batch_size,
                 crop_samples,
-                block_samples,
                 worker_seed(seed, shard[0]),
                 cache,
                 train.deterministic,

@@ -11,7 +11,8 @@ import tensorflow as tf
 import tf_keras as keras
 from sklearn.metrics import classification_report, confusion_matrix
 
-from components.trainer.input.batches import Transform, labelled_crops, read_in_order
+from components.trainer.input.batches import read_in_order
+from components.trainer.input.crops import Transform, labelled_crops
 from components.trainer.input.heard import CropLabeller
 from components.trainer.monitoring.callbacks import EpochProgress, epoch_values
 from components.trainer.monitoring.logs import FileLog, Log, TensorBoardLog, WandbLog
@@ -39,7 +40,6 @@ def draw_crops(
     transform: Transform,
     count: int,
     crop_samples: int,
-    block_samples: int,
     seed: int,
     labeller: CropLabeller | None = None,
 ) -> MonitoringCrops:
@@ -49,9 +49,7 @@ def draw_crops(
     regard to its number.
     """
     batches = read_in_order(patterns).batch(BATCH).take(-(-count // BATCH)).enumerate()
-    crops = batches.map(
-        lambda k, batch: labelled_crops(batch, transform, crop_samples, block_samples, tf.stack([seed, k]), labeller)
-    )
+    crops = batches.map(lambda k, batch: labelled_crops(batch, transform, crop_samples, tf.stack([seed, k]), labeller))
     waveforms, labels = zip(*crops.as_numpy_iterator(), strict=True)
     return MonitoringCrops(np.concatenate(waveforms)[:count], np.concatenate(labels)[:count])
 
