@@ -1,7 +1,7 @@
 """FLAC decoded by dr_flac (miniaudio), which takes two thirds of the time that libFLAC does (docs/decisions/0002-records.md).
 
-dr_flac passes over damaged frames in silence, where libFLAC says so. Each frame has a checksum, and what is passed over is missing
-at the end: so a stretch is read to the end of the file, and counts only if no sample is missing there.
+dr_flac passes over damaged frames in silence, where libFLAC says so. Each frame has a checksum, and what is passed over is
+missing at the end: so a stretch is read to the end of the file, and counts only if no sample is missing there.
 """
 
 import numpy as np
