@@ -13,8 +13,9 @@ from beam_jobs.errors import UserError
 from beam_jobs.files import ListedFile, cause, join, list_files, open_file, read_text, storage_errors
 
 FORMAT_VERSION = 3
-"""3: an index lies beside each shard. 2: shards are stretches of clips, classes are dealt in hands, no utterance is twice in a
-clip, corpora are known by content, and `clip/speech_ratio` is measured (of version 1 it was the share that utterances cover)."""
+"""3: an index lies beside each shard, each record says where speech is in it, and shares of speech are of 25 frames a second.
+2: shards are stretches of clips, classes are dealt in hands, no utterance is twice in a clip, corpora are known by content, and
+`clip/speech_ratio` is measured (of version 1 it was the share that utterances cover)."""
 INFO_FILE = "dataset_info.json"
 CLIPS_FILE = "clips.csv"
 REJECTED_FILE = "rejected.csv"

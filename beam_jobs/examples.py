@@ -7,14 +7,18 @@ TensorFlow is not imported: a Beam worker would pay 10 s and 400 MB for it. The 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import IO, Any, NamedTuple
 
 import google_crc32c
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
+from beam_jobs.speech import speech_mask
+
 PCM16 = "audio/pcm16"
 SAMPLE_RATE = "audio/sample_rate"
+SPEECH_MASK = "audio/speech_mask"
 ID = "clip/id"
 LABEL = "clip/label"
 MODE = "clip/mode"
@@ -33,7 +37,7 @@ NUM_BYTES = "record/bytes"
 SEGMENTS = (SEGMENT_LABELS, SEGMENT_STARTS, SEGMENT_ENDS)
 """Clips of older datasets lack them, and nothing but the class `mixed` needs them."""
 METADATA = (ID, LABEL, MODE, NUM_SPEAKERS, SPEAKER_IDS, UTTERANCE_IDS, RMS_DBFS, SPEECH_RATIO, SAMPLE_RATE, *SEGMENTS)
-"""Every feature but the audio."""
+"""Every feature but the audio and where speech is in it."""
 
 
 class RecordError(ValueError):
@@ -54,6 +58,8 @@ class Clip:
 
     `speech_ratio` is the share of it that is speech, as `beam_jobs.speech` measures it.
 
+    `speech_mask` is that of `beam_jobs.speech`, bool [blocks]; None is measured when the clip is encoded.
+
     `segments` has one for each of `utterance_ids`, or none where the clip does not say who speaks when.
     """
 
@@ -67,6 +73,7 @@ class Clip:
     sample_rate_hz: int
     pcm16: np.ndarray
     segments: tuple[Segment, ...] = ()
+    speech_mask: np.ndarray | None = None
 
 
 class IndexEntry(NamedTuple):
@@ -113,11 +120,37 @@ _Example = _example_class()
 
 def encode_clip(clip: Clip) -> bytes:
     """Serialises a clip as a tf.Example. The same clip gives the same bytes on every machine."""
-    example = _Example()
-    feature = example.features.feature
-    feature[PCM16].bytes_list.value.append(clip.pcm16.astype("<i2", copy=False).tobytes())
-    _add_metadata(feature, clip)
-    return example.SerializeToString(deterministic=True)
+    return b"".join(encode_parts(clip))
+
+
+def encode_parts(clip: Clip) -> tuple[bytes, bytes, bytes]:
+    """The same in three parts: what is before the samples, the samples, what is behind them; so they are copied once.
+
+    They come first in the record (`audio/pcm16` is the first name), from where a reader can cut a few of them.
+    """
+    features = _Example().features
+    mask = speech_mask(clip.pcm16, clip.sample_rate_hz) if clip.speech_mask is None else clip.speech_mask
+    features.feature[SPEECH_MASK].bytes_list.value.append(mask.tobytes())
+    _add_metadata(features.feature, clip)
+    others: bytes = features.SerializeToString(deterministic=True)
+    samples = clip.pcm16.astype("<i2", copy=False).tobytes()
+    name, size = PCM16.encode(), len(samples)
+    # Each message around the samples, from the inside. What is named behind it is the field that the line opens.
+    head = _field(1, size)  # BytesList.value
+    head = _field(1, len(head) + size) + head  # Feature.bytes_list
+    head = _field(1, len(name)) + name + _field(2, len(head) + size) + head  # FeatureEntry.key and value
+    head = _field(1, len(head) + size) + head  # Features.feature
+    head = _field(1, len(head) + size + len(others)) + head  # Example.features
+    return head, samples, others
+
+
+def _field(number: int, length: int) -> bytes:
+    """What stands before a field of bytes in a protocol buffer: its number and wire type 2, and its length as a varint."""
+    varint = bytearray([number << 3 | 2])
+    while length > 127:
+        varint.append(length & 127 | 128)
+        length >>= 7
+    return bytes([*varint, length])
 
 
 def encode_index_entry(clip: Clip, offset: int, num_bytes: int) -> bytes:
@@ -152,7 +185,7 @@ def decode_clip(record: bytes) -> Clip:
         RecordError: the bytes are no tf.Example, or a feature is missing or holds what it should not.
 
     """
-    return _clip_of(_features(record, PCM16, *METADATA))
+    return _clip_of(_features(record, PCM16, SPEECH_MASK, *METADATA))
 
 
 def decode_index_entry(record: bytes) -> IndexEntry:
@@ -203,6 +236,7 @@ def _clip_of(feature: Any) -> Clip:
                     strict=True,
                 )
             ),
+            speech_mask=np.frombuffer(feature[SPEECH_MASK].bytes_list.value[0], np.bool_) if SPEECH_MASK in feature else None,
         )
         num_speakers = feature[NUM_SPEAKERS].int64_list.value[0]
     except (IndexError, ValueError) as error:
@@ -212,15 +246,15 @@ def _clip_of(feature: Any) -> Clip:
     return clip
 
 
-def _masked_crc(data: bytes) -> bytes:
-    crc: int = google_crc32c.value(data)
+def _masked_crc(*parts: bytes) -> bytes:
+    crc: int = reduce(google_crc32c.extend, parts, 0)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def frame_record(record: bytes) -> tuple[bytes, bytes, bytes]:
-    """The three parts of a TFRecord around `record`: header, the record itself, footer (TensorFlow's record_writer.h)."""
-    length = struct.pack("<Q", len(record))
-    return length + _masked_crc(length), record, _masked_crc(record)
+def frame_record(*parts: bytes) -> tuple[bytes, ...]:
+    """A TFRecord around a record that is given in parts: header, the parts, footer (TensorFlow's record_writer.h)."""
+    length = struct.pack("<Q", sum(map(len, parts)))
+    return length + _masked_crc(length), *parts, _masked_crc(*parts)
 
 
 FRAME_BYTES = 16

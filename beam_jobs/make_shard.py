@@ -4,7 +4,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.corpus.splits import split_speakers
 from beam_jobs.dataset import INFO_FILE, ShardInfo, shard_name
 from beam_jobs.errors import UserError
-from beam_jobs.examples import Clip, encode_clip, encode_index_entry, frame_record
+from beam_jobs.examples import Clip, encode_index_entry, encode_parts, frame_record
 from beam_jobs.files import cause, create, fsync, join, move, read_text, remove, storage_errors, write_atomically
 from beam_jobs.filesystems import FileSystems
 from beam_jobs.planning import ClipPlan, ClipPlanner
@@ -104,7 +104,7 @@ class MakeShard(beam.DoFn):
                 for k in shard.clips(counts[shard.split]):
                     plan, clip = _make_clip(planners[shard.split], k, root, clips, unusable)
                     start = num_bytes
-                    for part in frame_record(encode_clip(clip)):
+                    for part in frame_record(*encode_parts(clip)):
                         file.write(part)
                         digest.update(part)
                         num_bytes += len(part)
@@ -163,8 +163,7 @@ def _make_clip(
 
 
 def _row(clip: Clip, shard: Shard, classes: Sequence[str]) -> dict[str, Any]:
-    row = asdict(clip)
-    del row["pcm16"]
+    row = {field.name: getattr(clip, field.name) for field in fields(clip) if field.name not in ("pcm16", "speech_mask")}
     return {
         **row,
         "split": shard.split,

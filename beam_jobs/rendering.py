@@ -3,8 +3,6 @@
 import io
 from collections import defaultdict
 
-import numpy as np
-
 from beam_jobs.audio import AudioError, read_audio, resample
 from beam_jobs.channel import apply_channel
 from beam_jobs.config import DEFAULT_BALANCE_DB
@@ -12,10 +10,10 @@ from beam_jobs.corpus.index import Utterance
 from beam_jobs.examples import Clip, Segment
 from beam_jobs.files import open_file
 from beam_jobs.filesystems import FileSystems, LocalFileSystem
-from beam_jobs.mixing import Samples, add_up, balance, db_to_amplitude, limit, rms_dbfs, to_pcm16
+from beam_jobs.mixing import Samples, add_up, balance, block_energies, db_to_amplitude, limit, rms_dbfs, to_pcm16
 from beam_jobs.planning import ClipPlan, Placement
 from beam_jobs.silence import QUIETEST_CLIP_DBFS, SPEECHLESS_PEAK
-from beam_jobs.speech import speech_ratio
+from beam_jobs.speech import block_samples, mask_of, speech_ratio
 from beam_jobs.voice import MIN_SAMPLE_RATE_HZ, change_voice
 
 HIGHEST_PEAK = 4.0
@@ -67,7 +65,8 @@ def render(
     if len(by_label) > 1:
         balance(by_label, sample_rate_hz, balance_db)
     pcm16 = to_pcm16(limit(_sum(by_label)))
-    level_dbfs = rms_dbfs(pcm16)
+    energies = block_energies(pcm16, block_samples(sample_rate_hz))
+    level_dbfs = rms_dbfs(energies.sum(), num_samples)
     if level_dbfs <= QUIETEST_CLIP_DBFS:
         quiet = plan.placements[0]
         reason = f"too quiet for a clip at {quiet.gain_db:.0f} dB"
@@ -82,6 +81,7 @@ def render(
         speech_ratio=speech_ratio(pcm16, sample_rate_hz),
         sample_rate_hz=sample_rate_hz,
         pcm16=pcm16,
+        speech_mask=mask_of(energies, num_samples, sample_rate_hz),
         segments=tuple(_segment(placement, num_samples, sample_rate_hz) for placement in plan.placements),
     )
 
@@ -103,9 +103,11 @@ def _change(placement: Placement, samples: Samples, rate_hz: int, clip_rate_hz: 
 
 
 def _sum(parts: list[Samples]) -> Samples:
-    total = np.zeros(max(map(len, parts)), np.float32)
+    """Adds all parts to the longest."""
+    total = max(parts, key=len)
     for part in parts:
-        total[: len(part)] += part
+        if part is not total:
+            total[: len(part)] += part
     return total
 
 
@@ -113,20 +115,17 @@ def _read_speech(placement: Placement, corpus_root: str) -> tuple[Samples, int]:
     utterance = placement.utterance
     try:
         samples, rate_hz = read_utterance(corpus_root, utterance.path, placement.offset, placement.num_samples)
-        silent = _is_silent(samples)
-        wholly_silent = silent and _is_silent(read_utterance(corpus_root, utterance.path)[0])
+        peak = _peak(samples)
+        silent = peak < SPEECHLESS_PEAK
+        wholly_silent = silent and _peak(read_utterance(corpus_root, utterance.path)[0]) < SPEECHLESS_PEAK
     except AudioError as error:
         raise UnusableUtteranceError(utterance, str(error)) from None
     if silent:
         raise UnusableUtteranceError(utterance, "holds silence only", wholly_silent)
-    if (peak := _peak(samples)) > HIGHEST_PEAK:
+    if peak > HIGHEST_PEAK:
         scale = "; a float file of 16-bit values? Divide them by 32768" if 256 < peak < 2 * 32768 else ""
         raise UnusableUtteranceError(utterance, f"its samples reach {peak:,.0f} times full scale{scale}")
     return samples, rate_hz
-
-
-def _is_silent(samples: Samples) -> bool:
-    return _peak(samples) < SPEECHLESS_PEAK
 
 
 def _peak(samples: Samples) -> float:

@@ -32,7 +32,7 @@ from benchmarks.transform_graph import analyse
 from components.trainer.config import ModelConfig, TrainConfig
 from components.trainer.input.batches import record_cache, training_dataset
 from components.trainer.network.model import build_model, precision
-from components.trainer.training import SPEECH_BLOCKS_PER_S, compile_model
+from components.trainer.training import compile_model
 
 SAMPLE_RATE_HZ = 22050
 WARMUP_STEPS = 3
@@ -58,9 +58,8 @@ class Setting:
 
     def our_batches(self, crop_s: float, cache: str | None = None) -> Iterator[Any]:
         transform = tft.TFTransformOutput(str(self.folder / f"graph-{_samples(self.clip_s)}")).transform_features_layer()
-        block_samples = SAMPLE_RATE_HZ // SPEECH_BLOCKS_PER_S
         files = [str(self.folder / "ours" / "train" / "*")]
-        dataset = training_dataset(files, transform, self.batch_size, _samples(crop_s), block_samples, seed=0, cache=cache)
+        dataset = training_dataset(files, transform, self.batch_size, _samples(crop_s), seed=0, cache=cache)
         return iter(dataset.repeat())
 
 

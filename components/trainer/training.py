@@ -49,7 +49,6 @@ from components.trainer.workers.strategy import (
     worker_seed,
 )
 
-SPEECH_BLOCKS_PER_S = 10
 WARMUP_SHARE = 0.1
 PREDICTED_CLIPS = 8
 MAX_SOUNDS = 960
@@ -148,11 +147,10 @@ def train_network(clips: ClipStore, fn_args: Any, spec: TrainingSpec, log_dir: s
         # would hear the same conditions at once.
         keras.utils.set_random_seed(worker_seed(seed, index))
     transform = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
-    block_samples = spec.sample_rate_hz // SPEECH_BLOCKS_PER_S
     # The hosts of a TPU read each its own batches, and this process sees none of them go by.
     clip_ids = ClipIds() if train.strategy != "tpu" else None
     crops = {
-        split: draw_crops(names, transform, train.monitor_clips, crop_samples, block_samples, train.seed, labeller, scratch)
+        split: draw_crops(names, transform, train.monitor_clips, crop_samples, train.seed, labeller, scratch)
         for split, names in (("train", own_shards(list(train_clips), (0, workers))), ("eval", list(eval_clips)))
         if chief
     }
@@ -169,7 +167,6 @@ def train_network(clips: ClipStore, fn_args: Any, spec: TrainingSpec, log_dir: s
                 transform,
                 train.batch_size,
                 crop_samples,
-                block_samples,
                 worker_seed(seed, shard[0]),
                 cache,
                 train.deterministic,

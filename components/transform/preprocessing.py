@@ -11,6 +11,7 @@ from beam_jobs.silence import QUIETEST_CLIP_DBFS
 
 WAVEFORM = "waveform"
 LABEL = "label"
+GAIN = "gain"
 
 
 def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,12 +24,19 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
         custom_config: `num_samples`, the length of a clip.
 
     Returns:
-        `waveform` float32 [batch, num_samples], full scale 1.0, and `label` int64 [batch].
+        `waveform` float32 [batch, num_samples], full scale 1.0, `label` int64 [batch], and `gain` float32 [batch], which 16-bit
+        samples are multiplied with and which needs no audio.
     """
-    num_samples = int(custom_config["num_samples"])
     rms_dbfs = inputs[examples.RMS_DBFS]
     gain_db = tf.where(rms_dbfs > QUIETEST_CLIP_DBFS, tft.mean(rms_dbfs) - rms_dbfs, tf.zeros_like(rms_dbfs))
-    pcm16 = tf.io.decode_raw(inputs[examples.PCM16], tf.int16, fixed_length=2 * num_samples)
     # Full scale goes into the gain: one pass less over the samples, and the same result to the last bit.
-    waveform = tf.cast(pcm16, tf.float32) * (tf.pow(10.0, gain_db / 20.0) / 32768.0)[:, tf.newaxis]
-    return {WAVEFORM: tf.ensure_shape(waveform, [None, num_samples]), LABEL: inputs[examples.LABEL]}
+    gain = tf.pow(10.0, gain_db / 20.0) / 32768.0
+    waveform = to_waveform(inputs[examples.PCM16], gain, int(custom_config["num_samples"]))
+    return {WAVEFORM: waveform, LABEL: inputs[examples.LABEL], GAIN: gain}
+
+
+def to_waveform(pcm16: tf.Tensor, gain: tf.Tensor, num_samples: int | tf.Tensor) -> tf.Tensor:
+    """16-bit samples, string [batch], times `gain` float32 [batch]: float32 [batch, num_samples]."""
+    samples = tf.io.decode_raw(pcm16, tf.int16, fixed_length=2 * num_samples)
+    waveform = tf.cast(samples, tf.float32) * gain[:, tf.newaxis]
+    return tf.ensure_shape(waveform, [None, num_samples]) if isinstance(num_samples, int) else waveform

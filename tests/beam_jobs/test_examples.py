@@ -19,6 +19,7 @@ from beam_jobs.examples import (
     METADATA,
     PCM16,
     SEGMENTS,
+    SPEECH_MASK,
     Clip,
     RecordError,
     Segment,
@@ -29,6 +30,7 @@ from beam_jobs.examples import (
     frame_record,
     read_records,
 )
+from beam_jobs.speech import speech_mask
 
 names = st.text(max_size=12)
 floats = st.floats(width=32, allow_nan=False)
@@ -56,14 +58,16 @@ def framed(*records: bytes) -> bytes:
 
 
 def as_data(clip: Clip) -> tuple:
-    return (*astuple(replace(clip, pcm16=None)), clip.pcm16.tolist())
+    return (*astuple(replace(clip, pcm16=None, speech_mask=None)), clip.pcm16.tolist())
 
 
 @given(clips)
 def test_a_clip_comes_back_as_it_was(clip: Clip) -> None:
     record = encode_clip(clip)
 
-    assert as_data(decode_clip(record)) == as_data(clip)
+    decoded = decode_clip(record)
+    assert as_data(decoded) == as_data(clip)
+    assert decoded.speech_mask.tolist() == speech_mask(clip.pcm16, clip.sample_rate_hz).tolist()
     assert encode_clip(decode_clip(record)) == record
 
 
@@ -167,7 +171,7 @@ def test_tensorflow_reads_what_we_write(tmp_path: Path) -> None:
 
     assert run.returncode == 0, run.stderr
     first, second = json.loads(run.stdout)
-    assert set(first) == {PCM16, *METADATA}
+    assert set(first) == {PCM16, SPEECH_MASK, *METADATA}
     assert first[PCM16] == [CLIP.pcm16.astype("<i2").tobytes().hex()]
     assert second[PCM16] == [(-CLIP.pcm16).astype("<i2").tobytes().hex()]
     assert (bytes.fromhex(first["clip/id"][0]), bytes.fromhex(second["clip/id"][0])) == (b"train-0000007", b"eval-0000001")

@@ -17,7 +17,7 @@ from beam_jobs.channel import Channel, Codec, Room
 from beam_jobs.config import ClipsConfig
 from beam_jobs.corpus.index import SpeakerIndex, Utterance
 from beam_jobs.make_shard import split_for
-from beam_jobs.mixing import rms_dbfs
+from beam_jobs.mixing import block_energies, rms_dbfs
 from beam_jobs.planning import ClipPlan, ClipPlanner, Placement
 from beam_jobs.rendering import UnusableUtteranceError, render
 from beam_jobs.silence import QUIETEST_CLIP_DBFS
@@ -77,7 +77,7 @@ def test_gain_offset_and_start(tmp_path: Path, speech: np.ndarray) -> None:
     assert not clip.pcm16[10_000:].any()
     assert clip.pcm16[2_000:10_000] == pytest.approx(speech[4_000:12_000] * 3276.8, abs=1)
     assert (clip.speaker_ids, clip.utterance_ids, clip.sample_rate_hz) == (("7",), ("a",), RATE_HZ)
-    assert clip.rms_dbfs == rms_dbfs(clip.pcm16)
+    assert clip.rms_dbfs == rms_dbfs(block_energies(clip.pcm16, 1000).sum(), len(clip.pcm16))
 
 
 def test_a_voice_played_faster_is_shorter_and_higher(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """From TFRecord shards to batches: read, transform, crop."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,19 +12,14 @@ import tensorflow as tf
 from beam_jobs import examples
 from beam_jobs.clip_store.scratch import Scratch
 from components.trainer.input.clip_ids import ClipIds
-from components.trainer.input.heard import SEGMENT_FEATURES, CropLabeller, Segments
+from components.trainer.input.crops import LEVEL_FEATURES, Transform, labelled_crops
+from components.trainer.input.heard import CropLabeller
 from components.trainer.input.shards import records_of
 from components.transform.preprocessing import LABEL, WAVEFORM
 
-RAW_FEATURES = {
-    examples.PCM16: tf.io.FixedLenFeature([], tf.string),
-    examples.RMS_DBFS: tf.io.FixedLenFeature([], tf.float32),
-}
+LABELLED_FEATURES = {examples.PCM16: tf.io.FixedLenFeature([], tf.string), **LEVEL_FEATURES}
 """What the preprocessing graph needs to make a waveform."""
 
-LABELLED_FEATURES = {**RAW_FEATURES, examples.LABEL: tf.io.FixedLenFeature([], tf.int64)}
-
-Transform = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 
 NOT_SPEECH = -1
 """The label of a sound that is not speech."""
@@ -32,8 +27,6 @@ NOT_SPEECH = -1
 SHUFFLED_CLIPS = 128
 MIXED_SHARDS = 4
 """That are read at once, so that clips of one do not come together."""
-SPEECH_RANGE = 1e-4
-"""A block of this share of the loudest block's energy (-40 dB) is taken for speech."""
 
 
 class NotSpeech:
@@ -61,7 +54,6 @@ def training_dataset(
     transform: Transform,
     batch_size: int,
     crop_samples: int,
-    block_samples: int,
     seed: int,
     cache: str | None = None,
     deterministic: bool = True,
@@ -79,8 +71,7 @@ def training_dataset(
         patterns: of the TFRecord files; with `scratch` their addresses.
         transform: the preprocessing graph.
         batch_size: clips of a batch.
-        crop_samples: see `random_crop`.
-        block_samples: the resolution with which speech is searched for; see `random_crop`.
+        crop_samples: see `labelled_crops`.
         seed: of the order of shards and clips and of the crops.
         cache: what `record_cache` gave.
         deterministic: False lets whichever shard or batch is ready first go first.
@@ -114,7 +105,7 @@ def training_dataset(
         length = crop_samples
         if min_crop_samples is not None and min_crop_samples < crop_samples:
             length = tf.random.stateless_uniform([], seed_pair + 2, min_crop_samples, crop_samples + 1, tf.int32)
-        crops, label = labelled_crops(batch, transform, length, block_samples, seed_pair, labeller)
+        crops, label = labelled_crops(batch, transform, length, seed_pair, labeller)
         if not_speech is None:
             return crops, label
         sounds = not_speech.draw(tf.shape(crops)[1], seed_pair + 3)
@@ -198,70 +189,6 @@ def own_shards(names: Sequence[str], shard: tuple[int, int]) -> list[str]:
 def _names(patterns: Sequence[str], scratch: Scratch | None) -> list[str]:
     # TensorFlow opens no `s3://`.
     return sorted(patterns if scratch is not None else tf.io.gfile.glob(list(patterns)))
-
-
-def labelled_crops(
-    batch: tf.Tensor,
-    transform: Transform,
-    crop_samples: int | tf.Tensor,
-    block_samples: int,
-    seed: tf.Tensor,
-    labeller: CropLabeller | None = None,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """A random crop of each clip, and its label: the clip's, or what `labeller` makes of the voices in the crop.
-
-    Args:
-        batch: records, string [batch].
-        transform: the preprocessing graph.
-        crop_samples: as the rest, see `random_crop`.
-        block_samples: likewise.
-        seed: likewise.
-        labeller: None where every crop of a clip has the clip's label; then its segments are not read.
-
-    Returns:
-        (waveform float32 [batch, crop_samples], label int64 [batch]).
-    """
-    waveform, label = _decode(batch, transform)
-    crops, start = random_crop(waveform, crop_samples, block_samples, seed)
-    if labeller is None:
-        return crops, label
-    parsed = tf.io.parse_example(batch, SEGMENT_FEATURES)
-    segments = Segments(*(parsed[name] for name in examples.SEGMENTS))
-    return crops, labeller(label, segments, start, tf.shape(crops)[1])
-
-
-def random_crop(
-    waveform: tf.Tensor, crop_samples: int | tf.Tensor, block_samples: int, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cuts from each clip a stretch around a random block of speech: a crop of a pause teaches nothing.
-
-    Args:
-        waveform: float32 [batch, samples].
-        crop_samples: length of a crop; a clip that is shorter stays whole.
-        block_samples: length of the blocks whose energy is compared.
-        seed: int64 [2].
-
-    Returns:
-        float32 [batch, crop_samples], and the sample at which each was cut, int32 [batch].
-    """
-    batch, samples = tf.shape(waveform)[0], waveform.shape[1]
-    if isinstance(crop_samples, int) and samples <= crop_samples:
-        return waveform, tf.zeros([batch], tf.int32)
-    block_samples = min(block_samples, samples)
-    blocks = samples // block_samples
-    energy = tf.reduce_sum(tf.square(tf.reshape(waveform[:, : blocks * block_samples], [batch, blocks, -1])), axis=2)
-    speech = energy >= SPEECH_RANGE * tf.reduce_max(energy, axis=1, keepdims=True)
-    logits = tf.where(speech, 0.0, -1e9)
-    pivot = tf.random.stateless_categorical(logits, 1, seed, dtype=tf.int32)[:, 0] * block_samples
-    offset = tf.random.stateless_uniform([batch], seed + 1, maxval=crop_samples, dtype=tf.int32)
-    start = tf.clip_by_value(pivot - offset, 0, samples - crop_samples)
-
-    def cut(clip: tf.Tensor) -> tf.Tensor:
-        return waveform[clip, start[clip] : start[clip] + crop_samples]
-
-    # Slice by slice: a tf.gather of single samples took as long as the rest of the input pipeline.
-    static_length = crop_samples if isinstance(crop_samples, int) else None
-    return tf.map_fn(cut, tf.range(batch), fn_output_signature=tf.TensorSpec([static_length], tf.float32)), start
 
 
 def _decode(batch: tf.Tensor, transform: Transform) -> Any:

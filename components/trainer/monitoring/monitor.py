@@ -12,7 +12,8 @@ import tf_keras as keras
 from sklearn.metrics import classification_report, confusion_matrix
 
 from beam_jobs.clip_store.scratch import Scratch
-from components.trainer.input.batches import Transform, labelled_crops, read_in_order
+from components.trainer.input.batches import read_in_order
+from components.trainer.input.crops import Transform, labelled_crops
 from components.trainer.input.heard import CropLabeller
 from components.trainer.monitoring.callbacks import EpochProgress, epoch_values
 from components.trainer.monitoring.logs import FileLog, Log, TensorBoardLog, WandbLog
@@ -40,7 +41,6 @@ def draw_crops(
     transform: Transform,
     count: int,
     crop_samples: int,
-    block_samples: int,
     seed: int,
     labeller: CropLabeller | None = None,
     scratch: Scratch | None = None,
@@ -51,9 +51,7 @@ def draw_crops(
     regard to its number.
     """
     batches = read_in_order(patterns, scratch).batch(BATCH).take(-(-count // BATCH)).enumerate()
-    crops = batches.map(
-        lambda k, batch: labelled_crops(batch, transform, crop_samples, block_samples, tf.stack([seed, k]), labeller)
-    )
+    crops = batches.map(lambda k, batch: labelled_crops(batch, transform, crop_samples, tf.stack([seed, k]), labeller))
     waveforms, labels = zip(*crops.as_numpy_iterator(), strict=True)
     return MonitoringCrops(np.concatenate(waveforms)[:count], np.concatenate(labels)[:count])
 

@@ -9,7 +9,6 @@ import tf_keras as keras
 
 from beam_jobs.errors import UserError
 from components.trainer.config import CELL, AugmentConfig, ModelConfig, TrainConfig
-from components.trainer.input.batches import random_crop
 from components.trainer.network.architectures import ARCHITECTURES
 from components.trainer.network.model import SPEECH_LOSS_WEIGHT, Prototypes, build_model
 from components.trainer.network.signatures import ServedModel
@@ -206,23 +205,3 @@ def test_a_clip_shorter_than_a_frame_is_refused():
 def test_mel_bands_above_nyquist_are_refused():
     with pytest.raises(UserError, match=r"mel_f_max_hz 5000 is above half of clips.sample_rate_hz 8000"):
         build_model(ModelConfig(mel_f_max_hz=5000.0), 8000, 8000, 2)
-
-
-def test_crops_hold_speech():
-    waveform = np.zeros([1, 10_000], np.float32)
-    waveform[0, 7000:7200] = 1
-
-    for seed in range(20):
-        crop, start = random_crop(tf.constant(waveform), 1000, 100, tf.constant([seed, 1], tf.int64))
-        assert crop.shape == (1, 1000)
-        assert crop.numpy().any()
-        assert np.array_equal(crop[0], waveform[0, start[0] : start[0] + 1000])
-
-
-def test_crops_differ_by_seed_and_only_by_seed():
-    waveform = tf.random.normal([4, 5000], seed=1)
-
-    first, again, other = (random_crop(waveform, 500, 100, tf.constant([seed, 0], tf.int64))[0] for seed in (1, 1, 2))
-
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
