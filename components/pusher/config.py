@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from beam_jobs.config import Strict
 
@@ -16,6 +16,8 @@ class PushConfig(Strict):
     """Old versions kept beside the newest, to roll back to."""
     private_key: str | None = None
     """File with the key that signs what is pushed, such as `/keys/private.pem`; docs/serving.md says how to make one."""
+    openlineage_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$")] | None = None
+    """Server that is sent an OpenLineage event for each version that comes into serving."""
 
     @model_validator(mode="after")
     def _a_path(self) -> Self:
