@@ -15,7 +15,7 @@ setup: ## make .venv ready, as every target does by itself; EXTRAS="s3 wandb" ad
 	@bash tools/setup.sh synth $(EXTRAS)
 
 setup-dev:
-	@bash tools/setup.sh synth s3 wandb export sign croissant dev
+	@bash tools/setup.sh synth s3 wandb export sign lineage croissant dev
 
 run: setup ## demo corpus -> clips -> training -> evaluation -> pushed or refused model, in ./work
 	@$(VENV)/audio-gender run --config demo --workdir work || [ $$? -eq 3 ] # 3: refused, which is a result too

@@ -18,7 +18,7 @@ cat requirements.lock locks/*.lock | grep -v '^--' >"$all"
 "${compile[@]}" pyproject.toml --all-extras --group dev --output-file "$all" "$@"
 "${compile[@]}" pyproject.toml --constraints "$all" --emit-build-options --output-file "$work/requirements.lock"
 mapfile -t base < <(sed -nE 's/^([a-z0-9][a-z0-9.-]*).*==.*/--no-emit-package=\1/p' "$work/requirements.lock")
-for group in --extra=synth --extra=s3 --extra=wandb --extra=export --extra=sign --extra=croissant --group=dev; do
+for group in --extra=synth --extra=s3 --extra=wandb --extra=export --extra=sign --extra=lineage --extra=croissant --group=dev; do
     "${compile[@]}" pyproject.toml "$group" --constraints "$all" "${base[@]}" --emit-build-options \
         --output-file "$work/group.lock"
     # uv says at the end what it left out and, in each entry, in which file it found the version.

@@ -11,6 +11,7 @@ from tfx.types import Artifact, artifact_utils
 from beam_jobs.errors import UserError
 from components.decision.decide import approve, reject
 from components.pusher.executor import record
+from components.pusher.lineage_events import check_package
 from components.pusher.provenance import login
 from components.pusher.serving_folder import roll_back
 from components.run_id import run_id as id_of_this_run
@@ -32,6 +33,7 @@ class Executor(base_executor.BaseExecutor):
         serving, run_id = Path(exec_properties["serving_uri"]), exec_properties["run_id"]
         key = Path(exec_properties["private_key"]) if exec_properties["private_key"] else None
         by, note = exec_properties["by"].strip(), exec_properties["note"].strip()
+        check_package(exec_properties["openlineage_url"])
         if not by:
             raise UserError("by is empty: say who decides")
         who = {"by": by, "note": note, "login": f"run {id_of_this_run(self._context)} by {login()}"}
@@ -50,5 +52,5 @@ class Executor(base_executor.BaseExecutor):
                 return
             case other:
                 raise UserError(f"action is {other!r}: give approve, reject or rollback")
-        record(pushed, str(serving), stored)
+        record(pushed, str(serving), stored, exec_properties["openlineage_url"])
         log_verdict(f"version {stored.version} is in serving, {stored.action} by {by}")

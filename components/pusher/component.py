@@ -29,6 +29,7 @@ class PusherSpec(ComponentSpec):
         "serving_changes": ExecutionParameter(type=str),
         "keep_pending": ExecutionParameter(type=int),
         "private_key": ExecutionParameter(type=str),
+        "openlineage_url": ExecutionParameter(type=str),
     }
     INPUTS = {
         "model": ChannelParameter(type=standard_artifacts.Model),
@@ -102,6 +103,7 @@ class Pusher(base_component.BaseComponent):
             serving_changes=serving_changes,
             keep_pending=int(keep_pending),
             private_key=config.private_key or "",
+            openlineage_url=config.openlineage_url or "",
             pushed_model=channel_utils.as_channel([standard_artifacts.PushedModel()]),
         )
         super().__init__(spec)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from beam_jobs.config import Strict
 
@@ -18,6 +18,9 @@ class PushConfig(Strict):
     private_key: str | None = None
     """Absolute path of the key that signs pushed models, never the key itself ([signed models](../serving.md#signed-models));
     null: unsigned."""
+    openlineage_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$")] | None = None
+    """Server, such as `http://marquez:5000`, that is sent an OpenLineage event for each version that a run's Pusher brings into
+    serving (`make setup EXTRAS=lineage`); null: none."""
 
     @model_validator(mode="after")
     def _a_path(self) -> Self:

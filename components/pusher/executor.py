@@ -12,6 +12,7 @@ from beam_jobs.files import absolute, join
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 from components.gate.result import RESULT_FILE, read_gate_result
 from components.model_digest import MODEL_DIGEST
+from components.pusher.lineage_events import check_package, send
 from components.pusher.pending import Candidate, keep_pending
 from components.pusher.provenance import Approval, Provenance, code_revision, login
 from components.pusher.remote_folder import push_remote, versions_remote
@@ -38,6 +39,7 @@ class Executor(base_executor.BaseExecutor):
         Raises:
             UserError: it was changed since it was trained, was approved and may not be, or the serving folder cannot be written.
         """
+        check_package(exec_properties["openlineage_url"])
         blessed, servable = (_is_blessed(input_dict[name]) for name in ("model_blessing", "infra_blessing"))
         pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
         fileio.makedirs(pushed.uri)
@@ -87,7 +89,7 @@ class Executor(base_executor.BaseExecutor):
         else:
             there = None if approval else _in_serving_already(digest, Path(serving), private_key)
             stored = there or push(model, Path(serving), asked, keep, private_key)
-        record(pushed, exec_properties["serving_uri"], stored)
+        record(pushed, exec_properties["serving_uri"], stored, exec_properties["openlineage_url"])
         log_verdict(
             f"pushed as version {stored.version}"
             if stored.run_id == asked.run_id
@@ -142,8 +144,8 @@ def _newcomer(serving: str, input_dict: dict[str, list[Artifact]]) -> str | None
     return f"{f'version {newest}' if newest else 'no model'} is in serving since, and it was compared with {compared or 'none'}"
 
 
-def record(pushed: Artifact, serving: str, provenance: Provenance) -> None:
-    """Says on a PushedModel, and beside it, what was pushed and why."""
+def record(pushed: Artifact, serving: str, provenance: Provenance, openlineage_url: str) -> None:
+    """Says on a PushedModel and beside it, and to an OpenLineage server where there is one, what was pushed and why."""
     pushed.set_int_custom_property("pushed", 1)
     # The names that TFX's own Pusher gives.
     pushed.set_string_custom_property("pushed_version", str(provenance.version))
@@ -155,3 +157,5 @@ def record(pushed: Artifact, serving: str, provenance: Provenance) -> None:
             pushed.set_string_custom_property(name, value)
     with fileio.open(f"{pushed.uri}/provenance.json", "w") as file:
         file.write(provenance.model_dump_json(indent=1))
+    if openlineage_url:
+        send(openlineage_url, serving, provenance)

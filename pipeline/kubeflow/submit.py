@@ -19,7 +19,7 @@ from beam_jobs import yaml_text
 from beam_jobs.command_line import command
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
-from pipeline.kubeflow.client import Kubeflow, user_errors
+from pipeline.kubeflow.client import Kubeflow, NoAnswer, user_errors
 
 _NUMBERS = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
 
@@ -64,8 +64,13 @@ def submit(
         runtime_config=V2beta1RuntimeConfig(parameters=values, pipeline_root=spec.get("defaultPipelineRoot")),
         service_account=service_account,
     )
-    with user_errors(str(package)):
-        run_id: str = kubeflow.client.runs.run_service_create_run(run=run).run_id
+    try:
+        with user_errors(str(package)):
+            run_id: str = kubeflow.client.runs.run_service_create_run(run=run).run_id
+    except UserError as error:
+        if isinstance(error.__cause__, NoAnswer):
+            raise UserError(f"{error}; the run may have been started all the same: look at {kubeflow.host} first") from None
+        raise
     return run_id
 
 

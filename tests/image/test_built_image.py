@@ -88,7 +88,7 @@ def test_its_size(image):
 
 def test_what_is_installed_is_what_the_locks_say_without_what_is_trimmed(run):
     pinned = {("audio-gender", "0.2.0")}
-    for lock in ("requirements.lock", "locks/s3.lock", "locks/sign.lock"):
+    for lock in ("requirements.lock", "locks/s3.lock", "locks/sign.lock", "locks/lineage.lock"):
         pinned |= set(re.findall(r"^([a-z0-9][\w.-]*)==([^\s;]+)", (ROOT / lock).read_text(), re.MULTILINE))
     (trimmed,) = re.findall(r"pip uninstall --quiet (.*?)\n\n", (ROOT / "k8s/image/trim.sh").read_text(), re.DOTALL)
     pinned = {(name, version) for name, version in pinned if name not in trimmed.replace("\\", "").split()}

@@ -70,10 +70,11 @@ class Walk:
     compiled: str
     run: Run
 
-    def again(self, *settings: str, only: set[str], **parameters: Any) -> Run:
+    def again(self, *settings: str, only: set[str], ml_metadata: bool = True, **parameters: Any) -> Run:
         """Another run, with some settings changed; of the nodes before `only` it has what this run made."""
         compiled = self.cluster.compile(*settings)
-        return self.cluster.kubeflow.run(compiled, self.cluster.parameters | parameters, earlier=self.run, only=only)
+        values = self.cluster.parameters | parameters
+        return self.cluster.kubeflow.run(compiled, values, earlier=self.run, only=only, ml_metadata=ml_metadata)
 
 
 @pytest.fixture(scope="session")

@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from launcher import LOGS, Json, KubeflowError, Launcher, Step, artifacts, as_text, mirror
+from launcher import LOGS, Json, KubeflowError, Launcher, Step, StoredArtifact, artifacts, as_text, mirror
 
 KINDS = {"NUMBER_INTEGER": float, "NUMBER_DOUBLE": float, "BOOLEAN": bool, "LIST": list, "STRUCT": dict}
 
 
 @dataclass
 class Run:
-    """One run of a pipeline."""
+    """One run of a pipeline; `ml_metadata` is whether Kubeflow keeps what its steps make there, or in tables of its own."""
 
     id: str
+    ml_metadata: bool = True
     steps: dict[str, Step] = field(default_factory=dict)
 
     def states(self) -> dict[str, str]:
@@ -65,7 +66,9 @@ class Kubeflow:
         """The object store, to be looked at."""
         return self._launcher.store
 
-    def run(self, compiled: str, parameters: Json, earlier: Run | None = None, only: Collection[str] = ()) -> Run:
+    def run(
+        self, compiled: str, parameters: Json, earlier: Run | None = None, only: Collection[str] = (), ml_metadata: bool = True
+    ) -> Run:
         """Runs a compiled pipeline: pipeline spec and platform spec as two YAML documents.
 
         With `earlier`, the nodes of `only` are run, and the others' outputs are those of that run, as from the cache.
@@ -73,7 +76,7 @@ class Kubeflow:
         spec, platform = yaml.safe_load_all(compiled)
         executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
         values = _pipeline_parameters(spec["root"], parameters)
-        run = Run(str(uuid.uuid4()))
+        run = Run(str(uuid.uuid4()), ml_metadata)
         root = f"{self._pipeline_root}/{spec['pipelineInfo']['name']}/{run.id}"
         tasks = spec["root"]["dag"]["tasks"]
         after = {name: task.get("dependentTasks", []) for name, task in tasks.items()}
@@ -96,7 +99,8 @@ class Kubeflow:
         cached = task.spec.get("cachingOptions", {}).get("enableCache", False)
         if cached and key in self._cache:
             return replace(self._cache[key], state="cached")
-        step = self._launcher.launch(f"{run.id}-{task.name}", task.container, self._environment(task, run.id), executor_input)
+        name, environment = f"{run.id}-{task.name}", self._environment(task, run.id)
+        step = self._launcher.launch(name, task.container, environment, executor_input, run.ml_metadata)
         if cached and step.state == "succeeded":
             self._cache[key] = step
         return step
@@ -114,8 +118,9 @@ class Kubeflow:
         for name, spec in given.get("artifacts", {}).items():
             producer = spec["taskOutputArtifact"]
             stored = run.steps[producer["producerTask"]].outputs[producer["outputArtifactKey"]]
-            # Of the type, only an empty schema comes back from the metadata store.
-            artifact = {"name": str(stored.id), "type": {"instanceSchema": ""}, "uri": stored.uri, "metadata": stored.metadata}
+            artifact = (
+                _with_ml_metadata(stored) if run.ml_metadata else _without_ml_metadata(stored, producer["outputArtifactKey"])
+            )
             inputs.setdefault("artifacts", {})[name] = {"artifacts": [artifact]}
         return inputs
 
@@ -126,6 +131,27 @@ class Kubeflow:
             environment |= {entry["envVar"]: values[entry["secretKey"]] for entry in secret["keyToEnv"]}
         fields = {"metadata.labels['pipeline/runid']": run_id}
         return environment | {entry["name"]: fields[entry["fieldPath"]] for entry in task.platform.get("fieldPathAsEnv", [])}
+
+
+def _with_ml_metadata(stored: StoredArtifact) -> Json:
+    """Of the type, only an empty schema comes back from the metadata store."""
+    return {"name": str(stored.id), "type": {"instanceSchema": ""}, "uri": stored.uri, "metadata": stored.metadata}
+
+
+def _without_ml_metadata(stored: StoredArtifact, output: str) -> Json:
+    """From tables of Kubeflow's own: branch mlmd-removal of 2026-07-31, driver/container.go, convertArtifactToRuntimeArtifact."""
+    wrapped = ({"list"}, {"struct"})
+    metadata = {
+        key: next(iter(value.values())) if isinstance(value, dict) and set(value) in wrapped else value
+        for key, value in stored.metadata.items()
+    }
+    return {
+        "name": output,
+        "artifactId": str(stored.id),
+        "type": {"schemaTitle": "Artifact"},
+        "uri": stored.uri,
+        "metadata": metadata,
+    }
 
 
 def _pipeline_parameters(root: Json, given: Json) -> Json:

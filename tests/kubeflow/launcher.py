@@ -84,7 +84,9 @@ class Launcher:
         self.store = ObjectStore(folder / "object-store")
         self._num_artifacts = 0
 
-    def launch(self, name: str, container: Json, environment: dict[str, str], executor_input: Json) -> Step:
+    def launch(
+        self, name: str, container: Json, environment: dict[str, str], executor_input: Json, ml_metadata: bool = True
+    ) -> Step:
         """Runs one step.
 
         Raises:
@@ -117,12 +119,12 @@ class Launcher:
         mirror(root, artifacts(executor_input["outputs"])[LOGS]["uri"]).write_text(done.stdout)
         step = Step("failed", done.stdout, done.returncode, termination_log.read_text())
         if done.returncode == 0:
-            step.state, step.outputs = "succeeded", self._publish(executor_input["outputs"], root)
+            step.state, step.outputs = "succeeded", self._publish(executor_input["outputs"], root, ml_metadata)
             step.parameters = _output_parameters(executor_input["outputs"])
         shutil.rmtree(root)
         return step
 
-    def _publish(self, outputs: Json, root: Path) -> dict[str, StoredArtifact]:
+    def _publish(self, outputs: Json, root: Path, ml_metadata: bool) -> dict[str, StoredArtifact]:
         written = _written(outputs)
         published = {}
         for name, artifact in artifacts(outputs).items():
@@ -131,6 +133,8 @@ class Launcher:
             if "://" not in uri:
                 # The launcher warns of it in its log and goes on; the next step finds nothing.
                 raise KubeflowError(f"output {name}: {uri} is no URI, so nothing is uploaded")
+            if not ml_metadata and not mirror(root, uri).exists():
+                raise KubeflowError(f"declared output artifact {name} is missing at {uri}")
             self.store.upload(mirror(root, uri), uri)
             metadata = {"display_name": name, "store_session_info": '{"Provider":"minio"}'}
             for key, value in {**artifact.get("metadata", {}), **merged.get("metadata", {})}.items():

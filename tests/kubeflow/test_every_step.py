@@ -7,6 +7,8 @@ import pytest
 import yaml
 from launcher import LOGS, KubeflowError
 
+from components.run_config import config_digest
+
 COMPARED = {"ServingBaseline", "Evaluator", "Robustness", "ServingCheck", "Gate", "ReviewReport", "Pusher"}
 NOT_CACHED = {"ClipGenerator", "ServingBaseline", "ReviewReport", "Pusher"}
 PERFECT_MODEL = "gate.overall={min_accuracy: 1, min_auc: 1, min_recall: 1, max_ece: 0}"
@@ -44,6 +46,20 @@ def test_the_model_is_in_serving_with_the_run_that_made_it(walk):
     assert [path.name for path in walk.cluster.serving.iterdir() if path.name.isdigit()] == [version]
     provenance = json.loads(next(folder.rglob("provenance.json")).read_text())
     assert (provenance["run_id"], provenance["action"], provenance["blessed"]) == (walk.run.id, "pushed", True)
+    given = walk.cluster.parameters
+    assert provenance["config"]["kubernetes"]["corpus_uri"] == given["corpus_uri"]
+    assert provenance["config"]["kubernetes"]["dataset_uri"] == given["dataset_uri"]
+    assert provenance["config_digest"] == config_digest(provenance["config"])
+
+
+def test_each_step_that_decides_says_so_in_one_line_of_its_log(walk):
+    said = {
+        node: [line for line in walk.run.steps[node].log.splitlines() if line.startswith("verdict: ")]
+        for node in ("Gate", "Pusher")
+    }
+
+    assert said["Gate"] == ["verdict: blessed by the gate"]
+    assert said["Pusher"] == [f"verdict: pushed as version {pushed(walk.run)['pushed_version']}"]
 
 
 def test_the_figures_are_those_of_local_dag_runner(walk, local_result):
@@ -126,6 +142,18 @@ def test_a_second_run_compares_with_the_model_that_the_first_one_pushed(walk, re
     assert run.steps["Gate"].outputs["blessing"].metadata["baseline_model_id"] == str(
         run.steps["ServingBaseline"].outputs["model"].id
     )
+
+
+def test_a_kubeflow_without_ml_metadata_makes_no_difference(walk):
+    nodes = {"ServingBaseline", "StatisticsGen", "Evaluator", "ServingCheck", "Gate", "ReviewReport", "Pusher"}
+
+    run = walk.again("gate.min_slice_clips=5", only=nodes, ml_metadata=False, push_mode="review")
+
+    assert {name: step.log[-3000:] for name, step in run.steps.items() if step.state == "failed"} == {}
+    assert pushed(run)["waiting"] == 1
+    blessing = run.steps["Gate"].outputs["blessing"].metadata
+    assert blessing["current_model_id"] == str(walk.run.steps["Trainer"].outputs["model"].id)
+    assert blessing["baseline_model_id"] == str(run.steps["ServingBaseline"].outputs["model"].id)
 
 
 def test_in_review_mode_the_model_waits_until_a_person_decides(walk, files_of):

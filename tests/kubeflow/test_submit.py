@@ -242,6 +242,13 @@ def test_an_answer_of_null_is_one_line(server: KubeflowApi, kubeflow: Kubeflow, 
         submit(package, connect(server.host))
 
 
+def test_a_run_whose_start_was_not_answered_may_be_there(server: KubeflowApi, kubeflow: Kubeflow, package: Path) -> None:
+    server.refuse["/runs"] = Refused(200, None)
+
+    with pytest.raises(UserError, match=rf"the run may have been started all the same: look at {server.host} first$"):
+        submit(package, kubeflow)
+
+
 # Following
 
 Tasks = list[api.V2beta1PipelineTaskDetail]

@@ -155,6 +155,7 @@ LOCKS = [
     "locks/croissant.lock",
     "locks/dev.lock",
     "locks/export.lock",
+    "locks/lineage.lock",
     "locks/s3.lock",
     "locks/sign.lock",
     "locks/synth.lock",

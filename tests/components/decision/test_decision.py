@@ -56,7 +56,9 @@ def decide(
     pushed.uri = str(serving.parent / "pushed")
     given = {"action": action, "run_id": run_id, "by": by, "note": note, "version": version, "override": override}
     Executor(Executor.Context(pipeline_run_id="d7")).Do(
-        {}, {"pushed_model": [pushed]}, {"serving_uri": str(serving), "keep": 5, "private_key": private_key, **given}
+        {},
+        {"pushed_model": [pushed]},
+        {"serving_uri": str(serving), "keep": 5, "private_key": private_key, "openlineage_url": "", **given},
     )
     return pushed
 

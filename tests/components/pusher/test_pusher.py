@@ -2,7 +2,9 @@
 without renames, for which TensorFlow's file system in memory stands."""
 
 import json
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from keys import make_keys
 
 from beam_jobs.errors import UserError
 from components.model_digest import MODEL_DIGEST, model_digest
+from components.pusher import lineage_events
 from components.pusher.pending import pending_candidate, pending_runs
 from components.pusher.provenance import Approval, Provenance
 from components.pusher.serving_folder import read_provenance, roll_back, versions, withdraw
@@ -46,6 +49,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         trained: str | None = None,
         run_id: str = "20261123-000000",
         private_key: str = "",
+        openlineage_url: str = "",
     ) -> dict:
         candidate, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
         candidate.uri, pushed.uri = str(tmp_path / "model"), str(tmp_path / "pushed")
@@ -74,6 +78,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
                 "approval": approval.model_dump_json() if approval else "",
                 "keep_pending": int(keep_pending),
                 "private_key": private_key,
+                "openlineage_url": openlineage_url,
             },
         )
         properties = pushed.mlmd_artifact.custom_properties
@@ -347,3 +352,57 @@ def test_the_dataset_of_a_compiled_pipeline_says_which_clips_the_run_had(tmp_pat
 
     assert used["clips"]["num_clips"] == {"train": 6, "eval": 6, "test": 6}
     assert used["kubernetes"] == {"corpus_uri": "", "dataset_uri": "s3://c", "env": {}}
+
+
+@pytest.fixture
+def collector():
+    """What an OpenLineage server is sent: its bodies, and its address."""
+    events = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            events.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.send_response(201)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield events, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_an_openlineage_server_is_told_which_data_and_code_made_the_version(pusher, tmp_path, collector):
+    pytest.importorskip("openlineage", reason="the optional package openlineage-python is not installed")
+    events, url = collector
+
+    version = pusher(openlineage_url=url)["pushed_version"]
+
+    ((path, event),) = events
+    assert (path, event["eventType"], event["job"]["name"]) == ("/api/v1/lineage", "COMPLETE", "push.pushed")
+    assert event["inputs"][0]["facets"]["version"]["datasetVersion"] == "d1"
+    assert (event["outputs"][0]["name"], event["outputs"][0]["facets"]["version"]["datasetVersion"]) == (
+        f"{tmp_path}/serving",
+        version,
+    )
+    facet = event["run"]["facets"]["audio_gender"]
+    assert (facet["by"], facet["run_id"], len(facet["config_digest"])) == ("gate", "20261123-000000", 64)
+
+
+def test_an_openlineage_server_that_is_not_there_holds_up_no_push(pusher, capsys):
+    pytest.importorskip("openlineage", reason="the optional package openlineage-python is not installed")
+
+    assert pusher(openlineage_url="http://127.0.0.1:9")["pushed"] == 1
+
+    assert "OpenLineage at http://127.0.0.1:9 does not take the event: " in capsys.readouterr().out
+
+
+def test_without_its_package_nothing_is_pushed_and_the_log_says_what_to_install(pusher, tmp_path, monkeypatch):
+    monkeypatch.setattr(lineage_events, "find_spec", lambda name: None)
+
+    with pytest.raises(UserError, match="openlineage-python is not installed; `make setup EXTRAS=lineage` installs it"):
+        pusher(openlineage_url="http://127.0.0.1:9")
+
+    assert versions(tmp_path / "serving") == []

@@ -1,0 +1,59 @@
+"""An OpenLineage event for each version that comes into serving, where `push.openlineage_url` asks for it."""
+
+import datetime
+import uuid
+from importlib.util import find_spec
+
+from beam_jobs.errors import UserError
+from components.pusher.provenance import Provenance
+
+NAMESPACE = "audio-gender"
+PRODUCER = "urn:audio-gender"
+TIMEOUT_S = 10
+
+
+def check_package(url: str) -> None:
+    """Makes sure, before anything is pushed, that events can be sent.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    if url and not find_spec("openlineage"):
+        raise UserError(
+            "push.openlineage_url is set and the package openlineage-python is not installed; "
+            "`make setup EXTRAS=lineage` installs it, or lineage.lock beside the wheel"
+        )
+
+
+def send(url: str, serving: str, provenance: Provenance) -> None:
+    """Sends what went into a version: the run that made it, its data, its code, its configuration, and who decided.
+
+    A server that does not take it is a line of the log: the model is in serving all the same.
+    """
+    from openlineage.client import OpenLineageClient, set_producer
+    from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
+    from openlineage.client.facet_v2 import BaseFacet, dataset_version_dataset
+    from openlineage.client.transport.http import HttpConfig, HttpTransport
+
+    set_producer(PRODUCER)
+    stored = provenance.model_dump(include={"action", "by", "login", "note", "override", "blessed", "run_id", "code_revision"})
+    stored |= {"config_digest": provenance.config_digest, "model_digest": provenance.model_digest}
+    version = dataset_version_dataset.DatasetVersionDatasetFacet
+    clips = str(provenance.config.get("kubernetes", {}).get("dataset_uri") or "clips")
+    event = RunEvent(
+        eventTime=datetime.datetime.now(datetime.UTC).isoformat(),
+        eventType=RunState.COMPLETE,
+        # OpenLineage knows runs by UUIDs alone: one for each decision, the same wherever it is worked out.
+        run=Run(
+            runId=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{serving}/{provenance.version}")),
+            facets={"audio_gender": BaseFacet().with_additional_properties(**stored)},
+        ),
+        job=Job(namespace=NAMESPACE, name=f"push.{provenance.action.replace(' ', '_')}"),
+        inputs=[InputDataset(NAMESPACE, clips, facets={"version": version(datasetVersion=provenance.dataset_fingerprint)})],
+        outputs=[OutputDataset(NAMESPACE, serving, facets={"version": version(datasetVersion=str(provenance.version))})],
+    )
+    try:
+        transport = HttpTransport(HttpConfig.from_dict({"type": "http", "url": url, "timeout": TIMEOUT_S, "retry": {"total": 1}}))
+        OpenLineageClient(transport=transport).emit(event)
+    except Exception as error:  # whatever the client raises: requests' errors, its own, those of an address
+        print(f"OpenLineage at {url} does not take the event: {' '.join(str(error).split())[:200]}", flush=True)
