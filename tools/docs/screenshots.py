@@ -37,6 +37,7 @@ def main(work: Path, recording: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         browser = Chromium(Path(folder) / "profile", recording)
         try:
+            browser.send("Emulation.setScrollbarsHidden", hidden=True)
             browser.show(report.as_uri(), WIDTH, dark=False)
             take(browser, IMAGES / "report.png")
             wait_for(lambda: is_ready(port))
