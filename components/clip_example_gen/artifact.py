@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ClipExampleGen says on its Examples, for the nodes behind it."""
 
 DATASET_FINGERPRINT = "dataset_fingerprint"

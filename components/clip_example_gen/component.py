@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ClipExampleGen: a checked dataset folder becomes TFX Examples."""
 
 from tfx.dsl.components.base import base_beam_component, executor_spec

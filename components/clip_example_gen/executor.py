@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of ClipExampleGen: read every byte of a dataset once, check it, and publish it."""
 
 import hashlib

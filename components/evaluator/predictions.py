@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Raw predictions of the test clips: what the gate's intervals, the serving check and the report rest on."""
 
 import dataclasses

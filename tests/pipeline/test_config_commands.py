@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender config …` and `run --dry-run`: what they print is true, and they change nothing."""
 
 import re
