@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # make run: the demo, from nothing to a pushed or refused model. make test: before each commit; make test-all: the slow tests too.
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev run test test-all test-fresh test-package test-flink test-kubeflow test-kubernetes test-node test-image test-serving test-tasks check format lock dist docs image

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decoding and resampling: from a file of any rate, depth and channel count to mono float samples."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings of any length, decoded piece by piece: what `read_audio` gives, in the memory of one piece."""
 
 import shutil

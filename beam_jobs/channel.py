@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What lies between a voice and its recording: a room, an amplifier that clips, a codec."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands to print: as they can be pasted into the shell in which this process was started."""
 
 import shlex

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configuration: what a YAML file may say about the clips, how it is read and checked."""
 
 import copy

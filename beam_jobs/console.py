@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the terminal shows: results, the project's own words and progress bars, with library noise kept in a log file."""
 
 import os

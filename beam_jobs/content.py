@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a file is that is not what its name says, by its first bytes: the usual accidents of a download."""
 
 from pathlib import Path

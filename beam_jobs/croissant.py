@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A dataset folder described in Croissant (MLCommons' JSON-LD for machine-learning datasets), by `mlcroissant`.
 
 Croissant reads no TFRecords: what describes each clip is read from `clips.csv`, and the shards stand beside it with their

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dataset folder: names of its files, and `dataset_info.json`, without which a folder is no dataset."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Describing a generated dataset: from the finished shards' manifests to its CSV files and `dataset_info.json`."""
 
 import json

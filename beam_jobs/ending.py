@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a program of this project ends: by itself, by a UserError, or by a signal, and always with one line and a status."""
 
 import atexit

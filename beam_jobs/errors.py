@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one error class for what a user can cause and fix."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tf.Example of a clip, and TFRecord framing: the one place that knows feature names and bytes.
 
 TensorFlow is not imported: a Beam worker would pay 10 s and 400 MB for it. The message is declared here from TensorFlow's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole files in local folders and on Beam's other filesystems: `gs://`, `s3://`, `hdfs://`.
 
 Local files are opened without Beam, whose import takes two seconds: commands that only read a work folder start without it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Beam's filesystems, for those who run Beam anyway; everybody else opens files with `beam_jobs.files`."""
 
 import shutil

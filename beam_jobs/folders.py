@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one walk over a folder and all below it.
 
 It swallows nothing: `Path.glob`, `Path.rglob` and `os.walk` pass over what they may not read.

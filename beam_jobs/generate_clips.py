@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Beam job that mixes clips: `python -m beam_jobs.generate_clips --config … --corpus … --output … [BEAM OPTIONS]`.
 
 One element is one shard. Its worker makes the clips in order, writes them under a temporary name and renames the finished

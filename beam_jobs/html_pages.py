@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Self-contained HTML pages: the templates, and sound and its picture as data URIs."""
 
 import base64

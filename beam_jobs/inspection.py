@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looking into a dataset folder: figures, and a page that plays some of its clips."""
 
 import random

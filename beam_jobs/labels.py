@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The labels that a corpus gives to speakers, and that a configuration names: any two to fifty."""
 
 from collections.abc import Sequence

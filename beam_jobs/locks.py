@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Locks between processes, which the system drops when their holder dies.
 
 Own code and not filelock: it is one system call, a folder can be locked itself, and to look takes no lock from anybody.

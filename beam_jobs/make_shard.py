@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Making one shard: a worker's whole job."""
 
 import hashlib

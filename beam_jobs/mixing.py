@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mixing in NumPy: segments onto a timeline, levels, 16-bit samples."""
 
 from collections.abc import Iterable, Sequence

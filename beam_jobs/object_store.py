@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether an S3 bucket can be reached, asked once and quickly: Beam's own client tries for seven minutes."""
 
 from urllib.parse import urlsplit

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paths that a user or a corpus names: what they may be, before anything is opened."""
 
 import errno

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Planning a clip: everything that chance decides, drawn from (seed, split, k) alone and written down as data."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Beam job that says what recordings are: `python -m beam_jobs.predict --input … --output … [BEAM OPTIONS]`.
 
 One element is one shard of recordings, which Beam's RunInference hands to a worker's model; a shard's rows are written under a

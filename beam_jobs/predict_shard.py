@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Predicting one shard of recordings: a worker's whole job."""
 
 import json

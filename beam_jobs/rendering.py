@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rendering a planned clip: decode the parts that it uses, change the voices that it changes, resample, mix."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What Beam jobs share: their options, their progress, and what is left where they are stopped."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What sections of the configuration are made of."""
 
 from typing import Annotated, Self

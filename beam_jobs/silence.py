@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The floors of silence: what is too quiet for what."""
 
 LEVEL_FLOOR_DBFS = -120.0

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What libsndfile decodes, heard whole: also where a header does not say how long the file is."""
 
 import os

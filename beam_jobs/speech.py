@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much of a clip is speech, and where, measured by its energy. The share is measured as the model's own mask of silence is.
 
 A clip is mixed of utterances of speech, so what is loud in it is speech. How much of it utterances cover says less: they have

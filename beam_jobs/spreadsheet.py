@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CSV files of names that came from outside, safe to open in a spreadsheet: no cell is taken for a formula there.
 
 A name such as `=cmd|'/C calc'!A0` gets an apostrophe in front, as OWASP's page on CSV injection has it, and `read_rows` takes it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every process of this project needs around it: standard streams, and folders that libraries may write to.
 
 Called before anything else is imported, in the command line, a Beam worker and a step on Kubernetes alike: librosa (numba) does

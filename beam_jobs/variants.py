@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings of what is changed in training clips alone: `clips.train_voice` and `clips.train_channel`.
 
 The defaults are the recipe of docs/decisions/0005-network-trials.md; what they do to the sound: `voice.py` and `channel.py`.

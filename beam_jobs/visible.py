@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text from outside, such as a speaker's id, a file's name or somebody's note, as it may be shown to people."""
 
 from urllib.parse import unquote

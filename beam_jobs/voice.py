@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Another voice out of the same words: WORLD takes pitch, spectral envelope and noise apart, and each is changed on its own."""
 
 from dataclasses import dataclass, replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """YAML as users write it: the core schema of YAML 1.2, one reading of every line, never more than it looks."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers of several models about the same sets, as one table."""
 
 from collections.abc import Mapping

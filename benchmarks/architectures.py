@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each architecture costs: `python -m benchmarks.architectures`. What is measured: docs/training.md."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """(a) The article's way, written plainly: pydub → WAV on disk → librosa → float32 tensor → TFRecord.
 
 Every utterance is decoded whole (pydub starts ffmpeg for each FLAC), made louder or softer and cut, and overlaid on 60 s of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The article's training, as it describes it: its records, its input pipeline, its network.
 
 Source: "Custom Audio Classification with TensorFlow", Towards Data Science. The text gives the layers and their

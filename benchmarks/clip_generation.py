@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How fast clips are made: `python -m benchmarks.clip_generation --corpus ROOT`. What is measured: benchmarks/README.md."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One run of one variant, in the process that `measure.run` starts:
 
 `python -m benchmarks.clip_variants VARIANT INDEX OUTPUT CLIPS RATE …`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How fast a corpus is indexed: `python -m benchmarks.corpus_index --corpus ROOT`. What is measured: docs/corpora.md."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accuracy on people whom no model heard, by cross-validation: `python -m benchmarks.cross_validation --corpus ROOT`.
 
 What is measured and how: benchmarks/README.md.

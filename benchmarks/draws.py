@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The draws that every variant renders: one configuration, one corpus, the plans of `ClipPlanner`."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What models are asked about: recordings at 16 kHz with their label and their speakers, a file for each set.
 
 They are made once and then asked of every model, the referee in its own environment too.

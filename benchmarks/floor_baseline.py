@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """(c) The floor: decode the same parts of the same FLAC files and write as many bytes. Nothing is mixed, resampled or checked."""
 
 from pathlib import Path

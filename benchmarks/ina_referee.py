@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """inaSpeechSegmenter 0.6.8's own chain (energy, voice activity, gender, each with Viterbi) on a file of recordings; prints JSON.
 
     /tmp/ina/bin/python benchmarks/ina_referee.py SET.npz

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CPU seconds that inaSpeechSegmenter 0.6.8, in its own environment (ina_referee.py), takes for WAV files; prints JSON.
 
 /tmp/ina/bin/python benchmarks/ina_timing.py WARM_UP.wav RECORDING.wav …

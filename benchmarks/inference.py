@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an answer costs, beside inaSpeechSegmenter: `python -m benchmarks.inference --model DIR --corpus ROOT --ina PYTHON`.
 
 Both find the segments of the same recordings, one after the other in each round; what is measured and how: benchmarks/README.md.

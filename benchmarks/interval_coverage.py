@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How often the gate's intervals hold the truth, in simulated test splits with few speakers and few mistakes."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """(f) Lhotse mixing the same cuts in memory. A script of its own: `python lhotse_baseline.py CUTS.json`, in Lhotse's environment.
 
 The cuts are built before the clock starts; what is timed is `load_audio`, which decodes, applies the gains, and mixes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No network: logistic regression on the means and deviations of MFCCs and the quantiles of the pitch.
 
 The bar that a network must clear to earn its place. Features by librosa, on the same recordings as the network.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measuring a variant: each run in a process of its own, timed inside, its memory and CPU time watched from outside."""
 
 import json

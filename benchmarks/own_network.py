@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A network, trained on a dataset folder and exported, by the Trainer's own code; prints JSON."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """inaSpeechSegmenter asked about sets, in its own environment; see ina_referee.py."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model of yours on voices that have gone through something: `python -m benchmarks.robustness --model DIR --corpus ROOT`.
 
 Asks an exported SavedModel about the test speakers of a configuration: their first ten seconds, shorter parts, and each of ten

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far probabilities are from what they promise."""
 
 import numpy as np

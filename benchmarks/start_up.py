@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What commands cost that only read: `python -m benchmarks.start_up [--workdir DIR]`. What is measured: README.md."""
 
 import argparse

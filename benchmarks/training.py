@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How fast a network is trained: `python -m benchmarks.training --corpus ROOT`. What is measured: benchmarks/README.md."""
 
 import argparse

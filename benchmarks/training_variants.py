@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One variant of training, in a process of its own that works when told:
 
 `python -m benchmarks.training_variants VARIANT FOLDER CLIP_S BATCH`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The preprocessing graph, analysed as TFX's Transform does it."""
 
 from pathlib import Path

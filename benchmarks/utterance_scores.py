@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an exported model answers about recordings, and what the answers are worth.
 
     python -m benchmarks.utterance_scores --model DIR --sets SET.npz … [--heard FILE] --output answers.json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TFX components and the code that they run."""
 
 import atexit

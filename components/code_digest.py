@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The code that decides what a node makes, as a digest for its cache key.
 
 TFX's cache and Kubeflow's know a node by its inputs and properties, and look into no code. `add_code_digests` gives every node

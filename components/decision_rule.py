@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From probabilities to a class: the one rule, for whatever gives labels or counts mistakes.
 
 A model has a decision threshold for each class (scikit-learn's `TunedThresholdClassifierCV`, TFMA's `class_thresholds`, Vertex

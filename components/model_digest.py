@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a SavedModel is, byte by byte. Light: what tells versions apart loads no TensorFlow for it."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The id of the run that an executor belongs to."""
 
 import os

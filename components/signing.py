@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signatures of models in serving: sigstore's model-signing, with a key of one's own and without a network.
 
 What is signed are the SavedModel's files without their provenance: the copy that a rollback makes keeps its signature, and

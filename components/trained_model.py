@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Trainer's model, byte by byte as it was trained: the one that is pushed is the one that was measured."""
 
 from pathlib import Path

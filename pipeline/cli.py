@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The console command `audio-gender`."""
 
 from typing import Annotated

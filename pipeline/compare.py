@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender runs compare`: two runs side by side."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page of `audio-gender runs compare --html`: metrics over all runs, and of two of them by slice."""
 
 import html

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole configuration of a run, from one YAML file."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The DAG, top to bottom as the data flows. Nothing here knows where it runs."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What people decide about models: approve and reject a run, roll serving back. Everything is recorded in MLMD.
 
 A decision is recorded before anything changes and completed afterwards, so that one that was cut off in between can be told

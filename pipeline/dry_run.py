@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender run --dry-run`: what a run would do and take. Nothing is written but the user's cache."""
 
 from pathlib import Path

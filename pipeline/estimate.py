@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run will take, reckoned before it begins: bytes from the layout of its files, minutes from what was measured."""
 
 import shutil

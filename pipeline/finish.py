@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a finished run came to, put together from its artifacts and kept in its reports folder."""
 
 from beam_jobs.console import say

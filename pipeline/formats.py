@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How `audio-gender predict` may write its answers."""
 
 import enum

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading MLMD: what came out of which run, and what was decided about it."""
 
 from collections.abc import Mapping

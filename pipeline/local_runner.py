@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the DAG on this machine, node after node, one line a node."""
 
 import time

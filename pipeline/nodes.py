@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The DAG's nodes by name, for what must know them without loading TFX."""
 
 NODES = (

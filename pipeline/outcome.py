@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a run is getting on and how it ended, written into its reports folder as it happens: `outcome.json`.
 
 `run.json` tells what a run came to, and is there only where it came to its end; this file is there for every run.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of `audio-gender predict`: asks a model about recordings and writes what it says."""
 
 import json

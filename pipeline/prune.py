@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender prune`: removes old runs and what only they need.
 
 First the metadata store forgets what goes, so that no run takes it from the cache; then its files are set aside by renaming, and

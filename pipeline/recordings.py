@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which recordings a command line means: files, folders, patterns."""
 
 import errno

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run's result, as data."""
 
 from collections.abc import Iterable

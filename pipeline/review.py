@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender review`: the page about a run, alone or beside another run."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the page about a run is made from: what the run left in its work folder."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `audio-gender review` prints: the page's verdict, figures and failures, and what to do next."""
 
 from pathlib import Path

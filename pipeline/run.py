@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One run on this machine: corpus → clips → TFX pipeline → result."""
 
 import datetime

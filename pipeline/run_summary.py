@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `audio-gender run` prints at its end: the result, and what to do next."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which runs there were, what each came to, and in what it differs from the one before."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sound that comes as it is made: stdin and the microphone, as streams."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a run's model stands in its work folder, and what a person may type next."""
 
 import dataclasses

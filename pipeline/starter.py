@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A configuration to start from, written from the models that check it: it has every key there is, and no other."""
 
 import textwrap

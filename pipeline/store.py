@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opening the work folder's metadata store (MLMD in a SQLite file), and what is wrong where it cannot be opened."""
 
 import re

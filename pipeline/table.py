@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables on stdout that lose nothing to a narrow terminal."""
 
 from collections.abc import Callable, Iterator, Sequence

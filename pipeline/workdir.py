@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work folder: where everything that a run makes lies, and who may write there."""
 
 import contextlib

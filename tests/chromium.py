@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A headless Chromium that does what a person does, over its DevTools protocol."""
 
 import base64

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The console command in a process of its own or in this one, and what its last line says."""
 
 import io

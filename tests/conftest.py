@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What tests of several packages build on: a small corpus of harmonic tones in LibriSpeech's layout."""
 
 import signal

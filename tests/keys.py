@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keys that openssl makes, and sigstore's own command line, which shares no code with this project."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """kustomize (Apache-2.0), built once through the Go module proxy, for the tests that read what the manifests come to."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Server processes of a test: each in a session of its own, with a log file, and gone when the test is, however it ends."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the nodes before the report leave in a run, made without training: answers are drawn, everything else is real."""
 
 import csv

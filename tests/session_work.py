@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Costly work of a test session, done once for all of pytest-xdist's processes."""
 
 import fcntl

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo made small, for tests that run the whole pipeline."""
 
 SMALL = [

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands in terminals of a given width: a bare pseudo-terminal for what is sent to it, tmux for what one then sees there."""
 
 import fcntl

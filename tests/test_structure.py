@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the packages hang together: their imports, as their sources say them."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a Trainer gets, as fixtures: small shards of clips and an analysed preprocessing graph."""
 
 from pathlib import Path

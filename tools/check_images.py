@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lets manifests through whose images all have a digest.
 
     kubectl kustomize k8s/overlays/production | .venv/bin/python tools/check_images.py | kubectl apply -f -

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Lays into dist/, or into the folder $1, what installs this project elsewhere: the wheel and the hashed locks that belong to it.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds the documentation site into build/docs: generated pages, then Sphinx, strictly, then its links. Sphinx has an
 # environment of its own, .cache/docs, by tools/docs.lock, so that the product's locks know nothing of it.
 set -euo pipefail

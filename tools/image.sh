@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds k8s/image/Dockerfile with whichever container engine is at work here.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # `check` says in one line what this host lacks for set-up. `make DIR` makes the virtual environment DIR with Python 3.11, and
 # DIR/bootstrap with uv: from $PYTHON, else from python3.11, else from a Python that uv fetches into DIR/python.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Resolves the dependencies into requirements.lock (what the pipeline needs), locks/*.lock (what each extra and the development
 # group add to it) and tools/*.lock, for tools. All are resolved together, so any of them can be installed side by side.
 # Arguments go to uv: `--upgrade` takes the newest versions, without it only what no longer fits changes.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Gives the virtual environment $1 a C library of its own where the host's is too old for TFX's wheels (ml-metadata and
 # tensorflow-data-validation 1.21 are built for glibc 2.39; Debian 12 has 2.36). Where the host's is new enough: nothing.
 # The packages come from the host's own Debian mirror, checked by apt against the host's own keys.

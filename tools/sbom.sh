@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Adds to dist/, or to the folder $1: sbom.cdx.json, what audio-gender.lock installs, in CycloneDX, and SHA256SUMS of all files.
 # The tool that writes it has an environment of its own, .cache/sbom, by tools/sbom.lock.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes .venv ready: Python 3.11, the hashed locks, this project. Nothing outside .venv changes; a second call returns at once.
 # Arguments are the groups of locks/ that are wanted beside requirements.lock; those that were asked for before stay.
 set -euo pipefail

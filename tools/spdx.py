@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adds the SPDX license line to source files that lack it: `python tools/spdx.py` (`--check` only lists them, exit status 1)."""
 
 import subprocess

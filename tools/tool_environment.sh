@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes .cache/NAME, an environment of its own for a tool that the product knows nothing of, from tools/NAME.lock with hashes;
 # prints its folder. A second call returns at once.
 set -euo pipefail

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks and unpacks an archive that came over a network and that nobody has looked into yet."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What recordings have that a model should not learn from: clipping, silence, an offset, half a band, … by label.
 
 A fault that one label's recordings have and another's have not is the worst: it tells the labels apart without a voice.

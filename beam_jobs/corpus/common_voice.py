@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists a language of Mozilla Common Voice (Ardila et al., 2020), the folder that a release unpacks to for it.
 
 ROOT/validated.tsv      tab-separated: client_id, path, …, gender, …

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a corpus's files hold: a digest of each, computed once and remembered.
 
 A local file is known by the SHA-256 of its bytes. It is read again only where its size, its modification time or its time of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What tells one corpus from another, wherever they lie."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Downloads one published file over HTTP until it is whole and has the published MD5, however often the line breaks.
 
 Own code and not pooch, which starts from the beginning after each break and bounds no bytes: an archive has up to 30 GB.

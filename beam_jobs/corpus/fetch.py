@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fetches subsets of LibriSpeech (Panayotov et al., 2015) and Mini LibriSpeech from OpenSLR or a mirror of it.
 
 DIR/<subset>.tar.gz.part              what has been downloaded so far; the next run goes on at its end

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists recordings that lie in a folder for each label: ROOT/<label>/…/<recording>.
 
 Who speaks is read from the path by a pattern, as in Speech Commands (`(?P<speaker>[0-9a-f]+)_nohash`); without one, each file is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The speaker index: who speaks in a corpus, under which label, in which files."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What of a corpus is not used, in words: the same ones on the terminal, in a dataset and on its report."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists a corpus in LibriSpeech's layout (Panayotov et al., 2015).
 
 ROOT/SPEAKERS.TXT

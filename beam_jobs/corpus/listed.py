@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The recordings of a corpus whose list names each file, held against what lies in its folder."""
 
 from collections.abc import Mapping

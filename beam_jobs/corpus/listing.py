@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a reader finds in a corpus folder: who is heard in which file, before any audio is opened."""
 
 import os

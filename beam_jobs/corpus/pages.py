@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two self-contained HTML pages about a corpus: one to hear and see some utterances, one with its figures."""
 
 import random

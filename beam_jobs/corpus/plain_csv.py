@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists any recordings by a table: ROOT/utterances.csv with the columns path, speaker_id, label and, where wanted, split.
 
 Another column may hold the labels (`label_column`); a recording whose speaker_id is empty is a group of its own.

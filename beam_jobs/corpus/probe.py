@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a listing to a speaker index: how long each file is, measured in parallel, and remembered where a cache is given."""
 
 import hashlib

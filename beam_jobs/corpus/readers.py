@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads a corpus of whatever layout it has: the one place that knows all readers."""
 
 import os

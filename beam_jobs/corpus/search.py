@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What lies in a corpus folder: each file is a recording by its name, or counted by its ending."""
 
 import errno

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the demo corpus says: sentences written for this project, each 3 to 6 s long at any of its speaking rates."""
 
 SENTENCES = (

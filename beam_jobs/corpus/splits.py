@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Splits by speaker: nobody who is heard in training is heard in evaluation or test."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures of a corpus: speakers and minutes by subset and label, and how lengths are distributed."""
 
 import math

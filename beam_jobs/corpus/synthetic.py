@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A demo corpus spoken by espeak-ng, in LibriSpeech's layout: it shows that the pipeline works, not how well.
 
 espeak-ng is GPL-3.0 and this project Apache-2.0: only `_espeak` below imports it, from the optional extra `synth`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of text with a header: comma-separated as RFC 4180 has it, or tab-separated without quotes. By the line, and strict."""
 
 import codecs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists VoxCeleb1 (Nagrani et al., 2017) and VoxCeleb2 (Chung et al., 2018).
 
 ROOT/vox1_meta.csv                              tab-separated: VoxCeleb1 ID, VGGFace1 ID, Gender, Nationality, Set

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ClipExampleGen says on its artifacts, for the nodes behind it, and the type of its reference to the clips."""
 
 from tfx.orchestration.kubeflow.v2 import compiler_utils

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ClipExampleGen: a dataset folder is checked; its metadata become TFX Examples, and its audio a reference."""
 
 from tfx.dsl.components.base import base_beam_component, executor_spec

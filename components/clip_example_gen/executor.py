@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of ClipExampleGen: check a dataset, or find that it was checked, and publish what names its clips."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ClipGenerator: a corpus becomes a dataset folder, where the pipeline itself is to make it."""
 
 import json

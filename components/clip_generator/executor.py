@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of ClipGenerator: read the corpus, run the Beam job."""
 
 import json

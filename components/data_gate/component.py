@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DataGate: data that does not fit the schema stops the run."""
 
 from tfx.dsl.components.base import base_component, executor_spec

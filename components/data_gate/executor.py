@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of DataGate: read the anomalies, say them, stop."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decision: what a person decided about a model that waits, or about the one in serving."""
 
 from tfx.dsl.components.base import base_component, executor_spec

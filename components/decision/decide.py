@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is decided about a model that waits in the serving folder. A decision that was cut off is completed by giving it again."""
 
 from pathlib import Path

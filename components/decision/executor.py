@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of Decision: push, drop or copy back, in the serving folder."""
 
 from contextlib import nullcontext

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metrics of the gate in NumPy, for weighted clips; the one implementation behind TFMA's metrics and the intervals."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluator: the candidate and the model in serving on the same test clips, by TFMA."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TFMA's configuration: what is computed of which models on which slices. The Gate decides, so it holds no thresholds."""
 
 import json

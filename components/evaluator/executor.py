@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of Evaluator: one TFMA job for both models."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gate's metrics for TFMA. TFMA's own AUC and calibration are histograms; these are exact."""
 
 from array import array

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Raw predictions of the test clips, in shards: what the gate's intervals and the report rest on.
 
 `predictions/clips-SSSSS-of-NNNNN.jsonl` hold a JSON object for each clip, in no order, as Beam's workers wrote them;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a SavedModel must answer to, to be evaluated and served here."""
 
 from typing import Any

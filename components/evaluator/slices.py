@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The slices of the test split: one for each value of each of five features."""
 
 import math

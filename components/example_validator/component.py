@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ClipExampleValidator: TFX's ExampleValidator, held against the schema's STATISTICS environment."""
 
 from tfx.components.example_validator import component

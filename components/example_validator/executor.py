@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of ClipExampleValidator: hold statistics against what of the schema they can have."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A served model as one file of TensorFlow Lite or ONNX, and a function that runs such a file by its own runtime."""
 
 import json

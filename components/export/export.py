@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exporting a model: the file is written only where its own runtime gives the served model's answers with it."""
 
 from collections.abc import Callable, Iterator, Sequence

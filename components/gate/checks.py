@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One figure held against one threshold, and what is said of one that does not hold."""
 
 import math

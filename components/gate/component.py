@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gate: whether the candidate may be pushed."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gate's thresholds."""
 
 from typing import Annotated, Any, Literal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verdict: metrics of both models by slice, thresholds, reasons in words."""
 
 from collections.abc import Mapping, Sequence

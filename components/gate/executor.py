@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of Gate: read what was found, decide, bless."""
 
 import json

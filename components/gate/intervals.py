@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Confidence intervals by a bootstrap over speakers, and exact ones where a bootstrap is too sure.
 
 The clips of one speaker are alike, so a bootstrap over clips would give intervals that are much too narrow. Here speakers are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the gate found, as data: written by the Gate component, read by the report, the terminal and the metadata store."""
 
 from typing import Annotated, Literal

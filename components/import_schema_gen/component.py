@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ImportSchemaGen: the curated schema, as TFX's nodes take it."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of ImportSchemaGen: write the schema where TFX's nodes look for it."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model in use: what the command line, the server and the Beam job ask.
 
 >>> from components.inference import load_model

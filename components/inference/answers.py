@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a model says about a recording, as it is handed to people: a label, and who speaks when."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The model in a Beam worker: what `beam_jobs.predict` hands its shards to."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A recording of any length in blocks that overlap, so that a model can hear it in the memory of one."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers as text: rows for CSV, objects for JSON, Praat's TextGrid, Audacity's labels."""
 
 from collections.abc import Iterator, Sequence

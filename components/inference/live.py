@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A recording that is still going on, answered second by second."""
 
 from collections.abc import Iterator

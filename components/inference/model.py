@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model of a serving folder, and what it says about recordings. The SavedModel decides all of it; here is what feeds it."""
 
 import io

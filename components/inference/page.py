@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One self-contained page with the timelines of some recordings: waveform, who speaks when, a player."""
 
 from collections.abc import Sequence

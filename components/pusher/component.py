@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pusher: puts a model into serving that the gate blessed, or that a person approved."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How models get into serving."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of Pusher: may it be pushed, push it, say so in the metadata store."""
 
 from pathlib import Path

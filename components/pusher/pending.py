@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pending models, which wait for a person's decision, kept in the serving folder itself, where no model server looks.
 
 Where the pipeline runs on other machines, whoever decides has neither its artifacts nor its metadata store, only that folder.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a version in serving comes from: written beside the model, read back by rollback, the runs list and people."""
 
 import getpass

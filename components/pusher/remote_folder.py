@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A serving folder on an object store (`gs://`, and what else TensorFlow's file system layer reaches).
 
 An object store renames no folder. So `saved_model.pb`, without which a model server does not take a version for a model, is

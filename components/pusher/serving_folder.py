@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The folder that a model server polls: one sub-folder a version, which appears whole and never changes.
 
 Its number is greater than that of every version that ever was there. A version is copied under a name that model servers

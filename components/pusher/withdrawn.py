@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models that a person took out of serving, or kept out of it: remembered in the serving folder, by their digest.
 
 No run pushes one by itself again: its Trainer comes from the cache with the same bytes as before. Whoever uses these functions

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report's artifact type, named and stored so that Kubeflow Pipelines' UI shows the page.
 
 The UI draws an artifact whose type is `system.HTML`, whose URI is the page itself and not a folder, and which has a

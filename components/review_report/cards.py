@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips to hear and to see: the surest mistakes, and those of speakers whose label is doubted."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report's charts: Vega-Altair, drawn once to SVG by vl-convert, so that the page needs no script and no network.
 
 Colours are CSS variables of the page, which is how one drawing serves a light and a dark scheme.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ReviewReport: one page that tells a reviewer what the gate found and lets her hear the mistakes."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of what the candidate and the model in serving take."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the charts and tables of the report show, computed from labels and probabilities: NumPy in, plain rows out."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report's figures: of each chart the drawing, what it shows in words, and its numbers."""
 
 import html

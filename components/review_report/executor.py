@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of ReviewReport: read what the nodes before it left, draw the page, store it."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What names a run, its corpus and its models, in words."""
 
 import datetime

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verdict and its grounds in words: the same in the page and in the terminal."""
 
 from collections.abc import Sequence

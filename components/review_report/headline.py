@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the page says first: where the model stands, how sure that is, and what happens next."""
 
 from dataclasses import dataclass, field

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the page is made from: plain data, wherever it comes from."""
 
 from collections.abc import Mapping, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What happens next to a model that the Pusher has not come to yet."""
 
 import shlex

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The section about the operating point: what the decision thresholds cost, and sliders to try others by."""
 
 import base64

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading what the page is made from out of artifacts' folders."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who the mistakes are made on, and whose label the model doubts: from single-speaker clips, in which nobody else is heard."""
 
 from collections import defaultdict

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Robustness: the candidate and the model in serving on degraded test clips."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a candidate is asked about besides the clean test clips."""
 
 from typing import Annotated, Literal, Self, get_args

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What happens to voices on their way to a recording: ten degradations at three strengths, each a pure function.
 
 They are made by other means than the training's augmentation (PSOLA instead of WORLD, image sources instead of drawn tails, GSM

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of Robustness: both models, the clips, the scores as an artifact."""
 
 import json

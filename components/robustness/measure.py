@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Asks models about clips as they are and as degradations leave them."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pitch and formants moved apart by TD-PSOLA (Moulines and Charpentier, 1990).
 
 Two periods around each pitch mark are cut out, and laid down again at another distance. The training's own voices are WORLD's, so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the models say about degraded clips: the file that the gate's figures rest on."""
 
 from typing import Self

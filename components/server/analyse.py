@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the page asks: who speaks when in a recording of any format."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server: which path is answered by what, and how it starts and ends."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """JSON requests and answers."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a server is told: where the models lie, where it listens, how much it takes on."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much a server takes on at a time: bytes of requests in memory, requests that wait, and the time for each."""
 
 import asyncio

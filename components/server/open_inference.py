@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Open Inference Protocol v2 over HTTP with its binary tensors: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol.
 
 The protocol knows no signatures: each is a model of its own, `wav` under the model's name alone, the others as `NAME.SIGNATURE`.

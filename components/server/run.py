@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A server's life: it loads the model, listens, and at SIGTERM answers what it has in hand before it ends."""
 
 import asyncio

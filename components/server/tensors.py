@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A signature's inputs and outputs: their types in both protocols, and arrays checked against them."""
 
 from collections.abc import Mapping

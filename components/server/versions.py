@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which version of the model answers: the newest of the serving folder that works, taken up while requests go on."""
 
 import gc

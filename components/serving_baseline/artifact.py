@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Model artifact of ServingBaseline: one version of the serving folder, or none."""
 
 from tfx.dsl.io import fileio

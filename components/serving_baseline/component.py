@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ServingBaseline: the model now in serving, as the Evaluator's baseline."""
 
 import json

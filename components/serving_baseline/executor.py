@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of ServingBaseline: find a version, look whether it is a model of this pipeline, copy it into a Model artifact."""
 
 import json

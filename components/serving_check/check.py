@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether an exported model can be served: started in a process of its own, watched, and its answers compared."""
 
 import json

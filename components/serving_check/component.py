@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ServingCheck: can the exported model be served, by a process that has none of this project's code?"""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the serving check allows a model."""
 
 from typing import Annotated

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the candidate and the model in serving take, measured side by side in one process."""
 
 import json

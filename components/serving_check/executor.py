@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of ServingCheck: some clips, the check, what the models take, the result as an artifact."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lets SavedModels answer in a process that has TensorFlow and none of this project's code: to check one, or to time several.
 
 Run as `python -I -S probe.py request.json`; only the standard library, NumPy and TensorFlow may be imported here.

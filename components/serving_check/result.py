@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the serving check found, as data: written by the component, read by the gate, the report and the terminal."""
 
 from pydantic import BaseModel

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Going on where a killed training stopped: weights, optimizer, epoch and what early stopping knows."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trainer: TFX's own, with what a run of a compiled pipeline may change of the training."""
 
 from tfx.dsl.components.base import base_component, executor_spec

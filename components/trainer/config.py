@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a YAML file may say about the model and its training."""
 
 from typing import Annotated, Literal, Self

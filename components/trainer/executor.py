@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The executor of Trainer: what this run says goes into the TrainingSpec, the rest is TFX's."""
 
 from pathlib import Path

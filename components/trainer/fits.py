@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is fitted to a trained network on the eval split, whose speakers training has not heard, before its export."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a Tuner chose, as KerasTuner holds it and as the configuration does."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What later nodes read in a training's model_run folder: what was trained, and what the network predicted before its export."""
 
 import json

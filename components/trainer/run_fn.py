@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The TFX Trainer's entry point: `run_fn='components.trainer.run_fn.run_fn'`."""
 
 from typing import Any

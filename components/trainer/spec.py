@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a training is told, as one validated object from the DAG to the last worker process."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One training in this process: build the network, fit it, export it."""
 
 import math

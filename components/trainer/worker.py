@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One training worker: `python -m components.trainer.worker JOB`."""
 
 import argparse

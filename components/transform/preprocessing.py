@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The preprocessing graph that training and serving share: PCM to a waveform of even loudness."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tuning as data: what may be searched, which combinations make a network, and what a search chose."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The TFX Tuner's entry point: `tuner_fn='components.tuner.tuner_fn.tuner_fn'`."""
 
 import gc

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender clips`: training clips."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender config …`: a configuration to start from, checked, and as a run would see it."""
 
 from pathlib import Path

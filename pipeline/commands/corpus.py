@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender corpus`: speech corpora."""
 
 from collections.abc import Sequence

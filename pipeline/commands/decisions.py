@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender approve`, `reject` and `rollback`: what people decide about models."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender compile` and `submit`: Kubeflow Pipelines."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender predict`: what recordings are."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender run`: the whole pipeline."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender runs` and `review`: what runs came to."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender serve`: the model over HTTP, and a page to try it."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A connection to Kubeflow Pipelines by its own client, with errors that say what to do."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pipelines that are compiled for Kubeflow Pipelines: the training pipeline, and a person's decision about its model."""
 
 from pathlib import Path, PurePosixPath

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Section `kubernetes` of the configuration: what a run on Kubeflow Pipelines needs to know of its cluster."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a step's container runs on Kubeflow: `python -m pipeline.kubeflow.entrypoint` with the arguments of TFX's own entrypoint.
 
 TFX's entrypoint was written for a managed service whose artifacts TensorFlow can open and whose inputs have types. Here it runs

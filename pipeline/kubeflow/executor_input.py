@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What Kubeflow hands to a step, made into what TFX's executors expect."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What TFX's entrypoint wrote about a step's outputs, made into what Kubeflow's launcher expects."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Follows a run on Kubeflow Pipelines, with one line a node."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The image of the steps: named by digest, because a tag may be another image tomorrow."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A TFX pipeline as a package for Kubeflow Pipelines: TFX's own compiler, and what open-source Kubeflow needs besides."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What Kubeflow's pipeline spec itself cannot say of a step's pod: its Kubernetes platform spec."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a failed step tells people: one line, in its log and in the field that Kubernetes and Argo show."""
 
 import re

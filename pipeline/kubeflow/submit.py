@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Uploads a compiled pipeline and starts a run of it."""
 
 import datetime

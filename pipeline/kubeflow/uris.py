@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where Kubeflow's launcher keeps an artifact inside a step's container.
 
 Before a step the launcher downloads `minio://bucket/key` to `/minio/bucket/key`, and after it uploads what lies there

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tone corpus once more, in every other layout: real files, written from its FLACs."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Unpacking: hostile and broken archives are refused, and nothing leaves the folder."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What can be decoded is mono float32 at its own rate; what cannot is refused in words."""
 
 import io

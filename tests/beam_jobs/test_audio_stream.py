@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings decoded piece by piece: the same as at once, whoever made the file."""
 
 import io

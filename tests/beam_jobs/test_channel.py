@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A channel does what was drawn: reverberation by Schroeder's method, mu-law as Python's audioop has it."""
 
 import audioop

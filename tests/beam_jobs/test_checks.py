@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `corpus info` says of a corpus and its recordings; the faults are made by sox and ffmpeg where these are there."""
 
 import re

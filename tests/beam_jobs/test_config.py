@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A configuration is right as a whole, or one line says which key is wrong, what it holds and what is allowed."""
 
 import json

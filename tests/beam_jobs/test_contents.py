@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a corpus's files hold is found out once, and again whenever a file may hold something else."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two pages about a corpus: their figures fit, they need no network, and a real browser shows and plays them."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A dataset's description in Croissant, read by MLCommons' own library and by nothing of ours."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists and folders that were damaged: every file is used, or named with its reason, or the whole is refused in a line.
 
 The referee of what files there are is find(1). MUTATIONS=10000 in the environment sets how many are tried of all layouts.

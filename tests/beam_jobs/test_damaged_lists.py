@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speaker lists that were damaged in some way: one line that says so, or labels that the lines used still give; nothing else.
 
 MUTATIONS=10000 in the environment sets how many of each list are tried.

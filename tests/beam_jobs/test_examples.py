@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips go to bytes and back; TensorFlow reads the same bytes; damaged ones are refused."""
 
 import io

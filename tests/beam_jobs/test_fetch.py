@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fetching subsets from a real HTTP server on loopback that misbehaves as told."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files on any of Beam's filesystems."""
 
 import io

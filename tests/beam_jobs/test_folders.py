@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The walk over a folder: nothing below it is passed over in silence, whoever looks."""
 
 import errno

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The job as a whole: what a dataset folder holds, the same bytes anywhere, restarts, failures, bad audio."""
 
 import csv

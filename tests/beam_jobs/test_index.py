@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The speaker index goes to JSON and back, and its fingerprint follows what is in it."""
 
 import json

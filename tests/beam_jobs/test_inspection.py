@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looking into a dataset: figures that fit the records, and a page that a real browser shows and plays."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Labels are what a corpus says they are: a folder's name, a column's words, a speaker's or a recording's own."""
 
 import csv

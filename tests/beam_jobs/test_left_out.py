@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What of a corpus is left out is told wherever the corpus is used: terminal, dataset, report."""
 
 import csv

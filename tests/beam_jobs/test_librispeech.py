@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A corpus in LibriSpeech's layout becomes a speaker index, or one line that says what is wrong with it."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Locks, seen by util-linux's flock."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mixing adds up, stays in range and measures what it made."""
 
 from collections.abc import Iterable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plan follows from (seed, split, k) alone, and keeps what the settings promise."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any corpus: each layout, made from the tone corpus, gives the same speakers under the same labels."""
 
 import os

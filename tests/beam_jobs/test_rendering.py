@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plan becomes exactly the samples that it describes, wherever the corpus lies."""
 
 import io

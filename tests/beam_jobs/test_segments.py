@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a clip says about who speaks when is what is heard in it: the corpus' files are its referee, read by libsndfile."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files whose header does not say how long they are, by other people's writers; ffmpeg is the referee of their length."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much of a clip is speech, against other measures of the same."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speakers are dealt out by label, each to exactly one split."""
 
 import re

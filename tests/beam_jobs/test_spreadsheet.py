@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names from outside in CSV files: no formula to a spreadsheet, and read back as they were."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo corpus: spoken by espeak-ng, read back as any corpus is."""
 
 import signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Temporary files of a process: gone at its end, and of a killed one at the start of the next."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A changed voice is what was drawn, as librosa hears it: pitch, formants, tilt and intonation, each on its own."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """YAML as users write it has one reading, and what cannot be read is told at once, in one line and little memory."""
 
 import json

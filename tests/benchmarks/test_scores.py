@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is asked, of whom, and what the answers are worth."""
 
 import os

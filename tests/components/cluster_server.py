@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An API server's part in training workers, over real HTTP: it keeps objects, and a test plays what the cluster does to them."""
 
 import datetime

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every component of this project, found by its file."""
 
 import importlib

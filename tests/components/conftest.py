@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real small artifacts, made once a session: shards of clips, an analysed preprocessing graph, a trained model."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small pipeline run once for real, and each of its steps to be run again: what went in, what came out, and the code."""
 
 import copy

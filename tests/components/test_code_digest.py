@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which nodes run again when a file changes: the real DAG, its properties made from a copy of the sources, a line changed."""
 
 import shutil

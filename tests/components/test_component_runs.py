@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The contract that every component keeps when it runs, on the real artifacts of a small pipeline.
 
 Whatever lies in `components/*/component.py` is held to it without being listed; the tables here hold exceptions.

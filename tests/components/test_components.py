@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The contract that every component keeps by its declaration; `test_component_runs.py` has what it does when it runs.
 
 A new `components/*/component.py` is held to both without being listed.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decision thresholds by class, from the exported model to whatever shows or counts labels."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signatures of versions in serving, held against sigstore's own command line and keys of openssl."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The walks of CONTRIBUTING.md, on the code that stands there: a reader, a component, an architecture."""
 
 import re

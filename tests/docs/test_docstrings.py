@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Examples in docstrings of public functions run as they stand, on a small corpus and a trained model."""
 
 import doctest

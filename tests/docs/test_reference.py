@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/reference/ says what the models, the command line and the docstrings say now."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tutorial is typed, block by block, as it stands in docs/tutorial.md."""
 
 import os

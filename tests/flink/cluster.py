@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Flink session cluster with Beam's job server and a pool of Python workers, as processes on 127.0.0.1.
 
     with FlinkCluster(folder) as cluster:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real Flink cluster and a real S3 server, each started once, and what DirectRunner makes of the same settings."""
 
 import os

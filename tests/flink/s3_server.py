@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real S3 server on 127.0.0.1: versitygw (Apache-2.0), built through the Go module proxy, with a folder as its store.
 
 with S3Server(folder) as server:

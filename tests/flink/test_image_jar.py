@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The image's jar on a Flink as its distribution is, with Beam's own worker pool beside the TaskManager: as `k8s/base` has it."""
 
 import os

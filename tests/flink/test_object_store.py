@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nodes that read and write an object store, with a real one, and with one that refuses."""
 
 import json

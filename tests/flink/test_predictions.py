@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Predictions on a real Flink cluster and in a real S3 server: the same rows as on a laptop."""
 
 import json

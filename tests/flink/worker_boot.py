@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Starts one Python SDK worker as Beam's container contract has it, without a container.
 
 It asks the runner's provision service for the pipeline options, which the worker that Beam's own pool starts does not get:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An external worker pool for several TaskManagers: `python worker_pool.py PORT`.
 
 Each TaskManager numbers its workers from 1. Beam's own pool (`worker_pool_main`) keeps processes by that number alone, so on one

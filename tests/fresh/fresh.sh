@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # The README's commands on bare systems: `make test-fresh` (as root, with mmdebstrap; two hours and 10 GB).
 # SYSTEMS="bookworm trixie", USERS="root user" and TARGETS="run test" choose a part; each system and user starts with nothing
 # but what the README asks for and cold caches. The last lines are minutes and megabytes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The image, built once from `k8s/image/Dockerfile`, and containers of it under what `k8s/base` says."""
 
 import subprocess

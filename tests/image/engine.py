@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """buildah and runc, as root: a Dockerfile becomes an image, an image a root file system, and that a container."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A container of a pod as the kubelet would have it run: its manifest and the image's configuration, as runc reads them."""
 
 import json

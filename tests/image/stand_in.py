@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stands for `python:3.11-slim-trixie` where no image registry is reachable: Debian 13 with the Python of these tests."""
 
 import shutil

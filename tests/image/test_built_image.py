@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is in the image, and what it does by hand: read-only, as user 1000, with a volume at /tmp and no network."""
 
 import json

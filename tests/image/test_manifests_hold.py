@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every container of `k8s/` that runs the image: its command, user, rights, volumes and memory are those of its manifest."""
 
 import json

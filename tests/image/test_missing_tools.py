@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where an image cannot be built, `make test-image` says why."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo, made small: run once by LocalDagRunner, and once as Kubeflow would run what is compiled of the same settings."""
 
 import json

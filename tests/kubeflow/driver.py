@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What of Kubeflow Pipelines a step can notice, in one process and without a cluster: it walks a compiled pipeline.
 
 Each step is the container's own command line as a process, with the environment of its platform spec. Written after reading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small executors for tests of the entrypoint: each does one thing that real ones do."""
 
 import json

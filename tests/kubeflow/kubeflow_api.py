@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small Kubeflow Pipelines on 127.0.0.1: the calls of API v2beta1 that `submit` makes, with the client's own models.
 
 What it answers was compared with Kubeflow 2.17.0's API server, run once by hand.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What Kubeflow's launcher does inside a step's container: download, run the command, upload, and record the outputs.
 
 Written after reading backend/src/v2/component/launcher_v2.go, objectstore/object_store.go and metadata/converter.go of

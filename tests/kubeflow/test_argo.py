@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kubeflow's API server, as Go code without a cluster, takes every package that `compile` makes."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `audio-gender compile` writes for Kubeflow Pipelines."""
 
 import json

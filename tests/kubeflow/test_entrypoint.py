@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The entrypoint of steps, with what Kubeflow's driver and launcher hand to it."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kubeflow's cache key of every step, as `driver.py` plays it: the same for the same inputs, and another for any other."""
 
 import os

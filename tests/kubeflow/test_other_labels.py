@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Other labels than female and male, compiled, and every step as a process with what Kubeflow would give it."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Submitting a compiled pipeline and following its run, against a server on the loopback interface."""
 
 import signal

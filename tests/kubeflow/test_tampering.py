@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Through Kubeflow's steps: what was changed since it was measured is pushed by nobody, and what is pushed is signed."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How objects get into a cluster."""
 
 from api import Api, Manifest

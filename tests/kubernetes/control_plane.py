@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kubernetes' control plane without containers: etcd, kube-apiserver and kube-controller-manager as processes on 127.0.0.1.
 
     with ControlPlane(folder) as control_plane:

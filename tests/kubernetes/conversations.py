@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who may talk to whom under NetworkPolicies, worked out as a cluster's network does it."""
 
 from collections.abc import Iterable, Iterator, Mapping

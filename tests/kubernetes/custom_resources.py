@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Definitions of the custom resources that the manifests use, from where their projects publish them."""
 
 import json

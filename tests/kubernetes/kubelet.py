@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A node whose pods are processes of this machine: the first container's command, without its image, volumes and limits.
 
     with Kubelet(control_plane, folder) as kubelet:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The overlays of `k8s/`, by name."""
 
 from pathlib import Path

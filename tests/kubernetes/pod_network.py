@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Addresses and host names for the pods of `kubelet.py`: a network namespace for each, and a bridge between them.
 
 with PodNetwork(folder) as network:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pods that come of manifests, made by whoever makes them in a cluster: a controller, Flink's operator, KServe."""
 
 from collections.abc import Iterable, Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """etcd and Kubernetes' own programs, built from the modules of a `go.mod` through the Go module proxy."""
 
 import hashlib

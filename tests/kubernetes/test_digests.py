@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images without a digest do not reach production."""
 
 import shutil

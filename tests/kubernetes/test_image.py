@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Dockerfile, as far as it can be looked at without a container engine."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `kustomize build k8s/overlays/*` comes to, applied to a real API server."""
 
 import os

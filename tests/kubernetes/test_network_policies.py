@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who talks to whom, and nobody else."""
 
 from pathlib import Path

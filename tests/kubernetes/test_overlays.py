@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every overlay comes to, held against Kubernetes' schemas and this project's rules, without a cluster."""
 
 import re

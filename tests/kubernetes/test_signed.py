@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The component `signed`: what the init container's own script does with real versions, keys and sigstore's command line."""
 
 import os

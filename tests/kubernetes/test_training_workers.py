@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training workers under a real API server and a real Job controller, started by a step that has the Role of k8s/base alone."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The package, away from the checkout: what `make dist` lays out installs with pip alone and with uv, and runs the demo."""
 
 import hashlib

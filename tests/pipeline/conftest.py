@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The console command as people call it, a small corpus, and the demo pipeline, run once a session."""
 
 import json

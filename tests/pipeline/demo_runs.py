@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the small demo's runs left behind: kept in a module, since another folder's conftest may take the name of this one's."""
 
 import subprocess

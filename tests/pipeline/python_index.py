@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An index of Pythons for uv on loopback, with this machine's own 3.11 in it, where uv's own site cannot be reached.
 
 `python tests/pipeline/python_index.py` serves until it is interrupted and prints the address for UV_PYTHON_DOWNLOADS_JSON_URL.

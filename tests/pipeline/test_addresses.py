@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Addresses such as `s3://…` where a path is expected: one line, and no local folder called `s3:`."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad input by the console command: one line that says what to do, exit status 2, nothing half-written."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pushed SavedModel in a process that has TensorFlow and none of this project's code."""
 
 import json

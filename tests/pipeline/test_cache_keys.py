@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cache of whole runs: a gate that checks nothing, in another checkout, and the real gate behind it."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender config …` and `run --dry-run`: what they print is true, and they change nothing."""
 
 import re
@@ -122,7 +123,7 @@ def test_show_prints_the_configuration_as_a_run_sees_it(audio_gender, root: Path
         ("robustness={strengths: [2, 4]}", "robustness.strengths.1 is 4: input should be 1, 2 or 3"),
         ("robustness={strengths: [2, 2]}", "strengths names 2 more than once"),
         ("clips.gain_db={min: -200, max: 0}", "gain_db.min -200 is below -60 dB"),
-        ("clips.pause_s={min: 0, max: 1e300}", "pause_s.max 1e+300 is longer than any clip"),
+        ("clips.pause_s={min: 0, max: 1e300}", "pause_s.max 1e+300 is longer than the longest possible clip"),
         (f"tune={{space: {{model.n_mels: {list(range(8, 40))}}}}}", "32 values to choose from; at most 20"),
     ],
 )

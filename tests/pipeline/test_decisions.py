@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What cannot be decided is refused with one line and changes nothing; what can is in the metadata store for ever.
 
 The runs here are a few records in a real metadata store; `test_review_session.py` decides about real ones.

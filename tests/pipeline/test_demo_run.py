@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo pipeline from corpus to a pushed or refused model, by the console command, looked at from all sides."""
 
 import re

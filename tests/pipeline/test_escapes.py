@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a terminal would act on is shown instead: in ids, names, notes and errors, on a real pseudo-terminal."""
 
 import json

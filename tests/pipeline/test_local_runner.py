@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The runner of this machine, in a process that was started with arguments of its own."""
 
 import sys

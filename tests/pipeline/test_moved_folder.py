@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A work folder that was copied, moved, renamed, linked to or named by a relative path is the same work folder."""
 
 import json

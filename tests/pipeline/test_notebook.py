@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The notebook of the docs opens the demo's run, its report and its model."""
 
 import json

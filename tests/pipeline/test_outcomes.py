@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever ends a run, `runs` lists it with where and why, and what was pushed is told as pushed."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender predict` as people call it: files of others, folders, pipes, a microphone; tables, files and a page."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `audio-gender prune` removes, and that what it leaves is whole and runs on."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings that are replaced under their names, by others of the same length, are mixed into clips of their own."""
 
 from pathlib import Path

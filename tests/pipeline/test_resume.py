@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`run --resume` after a kill in the middle of training."""
 
 import re

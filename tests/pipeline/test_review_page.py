@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender review` on a work folder with three runs, and its page in a real browser."""
 
 import datetime

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Four real runs in one work folder: the first model, a better one, a worse one, and an equal one that a person reviews."""
 
 import json

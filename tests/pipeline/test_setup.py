@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The set-up: what a host lacks is told in one line, a second call does nothing, and the lock pins every byte."""
 
 import importlib.metadata

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Named pipes, sockets and devices where a file is expected: one line at once, where opening one would wait for ever."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A signal ends a command at once: one line, 128 + its number, no child process and no temporary file left behind."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A metadata store that cannot be used is said in one line, with how to go on, and nothing is lost.
 
 All of them are real files: what SQLite, `dd` and ML Metadata's own migration leave behind.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Machines and accounts that are not the makers' own: no home, no name, no terminal, another locale, few file descriptors."""
 
 import os

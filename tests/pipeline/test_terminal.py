@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the command line writes where: results to stdout, messages to stderr, whole at every width, and commands to paste."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What validates can be built: random configurations, drawn from the models that check them, near the edges."""
 
 import itertools

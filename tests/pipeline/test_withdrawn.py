@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model that a person took out of serving does not come back by itself, on a laptop whose weekly run comes from the cache."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exported model served by `audio-gender serve`, in a process of its own, and a real Triton in an environment of its own."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """At least 10,000 requests of eight clients, while versions come and go and the server is killed: no wrong answer, none lost."""
 
 import base64

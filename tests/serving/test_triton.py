@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The same requests to a real Triton and to `audio-gender serve`, by NVIDIA's own client: the same answers."""
 
 import json

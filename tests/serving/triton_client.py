@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Asks a KServe v2 server with NVIDIA's own client: `triton_client.py PORT FOLDER [json]`; prints the answer to each WAV file.
 
 Runs in an environment of its own, with tritonclient and none of this project's code.

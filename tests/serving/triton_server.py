@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Serves a SavedModel's signature `wav` in a real Triton: `triton_server.py SAVED_MODEL HTTP_PORT GRPC_PORT METRICS_PORT`.
 
 Runs in an environment of its own, with nvidia-pytriton and TensorFlow and none of this project's code.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Corpora of other tasks: speakers of five accents and ages in Common Voice's layout, and a folder for each kind of sound."""
 
 import csv

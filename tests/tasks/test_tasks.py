@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Other tasks than the first, from a corpus to a gated push: ages and accents of a Common Voice-like list, sounds by folder."""
 
 import json

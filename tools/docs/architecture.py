@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws docs/images/artifacts.svg and imports.svg from the code, and writes docs/architecture.md around them.
 
 Artifacts by node are those of the DAG that `pipeline.dag.create_pipeline` makes; imports by package are those that the cache keys

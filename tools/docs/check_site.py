@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks a built site: every local link and anchor exists, and no page loads anything from elsewhere.
 
 `python tools/docs/check_site.py FOLDER`; exit status 1 and a line for each fault. Needs the standard library alone.

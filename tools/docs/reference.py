@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes docs/reference/: configuration keys, commands and the Python API, from the models, the command line and docstrings.
 
 `python -m tools.docs.reference` (part of `make docs`) writes the pages; tests/docs/test_reference.py fails where they are stale.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Takes the pictures of docs/images that show pages: the report on a run, and the page to try its model.
 
 `PYTHONPATH=tests python -m tools.docs.screenshots WORK RECORDING`, with Chromium on the PATH. Not part of `make docs`: pixels
@@ -37,6 +38,7 @@ def main(work: Path, recording: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         browser = Chromium(Path(folder) / "profile", recording)
         try:
+            browser.send("Emulation.setScrollbarsHidden", hidden=True)
             browser.show(report.as_uri(), WIDTH, dark=False)
             take(browser, IMAGES / "report.png")
             wait_for(lambda: is_ready(port))

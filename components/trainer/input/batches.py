@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From TFRecord shards to batches: read, transform, crop."""
 
 from collections.abc import Iterator, Mapping, Sequence

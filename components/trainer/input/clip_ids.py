@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which clips are in a batch, without carrying their names through the model."""
 
 import tensorflow as tf

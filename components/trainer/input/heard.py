@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is heard in a stretch of a clip: with a class `mixed`, a crop's label is that of the voices in it, not the clip's."""
 
 from collections.abc import Sequence

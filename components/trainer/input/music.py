@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Music, made by rule: a melody, a bass, chords and drums in one key and at one tempo, each by an instrument of its own.
 
 Pure functions of a random generator: float [samples] of any level.

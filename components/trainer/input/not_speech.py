@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sounds that are not speech, made by rule: what the speech detector learns from, beside the clips.
 
 Noises of every colour, tones, hum, engines, wind, applause, things that are struck, sirens and birds, and music (`music.py`),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a training's figures go: TensorBoard, files, Weights & Biases."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Watching a training: its figures after every epoch, reports every few, and what was trained."""
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of a training, drawn with matplotlib alone: Keras' own of a model needs graphviz, which no Python package brings."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The networks behind the front end: standardised mel and delta in, a row of embeddings out, one for each cell of time.
 
 Each takes features float32 [batch, time, mel, 2] of any length of time and returns [batch, cells, channels], where a cell is

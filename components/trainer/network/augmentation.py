@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the network meets in training alone, so that it learns voices and not recordings: other rooms, microphones and noises."""
 
 import math

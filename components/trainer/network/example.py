@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips in serialized tf.Examples, as the generator writes them and as a client may send anything else."""
 
 import tensorflow as tf

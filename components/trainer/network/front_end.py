@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every network hears: raw waveform in, mel decibels out; and those standardised, with their delta."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a recording to its answer: the one way that every signature of the exported model goes.
 
 Silence, pauses and quiet noise change nothing: the recording starts at its first sound, what is far below its loud parts is

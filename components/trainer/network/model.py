@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network: raw waveform in; class probabilities out, and where it hears speech."""
 
 from collections.abc import Iterator

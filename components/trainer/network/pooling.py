@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the answers for a recording's windows to the one for the recording."""
 
 import math

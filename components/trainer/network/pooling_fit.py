@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What makes log-odds of a recording's pooled windows, fitted to a network by clips of speakers whom it has not heard."""
 
 from collections.abc import Iterable

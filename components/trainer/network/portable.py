@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The same inference of operators that every runtime has: what `audio-gender export` writes.
 
 TensorFlow Lite and ONNX know no strings and no lists of tensors, and not every runtime of theirs has a Fourier transform. So a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a served model answers to. Every signature goes through the preprocessing graph of training and the same inference."""
 
 from collections.abc import Callable, Sequence

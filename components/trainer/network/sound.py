@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A recording in the graph, read a second at a time: what is known of it before it is heard, and at another rate."""
 
 from collections.abc import Callable

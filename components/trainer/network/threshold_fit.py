@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decision thresholds by class, chosen on speakers whom the network has not heard, and how far few of them can be trusted."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """WAV files, read inside the graph: what people have, block by block, and one clear line about what they do not have.
 
 tf.audio.decode_wav reads 16-bit PCM alone, refuses WAVE_FORMAT_EXTENSIBLE and odd chunks, fails the whole batch, and makes

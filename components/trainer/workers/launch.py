@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many training workers: starting them, on this machine or elsewhere, and waiting for them.
 
 A worker is `python -m components.trainer.worker JOB` with TF_CONFIG in its environment, whoever starts it. On this machine

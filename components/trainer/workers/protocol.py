@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What workers and whoever starts them agree on: addresses, exit statuses, and where a worker leaves its error."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where training runs: one device, the GPUs of a machine, many workers, a TPU. The one place that knows TF_CONFIG."""
 
 import math

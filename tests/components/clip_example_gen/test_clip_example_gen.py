@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ClipExampleGen publishes a dataset as it is, or says in one line what is wrong with it."""
 
 import json

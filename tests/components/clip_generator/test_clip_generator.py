@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ClipGenerator makes a dataset whole, finds one made, or leaves it to somebody else."""
 
 import json

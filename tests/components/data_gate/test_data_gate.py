@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The data gate: real statistics of real records, held against the schema, pass or stop the run in words."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A person's decision where the pipeline runs on other machines: the serving folder is all that Pusher and Decision share."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TFMA's figures and the raw predictions, by real evaluations of small models."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exported files, opened by the runtimes that they are for."""
 
 import importlib.util

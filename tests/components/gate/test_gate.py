@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gate's verdict: thresholds on figures, and models, real exports, that must not get through."""
 
 import dataclasses

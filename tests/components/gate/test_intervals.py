@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Intervals by a bootstrap over speakers: their properties, and how often they hold the truth."""
 
 import numpy as np

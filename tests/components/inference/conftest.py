@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model in a serving folder, and recordings for it."""
 
 import shutil

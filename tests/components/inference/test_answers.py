@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Labels, segments and totals, and what is written of them."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m beam_jobs.predict`: a row for each recording, shard by shard."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model in use: which one is loaded, what it says of files, and of those too long to be heard at once."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Push, approval, rejection, rollback and the removal of old versions, killed anywhere, alone and all at the same time.
 
 Every version is whole, no decision is lost, the same command again ends the work, and nothing stays behind.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pusher on real artifacts: what may be pushed, by whom, and what the metadata store is told; and a serving folder in a store
 without renames, for which TensorFlow's file system in memory stands."""
 

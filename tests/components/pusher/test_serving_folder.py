@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The serving folder: whole versions only, ever greater, whatever is killed and whoever pushes at the same time."""
 
 import json

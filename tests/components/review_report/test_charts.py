@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Charts that are drawn of figures that lie close together."""
 
 import re

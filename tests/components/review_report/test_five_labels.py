@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of five labels that are no voices, in Chromium."""
 
 import re

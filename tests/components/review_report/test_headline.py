@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the page says first, for every way in which a run can end."""
 
 import dataclasses

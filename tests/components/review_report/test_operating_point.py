@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operating point on the page: Chromium moves the sliders, and scikit-learn counts."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report: its figures fit the predictions, its words fit the gate, and what is data cannot become markup."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who is blamed for a mistake, and whose label is doubted."""
 
 import dataclasses

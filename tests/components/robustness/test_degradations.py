@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each degradation does what its name says, by a measure that is not its own."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips are chosen, degraded and asked about; the gate's figures of them are those of pandas and scikit-learn."""
 
 import dataclasses

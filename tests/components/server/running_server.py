@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A server in this process, and a plain client that shares no code with it."""
 
 import asyncio

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`/analyse`: any format, one answer with its segments; the same that `components.inference` gives."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much a server takes on: sizes, times, requests and connections, and what it says beyond them."""
 
 import base64

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page in a real browser: a file and the microphone, by keyboard, wide and narrow, light and dark."""
 
 from importlib.resources import files

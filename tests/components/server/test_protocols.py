@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Both protocols, asked as their specifications have it (kserve/open-inference-protocol, TensorFlow's api_rest)."""
 
 import base64

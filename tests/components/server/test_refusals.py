@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests that are wrong, hostile or too much: 4xx with one line, never a fault of the server, and the next is answered."""
 
 import base64

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender serve` as a person starts and ends it."""
 
 import base64

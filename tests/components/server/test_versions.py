@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A version that comes while requests go on: taken up without a lost one, or, damaged, not at all."""
 
 import base64

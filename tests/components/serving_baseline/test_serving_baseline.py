@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The model in serving as a baseline: none, the newest, and what is no model of this pipeline."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What models take, measured on real SavedModels of known size."""
 
 import os

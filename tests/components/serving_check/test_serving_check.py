@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The serving check on real SavedModels, good and broken, each in a process of its own."""
 
 import contextlib

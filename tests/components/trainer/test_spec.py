@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a training is told, at the doors of those who are told it."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TFX's own Tuner executor over small real artifacts, and what the Trainer makes of its choice."""
 
 import json

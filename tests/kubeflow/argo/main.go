@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kubeflow's own answer to a compiled pipeline: what its API server 2.17.0 does when a run is started, without a cluster.
 //
 //	go run . [-parameters JSON] [-namespace NAME] pipeline.yaml

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The few requests to a Kubernetes API server that training workers need, with refusals in a user's words."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Starting training workers on Kubernetes: a headless Service and an Indexed Job, which no operator needs to look after.
 
 The Job starts a worker again that was ended from outside, and the others then end and are started again too; all go on from

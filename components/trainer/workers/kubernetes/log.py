@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The log of a worker's Pod, followed into this process's stdout while the Pod runs."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The objects that training workers on Kubernetes are made of: a headless Service and an Indexed Job, as plain data.
 
 The workers are made after the step's own Pod: the same image, the same resources, the same place.

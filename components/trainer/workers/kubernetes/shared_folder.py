@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What training needs besides its clips, in a folder that workers on other machines see, and what they leave behind.
 
 `<shared folder>/<run id>/checkpoints` outlives a failed attempt, so that the next one of the same run goes on; all else there is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the Pods of training workers say of themselves, in words: why one ended, why one does not start, why all is over."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """With a class `mixed`, a crop is labelled by who speaks in it, and the model's pooling is fitted to the eval clips."""
 
 import re

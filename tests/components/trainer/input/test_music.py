@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Music made by rule, listened to by librosa."""
 
 import dataclasses

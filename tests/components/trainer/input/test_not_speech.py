@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sounds that are not speech, listened to by librosa."""
 
 import librosa

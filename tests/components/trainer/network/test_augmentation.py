@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What training does to spectrograms, by the powers that it leaves."""
 
 import numpy as np

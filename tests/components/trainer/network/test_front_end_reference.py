@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole front end against one written with librosa and NumPy, at the default parameters."""
 
 import librosa

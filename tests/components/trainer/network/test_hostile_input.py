@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What nobody meant to send to the exported model: mutated bytes, numbers that are none, and what costs memory."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What may and what may not change an answer: silence, pauses, quiet noise, level and rate, and what is no speech."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From windows to a recording: whoever is clearly heard somewhere is in it."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scale and bias of a network's pooling, from clips of speakers that it has not heard."""
 
 import numpy as np

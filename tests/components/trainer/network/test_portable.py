@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The inference of built-in operators against the served one, of every architecture."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exported model's signatures: who answers what to whom, and that bad audio spoils nothing but its own row."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decision thresholds chosen on clips of speakers whom the network has not heard."""
 
 import json

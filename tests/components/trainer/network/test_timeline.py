@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exported model's timeline: of the same windows as the answer, in the time of the recording."""
 
 import io

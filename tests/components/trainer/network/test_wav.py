@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The WAV parser of the exported model, against libsndfile and CPython's G.711, and on what recorders really write."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training in several processes: what they come to, and what happens when one of them is killed."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One setting for where training runs, going on after a kill, and what stops a training."""
 
 import json

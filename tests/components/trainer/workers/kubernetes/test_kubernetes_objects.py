@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What training workers on Kubernetes are made of, held against the API's own schemas."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real training workers, started by what a Kubernetes Job says of them."""
 
 import os

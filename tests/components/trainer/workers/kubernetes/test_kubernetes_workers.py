@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The launcher of training workers against an API server over HTTP."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training data on its way to workers on other machines, and what they leave behind on its way back."""
 
 from pathlib import Path
