@@ -44,7 +44,7 @@ class Api:
     def is_ready(self) -> bool:
         try:
             return self._session.get(f"{self.url}/readyz", timeout=5).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def call(self, method: str, path: str, body: Manifest | None = None, **query: str) -> Any:

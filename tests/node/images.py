@@ -33,12 +33,12 @@ def load_programs(cluster: "Cluster") -> None:
 
 
 def load_product(cluster: "Cluster") -> None:
-    """This checkout's image as `audio-gender:local`, built if the node has it not (some minutes, up to 12 GB of disk)."""
+    """This checkout's image as `audio-gender:local`, built if the node has it not (some minutes, up to 17 GB of disk)."""
     reference, wanted = f"docker.io/library/{PRODUCT}", f"docker.io/library/audio-gender:{_digest()}"
     if wanted not in (known := cluster.ctr("images", "ls", "-q").stdout.split()):
-        for image in known:  # of another checkout, and what was made of it
-            if image.startswith(("docker.io/library/audio-gender:", "localhost/kubeflow")):
-                cluster.ctr("images", "rm", "--sync", image)
+        old = [image for image in known if image.startswith("docker.io/library/audio-gender")]
+        if old:
+            cluster.ctr("images", "rm", "--sync", *old)
         archive = CACHE / "node-image.tar"
         _build(archive, wanted.rpartition(":")[2])
         cluster.ctr("images", "import", "--base-name=docker.io/library/audio-gender", archive)

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(
 )
 TIMEOUT_S = 3600
 BLOCKS = blocks()
+FORWARDS = [line for _, commands in BLOCKS for line in commands.splitlines() if "port-forward" in line]
 STORE = "AWS_DEFAULT_REGION=us-east-1 aws --endpoint-url http://localhost:8333"
 SERVER, CLIENT = "app.kubernetes.io/component=model-server", "--labels=audio-gender/client=true"
 ASK = """\
@@ -111,6 +112,32 @@ def test_a_pod_without_the_label_gets_no_prediction(terminal: Terminal) -> None:
     assert "timed out" in printed
 
 
+def test_the_model_server_comes_back_after_a_drain(terminal: Terminal, cluster: Cluster) -> None:
+    drain = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=180s"]
+    cluster.kubectl("drain", NODE, *drain, timeout_s=200)
+    pods = cluster.get("pods", "-n", "kubeflow", "-l", SERVER)["items"]
+    assert not any(pod["status"]["phase"] == "Running" for pod in pods)
+
+    cluster.kubectl("uncordon", NODE)
+    terminal.run("kubectl -n kubeflow wait --for condition=Available --timeout=5m deployment --all", 310)
+    terminal.run("\n".join(["forwards=", *FORWARDS, "sleep 2"]), 60)  # the drain ended those
+
+    assert '"label"' in terminal.run(ASK.format(name="after-drain", labels=CLIENT), 300)
+
+
+def test_pods_outlive_the_kubelet_and_containerd(terminal: Terminal, cluster: Cluster) -> None:
+    (before,) = cluster.get("pods", "-n", "kubeflow", "-l", SERVER)["items"]
+
+    for program in ("kubelet", "containerd"):
+        cluster.processes.kill(program)
+    cluster.start_containerd()
+    cluster.start_kubelet()
+
+    assert '"label"' in terminal.run(ASK.format(name="after-restart", labels=CLIENT), 300)
+    (after,) = cluster.get("pods", "-n", "kubeflow", "-l", SERVER)["items"]
+    assert after["status"]["containerStatuses"] == before["status"]["containerStatuses"]
+
+
 def test_clips_job_makes_the_same_dataset_again(terminal: Terminal, volumes: dict[str, Path]) -> None:
     dataset = volumes["seaweedfs"] / "objects/mlpipeline/audio-gender/clips"
     before = {path.relative_to(dataset): path.read_bytes() for path in dataset.glob("*/*")}
@@ -155,31 +182,6 @@ def test_training_on_two_workers_of_which_one_is_killed(terminal: Terminal, clus
     trainer = ("-n", "kubeflow", "-l", f"pipeline/runid={run_id},app.kubernetes.io/component=trainer")
     assert "training goes on from epoch" in cluster.kubectl("logs", *trainer, "-c", "main", "--tail=-1")
     assert cluster.get("jobs,pods", *of_run)["items"] == []
-
-
-def test_the_model_server_comes_back_after_a_drain(terminal: Terminal, cluster: Cluster) -> None:
-    drain = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=180s"]
-    cluster.kubectl("drain", NODE, *drain, timeout_s=200)
-    pods = cluster.get("pods", "-n", "kubeflow", "-l", SERVER)["items"]
-    assert not any(pod["status"]["phase"] == "Running" for pod in pods)
-
-    cluster.kubectl("uncordon", NODE)
-    terminal.run("kubectl -n kubeflow rollout status deployment/audio-gender-serving --timeout=5m", 310)
-
-    assert '"label"' in terminal.run(ASK.format(name="after-drain", labels=CLIENT), 300)
-
-
-def test_pods_outlive_the_kubelet_and_containerd(terminal: Terminal, cluster: Cluster) -> None:
-    (before,) = cluster.get("pods", "-n", "kubeflow", "-l", SERVER)["items"]
-
-    for program in ("kubelet", "containerd"):
-        cluster.processes.kill(program)
-    cluster.start_containerd()
-    cluster.start_kubelet()
-
-    assert '"label"' in terminal.run(ASK.format(name="after-restart", labels=CLIENT), 300)
-    (after,) = cluster.get("pods", "-n", "kubeflow", "-l", SERVER)["items"]
-    assert after["status"]["containerStatuses"] == before["status"]["containerStatuses"]
 
 
 def test_taking_it_away(terminal: Terminal, cluster: Cluster) -> None:
