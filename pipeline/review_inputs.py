@@ -17,6 +17,8 @@ from pipeline.result import RunResult, read_run_config, run_of_version
 from pipeline.standing import standing_of
 from pipeline.workdir import WorkDir
 
+CLIPS_TYPE = "audio_gender.Clips"
+"""`components.clip_example_gen.artifact.Clips`, without the seconds that TFX takes to be imported."""
 OF_TFX = frozenset(
     {
         "is_external",
@@ -74,7 +76,7 @@ def inputs_of(workdir: WorkDir, results: dict[str, RunResult], result: RunResult
 
 def _clips(workdir: WorkDir, run_id: str, dataset: str) -> ClipsReference | None:
     """The clips of the run, wherever the work folder lies now; None where the dataset is gone or holds something else since."""
-    reference = read_reference(_folder(workdir, run_id, "Clips")).model_copy(update={"dataset_uri": dataset})
+    reference = read_reference(_folder(workdir, run_id, CLIPS_TYPE)).model_copy(update={"dataset_uri": dataset})
     try:
         same = not reference.is_local or fingerprint(dataset) == reference.fingerprint
     except UserError:

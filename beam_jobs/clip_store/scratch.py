@@ -11,14 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition
 
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
+
 from beam_jobs.clip_store.reference import ClipsReference
 from beam_jobs.dataset import ShardInfo
 from beam_jobs.errors import UserError
-from beam_jobs.files import cause, fetch, storage_errors
+from beam_jobs.files import cause, fetch, read_range, storage_errors
 
 DEFAULT_SCRATCH_GB = 20.0
 OPEN_SHARDS = 10
 """That training and its evaluation may have open at once, those that are fetched ahead included."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+PATIENCE_S = 300.0
+"""With a store that does not answer: a training of hours must not end for a minute's trouble."""
 WAIT_S = 60.0
 """For a reader to let go of a shard where there is no room for another."""
 
@@ -58,11 +63,11 @@ class Scratch:
         finally:
             self._release(uri)
 
-    def kept(self, uri: str) -> str | None:
-        """The path of a shard that is there; None where it is not."""
-        with self._changed:
-            found = self._kept.get(uri)
-            return str(self._path(uri)) if found and found.ready else None
+    def read_range(self, uri: str, offset: int, num_bytes: int) -> bytes | None:
+        """Part of a shard that is there; None where it is not."""
+        with self._changed:  # so that nobody removes it meanwhile
+            kept = self._kept.get(uri)
+            return read_range(str(self._path(uri)), offset, num_bytes) if kept and kept.ready else None
 
     def close(self) -> None:
         """Removes the folder."""
@@ -152,12 +157,18 @@ class Scratch:
         return sum(kept.num_bytes for kept in self._kept.values())
 
     def _fetch(self, uri: str, shard: ShardInfo, path: Path) -> None:
+        patiently = Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=stop_after_delay(PATIENCE_S),
+            wait=wait_exponential(max=PATIENCE_S / 10),
+            reraise=True,
+        )
         try:
-            fetch(uri, str(path))
+            patiently(fetch, uri, str(path))
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         except storage_errors() as error:
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            if getattr(error, "errno", None) in FULL:
                 raise UserError(
                     f"{path.parent}: {cause(error)}; set data.scratch_gb (now {self._gigabytes:g}) lower, or give the step more "
                     "storage"
@@ -165,3 +176,13 @@ class Scratch:
             raise UserError(f"{uri}: cannot be fetched ({cause(error)})") from None
         if sha256 != shard.sha256:
             raise UserError(f"{uri}: its checksum is not {shard.sha256}; start the run again, which checks the dataset anew")
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same request may succeed a little later: no answer, or a server that fails."""
+    if not isinstance(error, storage_errors()) or isinstance(error, FileNotFoundError):
+        return False
+    if getattr(error, "errno", None) in FULL:
+        return False
+    status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+    return bool(status >= 500 or status == 429)

@@ -87,9 +87,10 @@ class ClipStore:
 
     def _read(self, shard: ShardInfo, entry: IndexEntry) -> bytes:
         path = self.reference.location(shard.file)
-        kept = self.scratch.kept(path) if self.scratch is not None else None
         with _read_errors(path):
-            framed = read_range(kept or path, entry.offset, entry.num_bytes)
+            framed = self.scratch.read_range(path, entry.offset, entry.num_bytes) if self.scratch is not None else None
+            if framed is None:
+                framed = read_range(path, entry.offset, entry.num_bytes)
             (record,) = read_records(io.BytesIO(framed))
             if decode_clip(record).id != entry.clip.id:
                 raise RecordError(f"clip {entry.clip.id} is not where the index says")

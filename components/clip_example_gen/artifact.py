@@ -12,7 +12,7 @@ DATASET_FINGERPRINT = "dataset_fingerprint"
 class Clips(Artifact):
     """A folder with `clips.json` (`beam_jobs.clip_store.ClipsReference`): the audio stays where the dataset lies."""
 
-    TYPE_NAME = "Clips"
+    TYPE_NAME = "audio_gender.Clips"
 
 
 def register() -> None:

@@ -17,7 +17,7 @@ from tfx_bsl.tfxio.tf_example_record import TFExampleBeamRecord
 from beam_jobs import examples as names
 from beam_jobs.clip_store import ClipsReference, read_reference
 from beam_jobs.clip_store.read_clips import ReadClips
-from beam_jobs.errors import UserError
+from beam_jobs.errors import UserError, one_line_errors
 from beam_jobs.filesystems import set_filesystem_options
 from components.decision_rule import thresholds_of
 from components.evaluator.eval_config import eval_config
@@ -95,7 +95,7 @@ def evaluate(
         ptransform=_PredictionLines(list(paths)),
     )
     write = tfma.writers.Writer(stage_name="WritePredictions", ptransform=_WriteLines(output_uri))
-    with pipeline:
+    with one_line_errors(), pipeline:
         batches = TFExampleBeamRecord(
             "tfrecord", telemetry_descriptors=["Evaluator"], raw_record_column_name=tfma.constants.ARROW_INPUT_COLUMN
         )

@@ -13,9 +13,10 @@ TERMINATION_LOG = "/dev/termination-log"
 """Kubernetes reads a container's last words here, and Argo and Kubeflow's UI show them with the step."""
 MAX_BYTES = 4096
 """What Kubernetes keeps of them."""
+MORE_STORAGE = "give the step more storage, set data.scratch_gb lower, or generate fewer clips"
 REMEDIES = {
-    "No space left on device": "give the step more storage, or generate fewer clips",
-    "Disk quota exceeded": "give the step more storage, or generate fewer clips",
+    "No space left on device": MORE_STORAGE,
+    "Disk quota exceeded": MORE_STORAGE,
     "Permission denied": "let user 1000 read and write there: owner and mode of the volume's root",
     "Read-only file system": "mount a volume there that can be written",
 }

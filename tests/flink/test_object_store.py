@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from small_demo import ANY_MODEL, SMALL
-from tfx.types import standard_artifacts
+from tfx.types import Artifact, standard_artifacts
 
+from beam_jobs.clip_store import read_reference
 from beam_jobs.config import ClipsConfig
 from beam_jobs.corpus.contents import duplicates, read_contents
 from beam_jobs.corpus.digest import corpus_digest
@@ -25,6 +26,7 @@ from beam_jobs.files import open_file
 from beam_jobs.filesystems import set_filesystem_options
 from beam_jobs.generate_clips import DEFAULT_BEAM_OPTIONS
 from beam_jobs.object_store import check_reachable
+from components.clip_example_gen.artifact import Clips
 from components.clip_example_gen.executor import Executor as ClipExampleGenExecutor
 from components.clip_generator.executor import Executor as ClipGeneratorExecutor
 from tests.flink.s3_server import ACCESS_KEY, BUCKET, REGION, SECRET_KEY, S3Server
@@ -59,6 +61,14 @@ def generate(corpus: str, dataset: str, clips: ClipsConfig, folder: Path) -> Non
     )
 
 
+def artifacts_of_example_gen(folder: Path) -> dict[str, list[Artifact]]:
+    """What the node ClipExampleGen is to publish."""
+    outputs: dict[str, list[Artifact]] = {"examples": [standard_artifacts.Examples()], "clips": [Clips()]}
+    for name, (artifact,) in outputs.items():
+        artifact.uri = str(folder / name)
+    return outputs
+
+
 @pytest.mark.usefixtures("credentials")
 def test_a_corpus_in_the_store_becomes_a_dataset_in_the_store_and_examples(
     s3: S3Server, speech: SpeakerIndex, few_clips: ClipsConfig, expected_few: DatasetInfo, tmp_path: Path
@@ -73,12 +83,13 @@ def test_a_corpus_in_the_store_becomes_a_dataset_in_the_store_and_examples(
     generate(corpus, dataset, few_clips, tmp_path)  # it is there
     assert fingerprint(dataset) == before
 
-    examples = standard_artifacts.Examples()
-    examples.uri = str(tmp_path / "examples")
+    outputs = artifacts_of_example_gen(tmp_path)
     properties = {"dataset_uri": dataset, "fingerprint": "", "min_class_share": 0.0}
     ClipExampleGenExecutor(
         ClipExampleGenExecutor.Context(beam_pipeline_args=list(DEFAULT_BEAM_OPTIONS), tmp_dir=str(tmp_path))
-    ).Do({}, {"examples": [examples]}, properties)
+    ).Do({}, outputs, properties)
+    (examples,), (clips,) = outputs["examples"], outputs["clips"]
+    assert read_reference(clips.uri).shards == expected_few.shards
     assert examples.get_string_custom_property("dataset_fingerprint") == before
     found = sorted(path.name for path in (tmp_path / "examples/Split-train").iterdir())
     assert found == sorted(Path(shard.file).name for shard in expected_few.shards if shard.split == "train")
@@ -135,7 +146,7 @@ def in_new_process(*command: str) -> None:
 
 STEP = """
 import json, sys
-from tfx.types import standard_artifacts
+from tfx.types import Artifact, standard_artifacts
 from components.clip_generator.executor import Executor
 said = standard_artifacts.String()
 said.uri = sys.argv[1]
@@ -207,12 +218,10 @@ def test_files_that_are_read_at_the_same_time_share_a_client_and_nothing_else(s3
 
 @pytest.mark.usefixtures("credentials")
 def test_an_address_without_a_dataset_is_one_line(tmp_path: Path) -> None:
-    examples = standard_artifacts.Examples()
-    examples.uri = str(tmp_path / "examples")
     properties = {"dataset_uri": f"s3://{BUCKET}/nothing/here", "fingerprint": "", "min_class_share": 0.0}
     context = ClipExampleGenExecutor.Context(beam_pipeline_args=list(DEFAULT_BEAM_OPTIONS), tmp_dir=str(tmp_path))
     with pytest.raises(UserError, match=f"^s3://{BUCKET}/nothing/here: not a dataset, dataset_info.json is not there"):
-        ClipExampleGenExecutor(context).Do({}, {"examples": [examples]}, properties)
+        ClipExampleGenExecutor(context).Do({}, artifacts_of_example_gen(tmp_path), properties)
 
 
 @pytest.mark.usefixtures("credentials")

@@ -224,7 +224,8 @@ def test_a_full_disk_is_one_line_with_what_to_do(container, capsys, by):
     assert main(arguments(container, "FillDisk", by=by)) == 2
 
     line = capsys.readouterr().err.splitlines()[-1]
-    assert re.fullmatch(r"(/dev/full|a file): No space left on device; give the step more storage, or generate fewer clips", line)
+    remedy = "give the step more storage, set data.scratch_gb lower, or generate fewer clips"
+    assert re.fullmatch(rf"(/dev/full|a file): No space left on device; {remedy}", line)
     assert termination_log(container) == line
 
 

@@ -21,6 +21,7 @@ from beam_jobs.clip_store import write_reference
 from beam_jobs.config import NumClips
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_clips
+from components.clip_example_gen.artifact import Clips
 from components.evaluator.predictions import read_predictions
 from components.gate.result import GateResult, metric_name, read_gate_result
 from pipeline.lineage import RUN_CONTEXT
@@ -115,7 +116,7 @@ def make_run(
     uris = {
         "ModelEvaluation": folder / "evaluation",
         "ModelBlessing": folder / "blessing",
-        "Clips": folder / "clips",
+        Clips.TYPE_NAME: folder / "clips",
         "ModelRun": folder / "model_run",
         "InfraBlessing": folder / "check",
         "PushedModel": folder / "pushed",

@@ -54,7 +54,8 @@ def train_on_workers(fn_args: Any, spec: TrainingSpec, launch: Launch | None = N
             from components.trainer.workers.kubernetes.shared_folder import through_shared_folder
 
             run = run_id(None)
-            launch = launch or launcher(run)
+            dataset = Path(spec.clips.dataset_uri) if spec.clips and spec.clips.is_local else None
+            launch = launch or launcher(run, dataset)
             fn_args, folder = stack.enter_context(through_shared_folder(fn_args, spec.shared_folder, run))
         job = folder / "job.json"
         job.write_text(json.dumps({name: value for name, value in vars(fn_args).items() if _is_data(value)}))

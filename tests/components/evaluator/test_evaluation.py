@@ -118,7 +118,7 @@ def test_a_clip_that_is_not_what_was_checked_stops_the_evaluation(evaluate_clips
     reference = reference_to(dataset)
     (shard,) = dataset.rglob("*.tfrecord")
     shard.write_bytes(framed(test_clips[::-1])[0])  # all records whole
-    with pytest.raises(Exception, match=r"clips-00000-of-00001.tfrecord: its checksum is not .*start the run again"):
+    with pytest.raises(UserError, match=r"^\S+/clips-00000-of-00001.tfrecord: its checksum is not .*start the run again"):
         evaluate_clips(reference, "trained", None)
 
 

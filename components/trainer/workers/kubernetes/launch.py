@@ -15,7 +15,6 @@ Needs Kubernetes 1.29 (`backoffLimitPerIndex`). The step's service account needs
     apiGroups: [batch]    resources: [jobs]      verbs: [get, create, patch, delete]
 """
 
-import json
 import math
 import os
 import signal
@@ -29,7 +28,6 @@ from typing import Any
 
 from kubernetes import client, config
 
-from beam_jobs.clip_store import ClipsReference
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from components.trainer.workers.kubernetes.api import Cluster, ExistsError, MissingError
@@ -69,14 +67,8 @@ class Timeouts:
     """For workers to end that were deleted."""
 
 
-def local_dataset(job: Path) -> Path | None:
-    """The dataset folder that a job file names; None where the dataset is in an object store."""
-    clips = ClipsReference.model_validate(json.loads(job.read_text())["custom_config"]["clips"])
-    return Path(clips.dataset_uri) if clips.is_local else None
-
-
-def launcher(run_id: str) -> "KubernetesLaunch":
-    """The launcher of a pipeline run's step, which this process is.
+def launcher(run_id: str, dataset: Path | None = None) -> "KubernetesLaunch":
+    """The launcher of a pipeline run's step, which this process is; `dataset` as in `training_job`.
 
     Raises:
         UserError: it is in no Pod.
@@ -89,7 +81,7 @@ def launcher(run_id: str) -> "KubernetesLaunch":
             f"custom_config.shared_folder is set, and this process is in no step of Kubeflow Pipelines ({error}); "
             "without the key it trains on this machine"
         ) from None
-    return KubernetesLaunch(client.ApiClient(), namespace, pod, run_id)
+    return KubernetesLaunch(client.ApiClient(), namespace, pod, run_id, dataset=dataset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +95,8 @@ class KubernetesLaunch:
     """Name of the step's Pod."""
     run_id: str
     timeouts: Timeouts = Timeouts()
+    dataset: Path | None = None
+    """The dataset folder where it is on a volume, which the workers then mount too."""
 
     def __call__(self, job: Path, num_workers: int) -> None:
         """Runs the job file with so many workers until the chief is done; its log goes to this process's stdout.
@@ -115,7 +109,7 @@ class KubernetesLaunch:
         step = StepPod(cluster.pod(self.pod), os.environ, os.getuid(), os.getgid())
         service = headless_service(step, name)
         statuses = (USER_ERROR_STATUS, PEER_LOST_STATUS)
-        indexed = training_job(step, name, num_workers, job, MAX_RESTARTS, *statuses, local_dataset(job))
+        indexed = training_job(step, name, num_workers, job, MAX_RESTARTS, *statuses, self.dataset)
         with _sigterm_as_exit(), ExitStack() as stack:
             stack.callback(self._clear_at_the_end, cluster)
             self._create(cluster, service, indexed)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from beam_jobs.dataset import INFO_FILE
 from beam_jobs.errors import UserError
 
 Object = dict[str, Any]
@@ -112,7 +113,7 @@ def training_job(
         UserError: the step has no such container, or no volume for the job file or the dataset.
     """
     main = step.container
-    shared = [_shared_volume(step, main, path) for path in (job, dataset) if path is not None]
+    shared = [_shared_volume(step, main, path) for path in (job, dataset and dataset / INFO_FILE) if path]
     volumes = {volume["name"]: volume for volume, _ in shared}
     mounts = {mount["mountPath"]: mount for _, mount in shared}
     container = {

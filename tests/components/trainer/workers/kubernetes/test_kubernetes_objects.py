@@ -84,3 +84,20 @@ def test_a_job_file_in_no_volume_of_the_step_is_refused():
 
     with pytest.raises(UserError, match=r"^/training/run is in no volume of the step's Pod .*ReadWriteMany"):
         training_job(step, "training-1", 2, Path("/training/run/job.json"), 3, 2, 3)
+
+
+def test_a_dataset_on_another_volume_of_the_step_is_mounted_too():
+    pod = step_pod(Path("/training"))
+    main = pod["spec"]["containers"][1]
+    main["volumeMounts"].append({"name": "clips", "mountPath": "/data", "readOnly": True})
+    pod["spec"]["volumes"].append({"name": "clips", "persistentVolumeClaim": {"claimName": "clips"}})
+    step, job_file = StepPod(pod, {}, 1000, 1000), Path("/training/run/job.json")
+
+    job = training_job(step, "training-1", 2, job_file, 3, 2, 3, Path("/data/clips"))
+
+    spec = job["spec"]["template"]["spec"]
+    mounted = spec["containers"][0]["volumeMounts"]
+    assert [mount["mountPath"] for mount in mounted] == ["/training", "/data", "/tmp", "/dev/shm"]
+    assert {"claimName": "clips"} in [volume.get("persistentVolumeClaim") for volume in spec["volumes"]]
+    with pytest.raises(UserError, match=r"^/elsewhere/clips is in no volume of the step's Pod .*ReadWriteMany"):
+        training_job(step, "training-1", 2, job_file, 3, 2, 3, Path("/elsewhere/clips"))

@@ -1,0 +1,119 @@
+"""Reading clips of a local dataset by reference; from a real object store in tests/flink/test_data_by_reference.py."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clip_datasets import framed, reference_to, write_dataset
+
+from beam_jobs.clip_store import ClipsReference, ClipStore, read_reference, stream_shard, write_reference
+from beam_jobs.errors import UserError
+from beam_jobs.examples import Clip, decode_clip, encode_clip
+
+SIZES = {"train": (3, 1, 5), "eval": (2, 4), "test": (4,)}
+
+
+def make_clip(name: str, seed: int) -> Clip:
+    samples = np.random.default_rng(seed).integers(-9000, 9000, 4000, dtype=np.int16)
+    return Clip(name, seed % 2, "sequential", (f"{seed}",), (f"{seed}-1",), -20.5, 0.75, 8000, samples.astype("<i2"))
+
+
+@pytest.fixture(scope="module")
+def clips() -> dict[str, list[list[Clip]]]:
+    """By split and shard."""
+    return {
+        split: [[make_clip(f"{split}-{shard}{k}", 10 * shard + k) for k in range(size)] for shard, size in enumerate(sizes)]
+        for split, sizes in SIZES.items()
+    }
+
+
+@pytest.fixture
+def dataset(clips: dict[str, list[list[Clip]]], tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "clips", clips)
+
+
+@pytest.fixture
+def reference(dataset: Path) -> ClipsReference:
+    return reference_to(dataset)
+
+
+def test_a_shard_is_streamed_in_its_order(reference: ClipsReference, clips: dict[str, list[list[Clip]]]) -> None:
+    for shard, expected in zip(reference.of_split("train"), clips["train"], strict=True):
+        assert list(stream_shard(reference, shard)) == [encode_clip(clip) for clip in expected]
+
+
+def test_single_clips_are_found_by_the_index(reference: ClipsReference, clips: dict[str, list[list[Clip]]]) -> None:
+    with ClipStore(reference) as store:
+        found = store.records("train", {"train-24", "train-00", "train-10", "nowhere"})
+        entries = list(store.entries("eval"))
+
+    assert found == {clip.id: encode_clip(clip) for clip in (clips["train"][0][0], clips["train"][1][0], clips["train"][2][4])}
+    assert [entry.clip.id for entry in entries] == [clip.id for shard in clips["eval"] for clip in shard]
+    assert all(entry.clip.pcm16.size == 0 for entry in entries)
+
+
+@pytest.mark.parametrize("count", [1, 4, 7, 100])
+def test_some_clips_are_taken_from_all_shards_in_turn(reference: ClipsReference, count: int) -> None:
+    with ClipStore(reference) as store:
+        names = [decode_clip(record).id for record in store.spread("train", count)]
+    assert (
+        names
+        == ["train-00", "train-10", "train-20", "train-01", "train-21", "train-02", "train-22", "train-23", "train-24"][:count]
+    )
+
+
+def test_a_reference_comes_back_as_it_was_with_its_folder_from_the_root_on(
+    reference: ClipsReference, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "artifact").mkdir()
+    write_reference(reference.model_copy(update={"dataset_uri": "clips"}), str(tmp_path / "artifact"))
+    monkeypatch.chdir(tmp_path)
+    assert read_reference("artifact") == reference
+    with pytest.raises(UserError, match=r"^artifact/no: no clips.json of this version; make a new run$"):
+        read_reference("artifact/no")
+
+
+def other_clips(dataset: Path, shard: Path, clips: list[Clip]) -> None:
+    """The same sizes, other voices: every record whole."""
+    shard.write_bytes(framed([dataclasses.replace(clip, pcm16=-clip.pcm16) for clip in clips])[0])
+
+
+def cut(dataset: Path, shard: Path, clips: list[Clip]) -> None:
+    shard.write_bytes(shard.read_bytes()[:-1])
+
+
+def flip(dataset: Path, shard: Path, clips: list[Clip]) -> None:
+    content = bytearray(shard.read_bytes())
+    content[500] ^= 1
+    shard.write_bytes(content)
+
+
+def lose(dataset: Path, shard: Path, clips: list[Clip]) -> None:
+    shard.unlink()
+
+
+@pytest.mark.parametrize("change", [other_clips, cut, flip, lose])
+def test_what_changed_since_the_check_is_refused_before_and_while_it_is_read(
+    change, reference: ClipsReference, dataset: Path, clips: dict[str, list[list[Clip]]]
+) -> None:
+    store = ClipStore(reference)  # opened before
+    shard = reference.of_split("train")[0]
+    change(dataset, dataset / shard.file, clips["train"][0])
+
+    with pytest.raises(UserError, match=rf"^{dataset}: the dataset was changed since it was checked; start the run again"):
+        ClipStore(reference)
+    with pytest.raises(UserError, match=rf"^{dataset}/{shard.file}: .*; the dataset was changed since it was checked"):
+        list(stream_shard(reference, shard))
+    if change is not other_clips:  # of whose single records nothing but the whole shard's checksum tells
+        with pytest.raises(UserError, match=rf"^{dataset}/{shard.file}: "):
+            store.records("train", {clip.id for clip in clips["train"][0]})
+
+
+def test_an_index_that_was_changed_is_refused(reference: ClipsReference, dataset: Path) -> None:
+    store = ClipStore(reference)
+    shard = reference.of_split("train")[1]
+    path = dataset / shard.index_file
+    path.write_bytes(path.read_bytes()[::-1])
+    with pytest.raises(UserError, match=rf"^{path}: its checksum is not the one in dataset_info.json"):
+        store.records("train", {"train-10"})
