@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FLAC decoded by dr_flac (miniaudio), which takes two thirds of the time that libFLAC does (docs/decisions/0002-records.md).
 
 dr_flac passes over damaged frames in silence, where libFLAC says so. Each frame has a checksum, and what is passed over is

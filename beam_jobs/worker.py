@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Starts one of Beam's Python workers as Beam's container contract has it, without a container of its own.
 
 Beam's worker pool, given this as its `--container_executable`, starts it for each worker that a TaskManager asks for. It gets the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Time and memory of every step at 1,000, 10,000 and 100,000 clips: what grows faster than the clips, and what memory by them.
 
     python -m benchmarks.scale --corpus ROOT --work DIR 1000 10000 100000            the whole DAG on this machine

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The configuration of a run as it really was: what it was compiled with, and the values that the run itself was given."""
 
 import hashlib

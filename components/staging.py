@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Artifacts where Beam's workers on other machines reach them: by way of Beam's option `--temp_location`.
 
 A step's artifacts lie on its own disk, on a laptop in the work folder, on Kubeflow where the launcher mirrors them. Only workers

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One line of a step's log that says what was decided, for whoever reads it or follows the run."""
 
 from beam_jobs.visible import visible

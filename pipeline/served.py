@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a version in serving comes from, out of the serving folder alone: no work folder, no metadata store."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Datasets whose clips a test has made itself, as the clip job would have written them."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading the clips of a checked dataset, wherever it lies: the one place that knows how.
 
 Local files are read as they lie. Of an object store, what is read once is streamed, single clips are fetched by their place in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips as the beginning of a Beam pipeline."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What names the clips of a checked dataset: some hundred bytes a shard in place of the audio."""
 
 from typing import Self

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shards of an object store on this machine's disk: never more than so many bytes, fetched once where they all fit."""
 
 import errno

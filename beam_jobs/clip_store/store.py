@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips by split, by id, and shard by shard."""
 
 import hashlib

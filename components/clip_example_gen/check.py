@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checking a dataset: every byte of it once, near the data."""
 
 import hashlib

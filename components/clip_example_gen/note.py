@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The note in a dataset folder that it was checked, so that the same content is not read again only to check it.
 
 It may be trusted because it names what was checked by what nobody sets by hand: the dataset's fingerprint, which has the checksum

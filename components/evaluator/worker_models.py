@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model in each of Beam's workers, which need not share a folder with the process that starts the job."""
 
 import tempfile

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An OpenLineage event for each version that comes into serving, where `push.openlineage_url` asks for it."""
 
 import datetime

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StatisticsGen: TFX's own, whose Beam workers may be on other machines."""
 
 from tensorflow_data_validation import StatsOptions

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The work of StatisticsGen: TFX's, on artifacts that Beam's workers reach."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Transform: TFX's own, whose Beam workers may be on other machines."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tuner: TFX's own, on the clips of a reference."""
 
 from tfx.dsl.components.base import base_component, executor_spec

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The executor of Tuner: TFX's, which is told where the clips are."""
 
 from typing import Any

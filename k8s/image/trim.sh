@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Takes out of the virtual environment what no step, worker or server needs at run time: 1 GB. Called by the Dockerfile as
 # `trim.sh UV VENV`, before the bytecode is made; tests/image holds the image's size and loads every module of ours.
 set -euo pipefail

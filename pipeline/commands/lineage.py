@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender lineage`: what made a version that is in serving."""
 
 from typing import Annotated

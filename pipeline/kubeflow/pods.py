@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What Kubeflow Pipelines can say of a step's pod: its log, and why it does not start."""
 
 import json

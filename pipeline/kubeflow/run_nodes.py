@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nodes of a run, out of Kubeflow's list of Argo's tasks: drivers, pods, and the DAGs around them."""
 
 import datetime

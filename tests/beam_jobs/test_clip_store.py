@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading clips of a local dataset by reference; from a real object store in tests/flink/test_data_by_reference.py."""
 
 import dataclasses

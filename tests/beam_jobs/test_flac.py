@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FLAC by dr_flac is what libFLAC makes of it, to the last bit, and what libFLAC rejects stays rejected."""
 
 import io

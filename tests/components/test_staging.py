@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Artifacts by way of `--temp_location`, here a folder that workers share; `tests/flink` does it with an object store."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A TCP proxy that counts what comes out of a server, by whatever name the test gives the time in which it comes."""
 
 import socket

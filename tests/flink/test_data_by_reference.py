@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each step of a run reads from a real S3 server, counted between the two; and the scratch folder of training."""
 
 import os

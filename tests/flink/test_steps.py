@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TFX's Beam steps on a real Flink cluster, from a dataset in a real S3 server: the same figures as on a laptop."""
 
 import copy

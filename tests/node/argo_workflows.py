@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Argo Workflows, which Kubeflow runs its steps with: programs and definitions, through the Go module proxy."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cluster of one real node, started once, with this project's image."""
 
 import os

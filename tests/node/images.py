@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images for a node without a registry: programs that need nothing else, and this project's own image."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A machine within this one: network, mounts and processes of its own, all gone when it ends, however the test ends.
 
     with Machine(init) as machine:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Kubernetes of one node that runs containers: etcd, the control plane, kubelet, containerd, DNS and network policies.
 
     with Cluster(folder) as cluster:

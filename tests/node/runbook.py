@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The chapter "From an empty cluster to a served model" of docs/kubernetes.md: its blocks, run in one bash."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The runbook of docs/kubernetes.md, as an operator types it, on a real node; and what holds between its blocks."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Volumes: folders of this machine, as kind's provisioner makes them, for it is the one part of a cluster that is missing."""
 
 from pathlib import Path

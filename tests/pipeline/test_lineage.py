@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`audio-gender lineage` on real serving folders: what is said of a version by people who have that folder and nothing else."""
 
 import json

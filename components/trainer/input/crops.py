@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Crops around speech: chosen from each record's mask and cut from its bytes, so that nothing else of a clip is decoded."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From shards to records, for TensorFlow: local files as they lie, those of an object store by way of the scratch folder."""
 
 import tensorflow as tf

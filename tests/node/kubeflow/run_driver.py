@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The driver's pod: `run_driver.py TASK`. Finds a step's inputs, asks the cache, and writes what its pod shall be.
 
 `/run-of-kubeflow` holds the run: its package and parameters.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The launcher in a step's pod: `run_launcher.py RECORD CACHE_KEY EXECUTOR_INPUT COMMAND …`: `launcher.py` with a real store."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Pipelines API of `kubeflow_api.py` in a pod: runs are Argo workflows, and their states and logs those of real pods."""
 
 import json

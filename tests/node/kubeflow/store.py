@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What driver, launcher and API server of the small Kubeflow keep, all in the object store: artifacts, and what steps made."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Argo workflow of a run: what Kubeflow's own compiler makes of a package, as far as Argo and a step can notice.
 
 Each node is a driver's pod and, unless the cache has it, a step's pod whose specification the driver writes

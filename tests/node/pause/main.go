@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What holds a pod's namespaces: it waits until it is told to end, and reaps what is left to it.
 package main
 

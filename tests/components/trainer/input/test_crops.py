@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Crops by the mask in each record, against crops by the clip's own energy, as they were drawn before there were masks."""
 
 import numpy as np

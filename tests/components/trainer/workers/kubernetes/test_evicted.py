@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Workers that the kubelet evicts for want of disk: what Kubernetes' own words become."""
 
 import pytest
