@@ -166,7 +166,7 @@ def test_wandb_is_not_imported_unless_asked_for(tmp_path, monkeypatch):
 def test_crops_are_drawn_once_and_as_balanced_as_the_data(shards, transform_graph):
     transform = tft.TFTransformOutput(str(transform_graph)).transform_features_layer()
 
-    draws = [draw_crops([str(shards / "train" / "*.tfrecord")], transform, 10, 4000, 800, seed=3) for _ in range(2)]
+    draws = [draw_crops([str(shards / "train" / "*.tfrecord")], transform, 10, 4000, seed=3) for _ in range(2)]
 
     assert draws[0].waveform.shape == (10, 4000)
     assert sorted(draws[0].label) == [0] * 5 + [1] * 5
@@ -178,7 +178,7 @@ def test_crops_are_drawn_once_and_as_balanced_as_the_data(shards, transform_grap
 def test_a_split_with_fewer_clips_is_taken_whole(shards, transform_graph):
     transform = tft.TFTransformOutput(str(transform_graph)).transform_features_layer()
 
-    crops = draw_crops([str(shards / "eval" / "*.tfrecord")], transform, 64, 4000, 800, seed=3)
+    crops = draw_crops([str(shards / "eval" / "*.tfrecord")], transform, 64, 4000, seed=3)
 
     assert len(crops.waveform) == len(crops.label) == 16
 
