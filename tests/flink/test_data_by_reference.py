@@ -145,18 +145,20 @@ def test_a_second_check_reads_no_audio(
     proxy: CountingProxy, stored: str, info: DatasetInfo, config: PipelineConfig, tmp_path: Path, read: object
 ) -> None:
     """By another pipeline, which knows of the first by the note in the dataset folder alone."""
-    from pipeline.dag import RunContext, create_pipeline
-    from pipeline.local_runner import run_pipeline
-    from pipeline.workdir import WorkDir
+    from tfx.types import standard_artifacts
 
-    workdir = WorkDir(tmp_path)
-    context = RunContext(stored, fingerprint(stored), "tfx", "serving", "")
-    pipeline = create_pipeline(config, context, workdir.connection())
-    pipeline.components = [node for node in pipeline.components if node.id == "ClipExampleGen"]
+    from components.clip_example_gen.artifact import Clips
+    from components.clip_example_gen.executor import Executor
+    from pipeline.dag import RunContext, create_pipeline
+
+    pipeline = create_pipeline(config, RunContext(stored, fingerprint(stored), "tfx", "serving", ""))
+    (node,) = [node for node in pipeline.components if node.id == "ClipExampleGen"]
+    examples, clips = standard_artifacts.Examples(), Clips()
+    examples.uri, clips.uri = str(tmp_path / "examples"), str(tmp_path / "clips")
+    context = Executor.Context(beam_pipeline_args=list(DEFAULT_BEAM_OPTIONS), tmp_dir=str(tmp_path / "tmp"))
     proxy.received.clear()
-    with workdir.entered():
-        run_pipeline(pipeline, "1", lambda _: None, lambda *_: None)
-    assert proxy.received.total() <= 1000 * sum(shard.num_records for shard in info.shards)
+    Executor(context).Do({}, {"examples": [examples], "clips": [clips]}, dict(node.exec_properties))
+    assert 0 < proxy.received.total() <= 1000 * sum(shard.num_records for shard in info.shards)
 
 
 # The scratch folder.
