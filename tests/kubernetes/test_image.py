@@ -43,7 +43,7 @@ def test_what_only_development_needs_and_espeak_stay_out() -> None:
         "requirements.lock",
         "locks/s3.lock",
         "locks/sign.lock",
-        "locks/wandb.lock",
+        "locks/lineage.lock",
     }
 
 
