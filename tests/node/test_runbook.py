@@ -121,7 +121,7 @@ def test_the_model_server_comes_back_after_a_drain(terminal: Terminal, cluster: 
 
     cluster.kubectl("uncordon", NODE)
     terminal.run("kubectl -n kubeflow wait --for condition=Available --timeout=5m deployment --all", 310)
-    terminal.run("\n".join(["forwards=", *FORWARDS, "sleep 2"]), 60)  # the drain ended those
+    terminal.run("\n".join(["kill $forwards && wait || true", *FORWARDS, "sleep 2"]), 60)  # their pods are gone
 
     assert '"label"' in terminal.run(ASK.format(name="after-drain", labels=CLIENT), 300)
 
