@@ -35,7 +35,7 @@ test-fresh: setup ## the two commands above on bare Debian 12 and 13 (root, mmde
 test-package: setup-dev ## installs the package elsewhere with pip and with uv, and runs the demo (15 minutes)
 	@RUN_PACKAGE=1 $(VENV)/python -m pytest tests/package -v
 
-test-flink: setup-dev ## the clip generator on a real Flink cluster and a real S3 server (Java 17, Maven, Go)
+test-flink: setup-dev ## the Beam jobs and steps on a real Flink cluster and a real S3 server (Java 17, Maven, Go)
 	@RUN_FLINK=1 $(VENV)/python -m pytest tests/flink -v
 
 test-kubeflow: setup-dev ## Kubeflow's own compiler on compiled pipelines, and every step as Kubeflow runs it (Go; 10 minutes)

@@ -4,6 +4,7 @@
     python -m benchmarks.scale --corpus ROOT --work DIR 1000 10000 100000            the whole DAG on this machine
     python -m benchmarks.scale --corpus ROOT --work DIR --kind flink 1000 10000      its Beam steps on a Flink cluster here
     python -m benchmarks.scale --corpus ROOT --work DIR --kind metadata 100000       plan, metadata, statistics, Transform
+    python -m benchmarks.scale --corpus ROOT --work DIR --kind evaluation 1000       so many test clips, here and on Flink
 
 Clips are short (1 s at 8 kHz) and the network next to nothing, so that what is measured is what each clip costs beside its audio
 and the training. Each size runs in a process of its own; its figures lie in `DIR/<kind>-<clips>.json`, step by step as they come.
@@ -226,6 +227,34 @@ def write_metadata(clips: Any, split: str, speakers: Any, folder: Path) -> None:
                     file.write(part)
 
 
+def run_evaluation(clips: int, corpus: str, folder: Path, steps: Steps) -> None:
+    """The Evaluator on so many test clips of 2 s, with a network of random weights: in this process, then by Flink's workers."""
+    from beam_jobs.clip_store import ClipsReference
+    from beam_jobs.config import ClipsConfig, NumClips
+    from beam_jobs.corpus.librispeech import read_librispeech
+    from beam_jobs.dataset import fingerprint
+    from beam_jobs.generate_clips import generate_clips
+    from beam_jobs.running import make_pipeline
+    from components.evaluator.executor import evaluate
+
+    with cluster(folder) as options:
+        from untrained import NUM_SAMPLES, RATE_HZ, serve_untrained
+
+        counts = NumClips(train=250, eval=250, test=clips)
+        settings = ClipsConfig(
+            duration_s=NUM_SAMPLES / RATE_HZ, sample_rate_hz=RATE_HZ, num_clips=counts, clips_per_shard=250, max_utterances=2
+        )
+        dataset, model = str(folder / "clips"), str(folder / "model")
+        with steps.step("ClipGenerator"):
+            info = generate_clips(settings, read_librispeech(corpus), dataset)
+        serve_untrained("conv3d", info.classes).save(model)
+        reference = ClipsReference(dataset_uri=dataset, fingerprint=fingerprint(dataset), shards=info.shards)
+        with steps.step("Evaluator, in this process"):
+            evaluate(reference, model, None, info.classes, str(folder / "here"), make_pipeline([]))
+        with steps.step("Evaluator, on Flink"):
+            evaluate(reference, model, None, info.classes, str(folder / "there"), make_pipeline(options))
+
+
 @contextmanager
 def cluster(folder: Path) -> Iterator[list[str]]:
     """Beam's options for a Flink cluster of this machine, the tests' own."""
@@ -242,13 +271,13 @@ def one(kind: str, clips: int, corpus: str, work: Path) -> None:
     folder = work / f"{kind}-{clips}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    steps = Steps(work / f"{kind}-{clips}.json", clips, kind == "flink")
+    steps = Steps(work / f"{kind}-{clips}.json", clips, kind in ("flink", "evaluation"))
     with noise_to(folder / "log"):
         if kind == "flink":
             with cluster(folder) as options:
                 run_dag(clips, corpus, folder, steps, options)
         else:
-            {"laptop": run_dag, "metadata": run_metadata}[kind](clips, corpus, folder, steps)
+            {"laptop": run_dag, "metadata": run_metadata, "evaluation": run_evaluation}[kind](clips, corpus, folder, steps)
     shutil.rmtree(folder)
 
 
@@ -256,7 +285,7 @@ def main() -> None:
     """Runs each size in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=int, nargs="+")
-    parser.add_argument("--kind", choices=("laptop", "flink", "metadata"), default="laptop")
+    parser.add_argument("--kind", choices=("laptop", "flink", "metadata", "evaluation"), default="laptop")
     parser.add_argument("--corpus", required=True, help="folder of the recordings, in LibriSpeech's layout")
     parser.add_argument("--work", type=Path, required=True, help="folder for the figures; the rest is removed")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The work of Evaluator: one TFMA job for both models."""
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -125,12 +124,14 @@ def _extractors(shared: Any, config: Any) -> list[Any]:
 
 
 def _add_buckets(extracts: dict[str, Any]) -> dict[str, Any]:
-    features = dict(util.get_features_from_extracts(extracts))
+    features = {name: value for name, value in util.get_features_from_extracts(extracts).items() if name != names.PCM16}
     features[LOUDNESS] = np.array([loudness(_scalar(features[names.RMS_DBFS]))])
     features[SPEECH] = np.array([speech(_scalar(features[names.SPEECH_RATIO]))])
-    extracts = copy.copy(extracts)
-    extracts[tfma.constants.FEATURES_KEY] = features
-    return extracts
+    # From here on TFMA hands on a copy of everything for each slice: without the audio, which has been answered for.
+    kept = {
+        name: value for name, value in extracts.items() if name not in (tfma.constants.INPUT_KEY, tfma.constants.FEATURES_KEY)
+    }
+    return {**kept, tfma.constants.FEATURES_KEY: features}
 
 
 class _PredictionLines(beam.PTransform):
