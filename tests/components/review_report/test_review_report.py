@@ -56,7 +56,7 @@ def inputs(dataset, tmp_path_factory) -> ReportInputs:
     return dataclasses.replace(
         found,
         run_facts={"run": "1", "code revision": "git:abc"},
-        standing=Standing("refused", "Nothing was pushed.", [("to push it all the same", "audio-gender approve 1 --override")]),
+        standing=Standing("refused", "Nothing was pushed.", [("to push it anyway", "audio-gender approve 1 --override")]),
     )
 
 
