@@ -28,14 +28,14 @@ def _standing(workdir: WorkDir, result: RunResult, servable: bool) -> Standing:
     by, note = ("--by", "NAME"), ("--note", "TEXT")
     if result.verdict == "pushed":
         today = f"version {serving}" if serving else "no model"
-        now = "It is in serving" if serving == result.serving_version else f"By now {today} is in serving"
+        now = "It is in serving" if serving == result.serving_version else f"{today[0].upper() + today[1:]} is in serving now"
         decided = f", approved by {result.decision.by}" if result.decision else ""
         return Standing(
             "pushed",
             f"The model was pushed as version {result.serving_version}{decided}. {now}, and nothing is left to decide.",
             [("to go back", workdir.command("rollback", *by, *note))],
         )
-    override = ("to push it all the same", workdir.command("approve", result.run_id, "--override", *by, "--note", "REASON"))
+    override = ("to push it anyway", workdir.command("approve", result.run_id, "--override", *by, "--note", "REASON"))
     if result.verdict == "waiting":
         why = f"waits for approval ({result.waiting_for})" if result.waiting_for else "waits for approval"
         reject = ("reject", workdir.command("reject", result.run_id, *by, *note))

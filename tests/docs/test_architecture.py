@@ -17,4 +17,4 @@ def test_every_node_and_its_artifacts_are_shown() -> None:
     from pipeline.nodes import NODES
 
     assert all(f">{node}<" in DRAWN["artifacts.svg"] for node in NODES)
-    assert ">blessing<" in DRAWN["artifacts.svg"] and ">components.gate<" in DRAWN["imports.svg"]
+    assert ">blessing of Gate<" in DRAWN["artifacts.svg"] and ">components.gate<" in DRAWN["imports.svg"]

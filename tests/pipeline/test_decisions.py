@@ -165,7 +165,7 @@ def test_a_rejection_is_recorded_with_its_reason_and_final(command, refused, mak
     make_run("waiting")
     status, said = command("reject", RUN, "--by", "Ada", "--note", "deaf to low voices")
 
-    assert (status, said.splitlines()[-1]) == (0, f"rejected: run {RUN}, by Ada; in serving is still no version")
+    assert (status, said.splitlines()[-1]) == (0, f"rejected: run {RUN}, by Ada; still in serving: no version")
     (decision,) = list_decisions(workdir)
     assert (decision.kind, decision.by, decision.note, decision.run_id) == ("rejected", "Ada", "deaf to low voices", RUN)
     assert "@" in decision.login

@@ -377,7 +377,7 @@ def test_every_verdict_is_shown_and_accessible(browser, verdict, width, media):
 def test_every_verdict_says_what_happens_next_and_the_commands_for_it(runs, capfd_session):
     root = runs.workdir.root
     expected = {
-        "pushed": ["By now version 3 is in serving", f"rollback --by NAME --note TEXT --workdir {root}"],
+        "pushed": ["Version 3 is in serving now", f"rollback --by NAME --note TEXT --workdir {root}"],
         "undecided": ["It is in serving", "undecided"],
         "waiting": [
             f"It waits for approval ({WAITING_FOR}); until a person decides, version 3 stays in serving.",
@@ -395,7 +395,7 @@ def test_every_verdict_says_what_happens_next_and_the_commands_for_it(runs, capf
         for text in words:
             assert text in head, (name, text)
         assert VERDICTS[name][1] in said
-        as_of = re.search(r"As of (\S+ \S+) UTC\. A later decision does not change this file; how it stands then: (.*)", head)
+        as_of = re.search(r"As of (\S+ \S+) UTC\. A later decision does not change this file; for the current state: (.*)", head)
         age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(f"{as_of[1]}+00:00")
         assert age < datetime.timedelta(minutes=5)
         assert as_of[2] == f"audio-gender review {VERDICTS[name][0]} --workdir {root}"

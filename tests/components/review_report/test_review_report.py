@@ -59,7 +59,7 @@ def inputs(dataset, tmp_path_factory) -> ReportInputs:
     return dataclasses.replace(
         found,
         run_facts={"run": "1", "code revision": "git:abc"},
-        standing=Standing("refused", "Nothing was pushed.", [("to push it all the same", "audio-gender approve 1 --override")]),
+        standing=Standing("refused", "Nothing was pushed.", [("to push it anyway", "audio-gender approve 1 --override")]),
     )
 
 
@@ -236,7 +236,7 @@ def test_a_model_that_scores_nan_still_gets_its_report(inputs):
     broken = np.full_like(inputs.predictions.candidate, np.nan)
     predictions = dataclasses.replace(inputs.predictions, candidate=broken)
     page = render_report(dataclasses.replace(inputs, gate=decided(predictions, ["male", "female"], "7"), predictions=predictions))
-    assert "no number" in page and "taken for no class" in page
+    assert "not a number" in page and "taken for no class" in page
 
 
 def test_three_classes_have_a_curve_each(tmp_path, index, make_config):
@@ -272,7 +272,7 @@ def test_what_of_the_corpus_was_left_out_is_said(inputs, page):
 
 def test_clips_that_are_gone_are_named_without_sound(inputs):
     page = render_report(dataclasses.replace(inputs, clips={}))
-    assert page.count("Its sound is no longer there") == 3 and "<audio" not in page
+    assert page.count("Its audio is no longer available") == 3 and "<audio" not in page
 
 
 @pytest.mark.parametrize(("missing", "message"), [("evaluation", "predictions"), ("blessing", "gate.json")])
