@@ -6,6 +6,20 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class LogConfig:
+    """What is kept of requests, and for how long."""
+
+    folder: Path
+    share: float = 0.1
+    """Of the requests, drawn one by one."""
+    fields: frozenset[str] = frozenset({"measures", "mel", "embedding"})
+    """Groups of `components.watch.fields.GROUPS`, beside time, version, duration, share of speech and probabilities."""
+    days: float = 30.0
+    max_mb: int = 1024
+    """Of all files together, in MiB; the oldest go first."""
+
+
+@dataclass(frozen=True)
 class ServerConfig:
     """Of `audio-gender serve`."""
 
@@ -31,6 +45,9 @@ class ServerConfig:
     """How often the serving folder is looked at."""
     public_key: Path | None = None
     """With which a version must have been signed to be taken up; None where any will do."""
+
+    log: LogConfig | None = None
+    """None keeps nothing."""
 
     @property
     def max_in_hand_mb(self) -> int:

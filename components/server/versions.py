@@ -94,6 +94,7 @@ class ServedVersion:
             out.writeframes((samples * 32767).astype("<i2").tobytes())
         questions: dict[str, dict[str, Any]] = {
             "wav": {"wav": [file.getvalue()]},
+            **({"measured": {"wav": [file.getvalue()]}} if "measured" in self.signatures else {}),
             "waveform": {"waveform": samples},
             "waveforms": {"waveform": samples, "lengths": [samples.shape[1]]},
             "serving_default": {"examples": [b""]},

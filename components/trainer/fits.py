@@ -28,7 +28,7 @@ CLIPS_AT_A_TIME = 16
 
 def fit_pooling_on_eval(inference: Inference, fn_args: Any, spec: TrainingSpec) -> PoolingFit:
     """Fits what the class `mixed` is pooled with, and says what it came to."""
-    fit, clips = fit_to_clips(inference, _first_clips(fn_args.eval_files, FITTED_CLIPS), spec.sample_rate_hz)
+    fit, clips = fit_to_clips(inference, first_clips(fn_args.eval_files, FITTED_CLIPS), spec.sample_rate_hz)
     line = f"mixed: presence scale {fit.scale:.2f}, bias {fit.bias:.2f}, fitted to {clips} eval clips"
     say(line)
     log_line(Path(fn_args.model_run_dir), line)
@@ -38,7 +38,7 @@ def fit_pooling_on_eval(inference: Inference, fn_args: Any, spec: TrainingSpec) 
 def choose_thresholds_on_eval(model: ServedModel, fn_args: Any, spec: TrainingSpec) -> None:
     """Chooses decision thresholds and writes them down for the report; where the settings say so, the model decides by them."""
     labels, speakers, probabilities = [], [], []
-    for batch in _batches(_first_clips(fn_args.eval_files, JUDGED_CLIPS)):
+    for batch in in_batches(first_clips(fn_args.eval_files, JUDGED_CLIPS)):
         answers = model.serve_examples(tf.constant(batch))
         for record, row, speech in zip(batch, answers["probabilities"].numpy(), answers["speech"].numpy(), strict=True):
             # Where there is no speech, no threshold makes a label.
@@ -66,12 +66,13 @@ def choose_thresholds_on_eval(model: ServedModel, fn_args: Any, spec: TrainingSp
     log_line(Path(fn_args.model_run_dir), line)
 
 
-def _batches(records: Iterator[bytes]) -> Iterator[list[bytes]]:
+def in_batches(records: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """So many at a time that their audio is no burden."""
     while batch := list(itertools.islice(records, CLIPS_AT_A_TIME)):
         yield batch
 
 
-def _first_clips(patterns: Sequence[str], count: int) -> Iterator[bytes]:
+def first_clips(patterns: Sequence[str], count: int) -> Iterator[bytes]:
     """The first `count` records, one of each shard in turn."""
     names = sorted(tf.io.gfile.glob(list(patterns)))
     shards = tf.data.Dataset.from_tensor_slices(names)

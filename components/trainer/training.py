@@ -34,6 +34,7 @@ from components.trainer.network.inference import Inference
 from components.trainer.network.model import build_model, precision
 from components.trainer.network.pooling import DEFAULT_FIT
 from components.trainer.network.signatures import ServedModel
+from components.trainer.reference import save_reference
 from components.trainer.spec import TrainingSpec
 from components.trainer.workers.strategy import (
     PeerLostError,
@@ -94,6 +95,7 @@ def _train_and_export(fn_args: Any, spec: TrainingSpec) -> None:
         choose_thresholds_on_eval(model, fn_args, spec)
         save_expected(_expected_predictions(model, fn_args.eval_files), fn_args.model_run_dir)
         model.save(fn_args.serving_model_dir)
+        save_reference(model, fn_args)
         if spec.checkpoints and tf.io.gfile.exists(spec.checkpoints):
             tf.io.gfile.rmtree(spec.checkpoints)
     wait_for_all(strategy)
