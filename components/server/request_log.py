@@ -83,7 +83,7 @@ class RequestLog:
         The answer itself comes of `measured` then, whose outputs are those of the other signatures and more: the recording is
         heard once. A version without that signature is older than the log, and nothing is kept of its requests.
         """
-        if SIGNATURE not in served.signatures or random.random() >= self.config.share  # noqa: S311:
+        if SIGNATURE not in served.signatures or random.random() >= self.config.share:  # noqa: S311
             return served
         measured = served.signatures[SIGNATURE].function
 
