@@ -7,7 +7,6 @@ training nor reference have heard; degraded weeks are the same clips by way of `
 """
 
 import argparse
-import dataclasses
 import io
 import json
 import sys
@@ -22,7 +21,7 @@ from beam_jobs.examples import Clip, decode_clip, frame_record, read_records
 from components.robustness.degradations import degradations, generator
 from components.watch.accuracy import expect_accuracy
 from components.watch.config import WatchConfig
-from components.watch.measures import confidence, values_of
+from components.watch.measures import confidence
 from components.watch.records import HELD_OUT, Record, encode, read_file, read_reference
 
 STRENGTH = 2
@@ -85,13 +84,9 @@ def ask(model: Path, sounds: Sequence[tuple[str, int, bytes]]) -> list[Record]:
 
 def drift_of(week: Sequence[Record], reference: Sequence[Record], config: WatchConfig) -> list:
     """As `watch` measures it."""
-    import tensorflow_data_validation as tfdv
+    from components.watch.drift import measure_drift, statistics_of
 
-    from components.watch.drift import measure_drift
-    from components.watch.job import to_table
-
-    statistics = tfdv.generate_statistics_in_memory(to_table(week), tfdv.StatsOptions(num_histogram_buckets=20))
-    return measure_drift(week, statistics, reference, config)
+    return measure_drift(week, statistics_of(week), reference, config)
 
 
 def main() -> None:

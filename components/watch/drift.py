@@ -8,6 +8,7 @@ distributions in any number of dimensions (Szekely and Rizzo, "Energy statistics
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import tensorflow_data_validation as tfdv
 from pydantic import BaseModel
 from scipy import stats
@@ -15,7 +16,6 @@ from scipy.spatial.distance import cdist
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from components.watch.config import DriftThresholds, WatchConfig
-from components.watch.job import to_table
 from components.watch.measures import LABEL, common_names, values_of
 from components.watch.records import Record
 
@@ -76,18 +76,24 @@ def threshold_of(name: str, thresholds: DriftThresholds) -> float | None:
     return value
 
 
+def statistics_of(records: Sequence[Record]) -> statistics_pb2.DatasetFeatureStatisticsList:
+    """What the Beam job makes, of records in memory."""
+    table = pd.DataFrame([values_of(record) for record in records])
+    return tfdv.generate_statistics_from_dataframe(table, tfdv.StatsOptions(num_histogram_buckets=20))
+
+
 def tfdv_distances(
     statistics: statistics_pb2.DatasetFeatureStatisticsList, reference: Sequence[Record], names: Sequence[str]
 ) -> dict[str, tuple[str, float]]:
     """The kind and size of TFDV's distance for each measure."""
-    before = tfdv.generate_statistics_in_memory(to_table(reference), tfdv.StatsOptions(num_histogram_buckets=20))
+    before = statistics_of(reference)
     schema = schema_pb2.Schema()
     for name in names:
         feature = schema.feature.add(name=name, type=schema_pb2.BYTES if name == LABEL else schema_pb2.FLOAT)
         norm = feature.drift_comparator.infinity_norm if name == LABEL else feature.drift_comparator.jensen_shannon_divergence
         norm.threshold = NEVER
     anomalies = tfdv.validate_statistics(statistics, schema, previous_statistics=before)
-    kinds = {"INFINITY_NORM": "L-infinity", "JENSEN_SHANNON_DIVERGENCE": "Jensen-Shannon"}
+    kinds = {"L_INFTY": "L-infinity", "JENSEN_SHANNON_DIVERGENCE": "Jensen-Shannon"}
     found = {}
     for info in anomalies.drift_skew_info:
         for measured in info.drift_measurements:
