@@ -9,9 +9,9 @@ training nor reference have heard; degraded weeks are the same clips by way of `
 import argparse
 import io
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -110,11 +110,13 @@ def main() -> None:
     by_condition: dict[str, list[Record]] = {}
     for record in records:
         by_condition.setdefault(record.path, []).append(record)
-    config, result = WatchConfig(), {}
+    config = WatchConfig()
+    result: dict[str, Any] = {}
     say(f"reference: {len(reference)} clips; undisturbed: {len(by_condition[CLEAN])} clips of voices that it does not hold")
     clean = [record for record in by_condition[CLEAN] if record.measured]
     for requests in REQUESTS:
-        alarms, greatest = 0, {}
+        alarms = 0
+        greatest: dict[str, float] = {}
         for week in range(arguments.weeks):
             rng = np.random.default_rng((week, requests))
             drawn = [clean[place] for place in rng.choice(len(clean), min(requests, len(clean)), replace=False)]
@@ -151,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -18,7 +18,8 @@ from components.server.errors import RequestError
 from components.server.limits import BUSY, Limits
 from components.server.metrics import Metrics
 from components.server.request_log import RequestLog
-from components.server.versions import ServedVersion, Versions
+from components.server.tried_versions import served_versions
+from components.server.versions import ServedVersion
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Server:
         """
         self.config = config
         self.metrics = Metrics()
-        self.versions = Versions(config.serving, config.poll_s, self.metrics, config.public_key)
+        self.versions = served_versions(config, self.metrics)
         self.limits = Limits(config, self.metrics)
         self.log = RequestLog(config.log, self.metrics) if config.log else None
         self.in_hand = 0
@@ -86,9 +87,8 @@ class Server:
         """Who speaks when in the recording that is the request's body."""
         name, longest = request.query.get("name", ""), self.config.max_duration_s
         async with self.limits.body(request, self.config.max_recording_mb) as body:
-            answer = await self.limits.answer(
-                partial(analyse, self._watched(self.versions.current, request), body, name, longest)
-            )
+            served = self._chosen(self.versions.current, request, body)
+            answer = await self.limits.answer(partial(analyse, served, body, name, longest))
         return web.Response(body=answer, content_type="application/json")
 
     async def show_metrics(self, request: web.Request) -> web.Response:
@@ -119,7 +119,7 @@ class Server:
         name, header = request.match_info["model"], request.headers.get(open_inference.HEADER_LENGTH)
         async with self.limits.body(request, self.config.max_body_mb) as body:
             served, signature = self._asked_v2(request)
-            served = self._watched(served, request)
+            served = self._chosen(served, request, body, signature)
             work = partial(open_inference.infer, served, name, served.signatures[signature], body, header)
             answer, json_length = await self.limits.answer(work)
         if json_length is None:
@@ -140,14 +140,20 @@ class Server:
         """Inference."""
         self._asked(request, self.config.name)
         async with self.limits.body(request, self.config.max_body_mb) as body:
-            served = self._watched(self._asked(request, self.config.name), request)
+            served = self._chosen(self._asked(request, self.config.name), request, body)
             work = partial(tensorflow_serving.predict, served, body)
             answer = await self.limits.answer(work)
         return web.Response(body=answer, content_type="application/json")
 
-    def _watched(self, served: ServedVersion, request: web.Request) -> ServedVersion:
-        """The version for this request, of which something may be kept."""
-        return self.log.watching(served, _route(request)) if self.log else served
+    def _chosen(self, served: ServedVersion, request: web.Request, body: bytes, signature: str | None = None) -> ServedVersion:
+        """The version that answers this request, which may be one on trial, and of which something may be kept."""
+        trial = self.versions.trial
+        if trial and trial.current is not served:  # it has just ended
+            trial = None
+        if trial and "version" not in request.match_info and trial.chosen(body):
+            served = trial.candidate if signature is None or signature in trial.candidate.signatures else served
+        watched = self.log.watching(served, _route(request)) if self.log else served
+        return trial.watching(watched) if trial else watched
 
     def _asked(self, request: web.Request, *names: str) -> ServedVersion:
         """The version that a path names, which is the one that answers now.

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +25,9 @@ from components.pusher.serving_folder import read_provenance, versions
 from components.server.metrics import Metrics
 from components.server.tensors import TensorSpec, checked_inputs
 from components.signing import check_public_key, verify
+
+if TYPE_CHECKING:
+    from components.server.canary import Trial
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +115,9 @@ class ServedVersion:
 class Versions:
     """The version that answers, and the watch over the serving folder that changes it."""
 
+    trial: "Trial | None" = None
+    """Of a version that answers some of the requests; none here (`components.server.tried_versions`)."""
+
     def __init__(self, serving: Path, poll_s: float, metrics: Metrics, public_key: Path | None = None) -> None:
         """Loads the newest version that works.
 
@@ -151,9 +157,13 @@ class Versions:
         # A folder without any version, as one is while it is moved, is no reason to stop answering.
         found = self._newest_that_works(versions(self.serving), self._current.version)
         if found is not None:
-            self._take(found)
+            self._found(found)
             del found
             gc.collect()  # a SavedModel's objects refer to each other
+
+    def _found(self, version: ServedVersion) -> None:
+        """A new version that works."""
+        self._take(version)
 
     def _watch(self) -> None:
         while not self._stop.wait(self.poll_s):
@@ -169,7 +179,7 @@ class Versions:
                 return None
             folder = self.serving / str(version)
             # One that was copied by hand is seen before it is whole: it is tried again when its files change.
-            state = _state(folder)
+            state = state_of(folder)
             if self._refused.get(version) == state:
                 continue
             try:
@@ -189,7 +199,7 @@ class Versions:
         log.info("version %d answers", version.version)
 
 
-def _state(folder: Path) -> list[tuple[str, int, int]]:
+def state_of(folder: Path) -> list[tuple[str, int, int]]:
     """Names, sizes and times of a version's files."""
     found = []
     # What is removed while we look is not there; what cannot be read, a load says.

@@ -2,7 +2,7 @@
 
 import datetime
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,7 +164,7 @@ def _notes(heard: Heard, version: int, config: WatchConfig) -> list[str]:
     return notes
 
 
-def _day(date: str, sums: dict[str, float]) -> Day:
+def _day(date: str, sums: Mapping[str, float]) -> Day:
     with_speech = int(sums.get("with speech", 0))
     totals = {name.removeprefix("sum of "): value for name, value in sums.items() if name.startswith("sum of ")}
     return Day(

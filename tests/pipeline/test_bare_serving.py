@@ -70,7 +70,7 @@ def test_none_of_this_project_is_there(bare):
 
 
 def test_there_are_six_signatures(bare):
-    assert bare["names"] == ["combine", "serving_default", "timeline", "wav", "waveform", "waveforms"]
+    assert bare["names"] == ["combine", "measured", "serving_default", "timeline", "wav", "waveform", "waveforms"]
 
 
 @pytest.mark.parametrize(

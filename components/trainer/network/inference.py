@@ -172,8 +172,11 @@ class Inference:
         # As kapre places the bands, by librosa: band k is centred on frequency k + 1 of these.
         bounds = (model.mel_f_min_hz, model.highest_mel_hz(sample_rate_hz))
         self._mel_hz = librosa.mel_frequencies(model.n_mels + 2, fmin=bounds[0], fmax=bounds[1])[1:-1].astype("float32")
+        number = tf.TensorSpec([], tf.float32)
         self.measures_signature = Measures(
-            *(tf.TensorSpec([], tf.float32) for _ in range(3)),
+            number,
+            number,
+            number,
             tf.TensorSpec([model.n_mels], tf.float32),
             tf.TensorSpec([2 * model.embedding], tf.float32),
         )

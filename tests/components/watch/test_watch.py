@@ -52,7 +52,7 @@ def drawn(rng: np.random.Generator, number: int, shift: float = 0.0, sure: float
                 clipping=float(10 ** rng.normal(-4, 0.3)),
                 band_hz=float(rng.normal(7000 - 3000 * shift, 200)),
                 mel=rng.normal(-40, 5, 32).astype(np.float32) + np.linspace(0, 20 * shift, 32, dtype=np.float32),
-                embedding=rng.normal(label + shift, 1, 24).astype(np.float32),
+                embedding=rng.normal(label + 3 * shift, 1, 24).astype(np.float32),
             )
         )
     return found
@@ -236,7 +236,8 @@ class Text(HTMLParser):
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.said, self.loaded = "", []
+        self.said = ""
+        self.loaded: list[str] = []
         self.feed(page)
 
     def handle_data(self, data: str) -> None:
