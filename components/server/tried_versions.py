@@ -109,7 +109,7 @@ class TriedVersions(Versions):
         if versions(self.serving)[-1:] != [decision.version]:
             return  # another server of this folder was first
         try:
-            roll_back(self.serving, decision.against, BY, login(), decision.why)
+            roll_back(self.serving, decision.against, BY, login(), decision.why, self.public_key)
         except UserError as error:
             log.error("version %d is still the newest of the folder: %s", decision.version, error)
 

@@ -85,6 +85,19 @@ def test_a_request_is_kept_as_figures_and_answered_as_ever(
         assert record.mel.any() and record.embedding.any() and record.band_hz > 500
 
 
+def test_the_server_hears_its_canary_as_the_training_did(logged: Running, voices: list[bytes], folder: Path) -> None:
+    infer(logged, voices[0])
+    for _ in range(100):
+        everything = [record for path in folder.glob("*.tfrecord") for record in read_file(str(path))]
+        canaries = [record for record in everything if isinstance(record, Record) and record.path == CANARY]
+        if canaries:
+            break
+        time.sleep(0.05)
+
+    assert len(canaries) == 1 and canaries[0].version == 7 and canaries[0].mel.any()  # once a version and ten minutes
+    assert logged.figure("audio_gender_skew") < 1e-5
+
+
 def test_the_level_and_clipping_are_those_of_the_file(logged: Running, voices: list[bytes], folder: Path) -> None:
     samples, rate_hz = soundfile.read(io.BytesIO(voices[0]), dtype="float32")
     clipped = np.clip(samples, *np.quantile(np.abs(samples), 0.9) * np.array([-1, 1]))
