@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 
 from beam_jobs.errors import UserError
 from components.model_digest import model_digest
-from components.pusher.serving_folder import version_folder, versions
+from components.pusher.serving_folder import read_provenance, version_folder, versions
 from components.watch.accuracy import ExpectedAccuracy, expect_accuracy
 from components.watch.config import WatchConfig
 from components.watch.drift import Drift, measure_drift
@@ -46,7 +46,14 @@ class Watched:
 
 
 def check(
-    serving: Path, log: Path, since_s: float, version: str | None, config: WatchConfig, beam_options: Sequence[str], folder: str
+    serving: Path,
+    log: Path,
+    since_s: float,
+    version: str | None,
+    config: WatchConfig,
+    beam_options: Sequence[str],
+    folder: str,
+    until_s: float | None = None,
 ) -> Watched:
     """Compares what a server was asked with the reference of its model.
 
@@ -58,6 +65,7 @@ def check(
         config: what is an alarm.
         beam_options: Beam's.
         folder: for what the Beam job makes; seen by all workers.
+        until_s: seconds since 1970; None for now.
 
     Raises:
         UserError: no such log or version, its model has no reference, or Beam options that are not valid.
@@ -71,7 +79,7 @@ def check(
     held_out = [record for record in known if record.path == HELD_OUT and record.measured]
     if len(held_out) < 2:
         raise UserError(f"{model}: its reference holds no clips with speech; train a model on clips of speech")
-    window = Window(number, since_s, time.time())
+    window = Window(_versions_of(serving, number, there), since_s, time.time() if until_s is None else until_s)
     try:
         heard = hear(log_files(log, window), window, folder, beam_options)
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
@@ -115,6 +123,12 @@ def check(
 def name_of(measure: str) -> str:
     """A measure for people."""
     return f"mel bands, part {measure.split()[1]} of 8" if measure.startswith("mel ") else NAMES[measure]
+
+
+def _versions_of(serving: Path, version: int, there: Sequence[int]) -> frozenset[int]:
+    """The version, and those that are the same model: what a rollback puts in front is a copy of an earlier one."""
+    digests = {number: known.model_digest for number in there if (known := read_provenance(serving, number))}
+    return frozenset({version, *(number for number in digests if digests[number] == digests.get(version))})
 
 
 def _skew(heard: Heard, expected: Record, config: WatchConfig) -> Skew | None:

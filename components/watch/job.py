@@ -32,9 +32,9 @@ STATISTICS_FILE, SAMPLE_FILE, SUMS_FILE = "statistics.pb", "sample.tfrecord", "s
 
 @dataclass(frozen=True)
 class Window:
-    """Requests of one version, from `since_s` until `until_s`, seconds since 1970."""
+    """Requests of one model, under each version that it had, from `since_s` until `until_s`, seconds since 1970."""
 
-    version: int
+    versions: frozenset[int]
     since_s: float
     until_s: float
 
@@ -164,7 +164,7 @@ class ReadLog(beam.DoFn):
             return "of the future"
         if not self._window.since_s <= record.time_s:
             return "older"
-        return "" if record.version == self._window.version else f"of version {record.version}"
+        return "" if record.version in self._window.versions else f"of version {record.version}"
 
 
 MAX_CANARIES = 20

@@ -5,6 +5,7 @@ import http.server
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +22,8 @@ from scipy.spatial import distance
 
 from beam_jobs.errors import UserError
 from beam_jobs.examples import frame_record
+from components.pusher.provenance import Provenance
+from components.pusher.serving_folder import push, roll_back
 from components.watch.check import check
 from components.watch.config import WatchConfig
 from components.watch.drift import energy_test, holm
@@ -171,6 +174,24 @@ def test_torn_files_other_versions_and_wrong_clocks_are_left_out_and_told(servin
     assert "3 places where a file is cut or damaged; what comes before them was read" in result.notes
     assert "50 requests were answered by version 4; left out" in result.notes
     assert "7 records from the future, of a clock that was wrong; left out" in result.notes
+
+
+def test_a_model_that_a_rollback_put_in_front_again_is_one_model(serving: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    from_the_gate = Provenance(by="gate", login="test@here")
+    first = push(serving / "5", tmp_path / "folder", from_the_gate, keep=None).version
+    other = tmp_path / "other"
+    shutil.copytree(serving / "5", other)
+    (other / "saved_model.pb").write_bytes(b"another network")
+    second = push(other, tmp_path / "folder", from_the_gate, keep=None).version
+    back = roll_back(tmp_path / "folder", first, "ada", "ada@here", "it was better").version
+    answered = [dataclasses.replace(record, version=version) for version in (first, second, back) for record in drawn(rng, 40)]
+    write_log(tmp_path / "log", at(answered, 1))
+
+    result = look(tmp_path / "folder", tmp_path / "log", tmp_path)
+
+    assert (result.version, result.requests) == (back, 80)
+    assert f"40 requests were answered by version {second}; left out" in result.notes
 
 
 def test_a_model_without_a_reference_or_with_a_damaged_one_is_one_line(serving: Path, tmp_path: Path) -> None:
