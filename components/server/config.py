@@ -27,7 +27,7 @@ class CanaryConfig:
     """Of the requests that it answers meanwhile."""
     requests: int = 200
     """After which it is decided."""
-    min_agreement: float = 0.9
+    min_agreement: float = 0.85
     """Share of these whose label is the present version's."""
     max_label_shift: float = 0.1
     """By which the share of any label may differ."""

@@ -13,7 +13,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import soundfile
@@ -29,8 +29,8 @@ from components.watch.skew import canary_record
 
 log = logging.getLogger(__name__)
 
-WATCHED = ("wav", "timeline")
-"""Signatures whose requests are kept: what `measured` answers too."""
+ANSWERED_BY = {"wav": SIGNATURE, "timeline": "timeline"}
+"""Signatures whose requests are kept, and the one that gives the same answer with measures."""
 MAX_QUEUED = 512
 TIDY_S, CANARY_S = 60.0, 600.0
 """How often old files are looked for, and how often the canary is asked."""
@@ -80,23 +80,26 @@ class RequestLog:
     def watching(self, served: ServedVersion, path: str) -> ServedVersion:
         """The version, for one request: where it is in the sample, what it answers is kept.
 
-        The answer itself comes of `measured` then, whose outputs are those of the other signatures and more: the recording is
-        heard once. A version without that signature is older than the log, and nothing is kept of its requests.
+        The answer itself comes with the measures then: the recording is heard once. A version without the signature `measured`
+        is older than the log, and nothing is kept of its requests.
         """
         if SIGNATURE not in served.signatures or random.random() >= self.config.share:  # noqa: S311
             return served
-        measured = served.signatures[SIGNATURE].function
+        signatures = dict(served.signatures)
+        for name, by in ANSWERED_BY.items():
+            signatures[name] = dataclasses.replace(signatures[name], function=self._keeping(served, path, name, by))
+        model = served.model.asking("timeline", signatures["timeline"].function)
+        return dataclasses.replace(served, model=model, signatures=signatures)
+
+    def _keeping(self, served: ServedVersion, path: str, name: str, by: str) -> Callable[..., Mapping[str, Any]]:
+        outputs, function = tuple(served.signatures[name].outputs), served.signatures[by].function
 
         def ask(wav: Any) -> Mapping[str, Any]:
-            found = measured(wav=wav)
+            found = function(wav=wav)
             self._put(served, path, found, wav)
-            return found
+            return {output: found[output] for output in outputs}
 
-        signatures = dict(served.signatures)
-        for name in WATCHED:
-            signature = signatures[name]
-            signatures[name] = dataclasses.replace(signature, function=_only(ask, tuple(signature.outputs)))
-        return dataclasses.replace(served, model=served.model.asking("timeline", ask), signatures=signatures)
+        return ask
 
     def _put(self, served: ServedVersion, path: str, found: Mapping[str, Any], wav: Any) -> None:
         audio = wav.numpy().tolist() if "audio" in self.config.fields else []
@@ -197,14 +200,6 @@ class RequestLog:
         if not self._said or time.monotonic() - self._said > TIDY_S:
             self._said = time.monotonic()
             log.error("the request log: %s", " ".join(str(error).split())[:300] or type(error).__name__)
-
-
-def _only(ask: Any, names: tuple[str, ...]) -> Any:
-    def answer(wav: Any) -> dict[str, Any]:
-        found = ask(wav)
-        return {name: found[name] for name in names}
-
-    return answer
 
 
 def _flac(wav: bytes) -> bytes:

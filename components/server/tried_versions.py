@@ -6,7 +6,8 @@ import threading
 from beam_jobs.errors import UserError
 from components.pusher.provenance import login
 from components.pusher.serving_folder import read_provenance, roll_back, versions
-from components.server.canary import Decision, Trial, read_decisions, remember
+from components.pusher.trials import Decision, read_decisions, remember
+from components.server.canary import Trial
 from components.server.config import CanaryConfig, ServerConfig
 from components.server.metrics import Metrics
 from components.server.versions import ServedVersion, Versions, state_of

@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 from beam_jobs.errors import UserError
 from components.model_digest import model_digest
 from components.pusher.serving_folder import read_provenance, version_folder, versions
+from components.pusher.trials import read_decisions
 from components.watch.accuracy import ExpectedAccuracy, expect_accuracy
 from components.watch.config import WatchConfig
 from components.watch.drift import Drift, measure_drift
@@ -116,6 +117,7 @@ def check(
         skew=found_skew,
         days=[_day(date, values) for date, values in sorted(heard.days.items())],
         unlike=[_unlike(record, distance) for record, distance in unlike],
+        trials=[trial for trial in reversed(read_decisions(serving)) if trial.when >= _iso(since_s)],
     )
     return Watched(result, heard.sample, held_out, [record for record, _ in unlike])
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, computed_field
 
+from components.pusher.trials import Decision
 from components.watch.accuracy import ExpectedAccuracy
 from components.watch.drift import Drift
 
@@ -48,6 +49,7 @@ class WatchResult(BaseModel):
         requests, with_speech, errors: all of the window.
         sample: requests that the tests and the page are made from.
         reference: clips with speech that they are compared with.
+        trials: what became of versions that `serve --canary` tried in this time, the newest first.
     """
 
     version: int
@@ -67,6 +69,7 @@ class WatchResult(BaseModel):
     skew: Skew | None = None
     days: list[Day] = []
     unlike: list[Unlike] = []
+    trials: list[Decision] = []
 
     @computed_field  # type: ignore[prop-decorator]
     @property

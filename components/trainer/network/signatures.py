@@ -101,17 +101,56 @@ class ServedModel(tf.Module):
         """Answers for WAV files, and of the same windows for each half second of them.
 
         `step_probabilities` float32 [batch, steps, classes]; `step_speech` float32 [batch, steps], the share of each step that is
-        speech; and for `combine` `step_pooled` and `step_weights`. Rows of shorter recordings end in zeros.
+        speech; for `combine` `step_pooled` and `step_weights`; and of the whole the `Measures`. Rows of shorter recordings end in
+        zeros.
         """
-        return self._answer_by_step(wav, measured=False)
+        inference = self._inference
+
+        def answer(index: tf.Tensor) -> dict[str, Any]:
+            answer, probabilities, steps, measures = inference.answer_and_measure(open_wav(wav, index))
+            return (
+                answer._asdict()
+                | measures._asdict()
+                | {
+                    "step_probabilities": probabilities,
+                    "step_speech": steps.speech,
+                    "step_pooled": steps.pooled,
+                    "step_weights": steps.weights,
+                }
+            )
+
+        def by_step(*shape: int) -> tf.RaggedTensorSpec:
+            return tf.RaggedTensorSpec([None, *shape], tf.float32, ragged_rank=0)
+
+        outputs = (
+            inference.signature._asdict()
+            | inference.measures_signature._asdict()
+            | {
+                "step_probabilities": by_step(len(self._classes)),
+                "step_speech": by_step(),
+                "step_pooled": by_step(inference.num_pooled),
+                "step_weights": by_step(),
+            }
+        )
+        answers = map_in_turn(answer, tf.range(tf.size(wav)), outputs)
+        filled = {name: value.to_tensor() if name.startswith("step_") else value for name, value in answers.items()}
+        return self._decided(filled, filled["speech"])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="wav")], autograph=False)
     def serve_measured(self, wav: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What `timeline` answers, and what each recording is like: the `Measures`, for whoever watches a model at work."""
-        return self._answer_by_step(wav, measured=True)
+        """What `wav` answers, and what each recording is like: its `Measures`, for whoever watches a model at work."""
+        inference = self._inference
+
+        def answer(index: tf.Tensor) -> dict[str, Any]:
+            answer, _, _, measures = inference.answer_and_measure(open_wav(wav, index))
+            return answer._asdict() | measures._asdict()
+
+        outputs = inference.signature._asdict() | inference.measures_signature._asdict()
+        answers = map_in_turn(answer, tf.range(tf.size(wav)), outputs)
+        return self._decided(answers, answers["speech"])
 
     def measure_example(self, example: bytes) -> dict[str, tf.Tensor]:
-        """What `serve_measured` gives but for steps, of a serialized tf.Example; it is not exported."""
+        """What `serve_measured` gives, of a serialized tf.Example; it is not exported."""
 
         @tf.function(autograph=False)
         def measure() -> tuple[Answer, Measures]:
@@ -121,34 +160,6 @@ class ServedModel(tf.Module):
         answer, measures = measure()
         batch = {name: value[tf.newaxis] for name, value in (answer._asdict() | measures._asdict()).items()}
         return self._decided(batch, batch["speech"])
-
-    def _answer_by_step(self, wav: tf.Tensor, measured: bool) -> dict[str, tf.Tensor]:
-        inference = self._inference
-
-        def answer(index: tf.Tensor) -> dict[str, Any]:
-            answer, probabilities, steps, measures = inference.answer_and_measure(open_wav(wav, index))
-            found = answer._asdict() | {
-                "step_probabilities": probabilities,
-                "step_speech": steps.speech,
-                "step_pooled": steps.pooled,
-                "step_weights": steps.weights,
-            }
-            return found | measures._asdict() if measured else found
-
-        def by_step(*shape: int) -> tf.RaggedTensorSpec:
-            return tf.RaggedTensorSpec([None, *shape], tf.float32, ragged_rank=0)
-
-        outputs = inference.signature._asdict() | {
-            "step_probabilities": by_step(len(self._classes)),
-            "step_speech": by_step(),
-            "step_pooled": by_step(inference.num_pooled),
-            "step_weights": by_step(),
-        }
-        if measured:
-            outputs |= inference.measures_signature._asdict()
-        answers = map_in_turn(answer, tf.range(tf.size(wav)), outputs)
-        filled = {name: value.to_tensor() if name.startswith("step_") else value for name, value in answers.items()}
-        return self._decided(filled, filled["speech"])
 
     @tf.function(
         input_signature=[

@@ -12,8 +12,8 @@ from running_server import Running, put, running, wav
 
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push, read_provenance, versions
+from components.pusher.trials import read_decisions
 from components.pusher.withdrawn import read_withdrawn
-from components.server.canary import read_decisions
 from components.server.config import CanaryConfig
 
 CANARY = CanaryConfig(share=0.5, requests=30)
