@@ -2,8 +2,9 @@
 
     python -m benchmarks.fortnight --workdir WORK --first MODEL --bad MODEL --good MODEL --output FOLDER
 
-Traffic is the test split of WORK's newest dataset. From day 5 it comes by telephone; on day 8 a bad model is pushed, on day 10 a good
-one. Every evening `watch` looks at the last four days. The log has a clock of its own, on which a day lasts as long as its requests.
+Traffic is the test split of WORK's newest dataset. From day 5 it comes by telephone; on day 8 a bad model is pushed, on day 10 a
+good one. Every evening `watch` looks at the last four days. The log has a clock of its own, by which a day lasts as long as its
+requests take.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def main() -> None:
     began_s = time.time() - DAYS * DAY_S
     clock = SimpleNamespace(now=began_s, monotonic=time.monotonic)
     clock.time = lambda: clock.now
-    request_log.time = clock  # type: ignore[attr-defined]
+    vars(request_log)["time"] = clock
     _push(arguments.first, serving)
     config = ServerConfig(
         serving,
@@ -91,9 +92,11 @@ def main() -> None:
         watched = check(serving, log, since_s, None, WatchConfig(), [], str(arguments.output / "beam"), until_s)
         result = watched.result
         expected = f"{result.accuracy.value:.3f}" if result.accuracy else "unknown"
+        share = right / arguments.requests_per_day
         say(
-            f"day {day}: {failed} failed; right {right / arguments.requests_per_day:.3f}, expected in the last days {expected}; "
-            f"versions {versions(serving)}, answers {server.versions.current.version}; {result.status}: {'; '.join(result.reasons[:3])}"
+            f"day {day}: {failed} failed; right {share:.3f}, expected in the last days {expected}; "
+            f"versions {versions(serving)}, answers {server.versions.current.version}; {result.status}: "
+            f"{'; '.join(result.reasons[:3])}"
         )
         if day == DAYS or (result.status == "alarm" and not alarmed):
             (arguments.output / f"day-{day:02d}.html").write_text(render(watched))

@@ -79,9 +79,9 @@ class TriedVersions(Versions):
         return not by_a_person and version not in {decision.version for decision in read_decisions(self.serving)}
 
     def _try(self, candidate: ServedVersion) -> None:
+        self.trial = Trial(candidate, self._current, self.canary, self._decided)
         self.metrics.canary.set(candidate.version)
         log.info("version %d is on trial with %.0f %% of the requests", candidate.version, 100 * self.canary.share)
-        self.trial = Trial(candidate, self._current, self.canary, self._decided)
 
     def _end_trial(self) -> None:
         if self.trial:
