@@ -28,6 +28,7 @@ from components.server import request_log
 from components.server.app import Server
 from components.server.config import CanaryConfig, LogConfig, ServerConfig
 from components.server.run import bind, listen
+from components.server.tried_versions import TriedVersions
 from components.watch.check import check
 from components.watch.config import WatchConfig
 from components.watch.page import render
@@ -72,6 +73,7 @@ def main() -> None:
     for day in range(1, DAYS + 1):
         if day in (BAD_DAY, GOOD_DAY):
             pushed = _push(arguments.bad if day == BAD_DAY else arguments.good, serving)
+            assert isinstance(server.versions, TriedVersions)
             while not server.versions.trial and server.versions.current.version != pushed:
                 time.sleep(0.1)
         right, failed = 0, 0

@@ -18,7 +18,7 @@ from components.server.errors import RequestError
 from components.server.limits import BUSY, Limits
 from components.server.metrics import Metrics
 from components.server.request_log import RequestLog
-from components.server.tried_versions import served_versions
+from components.server.tried_versions import TriedVersions, served_versions
 from components.server.versions import ServedVersion
 
 log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class Server:
 
     def _chosen(self, served: ServedVersion, request: web.Request, body: bytes, signature: str | None = None) -> ServedVersion:
         """The version that answers this request, which may be one on trial, and of which something may be kept."""
-        trial = self.versions.trial
+        trial = self.versions.trial if isinstance(self.versions, TriedVersions) else None
         if trial and trial.current is not served:  # it has just ended
             trial = None
         if trial and "version" not in request.match_info and trial.chosen(body):

@@ -33,7 +33,8 @@ class TriedVersions(Versions):
     """Versions of which a new one is put on trial, unless a person put it into serving."""
 
     def __init__(self, config: ServerConfig, canary: CanaryConfig, metrics: Metrics) -> None:
-        self.canary, self.trial = canary, None
+        self.canary = canary
+        self.trial: Trial | None = None
         # The folder is looked at by one thread and decided about by another.
         self._changes = threading.RLock()
         super().__init__(config.serving, config.poll_s, metrics, config.public_key)

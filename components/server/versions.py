@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -25,9 +25,6 @@ from components.pusher.serving_folder import read_provenance, versions
 from components.server.metrics import Metrics
 from components.server.tensors import TensorSpec, checked_inputs
 from components.signing import check_public_key, verify
-
-if TYPE_CHECKING:
-    from components.server.canary import Trial
 
 log = logging.getLogger(__name__)
 
@@ -114,9 +111,6 @@ class ServedVersion:
 
 class Versions:
     """The version that answers, and the watch over the serving folder that changes it."""
-
-    trial: "Trial | None" = None
-    """Of a version that answers some of the requests; none here (`components.server.tried_versions`)."""
 
     def __init__(self, serving: Path, poll_s: float, metrics: Metrics, public_key: Path | None = None) -> None:
         """Loads the newest version that works.
