@@ -7,7 +7,7 @@ import typer
 
 from beam_jobs.console import tell
 from beam_jobs.ending import one_line_ending
-from pipeline.commands import clips, config, corpus, decisions, export, kubeflow, lineage, predict, prune, run, runs, serve
+from pipeline.commands import clips, config, corpus, decisions, export, kubeflow, lineage, predict, prune, run, runs, serve, watch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From recordings to a gated model.",
     epilog="Exit status: 0 done; 1 a run on Kubeflow failed, or a bug with its traceback; 2 a mistake that you can correct, in "
-    "one line; 3 the gate refused the model of `run`.",
+    "one line; 3 the gate refused the model of `run`, or `watch` raised an alarm.",
 )
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(clips.app, name="clips")
@@ -30,6 +30,7 @@ app.command()(decisions.reject)
 app.command()(decisions.rollback)
 app.command()(lineage.lineage)
 app.command()(serve.serve)
+app.command()(watch.watch)
 app.command()(export.export)
 app.command("compile")(kubeflow.compile_)
 app.command()(kubeflow.submit)

@@ -23,6 +23,7 @@ from components.run_config import config_digest
 from components.serving_check.config import ServingCheckConfig
 from components.trainer.config import ModelConfig, ServingConfig, TrainConfig, training_problem
 from components.tuner.search_space import TuneConfig
+from components.watch.config import WatchConfig
 from pipeline.kubeflow.config import KubernetesConfig
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -110,6 +111,7 @@ class PipelineConfig(Strict):
     serving: ServingConfig = ServingConfig()
     serving_check: ServingCheckConfig = ServingCheckConfig()
     push: PushConfig = PushConfig()
+    watch: WatchConfig = WatchConfig()
     beam: BeamConfig = BeamConfig()
     kubernetes: KubernetesConfig = KubernetesConfig()
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model of a serving folder, and what it says about recordings. The SavedModel decides all of it; here is what feeds it."""
 
+import copy
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -97,6 +98,12 @@ class Model:
     def signatures(self) -> Mapping[str, Any]:
         """The SavedModel's functions by name, for whoever speaks a model server's protocol."""
         return self._signatures
+
+    def asking(self, name: str, function: Callable[..., Mapping[str, Any]]) -> "Model":
+        """The same model, with another function in the place of one of its signatures."""
+        other = copy.copy(self)
+        other._signatures = {**self._signatures, name: function}
+        return other
 
     def predict(self, file: Audio, name: str | None = None) -> Prediction:
         """What a recording is: a path, or an open file with its `name`. What is wrong with it is in the answer's `error`.

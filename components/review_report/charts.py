@@ -48,7 +48,8 @@ _CONFIG = {
 }
 
 
-def _svg(drawn: alt.TopLevelMixin) -> str:
+def to_svg(drawn: alt.TopLevelMixin) -> str:
+    """A chart as SVG that stands in a page."""
     spec = drawn.to_dict()
     # Altair's own defaults: a white background, and a view of a fixed size.
     spec["config"], spec["background"] = _CONFIG, None
@@ -63,7 +64,8 @@ def _svg(drawn: alt.TopLevelMixin) -> str:
     return re.sub(r'<svg ([^>]*?)width="([\d.]+)" height="[\d.]+"', r'<svg \1style="max-width: \2px"', svg, count=1)
 
 
-def _values(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
+def in_line(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
+    """Rows as a chart takes them."""
     return alt.InlineData(values=list(rows))
 
 
@@ -97,7 +99,7 @@ def curves(
         for n, (x, y) in enumerate(zip(curve.x, curve.y, strict=True))
     ]
     lines = (
-        alt.Chart(_values(rows))
+        alt.Chart(in_line(rows))
         .mark_line(strokeWidth=2, interpolate="step-after" if step else "linear", clip=True)
         .encode(
             x=alt.X(**_axis("x", x_title)),
@@ -106,12 +108,12 @@ def curves(
             **_model_encodings([curve.model for curve in found]),
         )
     )
-    dots = alt.Chart(_values([{"model": model, "x": x, "y": y} for model, x, y in reversed(points)])).mark_point(
+    dots = alt.Chart(in_line([{"model": model, "x": x, "y": y} for model, x, y in reversed(points)])).mark_point(
         filled=True, size=90, opacity=1, strokeWidth=0
     )
     dots = dots.encode(x="x:Q", y="y:Q", **_model_encodings([curve.model for curve in found]))
     layers = [*([_diagonal()] if diagonal else []), lines, *([dots] if points else [])]
-    return _svg(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT))
+    return to_svg(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT))
 
 
 def by_threshold(rows: Sequence[dict[str, float | None]], title: str, cut: float) -> str:
@@ -120,7 +122,7 @@ def by_threshold(rows: Sequence[dict[str, float | None]], title: str, cut: float
     colors = ["var(--text)", *(label_color(position) for position in range(len(names) - 1))]
     values = [{"threshold": row["threshold"], "figure": name, "value": row[name]} for row in rows for name in names]
     lines = (
-        alt.Chart(_values(values))
+        alt.Chart(in_line(values))
         .mark_line(strokeWidth=2, interpolate="step-after", clip=True)
         .encode(
             x=alt.X(**_axis("threshold", title)),
@@ -129,12 +131,12 @@ def by_threshold(rows: Sequence[dict[str, float | None]], title: str, cut: float
             strokeDash=alt.StrokeDash("figure:N", scale=alt.Scale(domain=names, range=[[1, 0], [5, 3], [2, 2]][: len(names)])),
         )
     )
-    rule = alt.Chart(_values([{"cut": cut}])).mark_rule(color="var(--axis)", strokeWidth=1.5).encode(x="cut:Q")
-    return _svg(alt.layer(rule, lines).properties(width=WIDTH, height=HEIGHT))
+    rule = alt.Chart(in_line([{"cut": cut}])).mark_rule(color="var(--axis)", strokeWidth=1.5).encode(x="cut:Q")
+    return to_svg(alt.layer(rule, lines).properties(width=WIDTH, height=HEIGHT))
 
 
 def _diagonal() -> alt.Chart:
-    ends = _values([{"x": 0, "y": 0}, {"x": 1, "y": 1}])
+    ends = in_line([{"x": 0, "y": 0}, {"x": 1, "y": 1}])
     return alt.Chart(ends).mark_line(clip=True, color="var(--axis)", strokeWidth=1, strokeDash=[2, 3]).encode(x="x:Q", y="y:Q")
 
 
@@ -144,7 +146,7 @@ def reliability(bins: Sequence[ReliabilityBin], models: Sequence[str], lowest: f
     The area of a dot is its number of clips.
     """
     rows = [{"model": item.model, "x": item.confidence, "y": item.accuracy, "clips": item.clips} for item in reversed(bins)]
-    base = alt.Chart(_values(rows)).encode(
+    base = alt.Chart(in_line(rows)).encode(
         x=alt.X(**_axis("x", "Confidence: the highest probability", low=math.floor(10 * lowest) / 10)),
         y=alt.Y(**_axis("y", "Share that is right")),
         **_model_encodings(models),
@@ -152,7 +154,7 @@ def reliability(bins: Sequence[ReliabilityBin], models: Sequence[str], lowest: f
     dots = base.mark_point(filled=True, opacity=0.9).encode(
         size=alt.Size("clips:Q", scale=alt.Scale(range=[20, 250]), legend=None), strokeDash=alt.value([1, 0])
     )
-    return _svg(alt.layer(_diagonal(), base.mark_line(strokeWidth=2), dots).properties(width=WIDTH, height=HEIGHT))
+    return to_svg(alt.layer(_diagonal(), base.mark_line(strokeWidth=2), dots).properties(width=WIDTH, height=HEIGHT))
 
 
 def histogram(counts: dict[str, list[int]], class_name: str, colors: Sequence[str]) -> str:
@@ -164,7 +166,7 @@ def histogram(counts: dict[str, list[int]], class_name: str, colors: Sequence[st
     ]
     labels = list(counts)
     bars = [
-        alt.Chart(_values([row for row in rows if row["label"] == label]))
+        alt.Chart(in_line([row for row in rows if row["label"] == label]))
         .mark_bar(binSpacing=1)
         .encode(
             x=alt.X(
@@ -180,7 +182,7 @@ def histogram(counts: dict[str, list[int]], class_name: str, colors: Sequence[st
         .properties(width=WIDTH, height=(HEIGHT - 30) // len(labels))
         for label in labels
     ]
-    return _svg(alt.vconcat(*bars, spacing=8))
+    return to_svg(alt.vconcat(*bars, spacing=8))
 
 
 def training(rows: Sequence[dict[str, Any]], title: str) -> str:
@@ -188,7 +190,7 @@ def training(rows: Sequence[dict[str, Any]], title: str) -> str:
     splits = list(dict.fromkeys(row["split"] for row in rows))
     few = len({row["epoch"] for row in rows}) < 4
     chart = (
-        alt.Chart(_values([{**row, "model": row["split"]} for row in rows]))
+        alt.Chart(in_line([{**row, "model": row["split"]} for row in rows]))
         .mark_line(strokeWidth=2, point={"filled": True, "size": 25} if few else False)
         .encode(
             x=alt.X("epoch:Q", title="Epoch", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
@@ -196,7 +198,7 @@ def training(rows: Sequence[dict[str, Any]], title: str) -> str:
             **_model_encodings(splits),
         )
     )
-    return _svg(chart.properties(width=WIDTH, height=HEIGHT))
+    return to_svg(chart.properties(width=WIDTH, height=HEIGHT))
 
 
 def over_runs(rows: Sequence[dict[str, Any]], runs: Sequence[str], metrics: Sequence[str]) -> str:
@@ -207,7 +209,7 @@ def over_runs(rows: Sequence[dict[str, Any]], runs: Sequence[str], metrics: Sequ
     low, high = min(row["value"] for row in rows), max(row["value"] for row in rows)
     if high - low < LEAST_SPAN:  # of equal values the axis had one tick, a 0 that was none
         low, high = max(0.0, low - LEAST_SPAN / 2), min(1.0, high + LEAST_SPAN / 2)
-    base = alt.Chart(_values(rows)).encode(
+    base = alt.Chart(in_line(rows)).encode(
         x=alt.X("run:N", sort=list(runs), title=None, axis=alt.Axis(labelAngle=-40, labelLimit=200)),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False, nice=True, domain=[low, high])),
         color=alt.Color(
@@ -227,7 +229,7 @@ def over_runs(rows: Sequence[dict[str, Any]], runs: Sequence[str], metrics: Sequ
     lines = base.mark_line(strokeWidth=2).encode(detail="test:N")
     width = min(2 * WIDTH, max(WIDTH, 22 * len(runs)))
     # Slanted names need more room below than is measured for them.
-    return _svg(alt.layer(lines, dots).properties(width=width, height=HEIGHT, padding=12))
+    return to_svg(alt.layer(lines, dots).properties(width=width, height=HEIGHT, padding=12))
 
 
 def _metric_colors(metrics: Sequence[str]) -> list[str]:
@@ -238,7 +240,7 @@ def _metric_colors(metrics: Sequence[str]) -> list[str]:
 
 def by_slice(rows: Sequence[dict[str, Any]], slices: Sequence[str]) -> str:
     """A dot for A and one for B on each slice, joined; `rows` hold `slice`, `run` and `value`."""
-    base = alt.Chart(_values(rows)).encode(
+    base = alt.Chart(in_line(rows)).encode(
         y=alt.Y("slice:N", sort=list(slices), title=None, axis=alt.Axis(labelLimit=260)),
         x=alt.X("value:Q", title="Accuracy", scale=alt.Scale(zero=False, nice=True)),
     )
@@ -249,4 +251,4 @@ def by_slice(rows: Sequence[dict[str, Any]], slices: Sequence[str]) -> str:
     joined = base.mark_line(color="var(--axis)", strokeWidth=1.5).encode(detail="slice:N")
     # A browser's letters are wider than those that are measured.
     padding = {"left": 40, "top": 5, "right": 10, "bottom": 5}
-    return _svg(alt.layer(joined, dots).properties(width=WIDTH + 100, height={"step": 22}, padding=padding))
+    return to_svg(alt.layer(joined, dots).properties(width=WIDTH + 100, height={"step": 22}, padding=padding))

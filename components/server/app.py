@@ -18,12 +18,18 @@ from components.server.config import ServerConfig
 from components.server.errors import RequestError
 from components.server.limits import BUSY, Limits
 from components.server.metrics import Metrics
-from components.server.versions import ServedVersion, Versions
+from components.server.request_log import RequestLog
+from components.server.tried_versions import TriedVersions, served_versions
+from components.server.versions import ServedVersion
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 UNMATCHED = "(none)"
+KEEPS_NOTHING = b"which keeps nothing of it"
+KEEPS_MEASURES = b"which keeps figures about some recordings, and none of their sound"
+KEEPS_AUDIO = b"which keeps some of the recordings, as its operator has told it to"
+"""What the page says of the server: it must be true."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -38,8 +44,9 @@ class Server:
         """
         self.config = config
         self.metrics = Metrics()
-        self.versions = Versions(config.serving, config.poll_s, self.metrics, config.public_key)
+        self.versions = served_versions(config, self.metrics)
         self.limits = Limits(config, self.metrics)
+        self.log = RequestLog(config.log, self.metrics) if config.log else None
         self.in_hand = 0
         """Requests whose answer is not made yet."""
         self.draining = False
@@ -72,13 +79,17 @@ class Server:
 
     async def show_page(self, request: web.Request) -> web.Response:
         """The page to try the model."""
-        return web.Response(body=PAGE.read_bytes(), headers={**PAGE_HEADERS, "Content-Type": "text/html; charset=utf-8"})
+        page = PAGE.read_bytes()
+        if self.log:
+            page = page.replace(KEEPS_NOTHING, KEEPS_AUDIO if "audio" in self.log.config.fields else KEEPS_MEASURES)
+        return web.Response(body=page, headers={**PAGE_HEADERS, "Content-Type": "text/html; charset=utf-8"})
 
     async def analyse(self, request: web.Request) -> web.Response:
         """Who speaks when in the recording that is the request's body."""
         name, longest = request.query.get("name", ""), self.config.max_duration_s
         async with self.limits.body(request, self.config.max_recording_mb) as body:
-            answer = await self.limits.answer(partial(analyse, self.versions.current, body, name, longest))
+            served = self._chosen(self.versions.current, request, body)
+            answer = await self.limits.answer(partial(analyse, served, body, name, longest))
         return web.Response(body=answer, content_type="application/json")
 
     async def show_metrics(self, request: web.Request) -> web.Response:
@@ -109,6 +120,7 @@ class Server:
         name, header = request.match_info["model"], request.headers.get(open_inference.HEADER_LENGTH)
         async with self.limits.body(request, self.config.max_body_mb) as body:
             served, signature = self._asked_v2(request)
+            served = self._chosen(served, request, body, signature)
             work = partial(open_inference.infer, served, name, served.signatures[signature], body, header)
             answer, json_length = await self.limits.answer(work)
         if json_length is None:
@@ -129,9 +141,20 @@ class Server:
         """Inference."""
         self._asked(request, self.config.name)
         async with self.limits.body(request, self.config.max_body_mb) as body:
-            work = partial(tensorflow_serving.predict, self._asked(request, self.config.name), body)
+            served = self._chosen(self._asked(request, self.config.name), request, body)
+            work = partial(tensorflow_serving.predict, served, body)
             answer = await self.limits.answer(work)
         return web.Response(body=answer, content_type="application/json")
+
+    def _chosen(self, served: ServedVersion, request: web.Request, body: bytes, signature: str | None = None) -> ServedVersion:
+        """The version that answers this request, which may be one on trial, and of which something may be kept."""
+        trial = self.versions.trial if isinstance(self.versions, TriedVersions) else None
+        if trial and trial.current is not served:  # it has just ended
+            trial = None
+        if trial and "version" not in request.match_info and trial.chosen(body):
+            served = trial.candidate if signature is None or signature in trial.candidate.signatures else served
+        watched = self.log.watching(served, _route(request)) if self.log else served
+        return trial.watching(watched) if trial else watched
 
     def _asked(self, request: web.Request, *names: str) -> ServedVersion:
         """The version that a path names, which is the one that answers now.
@@ -156,8 +179,7 @@ class Server:
     @web.middleware
     async def _observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Counts and times requests by their route: paths themselves would be as many as clients think of."""
-        resource = request.match_info.route.resource
-        path = resource.canonical if resource else UNMATCHED
+        path = _route(request)
         started, status = time.monotonic(), 500
         self.in_hand += 1
         try:
@@ -188,6 +210,11 @@ class Server:
         except Exception:
             log.exception("%s %s failed", request.method, request.path[:100])
             return _refused("a fault of the server; its log has more", 500)
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else UNMATCHED
 
 
 def _host(request: web.Request) -> str:

@@ -7,6 +7,36 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class LogConfig:
+    """What is kept of requests, and for how long."""
+
+    folder: Path
+    share: float = 0.1
+    """Of the requests, drawn one by one."""
+    fields: frozenset[str] = frozenset({"measures", "mel", "embedding"})
+    """Groups of `components.watch.fields.GROUPS`, beside time, version, duration, share of speech and probabilities."""
+    days: float = 30.0
+    max_mb: int = 1024
+    """Of all files together, in MiB; the oldest go first."""
+
+
+@dataclass(frozen=True)
+class CanaryConfig:
+    """How a new version is tried before it answers everybody."""
+
+    share: float
+    """Of the requests that it answers meanwhile."""
+    requests: int = 200
+    """After which it is decided."""
+    min_agreement: float = 0.85
+    """Share of these whose label is the present version's."""
+    max_label_shift: float = 0.1
+    """By which the share of any label may differ."""
+    max_slowdown: float = 2.0
+    """Its median latency, in the present version's."""
+
+
+@dataclass(frozen=True)
 class ServerConfig:
     """Of `audio-gender serve`."""
 
@@ -32,6 +62,12 @@ class ServerConfig:
     """How often the serving folder is looked at."""
     public_key: Path | None = None
     """With which a version must have been signed to be taken up; None where any will do."""
+
+    log: LogConfig | None = None
+    """None keeps nothing."""
+
+    canary: CanaryConfig | None = None
+    """None: a new version answers at once."""
 
     @property
     def max_in_hand_mb(self) -> int:

@@ -101,6 +101,8 @@ async def _serve(server: Server, address: socket.socket) -> None:
     server.versions.stop()
     await drain(server, runner)
     server.limits.close()
+    if server.log:
+        server.log.close()
 
 
 async def drain(server: Server, runner: web.AppRunner) -> None:

@@ -95,6 +95,7 @@ class ServedVersion:
             out.writeframes((samples * 32767).astype("<i2").tobytes())
         questions: dict[str, dict[str, Any]] = {
             "wav": {"wav": [file.getvalue()]},
+            **({"measured": {"wav": [file.getvalue()]}} if "measured" in self.signatures else {}),
             "waveform": {"waveform": samples},
             "waveforms": {"waveform": samples, "lengths": [samples.shape[1]]},
             "serving_default": {"examples": [b""]},
@@ -151,9 +152,13 @@ class Versions:
         # A folder without any version, as one is while it is moved, is no reason to stop answering.
         found = self._newest_that_works(versions(self.serving), self._current.version)
         if found is not None:
-            self._take(found)
+            self._found(found)
             del found
             gc.collect()  # a SavedModel's objects refer to each other
+
+    def _found(self, version: ServedVersion) -> None:
+        """A new version that works."""
+        self._take(version)
 
     def _watch(self) -> None:
         while not self._stop.wait(self.poll_s):
@@ -169,7 +174,7 @@ class Versions:
                 return None
             folder = self.serving / str(version)
             # One that was copied by hand is seen before it is whole: it is tried again when its files change.
-            state = _state(folder)
+            state = state_of(folder)
             if self._refused.get(version) == state:
                 continue
             try:
@@ -189,7 +194,7 @@ class Versions:
         log.info("version %d answers", version.version)
 
 
-def _state(folder: Path) -> list[tuple[str, int, int]]:
+def state_of(folder: Path) -> list[tuple[str, int, int]]:
     """Names, sizes and times of a version's files."""
     found = []
     # What is removed while we look is not there; what cannot be read, a load says.

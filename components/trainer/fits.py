@@ -40,7 +40,7 @@ def fit_pooling_on_eval(inference: Inference, clips: ClipStore, fn_args: Any, sp
 def choose_thresholds_on_eval(model: ServedModel, clips: ClipStore, fn_args: Any, spec: TrainingSpec) -> None:
     """Chooses decision thresholds and writes them down for the report; where the settings say so, the model decides by them."""
     labels, speakers, probabilities = [], [], []
-    for batch in _batches(clips.spread("eval", JUDGED_CLIPS)):
+    for batch in in_batches(clips.spread("eval", JUDGED_CLIPS)):
         answers = model.serve_examples(tf.constant(batch))
         for record, row, speech in zip(batch, answers["probabilities"].numpy(), answers["speech"].numpy(), strict=True):
             # Where there is no speech, no threshold makes a label.
@@ -68,6 +68,7 @@ def choose_thresholds_on_eval(model: ServedModel, clips: ClipStore, fn_args: Any
     log_line(Path(fn_args.model_run_dir), line)
 
 
-def _batches(records: Iterator[bytes]) -> Iterator[list[bytes]]:
+def in_batches(records: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """So many at a time that their audio is no burden."""
     while batch := list(itertools.islice(records, CLIPS_AT_A_TIME)):
         yield batch

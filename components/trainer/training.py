@@ -36,6 +36,7 @@ from components.trainer.network.inference import Inference
 from components.trainer.network.model import build_model, precision
 from components.trainer.network.pooling import DEFAULT_FIT
 from components.trainer.network.signatures import ServedModel
+from components.trainer.reference import save_reference
 from components.trainer.spec import TrainingSpec
 from components.trainer.workers.strategy import (
     PeerLostError,
@@ -102,6 +103,7 @@ def _train_and_export_from(clips: ClipStore, fn_args: Any, spec: TrainingSpec) -
         choose_thresholds_on_eval(model, clips, fn_args, spec)
         save_expected(_expected_predictions(model, clips), fn_args.model_run_dir)
         model.save(fn_args.serving_model_dir)
+        save_reference(model, clips, fn_args)
         if spec.checkpoints and tf.io.gfile.exists(spec.checkpoints):
             tf.io.gfile.rmtree(spec.checkpoints)
     wait_for_all(strategy)

@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from beam_jobs.console import noise_to
+from beam_jobs.errors import UserError
 from beam_jobs.paths import local_path
-from components.server.config import ServerConfig
+from components.server.config import CanaryConfig, LogConfig, ServerConfig
+from components.watch.fields import GROUPS
 from pipeline.commands.options import PublicKey
 
 DEFAULT = ServerConfig(Path("work/serving"))
+LOG = LogConfig(Path())
 
 
 def serve(
@@ -41,10 +44,36 @@ def serve(
         int, typer.Option(min=1, help="Requests that the model answers at a time; default: the number of processors.")
     ] = DEFAULT.workers,
     public_key: PublicKey = None,
+    canary: Annotated[
+        float,
+        typer.Option(min=0, max=0.5, help="Share of requests that a new version answers until it is promoted or rolled back."),
+    ] = 0.0,
+    canary_requests: Annotated[int, typer.Option(min=20, help="Of its requests, after which that is decided.")] = 200,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            "--log", parser=local_path, metavar="DIR", help="Keep measures and scores of some requests there, for `watch`."
+        ),
+    ] = None,
+    log_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the requests of which something is kept.")] = LOG.share,
+    log_fields: Annotated[
+        str, typer.Option(metavar="GROUPS", help="Of measures, mel, embedding and audio; sound is kept with the last alone.")
+    ] = ",".join(sorted(LOG.fields, key=list(GROUPS).index)),
+    log_days: Annotated[float, typer.Option(min=0.05, help="Days for which it is kept.")] = LOG.days,
+    log_max_mb: Annotated[int, typer.Option(min=1, help="Of it all on disk, in MiB; the oldest goes first.")] = LOG.max_mb,
 ) -> None:
     """Serve the newest model: Open Inference Protocol v2, TensorFlow Serving's REST paths, metrics, and a page to try it."""
     with noise_to(Path(os.devnull)):  # TensorFlow's notes on the processor
         from components.server.run import run
 
     limits = (max_body_mb, max_recording_mb, max_duration_s, max_waiting, timeout_s, workers)
-    run(ServerConfig(serving, name, host, port, *limits, public_key=public_key))
+    tried = CanaryConfig(canary, canary_requests) if canary else None
+    kept = LogConfig(log, log_share, _groups(log_fields), log_days, log_max_mb) if log else None
+    run(ServerConfig(serving, name, host, port, *limits, public_key=public_key, log=kept, canary=tried))
+
+
+def _groups(names: str) -> frozenset[str]:
+    found = frozenset(filter(None, names.split(",")))
+    if unknown := found - set(GROUPS):
+        raise UserError(f"--log-fields {min(unknown)}: unknown; there are {', '.join(GROUPS)}")
+    return found

@@ -70,8 +70,8 @@ def test_none_of_this_project_is_there(bare):
     assert {"beam_jobs", "components", "pipeline", "kapre", "tensorflow_transform"}.isdisjoint(bare["modules"])
 
 
-def test_there_are_six_signatures(bare):
-    assert bare["names"] == ["combine", "serving_default", "timeline", "wav", "waveform", "waveforms"]
+def test_there_are_seven_signatures(bare):
+    assert bare["names"] == ["combine", "measured", "serving_default", "timeline", "wav", "waveform", "waveforms"]
 
 
 @pytest.mark.parametrize(

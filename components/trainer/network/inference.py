@@ -9,6 +9,7 @@ A recording is read in pieces of seconds, and the only thing of its length that 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import librosa
 import tensorflow as tf
 
 from beam_jobs import examples
@@ -19,6 +20,7 @@ from components.trainer.network.pooling import (
     DEFAULT_FIT,
     PoolingFit,
     class_probabilities,
+    mean_window,
     pool_steps,
     pool_windows,
     pool_windows_by_step,
@@ -58,6 +60,9 @@ WINDOWS_AT_A_TIME = 16
 PIECE_S = 8
 """Longest piece that is read and resampled at a time."""
 
+BAND_RANGE_DB = 40.0
+"""What is this far below the loudest mel band, on average, is not in the recording: the codec of a telephone leaves less."""
+
 WAV_HEADER_BYTES = 44
 """Length of the header that tf.audio.encode_wav writes (RIFF, fmt and data chunks)."""
 
@@ -93,6 +98,24 @@ class Steps(NamedTuple):
     speech: Any
 
 
+class Measures(NamedTuple):
+    """What a recording is like, in a few numbers: what a drift is seen by (`components.watch`). Zeros where there is no speech.
+
+    Attributes:
+        level_dbfs: float32, as it was recorded.
+        clipping: float32, as in `Survey`.
+        band_hz: float32, the middle of the highest mel band that is less than `BAND_RANGE_DB` below the loudest.
+        mel: float32 [mel], mean decibels of the frames that are heard, at the level that the network hears them.
+        embedding: float32 [2 * model.embedding], what the network makes of its windows, a mean weighed by their speech.
+    """
+
+    level_dbfs: Any
+    clipping: Any
+    band_hz: Any
+    mel: Any
+    embedding: Any
+
+
 class Heard(NamedTuple):
     """An answer before `class_probabilities`.
 
@@ -100,6 +123,7 @@ class Heard(NamedTuple):
         pooled: what `pool_windows` gives; zeros where there is no speech.
         speech, duration_s, error: as in `Answer`.
         steps: of the timeline.
+        measures: of the recording.
     """
 
     pooled: Any
@@ -107,6 +131,7 @@ class Heard(NamedTuple):
     duration_s: Any
     error: Any
     steps: Steps
+    measures: Measures
 
 
 class Inference:
@@ -145,6 +170,17 @@ class Inference:
         self._window, self._step = (max(1, round(s * sample_rate_hz / self._hop)) for s in (WINDOW_S, STEP_S))
         # A click alone is in several frames. The network needs two.
         self.min_frames = max(2, (round(MIN_LOUD_S * sample_rate_hz) + self._n_fft) // self._hop)
+        # As kapre places the bands, by librosa: band k is centred on frequency k + 1 of these.
+        bounds = (model.mel_f_min_hz, model.highest_mel_hz(sample_rate_hz))
+        self._mel_hz = librosa.mel_frequencies(model.n_mels + 2, fmin=bounds[0], fmax=bounds[1])[1:-1].astype("float32")
+        number = tf.TensorSpec([], tf.float32)
+        self.measures_signature = Measures(
+            number,
+            number,
+            number,
+            tf.TensorSpec([model.n_mels], tf.float32),
+            tf.TensorSpec([2 * model.embedding], tf.float32),
+        )
         self.signature = Answer(
             tf.TensorSpec([self._num_classes], tf.float32),
             tf.TensorSpec([], tf.float32),
@@ -156,10 +192,11 @@ class Inference:
         """Hears a recording; what is wrong with it is in its answer's `error`, never an exception."""
         return self._answered(self.hear(sound))
 
-    def answer_by_step(self, sound: Sound) -> tuple[Answer, tf.Tensor, Steps]:
-        """The same answer, and of the same windows the timeline: float32 [steps, classes] of probabilities, and the steps."""
+    def answer_and_measure(self, sound: Sound) -> tuple[Answer, tf.Tensor, Steps, Measures]:
+        """The same answer; of the same windows the timeline, probabilities float32 [steps, classes] and the steps; measures."""
         heard = self.hear(sound)
-        return self._answered(heard), self.probabilities(heard.steps.pooled, heard.steps.weights), heard.steps
+        by_step = self.probabilities(heard.steps.pooled, heard.steps.weights)
+        return self._answered(heard), by_step, heard.steps, heard.measures
 
     def combined(self, pooled: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """The probabilities of a recording that was heard in parts, of all of its steps: float32 [classes]."""
@@ -192,29 +229,38 @@ class Inference:
         readable = error == ""
         duration_s = tf.where(readable | (sound.error == ""), duration_s, 0.0)
         steps = tf.where(readable, _steps(sound.samples, sound.rate_hz), 0)
-        pooled, speech, by_step, error = tf.cond(
+        pooled, speech, by_step, measures, error = tf.cond(
             readable, lambda: self._hear(sound, steps), lambda: (*self._no_speech(steps), error)
         )
-        return Heard(pooled, speech, duration_s, error, by_step)
+        return Heard(pooled, speech, duration_s, error, by_step, measures)
 
-    def _no_speech(self, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Steps]:
+    def _no_speech(self, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Steps, Measures]:
         by_step = Steps(tf.zeros([steps, self.num_pooled]), tf.zeros([steps]), tf.zeros([steps]))
-        return tf.zeros([self.num_pooled]), tf.constant(0.0), by_step
+        measures = Measures(*(tf.zeros(spec.shape) for spec in self.measures_signature))
+        return tf.zeros([self.num_pooled]), tf.constant(0.0), by_step, measures
 
-    def _hear(self, sound: Sound, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Steps, tf.Tensor]:
-        """The pooled windows, share of speech, timeline, error."""
+    def _hear(self, sound: Sound, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Steps, Measures, tf.Tensor]:
+        """The pooled windows, share of speech, timeline, measures, error."""
         known = survey(sound)
         finite = tf.math.is_finite(known.peak)
 
-        def classify() -> tuple[tf.Tensor, tf.Tensor, Steps]:
+        def classify() -> tuple[tf.Tensor, tf.Tensor, Steps, Measures]:
             decibels, numbers, loud = self._frames(from_first_sound(sound, known), known.rms_dbfs)
             # A frame's middle, in the time of the recording; in front of it are n_fft zeros.
             middle = (numbers * self._hop - self._n_fft // 2) * sound.rate_hz // self._rate_hz + known.anchor
             step = tf.cast(middle / sound.rate_hz / STEP_S, tf.int32)
-            return self._classify(decibels, loud, tf.clip_by_value(step, 0, steps - 1), steps, sound)
+            pooled, speech, by_step, embedding = self._classify(
+                decibels, loud, tf.clip_by_value(step, 0, steps - 1), steps, sound
+            )
+            mel = tf.reduce_mean(decibels[..., 0], axis=0)
+            return pooled, speech, by_step, Measures(known.level_dbfs, known.clipping, self._band_hz(mel), mel, embedding)
 
-        pooled, speech, by_step = tf.cond(finite & (known.peak > SILENT_PEAK), classify, lambda: self._no_speech(steps))
-        return pooled, speech, by_step, tf.where(finite, "", "samples that are NaN or infinite")
+        pooled, speech, by_step, measures = tf.cond(finite & (known.peak > SILENT_PEAK), classify, lambda: self._no_speech(steps))
+        return pooled, speech, by_step, measures, tf.where(finite, "", "samples that are NaN or infinite")
+
+    def _band_hz(self, mel: tf.Tensor) -> tf.Tensor:
+        inside = tf.cast(mel > tf.reduce_max(mel) - BAND_RANGE_DB, tf.float32)
+        return tf.reduce_max(inside * self._mel_hz)
 
     def _frames(self, sound: Sound, rms_dbfs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The mel frames of a recording that are heard, and their numbers among all of its frames.
@@ -274,32 +320,40 @@ class Inference:
 
     def _classify(
         self, decibels: tf.Tensor, loud: tf.Tensor, step: tf.Tensor, steps: tf.Tensor, sound: Sound
-    ) -> tuple[tf.Tensor, tf.Tensor, Steps]:
-        """The frames heard, float32 [frames, mel, 1], which are loud, their steps -> pooled windows, speech, timeline."""
+    ) -> tuple[tf.Tensor, tf.Tensor, Steps, tf.Tensor]:
+        """The frames heard, float32 [frames, mel, 1], which are loud, their steps -> pooled, speech, timeline, embedding."""
+
+        def no_speech() -> tuple[tf.Tensor, tf.Tensor, Steps, tf.Tensor]:
+            pooled, speech, by_step, measures = self._no_speech(steps)
+            return pooled, speech, by_step, measures.embedding
+
         return tf.cond(
             tf.shape(decibels)[0] >= self.min_frames,
             lambda: self._weigh_windows(decibels, loud, step, steps, sound),
-            lambda: self._no_speech(steps),
+            no_speech,
         )
 
     def _weigh_windows(
         self, decibels: tf.Tensor, loud: tf.Tensor, step: tf.Tensor, steps: tf.Tensor, sound: Sound
-    ) -> tuple[tf.Tensor, tf.Tensor, Steps]:
+    ) -> tuple[tf.Tensor, tf.Tensor, Steps, tf.Tensor]:
         frames = tf.shape(decibels)[0]
         windows, length, place = self.place_windows(frames)
         batches = -(-windows // WINDOWS_AT_A_TIME)
         at_a_time = -(-windows // batches)
 
-        def hear_windows(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def hear_windows(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             outputs = self._classifier(tf.gather(decibels, place(batch * at_a_time + tf.range(at_a_time))), training=False)
-            return outputs["logits"], tf.repeat(tf.sigmoid(outputs["speech"]), CELL, axis=1)[:, :length]
+            speech = tf.repeat(tf.sigmoid(outputs["speech"]), CELL, axis=1)[:, :length]
+            return outputs["logits"], speech, outputs["embedding"]
 
-        outputs = (tf.TensorSpec([None, self._num_classes], tf.float32), tf.TensorSpec([None, None], tf.float32))
-        logits, speech = map_in_turn(hear_windows, tf.range(batches), outputs)
+        (size,) = self.measures_signature.embedding.shape
+        outputs = tuple(tf.TensorSpec([None, width], tf.float32) for width in (self._num_classes, None, size))
+        logits, speech, embedding = map_in_turn(hear_windows, tf.range(batches), outputs)
         # What is left of the last batch is its last window again.
         logits, speech = tf.reshape(logits, [-1, self._num_classes])[:windows], tf.reshape(speech, [-1, length])[:windows]
         weights = tf.reduce_sum(speech, axis=1)
         pooled = pool_windows(logits, weights, self._mixed)
+        embedding = mean_window(tf.reshape(embedding, [-1, size])[:windows], weights)
 
         frame = place(tf.range(windows))
         times_heard = tf.math.unsorted_segment_sum(tf.ones_like(speech), frame, frames)
@@ -315,7 +369,7 @@ class Inference:
         of_speech = tf.math.unsorted_segment_mean(purity, step, steps) >= MIN_PURITY
         share_by_step = self._share_by_step(tf.math.unsorted_segment_sum(heard_in_frame, step, steps), sound)
         by_step = Steps(*pool_windows_by_step(logits, speech, step, steps, self._mixed), tf.where(of_speech, share_by_step, 0.0))
-        return tf.where(is_speech, pooled, 0.0), tf.where(is_speech, share, 0.0), by_step
+        return tf.where(is_speech, pooled, 0.0), tf.where(is_speech, share, 0.0), by_step, embedding
 
     def place_windows(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         """How many windows there are over int32 `frames`, `min_frames` at least; their length in frames; and where they lie.

@@ -112,8 +112,8 @@ def build_model(
 
     The model takes float32 [batch, samples] of any length from two STFT frames on. Its layers `mel_decibels` and `classifier`
     are models themselves, so that a recording can be heard window by window: the first turns a waveform into float32
-    [batch, time, mel, 1], the second those into a dictionary of `logits` float32 [batch, classes] and `speech`, the speech
-    detector's logits, float32 [batch, cells].
+    [batch, time, mel, 1], the second those into a dictionary of `logits` float32 [batch, classes], `speech`, the speech
+    detector's logits, float32 [batch, cells], and `embedding` float32 [batch, 2 * model.embedding], what the logits are made of.
 
     Args:
         model: the settings.
@@ -141,7 +141,7 @@ def build_model(
 
 
 def build_classifier(model: ModelConfig, num_classes: int) -> keras.Model:
-    """Mel decibels float32 [batch, time, mel, 1] of two frames at least -> `logits` and `speech`, as in `build_model`."""
+    """Mel decibels float32 [batch, time, mel, 1], two frames at least -> `logits`, `speech`, `embedding`, as in `build_model`."""
     layers = keras.layers
     decibels = keras.Input([None, model.n_mels, 1], name="heard")
     with precision("float32"):
@@ -157,10 +157,10 @@ def build_classifier(model: ModelConfig, num_classes: int) -> keras.Model:
     speech = layers.Dense(1, bias_initializer=keras.initializers.Constant(1.0), dtype="float32", name="speech")(cells)[:, :, 0]
     # Many cells are summed, which the eight bits of a bfloat16 cannot hold.
     embedding = SpeechStatistics(dtype="float32", name="statistics")([tf.cast(cells, tf.float32), speech])
-    embedding = layers.Dropout(model.dropout, dtype="float32", name="embedding_dropout")(embedding)
+    dropped = layers.Dropout(model.dropout, dtype="float32", name="embedding_dropout")(embedding)
     head = Prototypes if model.architecture == "prototype" else layers.Dense
-    logits = head(num_classes, dtype="float32", name="logits")(embedding)
-    return keras.Model(decibels, {"logits": logits, "speech": speech}, name="classifier")
+    logits = head(num_classes, dtype="float32", name="logits")(dropped)
+    return keras.Model(decibels, {"logits": logits, "speech": speech, "embedding": embedding}, name="classifier")
 
 
 def _is_speech(label: tf.Tensor) -> tf.Tensor:

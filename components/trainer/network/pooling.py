@@ -40,8 +40,13 @@ def pool_windows(logits: tf.Tensor, weights: tf.Tensor, mixed: int | None = None
         float32 [classes], or [classes - 1] with `mixed`.
     """
     if mixed is None:
-        return _mean(logits, weights)
+        return mean_window(logits, weights)
     return _soft_maximum(_presence(logits, mixed), weights)
+
+
+def mean_window(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """float32 [windows, classes] weighed by [windows] -> [classes]."""
+    return tf.linalg.matvec(values, weights, transpose_a=True) / tf.maximum(tf.reduce_sum(weights), 1e-6)
 
 
 def pool_steps(pooled: tf.Tensor, weights: tf.Tensor, mixed: int | None = None) -> tf.Tensor:
@@ -55,7 +60,7 @@ def pool_steps(pooled: tf.Tensor, weights: tf.Tensor, mixed: int | None = None) 
     Returns:
         float32 [classes], or [classes - 1] with `mixed`.
     """
-    return _mean(pooled, weights) if mixed is None else _soft_maximum(pooled, weights)
+    return mean_window(pooled, weights) if mixed is None else _soft_maximum(pooled, weights)
 
 
 def pool_windows_by_step(
@@ -111,11 +116,6 @@ def class_probabilities(pooled: tf.Tensor, mixed: int | None = None, fit: Poolin
         none, one, several = none * no, one * no + none * yes, several + one * yes
     probabilities = tf.concat([tf.expand_dims(value, -1) for value in (*single, several)], axis=-1)
     return probabilities / tf.reduce_sum(probabilities, axis=-1, keepdims=True)
-
-
-def _mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """float32 [windows, classes] weighed by [windows] -> [classes]."""
-    return tf.linalg.matvec(values, weights, transpose_a=True) / tf.maximum(tf.reduce_sum(weights), 1e-6)
 
 
 def _presence(logits: tf.Tensor, mixed: int) -> tf.Tensor:

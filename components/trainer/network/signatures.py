@@ -9,7 +9,7 @@ import tensorflow as tf
 from components.decision_rule import THRESHOLDS, even_thresholds, over_thresholds
 from components.trainer.config import ModelConfig
 from components.trainer.network.example import open_example
-from components.trainer.network.inference import Inference
+from components.trainer.network.inference import Answer, Inference, Measures
 from components.trainer.network.pooling import DEFAULT_FIT, PoolingFit
 from components.trainer.network.portable import PortableInference
 from components.trainer.network.sound import Sound, map_in_turn, zeros_around
@@ -64,6 +64,7 @@ class ServedModel(tf.Module):
             "waveforms": self.serve_waveforms.get_concrete_function(),
             "timeline": self.serve_timeline.get_concrete_function(),
             "combine": self.serve_combine.get_concrete_function(),
+            "measured": self.serve_measured.get_concrete_function(),
         }
         tf.saved_model.save(self, folder, signatures=signatures)
 
@@ -101,31 +102,65 @@ class ServedModel(tf.Module):
         """Answers for WAV files, and of the same windows for each half second of them.
 
         `step_probabilities` float32 [batch, steps, classes]; `step_speech` float32 [batch, steps], the share of each step that is
-        speech; and for `combine` `step_pooled` and `step_weights`. Rows of shorter recordings end in zeros.
+        speech; for `combine` `step_pooled` and `step_weights`; and of the whole the `Measures`. Rows of shorter recordings end in
+        zeros.
         """
         inference = self._inference
 
         def answer(index: tf.Tensor) -> dict[str, Any]:
-            answer, probabilities, steps = inference.answer_by_step(open_wav(wav, index))
-            return answer._asdict() | {
-                "step_probabilities": probabilities,
-                "step_speech": steps.speech,
-                "step_pooled": steps.pooled,
-                "step_weights": steps.weights,
-            }
+            answer, probabilities, steps, measures = inference.answer_and_measure(open_wav(wav, index))
+            return (
+                answer._asdict()
+                | measures._asdict()
+                | {
+                    "step_probabilities": probabilities,
+                    "step_speech": steps.speech,
+                    "step_pooled": steps.pooled,
+                    "step_weights": steps.weights,
+                }
+            )
 
         def by_step(*shape: int) -> tf.RaggedTensorSpec:
             return tf.RaggedTensorSpec([None, *shape], tf.float32, ragged_rank=0)
 
-        outputs = inference.signature._asdict() | {
-            "step_probabilities": by_step(len(self._classes)),
-            "step_speech": by_step(),
-            "step_pooled": by_step(inference.num_pooled),
-            "step_weights": by_step(),
-        }
+        outputs = (
+            inference.signature._asdict()
+            | inference.measures_signature._asdict()
+            | {
+                "step_probabilities": by_step(len(self._classes)),
+                "step_speech": by_step(),
+                "step_pooled": by_step(inference.num_pooled),
+                "step_weights": by_step(),
+            }
+        )
         answers = map_in_turn(answer, tf.range(tf.size(wav)), outputs)
         filled = {name: value.to_tensor() if name.startswith("step_") else value for name, value in answers.items()}
         return self._decided(filled, filled["speech"])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="wav")], autograph=False)
+    def serve_measured(self, wav: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What `wav` answers, and what each recording is like: its `Measures`, for whoever watches a model at work."""
+        inference = self._inference
+
+        def answer(index: tf.Tensor) -> dict[str, Any]:
+            answer, _, _, measures = inference.answer_and_measure(open_wav(wav, index))
+            return answer._asdict() | measures._asdict()
+
+        outputs = inference.signature._asdict() | inference.measures_signature._asdict()
+        answers = map_in_turn(answer, tf.range(tf.size(wav)), outputs)
+        return self._decided(answers, answers["speech"])
+
+    def measure_example(self, example: bytes) -> dict[str, tf.Tensor]:
+        """What `serve_measured` gives, of a serialized tf.Example; it is not exported."""
+
+        @tf.function(autograph=False)
+        def measure() -> tuple[Answer, Measures]:
+            answer, _, _, measures = self._inference.answer_and_measure(open_example(tf.constant(example), self._sample_rate_hz))
+            return answer, measures
+
+        answer, measures = measure()
+        batch = {name: value[tf.newaxis] for name, value in (answer._asdict() | measures._asdict()).items()}
+        return self._decided(batch, batch["speech"])
 
     @tf.function(
         input_signature=[

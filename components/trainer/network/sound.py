@@ -19,6 +19,10 @@ HEARD_PEAK = 0.5
 """Recordings are brought to this peak: a quiet one loses nothing to 16 bits, and between the samples of a clipped one, where
 resampling finds more than its peak, there is room."""
 
+CLIPPED_SHARE, LOUD_SECOND = 0.99, 0.9
+"""A sample at this share of its second's peak is one of the peak itself, and a second whose own peak is at this share of the
+recording's is loud."""
+
 
 class Sound(NamedTuple):
     """A recording that has not been read yet, in the graph.
@@ -56,32 +60,46 @@ class Survey(NamedTuple):
         peak: float32, that of its samples; infinite where one of them is not finite.
         rms_dbfs: float32, its level, if its peak were `HEARD_PEAK`.
         anchor: int64, how many samples come before the first sound.
+        clipping: float32, share of the samples of its loud seconds that are within `CLIPPED_SHARE` of their second's peak: less
+            than 0.001 of a voice, and much more where a converter or an editor cut its peaks off.
     """
 
     peak: tf.Tensor
     rms_dbfs: tf.Tensor
     anchor: tf.Tensor
+    clipping: tf.Tensor
+
+    @property
+    def level_dbfs(self) -> tf.Tensor:
+        """The level as it was recorded."""
+        return self.rms_dbfs + 20.0 * tf.math.log(tf.maximum(self.peak, SILENT_PEAK) / HEARD_PEAK) / tf.math.log(10.0)
 
 
 def survey(sound: Sound) -> Survey:
     """Reads the recording second by second."""
 
-    def look(second: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def look(second: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         samples = sound.read(second * sound.rate_hz, sound.rate_hz)
-        peak = tf.reduce_max(tf.abs(samples))
+        magnitude = tf.abs(samples)
+        peak = tf.reduce_max(magnitude)
+        at_peak = tf.reduce_sum(tf.cast(magnitude >= CLIPPED_SHARE * peak, tf.float32))
         # Float samples may be of any size, and the square of a large float32 is not one.
         energy = tf.reduce_sum(tf.square(tf.cast(samples, tf.float64)))
-        return tf.where(tf.reduce_all(tf.math.is_finite(samples)), peak, float("inf")), energy
+        return tf.where(tf.reduce_all(tf.math.is_finite(samples)), peak, float("inf")), energy, at_peak
 
     # One at least, so that a recording of no samples has a peak too: 0.
     seconds = tf.maximum(-(-sound.samples // sound.rate_hz), 1)
-    peaks, energies = map_in_turn(look, tf.range(seconds), (tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.float64)))
+    outputs = (tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.float64), tf.TensorSpec([], tf.float32))
+    peaks, energies, at_peak = map_in_turn(look, tf.range(seconds), outputs)
     peak = tf.reduce_max(peaks)
+    loud = tf.cast(peaks >= LOUD_SECOND * peak, tf.float32)
+    in_loud = tf.cast(tf.clip_by_value(sound.samples - tf.range(seconds) * sound.rate_hz, 1, sound.rate_hz), tf.float32)
+    clipping = tf.reduce_sum(loud * at_peak) / tf.reduce_sum(loud * in_loud)
     second = tf.argmax(peaks > ANCHOR_SHARE * peak) * sound.rate_hz
     anchor = second + tf.argmax(tf.abs(sound.read(second, sound.rate_hz)) > ANCHOR_SHARE * peak)
     scale = tf.cast(HEARD_PEAK / tf.maximum(peak, SILENT_PEAK), tf.float64)
     power = tf.cast(tf.reduce_sum(energies) * tf.square(scale) / tf.cast(tf.maximum(sound.samples, 1), tf.float64), tf.float32)
-    return Survey(peak, 10.0 * tf.math.log(tf.maximum(power, LEVEL_FLOOR_POWER)) / tf.math.log(10.0), anchor)
+    return Survey(peak, 10.0 * tf.math.log(tf.maximum(power, LEVEL_FLOOR_POWER)) / tf.math.log(10.0), anchor, clipping)
 
 
 def from_first_sound(sound: Sound, known: Survey) -> Sound:

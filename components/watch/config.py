@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When `audio-gender watch` sounds an alarm."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from beam_jobs.config import Share, Strict
+
+Distance = Annotated[float, Field(gt=0, le=1)] | None
+
+
+class DriftThresholds(Strict):
+    """How far a measure may be from the reference, 0 (the same) to 1; null only shows it.
+
+    Jensen-Shannon divergence of numbers, L-infinity of the labels, both by TFDV; of embeddings the energy coefficient
+    (docs/watching.md).
+    """
+
+    duration_s: Distance = None
+    """Clips are all of one length, and recordings are not."""
+    speech: Distance = 0.25
+    level_dbfs: Distance = 0.25
+    clipping: Distance = 0.25
+    band_hz: Distance = 0.25
+    mel: Distance = 0.25
+    """Of each of eight groups of mel bands."""
+    confidence: Distance = 0.25
+    """The probability of the label that is given."""
+    label: Distance = 0.2
+    embedding: Distance = 0.05
+
+
+class WatchConfig(Strict):
+    """What an alarm is. There is one where a distance is above its threshold and chance would hardly make it."""
+
+    min_requests: Annotated[int, Field(ge=20)] = 100
+    """With speech; of fewer nothing is judged."""
+    significance: Annotated[float, Field(gt=0, le=0.2)] = 0.005
+    """The probability of any alarm at all, had nothing changed: each measure's p-value is corrected by Holm's method."""
+    drift: DriftThresholds = DriftThresholds()
+    max_accuracy_drop: Share | None = 0.05
+    """How far the whole interval of the expected accuracy may be below the accuracy on the reference."""
+    max_skew: Annotated[float, Field(gt=0)] | None = 1e-5
+    """Between what the training and the server hear of the canary."""

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`k8s/components/watch` on the overlay local: valid, and its command is one that `watch` takes."""
+
+import re
+import shutil
+
+import kubernetes_validate
+import pytest
+import yaml
+from api import Manifest
+from kustomize_tool import render
+from overlays import ROOT
+from typer.testing import CliRunner
+
+from components.server.metrics import Metrics
+from components.watch.config import WatchConfig
+from pipeline.cli import app
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
+    folder = tmp_path_factory.mktemp("k8s") / "k8s"
+    shutil.copytree(ROOT / "k8s", folder)
+    path = folder / "overlays" / "local" / "kustomization.yaml"
+    overlay = yaml.safe_load(path.read_text())
+    overlay["components"] = [*overlay.get("components", []), "../../components/watch"]
+    path.write_text(yaml.safe_dump(overlay))
+    return render(path.parent)
+
+
+def one(objects: list[Manifest], kind: str, name: str) -> Manifest:
+    return next(thing for thing in objects if thing["kind"] == kind and thing["metadata"]["name"].startswith(name))
+
+
+def test_the_claim_the_cronjob_and_the_server_share_a_folder(objects: list[Manifest]) -> None:
+    job = one(objects, "CronJob", "audio-gender-watch")
+    kubernetes_validate.validate(job, "1.33", strict=True)
+    kubernetes_validate.validate(one(objects, "PersistentVolumeClaim", "audio-gender-requests"), "1.33", strict=True)
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    server = one(objects, "Deployment", "audio-gender-serving")["spec"]["template"]["spec"]
+    for spec in (pod, server):
+        (container,) = spec["containers"]
+        assert {"name": "requests", "mountPath": "/requests"} in container["volumeMounts"]
+        assert "--log=/requests" in container["args"]
+    claims = {volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume}
+    assert claims == {"audio-gender-requests", "audio-gender-serving"}
+    assert next(v["configMap"]["name"] for v in pod["volumes"] if v["name"] == "config").startswith("audio-gender-config-")
+
+
+def test_the_commands_options_exist(objects: list[Manifest]) -> None:
+    (container,) = one(objects, "CronJob", "audio-gender-watch")["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    _, command = container["command"]
+    page = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+    assert all(argument.partition("=")[0] in page for argument in container["args"])
+
+
+def test_alerts_ask_for_figures_that_there_are(objects: list[Manifest]) -> None:
+    rules = yaml.safe_load(one(objects, "ConfigMap", "audio-gender-alerts")["data"]["alerts.yaml"])["groups"][0]["rules"]
+    page = Metrics().page().decode()
+    asked = {name for rule in rules for name in re.findall(r"audio_gender_\w+", rule["expr"])}
+    assert asked == {"audio_gender_skew", "audio_gender_log_records_total", "audio_gender_requests_total"}
+    assert all(f"# TYPE {name.removesuffix('_total')}" in page for name in asked)
+    assert f"> {WatchConfig().max_skew:g}".replace("1e-05", "1e-5") in next(r["expr"] for r in rules if "skew" in r["expr"])
