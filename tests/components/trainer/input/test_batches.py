@@ -158,7 +158,7 @@ def one_sided_batches(folder: Path, num_shards: int, clips_per_shard: int, worke
         for worker in range(workers)
         for labels in (
             label.numpy()
-            for _, label in training_dataset([f"{folder}/*.tfrecord"], as_it_is, 16, 8, worker, shard=(worker, workers))
+            for _, label in training_dataset([f"{folder}/*"], as_it_is, 16, 8, worker, shard=(worker, workers))
             if len(label) == 16
         )
     ]
