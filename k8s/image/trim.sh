@@ -13,8 +13,9 @@ VIRTUAL_ENV=$venv "$uv" pip uninstall --quiet libclang tensorboard-data-server g
     google-cloud-videointelligence google-cloud-vision cloud-sql-python-connector
 
 cd "$packages"
-# Headers and static libraries, to build against; stubs for editors.
-rm -rf tensorflow/include pyarrow/include jedi/third_party
+# Headers and static libraries, to build against; stubs for editors; examples; pages of notebooks and of TensorBoard.
+rm -rf tensorflow/include pyarrow/include jedi/third_party tfx/examples apache_beam/examples widgetsnbextension \
+    tensorboard/webfiles.zip "$venv/share"
 find . -name '*.a' -delete
 # Tests. In scipy a module may be called `…_test.py`.
 find . -type d -name tests -prune -exec rm -rf {} +
