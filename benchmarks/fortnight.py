@@ -62,7 +62,7 @@ def main() -> None:
         port=0,
         poll_s=0.5,
         log=LogConfig(log, share=1.0, days=60),
-        canary=CanaryConfig(share=0.4, requests=100),
+        canary=CanaryConfig(share=0.5, requests=50),
     )
     server = Server(config)
     loop = asyncio.new_event_loop()

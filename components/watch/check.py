@@ -185,10 +185,14 @@ def _notes(heard: Heard, version: int, config: WatchConfig) -> list[str]:
     }
     notes += [f"{int(sums[name])} {text}" for name, text in told.items() if sums.get(name)]
     others = {name.removeprefix("of "): int(number) for name, number in sums.items() if name.startswith("of version ")}
-    notes += [f"{number} requests were answered by {name}; left out" for name, number in sorted(others.items())]
+    notes += [f"{_counted(number)} answered by {name}; left out" for name, number in sorted(others.items())]
     if not heard.canaries and sums.get("requests"):
         notes.append("the log holds no answers to the canary, so skew is not known")
     return notes
+
+
+def _counted(number: int) -> str:
+    return "1 request was" if number == 1 else f"{number} requests were"
 
 
 def _day(date: str, sums: Mapping[str, float]) -> Day:
