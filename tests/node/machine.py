@@ -74,6 +74,8 @@ class Machine:
         raise TimeoutError("no process 1 after 5 s")
 
     def _connect(self) -> None:
+        # After a killed test the kernel takes its time to remove it.
+        subprocess.run(["ip", "link", "delete", LINK], capture_output=True, timeout=60, check=False)
         ip = ["ip", "-batch", "-"]
         outside = [
             f"link add {LINK} type veth peer name eth0 netns {self._pid}",

@@ -244,7 +244,8 @@ def _kubelet(cluster: Cluster) -> dict[str, Any]:
         "resolvConf": f"{cluster.folder}/resolv.conf",
         "oomScoreAdj": 0,
         "failSwapOn": False,
-        "evictionHard": {"memory.available": "200Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "evictionHard": {"memory.available": "200Mi", "nodefs.available": "500Mi", "imagefs.available": "500Mi"},
+        "evictionPressureTransitionPeriod": "10s",  # what shares the disk frees it again
         "imageGCHighThresholdPercent": 100,  # what was loaded must stay
         "podLogsDir": f"{cluster.folder}/pods",
         "syncFrequency": "10s",
