@@ -20,15 +20,21 @@ class DriftThresholds(Strict):
     duration_s: Distance = None
     """Clips are all of one length, and recordings are not."""
     speech: Distance = 0.25
+    """Share of the recording that is speech."""
     level_dbfs: Distance = 0.25
+    """Level of the recording."""
     clipping: Distance = 0.25
+    """Share of clipped samples."""
     band_hz: Distance = 0.25
+    """Highest frequency that is in the recording."""
     mel: Distance = 0.25
     """Of each of eight groups of mel bands."""
     confidence: Distance = 0.25
     """The probability of the label that is given."""
     label: Distance = 0.2
+    """How often each label is given, by L-infinity."""
     embedding: Distance = 0.05
+    """Embeddings of the voices, by the energy coefficient."""
 
 
 class WatchConfig(Strict):
@@ -39,6 +45,7 @@ class WatchConfig(Strict):
     significance: Annotated[float, Field(gt=0, le=0.2)] = 0.005
     """The probability of any alarm at all, had nothing changed: each measure's p-value is corrected by Holm's method."""
     drift: DriftThresholds = DriftThresholds()
+    """How far each measure may be from the reference before there is an alarm ([watching](../watching.md))."""
     max_accuracy_drop: Share | None = 0.05
     """How far the whole interval of the expected accuracy may be below the accuracy on the reference."""
     max_skew: Annotated[float, Field(gt=0)] | None = 1e-5
