@@ -30,6 +30,9 @@ def staged(beam_options: Sequence[Any], inputs: Sequence[Artifact], outputs: Seq
         A folder there, for what else workers need; None without a temporary location.
     """
     location = temp_location(beam_options)
+    for artifact in outputs:  # Beam writes by way of folders that a killed attempt leaves
+        shutil.rmtree(artifact.uri, ignore_errors=True)
+        Path(artifact.uri).mkdir(parents=True)
     if location is None:
         yield None
         return

@@ -32,7 +32,7 @@ from components.serving_check.component import ServingCheck
 from components.statistics_gen.component import StatisticsGen
 from components.trainer.component import Trainer
 from components.trainer.spec import TrainingSpec
-from components.transform.component import Transform
+from components.transform.transform import Transform
 from components.tuner.component import Tuner
 from components.tuner.search_space import TuningSpec
 from pipeline.config import PipelineConfig

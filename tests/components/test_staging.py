@@ -35,6 +35,14 @@ def test_without_a_temporary_location_artifacts_are_used_where_they_lie(examples
         assert (examples.uri, statistics.uri) == before
 
 
+def test_what_a_killed_attempt_left_is_removed(examples, statistics):
+    left = Path(statistics.uri) / "beam-temp-FeatureStats.pb" / "half"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    with staged([], [examples], [statistics]):
+        assert list(Path(statistics.uri).iterdir()) == []
+
+
 def test_workers_elsewhere_need_one(examples, statistics):
     with (
         pytest.raises(UserError, match=r"^beam\.pipeline has --runner=FlinkRunner and no --temp_location; add one"),
@@ -69,5 +77,5 @@ def test_a_step_that_fails_leaves_nothing_there_and_no_half_of_an_output(example
     with pytest.raises(OSError, match="a worker was lost"):
         fail()
     assert (examples.uri, statistics.uri) == before
-    assert not Path(statistics.uri).exists()
+    assert list(Path(statistics.uri).iterdir()) == []
     assert list(shared.iterdir()) == []

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transform: TFX's own, whose Beam workers may be on other machines."""
+"""Transform: TFX's own, whose Beam workers may be on other machines.
+
+It is no `component.py`: TFX's declares outputs that it does not make here, and reads a property that it does not declare.
+"""
 
 from typing import Any
 
