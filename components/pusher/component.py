@@ -55,8 +55,10 @@ class Pusher(base_component.BaseComponent):
         serving_uri: the folder that holds one folder a version.
         config: how many old versions are kept, and which key signs.
         mode: as `config.mode`, before which it goes: whether a blessed model is pushed at once or waits.
-        run_config: the run's resolved configuration, for its provenance; what of it the run may have changed are `mode`,
-            `epochs`, and in a compiled pipeline `dataset_uri` and `corpus_uri`.
+        run_config: the run's resolved configuration, for its provenance; of a compiled pipeline the one it was compiled with.
+        epochs: what the run really had, before `run_config`.
+        dataset_uri: the dataset of a compiled pipeline, likewise; else empty.
+        corpus_uri: the corpus of a compiled pipeline, likewise; else None.
         approval: who approved the model; None in a run.
         serving_changes: what people did to the serving folder since: versions of the same run that were removed by hand, models
             that were withdrawn. Nothing reads it: it keeps TFX's cache from repeating what is no longer true.
