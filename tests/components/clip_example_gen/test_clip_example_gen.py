@@ -169,7 +169,7 @@ def test_a_description_cannot_lead_out_of_its_folder(dataset, key, value):
 
 def test_another_format_version(dataset):
     edit(dataset, lambda info: info.update(format_version=1))
-    assert error_of(dataset).startswith(f"{dataset}: dataset of format version 1, and this program reads version 2; ")
+    assert error_of(dataset).startswith(f"{dataset}: dataset of format version 1, and this program reads version 3; ")
 
 
 def test_a_truncated_shard(dataset):
