@@ -33,8 +33,8 @@ from components.statistics_gen.component import StatisticsGen
 from components.trainer.component import Trainer
 from components.trainer.spec import TrainingSpec
 from components.transform.transform import Transform
-from components.tuner.component import Tuner
 from components.tuner.search_space import TuningSpec
+from components.tuner.tuner import Tuner
 from pipeline.config import PipelineConfig
 
 NAME = "audio-gender"

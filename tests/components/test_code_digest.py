@@ -47,7 +47,7 @@ def test_every_node_has_a_digest_and_the_place_of_the_checkout_is_no_part_of_it(
     ("file", "run_again"),
     [
         ("components/gate/decide.py", {"Gate"}),
-        ("components/gate/result.py", {"Gate", "ReviewReport"}),
+        ("components/gate/result.py", {"Gate", "ReviewReport", "Pusher"}),
         ("components/gate/robustness.py", {"Gate"}),
         ("components/robustness/psola.py", {"Robustness"}),
         ("components/robustness/measure.py", {"Robustness"}),

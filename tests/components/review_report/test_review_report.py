@@ -391,7 +391,7 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path, monkeypatch):
     report.uri = str(tmp_path / "value")
     properties = {
         "dataset_uri": str(dataset),
-        "config": '{"train": {"epochs": 30}}',
+        "config": '{"train": {"epochs": 30}, "push": {"mode": "auto"}}',
         "baseline_config": "null",
         "push_mode": "review",
         "decide_by_package": 1,

@@ -141,7 +141,8 @@ def test_the_table_and_the_log_hold_every_epoch(trained, events):
 def test_what_was_trained_can_be_loaded(trained):
     spec = load_spec(trained.model_run_dir)
 
-    assert spec == TrainingSpec.of(trained)
+    # Where the clips were is not of the model: a work folder may be moved.
+    assert spec == TrainingSpec.of(trained).model_copy(update={"clips": None})
     assert spec.model != ModelConfig() and spec.train != TrainConfig()
 
 
@@ -166,10 +167,10 @@ def test_wandb_is_not_imported_unless_asked_for(tmp_path, monkeypatch):
 def test_crops_are_drawn_once_and_as_balanced_as_the_data(shards, transform_graph):
     transform = tft.TFTransformOutput(str(transform_graph)).transform_features_layer()
 
-    draws = [draw_crops([str(shards / "train" / "*.tfrecord")], transform, 10, 4000, seed=3) for _ in range(2)]
+    draws = [draw_crops([str(shards / "train" / "*.tfrecord")], transform, 32, 4000, seed=3) for _ in range(2)]
 
-    assert draws[0].waveform.shape == (10, 4000)
-    assert sorted(draws[0].label) == [0] * 5 + [1] * 5
+    assert draws[0].waveform.shape == (32, 4000)
+    assert sorted(draws[0].label) == [0] * 16 + [1] * 16
     assert np.abs(draws[0].waveform).max(axis=1).min() > 0
     np.testing.assert_array_equal(draws[0].waveform, draws[1].waveform)
     np.testing.assert_array_equal(draws[0].label, draws[1].label)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tuner: TFX's own, on the clips of a reference."""
+"""Tuner: TFX's own, on the clips of a reference. Like Transform's, it is no `component.py`: it keeps what TFX's declares."""
 
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import trainer_pb2
