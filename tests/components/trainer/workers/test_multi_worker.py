@@ -114,7 +114,9 @@ def cluster(arguments: list[str | Path], folder: Path) -> Iterator[list[subproce
 def cluster_run(make_fn_args, clips, tmp_path_factory) -> SimpleNamespace:
     """What two workers came to that have one training shard between them: fewer shards than workers."""
     folder = tmp_path_factory.mktemp("cluster")
-    one_shard = write_dataset(folder / "clips", {"train": [clips[:32]], "eval": [clips[32:40], clips[40:]]})
+    # One class behind the other: every second clip, which is a worker's, is of both.
+    train = [*clips[0:32:2], *clips[1:32:2]]
+    one_shard = write_dataset(folder / "clips", {"train": [train], "eval": [clips[32:40], clips[40:]]})
     for index in range(2):
         fn_args = make_fn_args(folder / f"worker{index}", train=TWO_WORKERS, dataset=one_shard)
         (folder / f"job{index}.json").write_text(json.dumps(vars(fn_args)))
