@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_keras as keras
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial, TrialStatus
-from tfx.components.tuner.tuner import TunerFnResult
+from tfx.components.tuner.component import TunerFnResult
 
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
