@@ -15,7 +15,7 @@ TUTORIAL = ROOT / "docs/tutorial.md"
 BLOCKS = re.findall(r"```bash\n(.*?)```", TUTORIAL.read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("RUN_TASKS"), reason="three whole runs: make test-tasks")
 def test_every_block_of_the_tutorial_works(tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader", reason="needs espeak-ng: make setup-dev")
     bin_folder = tmp_path / "bin"
