@@ -4,6 +4,7 @@
 import datetime
 import uuid
 from importlib.util import find_spec
+from typing import Any
 
 from beam_jobs.errors import UserError
 from components.pusher.provenance import Provenance
@@ -33,12 +34,14 @@ def send(url: str, serving: str, provenance: Provenance) -> None:
     """
     from openlineage.client import OpenLineageClient, set_producer
     from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
-    from openlineage.client.facet_v2 import BaseFacet, dataset_version_dataset
+    from openlineage.client.facet_v2 import RunFacet, dataset_version_dataset
     from openlineage.client.transport.http import HttpConfig, HttpTransport
 
     set_producer(PRODUCER)
     stored = provenance.model_dump(include={"action", "by", "login", "note", "override", "blessed", "run_id", "code_revision"})
     stored |= {"config_digest": provenance.config_digest, "model_digest": provenance.model_digest}
+    # Declared to be of the base class, which a run does not take.
+    made_of: Any = RunFacet().with_additional_properties(**stored)
     version = dataset_version_dataset.DatasetVersionDatasetFacet
     clips = str(provenance.config.get("kubernetes", {}).get("dataset_uri") or "clips")
     event = RunEvent(
@@ -47,7 +50,7 @@ def send(url: str, serving: str, provenance: Provenance) -> None:
         # OpenLineage knows runs by UUIDs alone: one for each decision, the same wherever it is worked out.
         run=Run(
             runId=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{serving}/{provenance.version}")),
-            facets={"audio_gender": BaseFacet().with_additional_properties(**stored)},
+            facets={"audio_gender": made_of},
         ),
         job=Job(namespace=NAMESPACE, name=f"push.{provenance.action.replace(' ', '_')}"),
         inputs=[InputDataset(NAMESPACE, clips, facets={"version": version(datasetVersion=provenance.dataset_fingerprint)})],
