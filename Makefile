@@ -51,7 +51,7 @@ test-image: setup-dev ## the image, built without its registry and run as Kubern
 	@RUN_IMAGE=1 $(VENV)/python -m pytest tests/image -v
 
 test-serving: setup-dev ## the exported model in a real Triton and in `serve`, 10,000 requests, versions and kills (10 minutes)
-	@RUN_SERVING=1 $(VENV)/python -m pytest tests/serving tests/components/server/test_versions.py -v
+	@RUN_SERVING=1 $(VENV)/python -m pytest tests/serving -v
 
 test-tasks: setup-dev ## other labels than female and male: ages, accents and sounds, from a corpus to a push; the tutorial (10 minutes)
 	@RUN_TASKS=1 $(VENV)/python -m pytest tests/tasks tests/docs/test_tutorial.py -v

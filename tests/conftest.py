@@ -30,7 +30,7 @@ def no_arguments() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def memory_is_given_back() -> Iterator[None]:
-    """Loaded models refer to themselves, and glibc keeps what was freed: without this a worker comes to ten gigabytes."""
+    """Loaded models refer to themselves, and glibc keeps what was freed."""
     yield
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)

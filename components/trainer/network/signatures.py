@@ -76,13 +76,13 @@ class ServedModel(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="wav")], autograph=False)
     def serve_wav(self, wav: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answers for WAV files of any length, sample rate and number of channels within the bounds."""
-        return self._answer(tf.size(wav), lambda index: open_wav(wav, index))
+        answers = self.serve_timeline(wav)  # one graph of what is heard serves three signatures
+        return {name: value for name, value in answers.items() if not name.startswith("step_") and name not in Measures._fields}
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, name="waveform")], autograph=False)
     def serve_waveform(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answers for waveforms at the model's sample rate."""
-        samples = tf.shape(waveform, tf.int64)[1]
-        return self._answer(tf.shape(waveform)[0], lambda index: open_waveform(waveform[index], samples, self._sample_rate_hz))
+        return self.serve_waveforms(waveform, tf.repeat(tf.shape(waveform, tf.int64)[1:], tf.shape(waveform)[0]))
 
     @tf.function(
         input_signature=[
@@ -140,15 +140,7 @@ class ServedModel(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="wav")], autograph=False)
     def serve_measured(self, wav: tf.Tensor) -> dict[str, tf.Tensor]:
         """What `wav` answers, and what each recording is like: its `Measures`, for whoever watches a model at work."""
-        inference = self._inference
-
-        def answer(index: tf.Tensor) -> dict[str, Any]:
-            answer, _, _, measures = inference.answer_and_measure(open_wav(wav, index))
-            return answer._asdict() | measures._asdict()
-
-        outputs = inference.signature._asdict() | inference.measures_signature._asdict()
-        answers = map_in_turn(answer, tf.range(tf.size(wav)), outputs)
-        return self._decided(answers, answers["speech"])
+        return {name: value for name, value in self.serve_timeline(wav).items() if not name.startswith("step_")}
 
     def measure_example(self, example: bytes) -> dict[str, tf.Tensor]:
         """What `serve_measured` gives, of a serialized tf.Example; it is not exported."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from aiohttp import web_app
 
 from components.server.app import Server
 from components.server.config import ServerConfig
@@ -78,6 +79,9 @@ def running(serving: Path, idle_s: float = 75, **settings: Any) -> Iterator[Runn
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
+        # aiohttp remembers the handlers of applications that are gone, and each of ours holds a model of half a gigabyte.
+        web_app._cached_build_middleware.cache_clear()
 
 
 def put(model: str | Path, serving: Path, version: int) -> None:

@@ -4,7 +4,6 @@
 import base64
 import gc
 import json
-import os
 import shutil
 import threading
 import time
@@ -21,8 +20,7 @@ from components.model_digest import PROVENANCE_FILE, model_digest
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push, roll_back
 
-# TensorFlow keeps some of what each model that it loaded took: 4 GB by the end of this file.
-pytestmark = pytest.mark.skipif(not os.environ.get("RUN_SERVING"), reason="minutes and 4 GB: make test-serving")
+pytestmark = pytest.mark.slow
 
 PREDICT = "/v1/models/audio-gender:predict"
 

@@ -28,14 +28,14 @@ def reference(model: Path) -> list[Record]:
     return read_reference(model)
 
 
-def clips_of(patterns: list[str]) -> dict[str, Clip]:
-    names = sorted(tf.io.gfile.glob(list(patterns)))
+def clips_of(split: Path) -> dict[str, Clip]:
+    names = sorted(map(str, split.glob("*.tfrecord")))
     return {clip.id: clip for clip in map(decode_clip, tf.data.TFRecordDataset(names).as_numpy_iterator())}
 
 
-def test_it_holds_clips_of_both_splits_with_their_labels(reference: list[Record], trained: SimpleNamespace) -> None:
-    for split, patterns, most in ((HELD_OUT, trained.eval_files, HELD_OUT_CLIPS), (TRAIN, trained.train_files, TRAIN_CLIPS)):
-        clips = clips_of(patterns)
+def test_it_holds_clips_of_both_splits_with_their_labels(reference: list[Record], shards: Path) -> None:
+    for split, folder, most in ((HELD_OUT, "eval", HELD_OUT_CLIPS), (TRAIN, "train", TRAIN_CLIPS)):
+        clips = clips_of(shards / folder)
         found = {record.name: record for record in reference if record.path == split}
         assert len(found) == min(most, len(clips)) and found.keys() <= clips.keys()
         for name, record in found.items():
