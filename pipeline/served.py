@@ -7,7 +7,7 @@ from pathlib import Path
 from beam_jobs.errors import UserError
 from components.model_digest import PROVENANCE_FILE, model_digest
 from components.pusher.provenance import Provenance
-from components.pusher.serving_folder import CHANGED, read_provenance, version_folder, versions
+from components.pusher.serving_folder import read_provenance, version_folder, versions
 
 
 def provenance_of(serving: str, version: str | None) -> Provenance:
@@ -81,7 +81,7 @@ def _files(serving: str, stored: Provenance) -> str:
     if "://" in serving:
         return ""
     there = model_digest(Path(serving, str(stored.version)))
-    return "as they were pushed" if there == stored.model_digest else CHANGED.replace("measured", "pushed")
+    return "as they were pushed" if there == stored.model_digest else "its files are not those that were pushed"
 
 
 def _shortly(value: object) -> str:

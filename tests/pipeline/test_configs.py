@@ -41,7 +41,7 @@ def test_the_article_is_60_seconds_at_22050_hz():
 def test_every_key_is_documented_and_every_documented_key_exists():
     documented = set(
         re.findall(
-            r"`((?:corpus|clips|data|model|train|tune|gate|robustness|serving|serving_check|push|beam|kubernetes)\.\w+)`",
+            r"`((?:corpus|clips|data|model|train|tune|gate|robustness|serving|serving_check|push|watch|beam|kubernetes)\.\w+)`",
             (ROOT / "docs/reference/configuration.md").read_text(),
         )
     )

@@ -52,7 +52,10 @@ def test_resume_goes_on_after_a_kill_in_training(config, make_corpus, tmp_path, 
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     done = finished_epochs(workdir)
-    assert "nothing to resume: no epoch was finished by a training of these clips" in (tmp_path / "killed.txt").read_text()
+    assert (
+        "nothing to resume: no training with these clips, this configuration and this code has finished an epoch"
+        in (tmp_path / "killed.txt").read_text()
+    )
 
     resumed = audio_gender("run", *options, "--resume")
 

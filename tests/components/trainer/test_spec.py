@@ -26,8 +26,8 @@ def test_what_the_dag_says_is_what_the_trainer_reads(make_fn_args, tmp_path):
     ("parts", "told"),
     [
         (
-            {"clips": {}},
-            r"^custom_config: unknown key clips; known keys: checkpoints, classes, decision_threshold, ",
+            {"corpus": {}},
+            r"^custom_config: unknown key corpus; known keys: checkpoints, classes, clips, decision_threshold, ",
         ),
         ({"train": {"epochs": "6"}}, r"^custom_config: train.epochs is '6': input should be a valid integer$"),
         ({"classes": ["female"]}, r"^custom_config: classes is \['female'\]: list should have at least 2 items"),
