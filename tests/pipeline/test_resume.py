@@ -53,7 +53,8 @@ def test_resume_goes_on_after_a_kill_in_training(config, make_corpus, tmp_path, 
     killed.wait()
     done = finished_epochs(workdir)
     assert (
-        "nothing to resume: no training with these clips, this configuration and this code has finished an epoch"
+    told = "nothing to resume: no training with these clips, this configuration and this code has finished an epoch"
+    assert told in (tmp_path / "killed.txt").read_text()
         in (tmp_path / "killed.txt").read_text()
     )
 
