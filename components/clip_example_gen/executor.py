@@ -7,6 +7,7 @@ from typing import Any
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils
 
+import components.installed_workers  # noqa: F401 (a fault of TFX's executors)
 from beam_jobs.clip_store import ClipsReference, read_index, write_reference
 from beam_jobs.config import SPLITS
 from beam_jobs.console import say

@@ -14,6 +14,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils
 from tfx_bsl.tfxio.tf_example_record import TFExampleBeamRecord
 
+import components.installed_workers  # noqa: F401 (a fault of TFX's executors)
 from beam_jobs import examples as names
 from beam_jobs.clip_store import ClipsReference, read_reference
 from beam_jobs.clip_store.read_clips import ReadClips

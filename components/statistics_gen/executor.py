@@ -6,6 +6,7 @@ from typing import Any
 from tfx.components.statistics_gen import executor
 from tfx.types import Artifact
 
+import components.installed_workers  # noqa: F401 (a fault of TFX's executors)
 from components.staging import staged
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfx.components.transform import executor
 from tfx.types import Artifact
 
+import components.installed_workers  # noqa: F401 (a fault of TFX's executors)
 from beam_jobs.console import say
 from beam_jobs.running import temp_location
 from components.staging import staged

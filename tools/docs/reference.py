@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes docs/reference/: configuration keys, commands and the Python API, from the models, the command line and docstrings.
 
-`python -m tools.docs.reference` (part of `make docs`) writes the pages; tests/docs/test_reference.py fails where they are stale.
+`python -m tools.docs.reference` (part of `make docs`) writes the pages, and
+tests/docs/test_generated_reference.py fails where they are stale.
 """
 
 import inspect
