@@ -37,7 +37,7 @@ class ModelConfig(Strict):
     """The kapre front end and the network behind it."""
 
     architecture: Literal["conv3d", "cnn2d", "crnn", "prototype"] = "conv3d"
-    """Network behind the front end ([the network](../training.md#the-network))."""
+    """Network behind the front end ([the network](../network.md#architectures))."""
     n_fft: Annotated[int, Field(ge=64, le=16384)] = 512
     """STFT window in samples: 32 ms at 16 kHz."""
     hop_length: Annotated[int, Field(ge=16)] = 320
