@@ -92,7 +92,7 @@ class BeamConfig(Strict):
                 if holds_secret(name, value):
                     raise ValueError(
                         f"{key} holds {name}: a configuration is stored with each run and shown on its report; "
-                        "give credentials by the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile"
+                        "pass credentials in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile"
                     )
         return self
 

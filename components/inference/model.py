@@ -150,9 +150,7 @@ class Model:
             UserError: it is too old for that.
         """
         if "timeline" not in self._signatures:
-            raise UserError(
-                f"{self.folder}: this model has no signature `timeline`, because it is older than that; train and push a new one"
-            )
+            raise UserError(f"{self.folder}: this model is too old to have a signature `timeline`; train and push a new one")
 
     def _read(self, file: Audio, name: str | None, max_duration_s: float = math.inf) -> Timeline:
         source = os.fspath(file) if isinstance(file, str | os.PathLike) else file

@@ -20,11 +20,11 @@ SECONDS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 def watch(
-    log: Annotated[Path, typer.Option("--log", parser=local_path, metavar="DIR", help="What `serve --log` wrote.")],
+    log: Annotated[Path, typer.Option("--log", parser=local_path, metavar="DIR", help="Folder that `serve --log` writes to.")],
     since: Annotated[str, typer.Option(metavar="TIME", help="How far back, such as 12h, 7d or 2w.")] = "7d",
     serving: Annotated[Path, typer.Option(parser=local_path, metavar="DIR", help="Serving folder.")] = Path("work/serving"),
     version: Annotated[
-        str | None, typer.Option("--model", metavar="VERSION", help="A version of the serving folder; else the newest.")
+        str | None, typer.Option("--model", metavar="VERSION", help="Version to watch; default: the newest in serving.")
     ] = None,
     config: Config = Path("demo"),
     settings: Settings = None,
@@ -40,7 +40,7 @@ def watch(
     ] = None,
     temporary: Annotated[
         Path | None,
-        typer.Option(parser=local_path, metavar="DIR", help="For intermediate files; with Flink one that all workers see."),
+        typer.Option(parser=local_path, metavar="DIR", help="Folder for intermediate files; with Flink, shared by all workers."),
     ] = None,
 ) -> None:
     """Compare what a server was asked with what its model was trained on; exit status 3 where there is an alarm."""
@@ -82,7 +82,7 @@ def watch(
             tell(f"  page: {html}")
     if result.status == "alarm":
         if webhook and (problem := call_webhook(result, webhook)):
-            say(f"warning: the webhook was not told: {problem}")  # without its address, which may be a secret
+            say(f"warning: the webhook could not be called: {problem}")  # without its address, which may be a secret
         raise typer.Exit(ALARM_STATUS)
 
 
