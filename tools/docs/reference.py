@@ -61,8 +61,9 @@ def _configuration() -> str:
         "# Configuration keys",
         "",
         "How a configuration is read and checked: [Configuration](../configuration.md). Only `clips.num_clips` is "
-        "required, and `tune.space` if there is a section `tune`. Ranges (`{min, max}`) are drawn from evenly unless said otherwise. "
-        "In a key, `NAME` stands for a name of your choice, such as a label or a node, and `[]` for an item of a list.",
+        "required, and `tune.space` if there is a section `tune`. Ranges (`{min, max}`) are drawn from evenly "
+        "unless said otherwise. In a key, `NAME` stands for a name of your choice, such as a label or a node, and "
+        "`[]` for an item of a list.",
     ]
     for name, field in PipelineConfig.model_fields.items():
         section = section_of(field)
