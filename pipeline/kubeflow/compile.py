@@ -71,7 +71,7 @@ def compile_decision(config: PipelineConfig, image: str) -> str:
     kubernetes = config.kubernetes
     if "://" in kubernetes.serving_uri:
         raise UserError(
-            f"kubernetes.serving_uri {kubernetes.serving_uri}: decisions need a folder: an object store keeps no waiting model; "
+            f"kubernetes.serving_uri {kubernetes.serving_uri}: no decisions on an object store, which keeps no model that waits; "
             "serve from a folder on a volume"
         )
     parameters = _by_name(

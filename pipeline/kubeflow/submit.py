@@ -84,7 +84,7 @@ def _read(package: Path) -> dict[str, Any]:
     for document in documents:
         if isinstance(document, dict) and "pipelineInfo" in document and "root" in document:
             return document
-    raise UserError(f"{package}: not a compiled pipeline; `{_compile(package)}` writes one")
+    raise UserError(f"{package}: is no compiled pipeline; `{_compile(package)}` writes one")
 
 
 def _compile(package: Path) -> str:
@@ -106,10 +106,10 @@ def _values(spec: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str,
         try:
             values[key] = number(text)
         except ValueError:
-            raise UserError(f"parameter {key}: {text!r} is not a number") from None
+            raise UserError(f"parameter {key}: {text!r} is no number") from None
         allowed = known[key].get("literals", [])
         if allowed and values[key] not in allowed:
-            raise UserError(f"parameter {key}: {text!r} is not one of {', '.join(map(str, allowed))}")
+            raise UserError(f"parameter {key}: {text!r} is none of {', '.join(map(str, allowed))}")
     return values
 
 

@@ -125,9 +125,9 @@ def test_cookies_are_sent_as_they_are(server: KubeflowApi) -> None:
     ("parameters", "words"),
     [
         ({"epoch": "3"}, "parameter epoch: this pipeline has none of that name; it has dataset_uri, epochs, learning_rate"),
-        ({"epochs": "three"}, "parameter epochs: 'three' is not a number"),
-        ({"epochs": "1.5"}, "parameter epochs: '1.5' is not a number"),
-        ({"push_mode": "never"}, "parameter push_mode: 'never' is not one of auto, review"),
+        ({"epochs": "three"}, "parameter epochs: 'three' is no number"),
+        ({"epochs": "1.5"}, "parameter epochs: '1.5' is no number"),
+        ({"push_mode": "never"}, "parameter push_mode: 'never' is none of auto, review"),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_is_uploaded(
@@ -155,7 +155,7 @@ def test_a_file_that_is_no_package_is_refused(kubeflow: Kubeflow, tmp_path: Path
     path = tmp_path / "other.yaml"
     path.write_text(text)
 
-    with pytest.raises(UserError, match=r"other\.yaml: not a compiled pipeline"):
+    with pytest.raises(UserError, match=r"other\.yaml: is no compiled pipeline"):
         submit(path, kubeflow)
 
 

@@ -79,7 +79,7 @@ def launcher(run_id: str, dataset: Path | None = None) -> "KubernetesLaunch":
         namespace, pod = NAMESPACE_FILE.read_text().strip(), os.environ[POD_NAME_VARIABLE]
     except (config.ConfigException, OSError, KeyError) as error:
         raise UserError(
-            f"custom_config.shared_folder is set, but this process is not a step of Kubeflow Pipelines ({error}); "
+            f"custom_config.shared_folder is set, and this process is in no step of Kubeflow Pipelines ({error}); "
             "without the key it trains on this machine"
         ) from None
     return KubernetesLaunch(client.ApiClient(), namespace, pod, run_id, dataset=dataset)
@@ -124,7 +124,7 @@ class KubernetesLaunch:
             cluster.create_service(service)
             cluster.create_job(job)
         except ExistsError:
-            say("an earlier attempt has left training workers; waiting for them to end")
+            say("an earlier attempt has left training workers, which end first")
             self._clear(cluster)
             cluster.create_service(service)
             cluster.create_job(job)

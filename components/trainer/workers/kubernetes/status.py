@@ -126,8 +126,8 @@ def verdict(ends: Sequence[End], condition: Mapping[str, str] | None, num_worker
         return said_by_workers(said)
     if lost_each_other(ends):
         return UserError(
-            "training workers lose contact with one another although none of them fails; let Pods with "
-            f"app.kubernetes.io/component training-worker reach each other on port {PORT} (NetworkPolicy)"
+            f"training workers lose one another though none of them fails; let Pods with app.kubernetes.io/component "
+            f"training-worker reach each other on port {PORT} (NetworkPolicy)"
         )
     if condition and condition.get("reason") == "DeadlineExceeded":
         return UserError(

@@ -93,7 +93,7 @@ def test_what_an_earlier_attempt_left_is_removed_first(server, launch, tmp_path,
     launch()
 
     assert server.removed == ["jobs", "services"] * 2
-    assert "an earlier attempt has left training workers; waiting for them to end" in capfd.readouterr().err
+    assert "an earlier attempt has left training workers, which end first" in capfd.readouterr().err
     assert nothing_is_left(server)
 
 
