@@ -28,8 +28,8 @@ def before_push(gate: GateResult, run_id: str, push_mode: str, decide_by_package
         return Standing("waiting", f"Push mode is review: until a person approves the model, {stays}.{where}", commands)
     return Standing(
         "blessed",
-        "The Pusher comes next and puts the model into serving as a new version. It waits for a person instead if another "
-        f"model came into serving meanwhile, or if a person took this very model out of serving before.{where}",
+        "The Pusher comes next and puts the model into serving as a new version. It waits for a person instead where another "
+        f"model came into serving meanwhile, or where a person took this very model out of serving before.{where}",
         commands,
     )
 

@@ -24,12 +24,12 @@ class Metrics:
         self.answering = Gauge("answering", "Requests that the model answers now.", **prefix)
         self.version = Gauge("model_version", "The version that answers.", **prefix)
         self.taken_up = Counter("versions_taken_up", "Versions that were loaded and now answer, or did.", **prefix)
-        self.refused = Counter("versions_refused", "Versions not taken up because they were damaged or not signed.", **prefix)
-        self.canary = Gauge("canary_version", "The version on trial; 0 if there is none.", **prefix)
+        self.refused = Counter("versions_refused", "Versions that were damaged or not signed, and not taken up.", **prefix)
+        self.canary = Gauge("canary_version", "The version on trial; 0 where there is none.", **prefix)
         self.canary_decisions = Counter("canary_decisions", "What became of versions on trial.", ("outcome",), **prefix)
-        self.log_records = Counter("log_records", "Records of the request log by outcome.", ("outcome",), **prefix)
-        self.log_bytes = Gauge("log_bytes", "Size of the request log on disk.", **prefix)
-        self.skew = Gauge("skew", "Difference between the canary recording as the server and as the training hears it.", **prefix)
+        self.log_records = Counter("log_records", "Records of the request log by what became of them.", ("outcome",), **prefix)
+        self.log_bytes = Gauge("log_bytes", "Of the request log on disk.", **prefix)
+        self.skew = Gauge("skew", "How far what is heard of the canary differs from what the training heard.", **prefix)
 
     def page(self) -> bytes:
         """All of them, in Prometheus' text format."""

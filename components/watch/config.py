@@ -49,4 +49,4 @@ class WatchConfig(Strict):
     max_accuracy_drop: Share | None = 0.05
     """How far the interval of the expected accuracy may be, as a whole, below the accuracy on the reference."""
     max_skew: Annotated[float, Field(gt=0)] | None = 1e-5
-    """Largest difference between the server's answer to the canary and training's."""
+    """Between what the training and the server hear of the canary."""

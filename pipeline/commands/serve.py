@@ -48,7 +48,7 @@ def serve(
         float,
         typer.Option(min=0, max=0.5, help="Share of requests that a new version answers until it is promoted or rolled back."),
     ] = 0.0,
-    canary_requests: Annotated[int, typer.Option(min=20, help="Number of its requests before that decision.")] = 200,
+    canary_requests: Annotated[int, typer.Option(min=20, help="Of its requests, after which that is decided.")] = 200,
     log: Annotated[
         Path | None,
         typer.Option(

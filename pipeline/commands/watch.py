@@ -20,7 +20,7 @@ SECONDS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 def watch(
-    log: Annotated[Path, typer.Option("--log", parser=local_path, metavar="DIR", help="Folder that `serve --log` writes to.")],
+    log: Annotated[Path, typer.Option("--log", parser=local_path, metavar="DIR", help="What `serve --log` wrote.")],
     since: Annotated[str, typer.Option(metavar="TIME", help="How far back, such as 12h, 7d or 2w.")] = "7d",
     serving: Annotated[Path, typer.Option(parser=local_path, metavar="DIR", help="Serving folder.")] = Path("work/serving"),
     version: Annotated[
@@ -82,7 +82,7 @@ def watch(
             tell(f"  page: {html}")
     if result.status == "alarm":
         if webhook and (problem := call_webhook(result, webhook)):
-            say(f"warning: the webhook could not be called: {problem}")  # without its address, which may be a secret
+            say(f"warning: the webhook was not told: {problem}")  # without its address, which may be a secret
         raise typer.Exit(ALARM_STATUS)
 
 
