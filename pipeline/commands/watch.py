@@ -40,7 +40,7 @@ def watch(
     ] = None,
     temporary: Annotated[
         Path | None,
-        typer.Option(parser=local_path, metavar="DIR", help="Folder for intermediate files; with Flink, shared by all workers."),
+        typer.Option(parser=local_path, metavar="DIR", help="For intermediate files; with Flink one that all workers see."),
     ] = None,
 ) -> None:
     """Compare what a server was asked with what its model was trained on; exit status 3 where there is an alarm."""

@@ -192,7 +192,7 @@ def _python() -> str:
         NOTE,
         "# Python API",
         "",
-        "What users import. Examples that start with `>>>` are run by the tests (`tests/docs/test_examples.py`).",
+        "What users import. Examples that start with `>>>` are run by the tests (`tests/docs/test_docstrings.py`).",
     ]
     for name, names in API.items():
         module = inspect.importlib.import_module(name)  # type: ignore[attr-defined]
