@@ -78,7 +78,7 @@ def generate_clips(
     if few := _few_speakers(clips, splits):
         say(few)
     if num_duplicates:
-        say(f"{counted(num_duplicates, 'recording')} of the corpus are copies of another one with the same label and split")
+        say(f"{counted(num_duplicates, 'recording')} of the corpus hold what another one of the same label and split holds")
     record_bytes = 2 * clips.num_samples
     total = sum(getattr(clips.num_clips, split) for split in SPLITS)
     job = make_pipeline(beam_options)

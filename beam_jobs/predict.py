@@ -92,7 +92,7 @@ def predict(
         write_atomically(summary, json.dumps(said, indent=1, ensure_ascii=False).encode(), FileSystems.join(output, UNFINISHED))
         remove_folder(FileSystems.join(output, UNFINISHED))
     except storage_errors() as error:
-        raise UserError(f"{output}: cannot be written ({cause(error)}); the same command continues from what is there") from None
+        raise UserError(f"{output}: cannot be written ({cause(error)}); the same command goes on from what is there") from None
     return said
 
 

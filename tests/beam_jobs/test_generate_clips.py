@@ -415,7 +415,7 @@ def test_a_recording_that_is_twice_under_one_label_and_split_is_counted(
     info = generate_clips(make_config(), read_librispeech(own_corpus), str(tmp_path / "clips"))
 
     assert info.duplicates == 2
-    assert "2 recordings of the corpus are copies of another one with the same label and split" in capsys.readouterr().err
+    assert "2 recordings of the corpus hold what another one of the same label and split holds" in capsys.readouterr().err
 
 
 def test_one_speaker_in_a_split_is_told(
