@@ -92,12 +92,12 @@ def test_each_worker_fetches_its_own_shards_and_again_after_it_was_killed(
 
     def note_addresses() -> None:
         for index, found in addresses.items():
-            wait_until(lambda index=index: bool(run.pod(index, "Running")), "worker", timeout_s=200)
+            wait_until(lambda index=index: bool(run.pod(index, "Running")), "worker", timeout_s=600)
             found.append(run.pod(index, "Running")["status"]["podIP"])
 
     def kill() -> None:
         note_addresses()
-        wait_until(lambda: any(checkpoints.glob("chief/ckpt-*.index")), "an epoch", timeout_s=200)
+        wait_until(lambda: any(checkpoints.glob("chief/ckpt-*.index")), "an epoch", timeout_s=600)
         kubelet.kill(run.pod(1, "Running")["metadata"]["name"])
         wait_until(lambda: run.pod(1, "Failed") is not None and run.pod(0, "Failed") is not None, "both ended", timeout_s=60)
         note_addresses()
