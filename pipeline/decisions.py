@@ -15,6 +15,7 @@ from pathlib import Path
 from beam_jobs.console import noise_to, progress
 from beam_jobs.errors import UserError
 from components.model_digest import MODEL_DIGEST
+from components.pusher.lineage_events import send_rollback
 from components.pusher.provenance import Approval, Provenance, code_revision, login
 from components.pusher.serving_folder import now, read_provenance, roll_back, versions, withdraw
 from pipeline.result import APPROVAL_RUN, CONFIG_FILE, RESULT_FILE, Kind, ReviewDecision, RunResult, read_result, write_result
@@ -99,6 +100,8 @@ def rollback(
             f"rolled back to version {stored.rolled_back_to}, in serving as version {stored.version}; "
             f"but this could not be recorded: {error}"
         ) from None
+    finally:
+        send_rollback(workdir.serving, stored)
     return decision
 
 

@@ -25,11 +25,11 @@ def compile_(
     ] = None,
     decision: Annotated[
         bool,
-        typer.Option("--decision", help="Compile the pipeline that approves, rejects or rolls back, instead of the training's."),
+        typer.Option(
+            "--decision", help="Compile the pipeline that approves, rejects or rolls back, instead of the training pipeline."
+        ),
     ] = False,
-    allow_tag: Annotated[
-        bool, typer.Option("--allow-tag", help="Take an image without a digest, on a cluster for tests.")
-    ] = False,
+    allow_tag: Annotated[bool, typer.Option("--allow-tag", help="Accept an image without a digest, on a test cluster.")] = False,
 ) -> None:
     """Compile the pipeline for Kubeflow Pipelines."""
     from pipeline.config import load_config
@@ -53,10 +53,10 @@ def submit(
     parameters: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Runtime parameter, such as epochs=10.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the run; else the pipeline's with the time.")] = None,
-    experiment: Annotated[str, typer.Option(help="Made where there is none of that name.")] = "audio-gender",
-    namespace: Annotated[str, typer.Option(help="Of the runs: with Kubeflow profiles, that of the user.")] = "kubeflow",
-    service_account: Annotated[str | None, typer.Option(help="Of the steps; else Kubeflow's own.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; default: the pipeline's, with the time.")] = None,
+    experiment: Annotated[str, typer.Option(help="Experiment of the run; created if it does not exist.")] = "audio-gender",
+    namespace: Annotated[str, typer.Option(help="Namespace of the runs; with Kubeflow profiles, the user's.")] = "kubeflow",
+    service_account: Annotated[str | None, typer.Option(help="Service account of the steps; default: Kubeflow's own.")] = None,
     token_file: Annotated[
         Path | None,
         typer.Option(
@@ -66,9 +66,9 @@ def submit(
     # In the environment alone, so that it is in no shell's history.
     cookies: Annotated[str | None, typer.Option(envvar="KF_PIPELINES_COOKIES", hidden=True)] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not follow the run.")] = False,
-    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Follow this run, and start none.")] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Follow this run instead of starting one.")] = None,
 ) -> None:
-    """Upload a package to Kubeflow Pipelines, start a run and follow it; exit status 1 where the run fails."""
+    """Upload a package to Kubeflow Pipelines, start a run and follow it; exit status 1 if the run fails."""
     values = dict(item.split("=", 1) if "=" in item else _not_a_value(item) for item in parameters or ())
     with progress("connecting", 1):
         from pipeline.kubeflow.client import connect

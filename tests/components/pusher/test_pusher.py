@@ -3,13 +3,12 @@
 without renames, for which TensorFlow's file system in memory stands."""
 
 import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from keys import make_keys
+from openlineage_server import openlineage_server
 
 from beam_jobs.errors import UserError
 from components.model_digest import MODEL_DIGEST, model_digest
@@ -355,31 +354,10 @@ def test_the_dataset_of_a_compiled_pipeline_says_which_clips_the_run_had(tmp_pat
     assert used["kubernetes"] == {"corpus_uri": "", "dataset_uri": "s3://c", "env": {}}
 
 
-@pytest.fixture
-def collector():
-    """What an OpenLineage server is sent: its bodies, and its address."""
-    events = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            events.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-            self.send_response(201)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield events, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-def test_an_openlineage_server_is_told_which_data_and_code_made_the_version(pusher, tmp_path, collector):
+def test_an_openlineage_server_is_told_which_data_and_code_made_the_version(pusher, tmp_path):
     pytest.importorskip("openlineage", reason="the optional package openlineage-python is not installed")
-    events, url = collector
-
-    version = pusher(openlineage_url=url)["pushed_version"]
+    with openlineage_server() as (events, url):
+        version = pusher(openlineage_url=url)["pushed_version"]
 
     ((path, event),) = events
     assert (path, event["eventType"], event["job"]["name"]) == ("/api/v1/lineage", "COMPLETE", "push.pushed")
@@ -397,7 +375,7 @@ def test_an_openlineage_server_that_is_not_there_holds_up_no_push(pusher, capsys
 
     assert pusher(openlineage_url="http://127.0.0.1:9")["pushed"] == 1
 
-    assert "OpenLineage at http://127.0.0.1:9 does not take the event: " in capsys.readouterr().out
+    assert "the OpenLineage server at http://127.0.0.1:9 did not accept the event: " in capsys.readouterr().err
 
 
 def test_without_its_package_nothing_is_pushed_and_the_log_says_what_to_install(pusher, tmp_path, monkeypatch):
