@@ -40,7 +40,7 @@ def corpus_name(subsets: Sequence[str], folder: str = "") -> str:
     return ": ".join(filter(None, (" ".join(filter(None, (name, parts))), "" if kind == SPEECH else kind))) or "not named"
 
 
-def of_run(inputs: ReportInputs, run_id: str, made: str, candidate: str, code_revision: str) -> dict[str, str]:
+def of_run(inputs: ReportInputs, run_id: str, made: str, candidate: str, code_revision: str, alarm: str = "") -> dict[str, str]:
     """The lines of the page's list of facts.
 
     Args:
@@ -49,11 +49,13 @@ def of_run(inputs: ReportInputs, run_id: str, made: str, candidate: str, code_re
         made: when it began, or the page was made.
         candidate: its version, or what it has instead of one; "" where that is not known yet.
         code_revision: of the run.
+        alarm: why it was started, where a person did not; else "".
     """
     dataset, version = inputs.dataset, inputs.gate.baseline_version
     found = {
         "run": run_id,
         "date": made,
+        "retrained for": alarm,
         "corpus": f"{corpus_name(dataset.corpus_subsets, inputs.corpus)}; fingerprint {dataset.corpus_fingerprint[:12]}",
         "candidate": candidate,
         "serving": f"version {version}, when the run began" if version else "no model, when the run began",

@@ -63,6 +63,17 @@ PublicKey = Annotated[
         help="Serve or use only versions signed with the matching private key.",
     ),
 ]
+Host = Annotated[str, typer.Option(metavar="URL", help="Address of Kubeflow Pipelines.")]
+Namespace = Annotated[str, typer.Option(help="Of the runs: with Kubeflow profiles, that of the user.")]
+ServiceAccount = Annotated[str | None, typer.Option(help="Of the steps; else Kubeflow's own.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        parser=local_path, metavar="FILE", envvar="KF_PIPELINES_SA_TOKEN_PATH", help="File with a bearer token for Kubeflow."
+    ),
+]
+Cookies = Annotated[str | None, typer.Option(envvar="KF_PIPELINES_COOKIES", hidden=True)]
+"""In the environment alone, so that they are in no shell's history."""
 Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why; kept in the metadata store.")]
 
 
