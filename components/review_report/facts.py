@@ -5,6 +5,7 @@ import datetime
 import re
 from collections.abc import Sequence
 
+from beam_jobs.corpus.index import FEEDBACK
 from beam_jobs.corpus.synthetic import SUBSET as SYNTHETIC
 from components.review_report.inputs import ReportInputs
 
@@ -27,6 +28,7 @@ def minute(iso: str) -> str:
 
 def kind_of_speech(subsets: Sequence[str]) -> str:
     """What the recordings of a corpus are, as far as the names of its subsets tell."""
+    subsets = [subset for subset in subsets if subset != FEEDBACK]
     if subsets and set(subsets) == {SYNTHETIC}:
         return SYNTHETIC_SPEECH
     return READ_SPEECH if subsets and all(map(LIBRISPEECH.fullmatch, subsets)) else SPEECH

@@ -30,6 +30,10 @@ SpeakerPattern = Annotated[
         help="In a folder for each label: its group `speaker` finds in a path who speaks; else each file is alone.",
     ),
 ]
+Feedback = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="A list of recordings that users labelled (path,label,who), which join the corpus."),
+]
 Config = Annotated[
     Path,
     typer.Option(
