@@ -25,3 +25,8 @@ class Alarm(BaseModel):
             f"watch, {self.since[:10]} to {self.until[:10]}, {self.requests:,} requests with speech to version {self.version}: "
             f"{'; '.join(self.reasons)}"
         )
+
+
+def alarm_of(text: str | None) -> Alarm | None:
+    """What a run was told of it, as JSON; None where that is nothing: a person started it."""
+    return Alarm.model_validate_json(text) if text else None

@@ -10,7 +10,7 @@ from tfx.types import Artifact, artifact_utils
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import absolute, join
-from components.alarm import Alarm
+from components.alarm import alarm_of
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 from components.gate.result import RESULT_FILE, read_gate_result
 from components.model_digest import MODEL_DIGEST
@@ -70,7 +70,7 @@ class Executor(base_executor.BaseExecutor):
             "dataset_fingerprint": _property(input_dict["model"], DATASET_FINGERPRINT),
             "config_digest": config_digest(config),
             "config": config,
-            "alarm": Alarm.model_validate_json(exec_properties["alarm"]) if exec_properties["alarm"] else None,
+            "alarm": alarm_of(exec_properties.get("alarm")),
         }
         if approval:
             asked = Provenance(action="approved", blessed=blessed, **known, **approval.model_dump())
