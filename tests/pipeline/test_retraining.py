@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import pytest
 from demo_runs import Demo
@@ -55,7 +57,7 @@ def test_a_run_is_started_unless_one_is_at_work_or_it_is_quiet(tmp_path: Path, l
     assert retrain(tmp_path, 7.0, lambda: last, start).startswith(said)
 
 
-def hold(folder: str, ready: "multiprocessing.Event", go_on: "multiprocessing.Event") -> None:
+def hold(folder: str, ready: Event, go_on: Event) -> None:
     def work(_: Before | None) -> str:
         ready.set()
         go_on.wait(60)
@@ -88,7 +90,7 @@ def test_the_last_retraining_is_asked_of_the_work_folder(tmp_path: Path) -> None
     workdir = WorkDir.at(tmp_path / "work")
     assert last_here(workdir) is None
 
-    def keep(run_id: str, **of: object) -> None:
+    def keep(run_id: str, **of: Any) -> None:
         outcome = Outcome(run_id=run_id, started=days_ago(1).isoformat(), **of)
         (workdir.reports / run_id).mkdir(parents=True)
         (workdir.reports / run_id / "outcome.json").write_text(outcome.model_dump_json())
