@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """feedback.csv: recordings that users labelled, as a subset of the corpus."""
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
 from beam_jobs.config import ClipsConfig
 from beam_jobs.corpus.contents import duplicates, read_contents
@@ -16,6 +18,7 @@ from beam_jobs.corpus.readers import _read_stored, read_corpus
 from beam_jobs.corpus.splits import check_duplicates, split_speakers
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_clips
+from pipeline.cli import app
 
 SECONDS = 2.5
 """No recording of the test corpus is as long."""
@@ -205,3 +208,11 @@ def test_a_corpus_that_moves_with_its_feedback_stays_the_same(
     index = read(tmp_path / "there" / own_corpus.name, tmp_path / "there" / "feedback" / "feedback.csv")
 
     assert index.fingerprint() == before != read_corpus(tmp_path / "there" / own_corpus.name).fingerprint()
+
+
+def test_corpus_info_says_whether_a_line_is_usable(corpus: Path, feedback: Callable[..., Path]) -> None:
+    path = feedback(["a.wav"], "a.wav,female,ada", "gone.wav,female,ada")
+    done = CliRunner().invoke(app, ["corpus", "info", str(corpus), "--feedback", str(path)], env={"COLUMNS": "200"})
+
+    assert done.exit_code == 0, done.output
+    assert re.search(r"feedback +female +1 +1 ", done.output) and "feedback.csv:3: 'gone.wav': cannot be opened" in done.output

@@ -3,15 +3,11 @@
 
 import datetime
 import json
-import multiprocessing
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,7 @@ from components.pusher.provenance import Provenance
 from components.watch.accuracy import ExpectedAccuracy
 from components.watch.drift import Drift
 from components.watch.result import Skew, WatchResult
+from pipeline import cli
 from pipeline.outcome import Outcome, read_outcomes, recorded
 from pipeline.retraining import Before, last_here, retrain, work_folder
 from pipeline.served import facts
@@ -57,25 +54,27 @@ def test_a_run_is_started_unless_one_is_at_work_or_it_is_quiet(tmp_path: Path, l
     assert retrain(tmp_path, 7.0, lambda: last, start).startswith(said)
 
 
-def hold(folder: str, ready: Event, go_on: Event) -> None:
-    def work(_: Before | None) -> str:
-        ready.set()
-        go_on.wait(60)
-        return "done"
+HOLD = """
+import sys
+from pathlib import Path
+from pipeline.retraining import retrain
 
-    retrain(Path(folder), 7.0, lambda: None, work)
+def work(last):
+    print("started", flush=True)
+    sys.stdin.read()
+    return "done"
+
+retrain(Path(sys.argv[1]), 7.0, lambda: None, work)
+"""
 
 
 def test_of_two_calls_at_once_one_starts_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    ready, go_on = context.Event(), context.Event()
-    holder = context.Process(target=hold, args=(str(tmp_path), ready, go_on))
-    holder.start()
-    assert ready.wait(120)
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout and holder.stdout.readline() == b"started\n"
 
     meanwhile = retrain(tmp_path, 7.0, lambda: None, start)
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.join()
+    holder.kill()
+    holder.communicate()
     afterwards = retrain(tmp_path, 7.0, lambda: None, start)
 
     assert (meanwhile, afterwards) == ("not retrained: another call is retraining now", "started after none")
@@ -160,11 +159,15 @@ def test_a_serving_folder_of_no_work_folder_is_refused(tmp_path: Path) -> None:
         (["--retrain", "--config", "demo", "--serving", "models"], "is not the folder `serving` of a work folder"),
     ],
 )
-def test_what_could_not_be_started_is_said_before_anything_is_read(tmp_path: Path, arguments: list[str], said: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "watch", "--log", "log", *arguments], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout) == (2, "") and said in done.stderr and "Traceback" not in done.stderr
+def test_what_could_not_be_started_is_said_before_anything_is_read(
+    tmp_path: Path, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["audio-gender", "watch", "--log", "log", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert (stopped.value.code, out) == (2, "") and said in err and "Traceback" not in err
 
 
 def test_the_same_recordings_are_not_trained_on_again(demo: Demo, tmp_path: Path, audio_gender: Callable) -> None:
