@@ -49,7 +49,8 @@ def test_the_claim_the_cronjob_and_the_server_share_a_folder(objects: list[Manif
 
 
 def test_it_looks_before_it_retrains(objects: list[Manifest]) -> None:
-    (job,) = [thing for thing in objects if thing["kind"] == "CronJob"]
+    job = one(objects, "CronJob", "audio-gender-retrain")
+    assert len([thing for thing in objects if thing["kind"] == "CronJob"]) == 2  # this one, and that of the clips
     pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     (compiles,), (watches,) = pod["initContainers"], pod["containers"]
     assert (job["spec"]["schedule"], job["spec"]["concurrencyPolicy"]) == ("0 5 * * *", "Forbid")
