@@ -27,8 +27,8 @@ def split_speakers(
     difference. A speaker with recordings of several labels is assigned once, with the rarest of them, and is in one
     split with all. Each split is sorted by id.
 
-    Speakers of feedback are dealt by a hash of their ids, or go where the corpus's recordings of them are: more feedback moves
-    nobody, so that no model is ever tested on voices that the one in serving was trained on.
+    Speakers of feedback are assigned by a hash of their ids, or go where the corpus's recordings of them are. So more feedback
+    moves nobody, and no voice that the model in serving was trained on comes into the next model's test split.
 
     Args:
         speakers: of any labels; those of `labels` must be among them. A speaker with several labels is listed once for each.
