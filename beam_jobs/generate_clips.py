@@ -210,17 +210,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--label-column", help="column of the corpus's list that holds the labels")
     parser.add_argument("--label-per-recording", action="store_true", help="one speaker's recordings may have different labels")
     parser.add_argument("--speaker-pattern", help="regular expression whose group `speaker` finds who speaks in a path")
+    parser.add_argument("--feedback", help="list of recordings that users labelled: path,label,who")
     parser.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="override a single key")
     arguments, beam_options = parser.parse_known_args(argv)
     started = time.monotonic()
     try:
         clips = load_section(ClipsConfig, "clips", arguments.config, arguments.set)
         set_filesystem_options(beam_options)
-        labelling = Labelling(arguments.label_column, arguments.label_per_recording, arguments.speaker_pattern)
+        labelling = Labelling(
+            arguments.label_column, arguments.label_per_recording, arguments.speaker_pattern, arguments.feedback
+        )
         if arguments.index and labelling != THE_LAYOUT_S_OWN:
-            raise UserError(
-                "--index already says labels and speakers; give the column or pattern to `corpus info --json` instead"
-            )
+            raise UserError("--index holds the labels and speakers already; give their options to `corpus info --json`")
         index = (
             _read_index(arguments.index, arguments.corpus)
             if arguments.index

@@ -18,6 +18,7 @@ from components.model_digest import MODEL_DIGEST
 from components.pusher.lineage_events import send_rollback
 from components.pusher.provenance import Approval, Provenance, code_revision, login
 from components.pusher.serving_folder import now, read_provenance, roll_back, versions, withdraw
+from pipeline.outcome import read_outcomes
 from pipeline.result import APPROVAL_RUN, CONFIG_FILE, RESULT_FILE, Kind, ReviewDecision, RunResult, read_result, write_result
 from pipeline.workdir import WorkDir
 
@@ -228,6 +229,12 @@ def _rolled_back_before(workdir: WorkDir, by: str, note: str) -> Provenance | No
     return None
 
 
+def _alarm(workdir: WorkDir, run_id: str) -> str:
+    """Why `watch` started a run, as JSON; empty where a person did."""
+    outcome = read_outcomes(workdir).get(run_id)
+    return outcome.alarm.model_dump_json() if outcome and outcome.alarm else ""
+
+
 def _push(workdir: WorkDir, result: RunResult, decision: ReviewDecision) -> str:
     child = f"{result.run_id}{APPROVAL_RUN}{datetime.datetime.now():%Y%m%d-%H%M%S}"
     with progress("pushing (TFX partial run)", 1), noise_to(workdir.logs / f"{child}.log"):
@@ -242,6 +249,7 @@ def _push(workdir: WorkDir, result: RunResult, decision: ReviewDecision) -> str:
             pipeline_root=workdir.relative(workdir.tfx),
             serving_uri=workdir.relative(workdir.serving),
             baseline_version=result.baseline_version or "",
+            alarm=_alarm(workdir, result.run_id),
         )
         approval = Approval(
             run_id=result.run_id,

@@ -10,6 +10,7 @@ from beam_jobs.command_line import command
 from beam_jobs.console import noise_to, progress, say, tell
 from beam_jobs.errors import UserError
 from beam_jobs.paths import local_path
+from pipeline.commands.options import Cookies, Host, Namespace, ServiceAccount, TokenFile
 
 
 def compile_(
@@ -49,22 +50,16 @@ def submit(
     package: Annotated[Path, typer.Argument(parser=local_path, metavar="PACKAGE", help="From `audio-gender compile`.")] = Path(
         "pipeline.yaml"
     ),
-    host: Annotated[str, typer.Option(metavar="URL", help="Address of Kubeflow Pipelines.")] = "http://localhost:8080",
+    host: Host = "http://localhost:8080",
     parameters: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Runtime parameter, such as epochs=10.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; default: the pipeline's, with the time.")] = None,
     experiment: Annotated[str, typer.Option(help="Experiment of the run; created if it does not exist.")] = "audio-gender",
-    namespace: Annotated[str, typer.Option(help="Namespace of the runs; with Kubeflow profiles, the user's.")] = "kubeflow",
-    service_account: Annotated[str | None, typer.Option(help="Service account of the steps; default: Kubeflow's own.")] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            parser=local_path, metavar="FILE", envvar="KF_PIPELINES_SA_TOKEN_PATH", help="File with a bearer token for Kubeflow."
-        ),
-    ] = None,
-    # In the environment alone, so that it is in no shell's history.
-    cookies: Annotated[str | None, typer.Option(envvar="KF_PIPELINES_COOKIES", hidden=True)] = None,
+    namespace: Namespace = "kubeflow",
+    service_account: ServiceAccount = None,
+    token_file: TokenFile = None,
+    cookies: Cookies = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not follow the run.")] = False,
     run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Follow this run instead of starting one.")] = None,
 ) -> None:

@@ -40,6 +40,7 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
             config.push.mode,
             choices=get_args(PushConfig.model_fields["mode"].annotation),
         ),
+        Parameter("alarm", "why `watch --retrain` started the run; empty: a person did", ""),
     )
     context = RunContext(
         dataset_uri=parameters["dataset_uri"].runtime(),
@@ -50,6 +51,7 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
         corpus_uri=parameters["corpus_uri"].runtime(),
         shared_folder=kubernetes.shared_folder,
         keep_pending="://" not in kubernetes.serving_uri,
+        alarm=parameters["alarm"].runtime(),
     )
     runtime_parameters = RuntimeParameters(
         num_clips={split: parameters[f"num_{split}_clips"].runtime() for split in SPLITS},

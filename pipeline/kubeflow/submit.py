@@ -132,14 +132,19 @@ def _version(kubeflow: Kubeflow, package: Path, pipeline: str) -> V2beta1Pipelin
     return V2beta1PipelineVersionReference(pipeline_id=pipeline_id, pipeline_version_id=version.pipeline_version_id)
 
 
+def find_experiment(kubeflow: Kubeflow, name: str) -> str | None:
+    """The id of an experiment; None where there is none of that name. Raises what the client raises."""
+    found = kubeflow.client.experiments.experiment_service_list_experiments(
+        namespace=kubeflow.user_namespace, filter=_named(name)
+    ).experiments
+    return str(found[0].experiment_id) if found else None
+
+
 def _experiment(kubeflow: Kubeflow, name: str) -> str:
-    experiments = kubeflow.client.experiments
-    namespace = kubeflow.user_namespace
-    found = experiments.experiment_service_list_experiments(namespace=namespace, filter=_named(name)).experiments
-    if found:
-        return str(found[0].experiment_id)
-    new = V2beta1Experiment(display_name=name, namespace=namespace)
-    created = experiments.experiment_service_create_experiment(experiment=new)
+    if there := find_experiment(kubeflow, name):
+        return there
+    new = V2beta1Experiment(display_name=name, namespace=kubeflow.user_namespace)
+    created = kubeflow.client.experiments.experiment_service_create_experiment(experiment=new)
     say(f"created experiment {name}")
     return str(created.experiment_id)
 

@@ -46,6 +46,7 @@ def test_what_a_run_changes_is_a_parameter_with_the_configuration_s_value_as_its
         "num_test_clips": 96,
         "epochs": 12,
         "push_mode": "auto",
+        "alarm": "",
     }
     assert parameters["push_mode"]["literals"] == ["auto", "review"]
     assert all(parameter["description"] for parameter in parameters.values())
@@ -65,6 +66,7 @@ def test_every_parameter_reaches_the_nodes_that_read_it(demo):
         "num_test_clips": {"ClipGenerator"},
         "epochs": {"Trainer", "Pusher"},
         "push_mode": {"ReviewReport", "Pusher"},
+        "alarm": {"ReviewReport", "Pusher"},
     }
 
 

@@ -11,6 +11,7 @@ from keys import make_keys
 from openlineage_server import openlineage_server
 
 from beam_jobs.errors import UserError
+from components.alarm import Alarm
 from components.model_digest import MODEL_DIGEST, model_digest
 from components.pusher import lineage_events
 from components.pusher.pending import pending_candidate, pending_runs
@@ -50,6 +51,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         run_id: str = "20261123-000000",
         private_key: str = "",
         openlineage_url: str = "",
+        alarm: Alarm | None = None,
     ) -> dict:
         candidate, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
         candidate.uri, pushed.uri = str(tmp_path / "model"), str(tmp_path / "pushed")
@@ -79,6 +81,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
                 "keep_pending": int(keep_pending),
                 "private_key": private_key,
                 "openlineage_url": openlineage_url,
+                "alarm": alarm.model_dump_json() if alarm else "",
             },
         )
         properties = pushed.mlmd_artifact.custom_properties
@@ -223,6 +226,25 @@ def test_a_model_that_was_changed_since_it_was_trained_is_not_pushed(pusher, tmp
         pusher(trained=trained, **told)
     assert not versions(tmp_path / "serving")
     assert pending_runs(tmp_path / "serving") == []
+
+
+def test_why_a_model_was_retrained_stays_with_it_through_a_wait_and_a_rollback(pusher, tmp_path, model):
+    alarm = Alarm(
+        version=3, since="2026-11-20", until="2026-11-27", requests=812, reasons=["drift of level"], values={"level": 0.4}
+    )
+    serving = tmp_path / "serving"
+    pusher(mode="review", keep_pending=True, alarm=alarm)
+    assert pending_candidate(serving, "20261123-000000")[1].provenance.alarm == alarm
+
+    properties = pusher(alarm=alarm)
+    first = versions(serving)[-1]
+    (model / "saved_model.pb").write_text("another")
+    person = pusher(baseline=str(first))
+    back = roll_back(serving, None, "Ada", "ada@host", "")
+
+    assert properties["alarm"] == alarm.text and "alarm" not in person
+    assert [read_provenance(serving, version).alarm for version in versions(serving)] == [alarm, None, alarm]
+    assert back.version == versions(serving)[-1]
 
 
 @pytest.mark.parametrize("run_id", ["", "../elsewhere", "a/b", "."])
