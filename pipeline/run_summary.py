@@ -69,6 +69,9 @@ def next_step(result: RunResult) -> str:
     if result.verdict == "waiting":
         decide = command("approve", result.run_id, "--workdir", workdir, "--by", "NAME", "--note", "TEXT")
         return f"open {report}, then `{decide}`, or reject instead of approve"
+    if result.verdict == "on trial":
+        serve = command("serve", "--serving", result.folders["serving"])
+        return f"`{serve}` tries it on some of the requests, and promotes it or rolls it back; the report: {report}"
     rest = f"the report: {report}; all runs: `{command('runs', '--workdir', workdir)}`"
     if result.verdict == "pushed":
         ask = command("predict", "FILE", "--serving", result.folders["serving"])

@@ -91,6 +91,10 @@ class Limits:
         with self._lock:
             self._taken_on -= 1
 
+    def busy(self) -> bool:
+        """Whether requests are being answered, or wait for that."""
+        return self._taken_on > 0
+
     def close(self) -> None:
         """Takes back what waits, and does not wait for what runs."""
         self._pool.shutdown(wait=False, cancel_futures=True)
