@@ -79,9 +79,9 @@ def main() -> None:
             while not server.versions.trial:
                 time.sleep(0.1)
         right, failed = 0, 0
-        for number, place in enumerate(rng.choice(len(clips), arguments.requests_per_day)):
+        for number, drawn in enumerate(rng.choice(len(clips), arguments.requests_per_day)):
             clock.now = began_s + (day - 1 + number / arguments.requests_per_day) * DAY_S
-            sound, clip = sounds[place], clips[place]
+            sound, clip = sounds[drawn], clips[drawn]
             if day >= TELEPHONE_DAY:
                 sound = telephone(sound, clip.sample_rate_hz, STRENGTH, generator(0, "telephone", STRENGTH, clip.id))
             connection.request("POST", "/analyse?name=a.wav", wav(sound, clip.sample_rate_hz))

@@ -2,6 +2,7 @@
 """A candidate's way: placed beside the versions in serving, then promoted to be the newest of them, or withdrawn."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -11,7 +12,7 @@ from components.model_digest import PROVENANCE_FILE
 from components.pusher.config import PushConfig
 from components.pusher.provenance import Provenance, read_provenance
 from components.pusher.serving_folder import add_withdrawals, bring, locked, now, remove_old, sync
-from components.pusher.trials import CANDIDATE_FOLDER, Decision, end_trial, remember, remove_candidate
+from components.pusher.trials import CANDIDATE_FOLDER, SERVER, Decision, end_trial, remember, remove_candidate
 
 
 def place(source: Path, serving: Path, provenance: Provenance, private_key: Path | None = None) -> Provenance:
@@ -41,13 +42,19 @@ def place(source: Path, serving: Path, provenance: Provenance, private_key: Path
         raise UserError(f"{error.filename or serving}: {error.strerror}; nothing was pushed to {serving}") from None
 
 
-def promote(serving: Path, decision: Decision, by: str) -> bool:
-    """Makes the candidate the newest version in serving; False where it is a candidate no more.
+def promote(
+    serving: Path, decision: Decision, by: str = SERVER, action: Literal["promoted", "approved"] = "promoted"
+) -> Provenance | None:
+    """Makes the candidate the newest version in serving; None where it is a candidate no more.
 
     Args:
         serving: the serving folder.
         decision: why.
-        by: who decided, for the provenance.
+        by: who decided.
+        action: for the provenance.
+
+    Returns:
+        The provenance as it was stored with the version.
 
     Raises:
         OSError: the serving folder cannot be written.
@@ -55,24 +62,23 @@ def promote(serving: Path, decision: Decision, by: str) -> bool:
     with locked(serving):
         folder, known = _of(serving, decision.version)
         if known is None:
-            return False
-        update = {"action": "promoted", "by": by, "login": decision.login, "note": decision.why, "pushed_at": now()}
+            return None
+        update = {"action": action, "by": by, "login": decision.login, "note": decision.why, "pushed_at": now()}
         stored = known.model_copy(update=update)
         write_atomically(str(folder / PROVENANCE_FILE), (stored.model_dump_json(indent=1) + "\n").encode())
         folder.rename(serving / str(decision.version))
         sync(serving)
         remember(serving, decision)
         remove_old(serving, push_config(known).keep)
-    return True
+    return stored
 
 
-def withdraw_candidate(serving: Path, decision: Decision, by: str) -> bool:
-    """Takes the candidate away, and remembers its model, so that no run pushes it again; False where it is a candidate no more.
+def withdraw_candidate(serving: Path, decision: Decision) -> None:
+    """Takes the candidate away, where it still is one, and remembers its model, so that no run pushes it again by itself.
 
     Args:
         serving: the serving folder.
         decision: why.
-        by: who decided.
 
     Raises:
         OSError: the serving folder cannot be written.
@@ -81,11 +87,10 @@ def withdraw_candidate(serving: Path, decision: Decision, by: str) -> bool:
     with locked(serving):
         known = _of(serving, decision.version)[1]
         if known is None:
-            return False
-        add_withdrawals(serving, {known.model_digest: known.run_id}, "rolled back", by, decision.login, decision.why)
+            return
+        add_withdrawals(serving, {known.model_digest: known.run_id}, "rolled back", SERVER, decision.login, decision.why)
         remember(serving, decision)
         remove_candidate(serving, decision.version)
-    return True
 
 
 def push_config(provenance: Provenance) -> PushConfig:

@@ -138,7 +138,7 @@ class TriedVersions(Versions):
         self._say(decision)
         self.metrics.canary_decisions.labels(decision.outcome).inc()
         try:
-            (promote if verdict.good else withdraw_candidate)(self.serving, decision, SERVER)
+            (promote if verdict.good else withdraw_candidate)(self.serving, decision)
         except (OSError, UserError) as error:  # this server does not try it again
             self._refused[number] = state_of(self._candidates / str(number))
             log.error("candidate %d stays where it is: %s", number, error)
