@@ -47,7 +47,7 @@ def test_what_a_run_changes_is_a_parameter_with_the_configuration_s_value_as_its
         "epochs": 12,
         "push_mode": "auto",
     }
-    assert parameters["push_mode"]["literals"] == ["auto", "review"]
+    assert parameters["push_mode"]["literals"] == ["auto", "review", "canary"]
     assert all(parameter["description"] for parameter in parameters.values())
 
 
@@ -221,6 +221,10 @@ def test_a_decision_is_a_pipeline_of_one_step_beside_the_serving_folder():
     (executor,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
     assert [mount["mountPath"] for mount in executor["pvcMount"]] == ["/serving"]
     assert executor["podMetadata"]["labels"]["app.kubernetes.io/component"] == "decision"
+    with pytest.raises(
+        UserError, match=r"push\.mode canary: kubernetes\.serving_uri gs://models/audio-gender is an object store"
+    ):
+        compile_pipeline(load_config(DEMO, ["kubernetes.serving_uri=gs://models/audio-gender", "push.mode=canary"]), IMAGE)
     with pytest.raises(UserError, match="no decisions on an object store"):
         compile_decision(load_config(DEMO, ["kubernetes.serving_uri=gs://models/audio-gender"]), IMAGE)
 
