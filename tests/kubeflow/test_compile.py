@@ -221,12 +221,16 @@ def test_a_decision_is_a_pipeline_of_one_step_beside_the_serving_folder():
     (executor,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
     assert [mount["mountPath"] for mount in executor["pvcMount"]] == ["/serving"]
     assert executor["podMetadata"]["labels"]["app.kubernetes.io/component"] == "decision"
-    with pytest.raises(
-        UserError, match=r"push\.mode canary: kubernetes\.serving_uri gs://models/audio-gender is an object store"
-    ):
-        compile_pipeline(load_config(DEMO, ["kubernetes.serving_uri=gs://models/audio-gender", "push.mode=canary"]), IMAGE)
     with pytest.raises(UserError, match="no decisions on an object store"):
         compile_decision(load_config(DEMO, ["kubernetes.serving_uri=gs://models/audio-gender"]), IMAGE)
+
+
+def test_an_object_store_has_no_candidates():
+    from pipeline.kubeflow.compile import compile_pipeline
+
+    config = load_config(DEMO, ["kubernetes.serving_uri=gs://models/audio-gender", "push.mode=canary"])
+    with pytest.raises(UserError, match=r"kubernetes\.serving_uri gs://models/audio-gender is an object store"):
+        compile_pipeline(config, IMAGE)
 
 
 def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
