@@ -57,7 +57,10 @@ def main() -> None:
                 )
             print(f"ratio of medians {statistics.median(times[1]) / statistics.median(times[0]):.3f}", end=", ")
             print(f"of means {statistics.mean(times[1]) / statistics.mean(times[0]):.3f}")
-            print(*(line for line in _metrics(servers[1]) if line.startswith("audio_gender_compared_total")), sep="\n")
+            for name, server in zip(("without", "in shadow"), servers, strict=True):
+                figures = dict(line.rsplit(" ", 1) for line in _metrics(server) if not line.startswith("#"))
+                compared = {key: value for key, value in figures.items() if key.startswith("audio_gender_compared_total")}
+                print(f"{name}: {float(figures['process_resident_memory_bytes']) / 2**20:.0f} MiB resident; {compared}")
         finally:
             for server in servers:
                 server.process.terminate()

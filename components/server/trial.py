@@ -28,8 +28,8 @@ Answers = Literal["share", "nobody", "everybody"]
 """Whom the new version answers."""
 MAX_QUEUED = 64
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
-PATIENCE_S = 1.0
-"""For which a comparison waits for a moment without requests."""
+QUIET_S, PATIENCE_S = 0.02, 10.0
+"""How long no request must have been answered before two versions are compared, and how long that is waited for."""
 
 
 class Trial:
@@ -47,7 +47,7 @@ class Trial:
         answers: Answers,
         judge: Callable[[Tally], Verdict | None],
         decide: Callable[["Trial", Verdict], None],
-        busy: Callable[[], bool],
+        idle_s: Callable[[], float],
         metrics: Metrics,
     ) -> None:
         """Begins it.
@@ -59,12 +59,12 @@ class Trial:
             answers: whom the new version answers; a `share` is the same requests that are put to both.
             judge: what is decided so far; None for nothing yet.
             decide: hears of it.
-            busy: whether the server has requests in hand.
+            idle_s: for how long the server has answered no request.
             metrics: the server's.
         """
         self.new, self.other, self.share, self.answers = new, other, share, answers
         self.tally = Tally()
-        self._judge, self._decide, self._busy, self._metrics = judge, decide, busy, metrics
+        self._judge, self._decide, self._idle_s, self._metrics = judge, decide, idle_s, metrics
         self._queue: queue.Queue[tuple[str, dict[str, Any], int] | None] = queue.Queue(MAX_QUEUED)
         self._bytes = 0
         self._lock = threading.Lock()
@@ -174,8 +174,8 @@ class Trial:
     def _compare(self, name: str, inputs: dict[str, Any], new_first: bool) -> None:
         """Puts a question to both, when no client waits."""
         until = time.monotonic() + PATIENCE_S
-        while self._busy() and time.monotonic() < until and not self._ended:
-            time.sleep(0.002)
+        while self._idle_s() < QUIET_S and time.monotonic() < until and not self._ended:
+            time.sleep(QUIET_S / 4)
         if self._ended or not all(name in served.signatures for served in (self.new, self.other)):
             return
         found: dict[bool, Mapping[str, Any]] = {}

@@ -27,19 +27,19 @@ TIMED_SHARE = 0.1
 class TriedVersions(Versions):
     """Versions of which one at a time is on trial: a candidate, or the newest one for its first requests."""
 
-    def __init__(self, config: ServerConfig, metrics: Metrics, busy: Callable[[], bool]) -> None:
+    def __init__(self, config: ServerConfig, metrics: Metrics, idle_s: Callable[[], float]) -> None:
         """Loads the newest version that works.
 
         Args:
             config: of the server.
             metrics: the server's.
-            busy: whether requests are being answered.
+            idle_s: for how long no request has been answered.
 
         Raises:
             UserError: there is none, or the key cannot be used.
         """
         self.trial: Trial | None = None
-        self._busy = busy
+        self._idle_s = idle_s
         # The folder is looked at by one thread and decided about by another.
         self._changes = threading.RLock()
         super().__init__(config.serving, config.poll_s, metrics, config.public_key)
@@ -81,7 +81,7 @@ class TriedVersions(Versions):
                 answers="everybody",
                 judge=partial(judge_in_serving, config=bounds, other=before.version),
                 decide=self._decided_in_serving,
-                busy=self._busy,
+                idle_s=self._idle_s,
                 metrics=self.metrics,
             )
             log.info("version %d is watched for %d requests", version.version, bounds.requests)
@@ -113,7 +113,7 @@ class TriedVersions(Versions):
             answers="nobody" if config.shadow else "share",
             judge=partial(judge_candidate, config=config, other=self._current.version),
             decide=self._decided_candidate,
-            busy=self._busy,
+            idle_s=self._idle_s,
             metrics=self.metrics,
         )
         self.metrics.canary.set(number)

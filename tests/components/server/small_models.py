@@ -12,6 +12,7 @@ from running_server import Running
 from components.pusher.candidate import place
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push
+from components.server.trial import QUIET_S
 
 FILES = [base64.b64encode(f"recording {number}".encode()).decode() for number in range(200)]
 """What the small models take for recordings: they only look at the bytes' hash."""
@@ -152,6 +153,7 @@ def ask_until(server: Running, ended: Callable[[], bool]) -> list[str]:
     found = []
     for number in range(5000):
         found.append(ask(server, FILES[number % len(FILES)]))
+        time.sleep(1.5 * QUIET_S)  # as clients do, in which versions are compared
         if number % 10 == 0 and ended():
             return found
     raise AssertionError("it did not happen")

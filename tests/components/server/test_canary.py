@@ -14,8 +14,8 @@ from components.pusher.serving_folder import read_provenance, roll_back, version
 from components.pusher.trials import CANDIDATE_FOLDER, candidate, fate, read_decisions
 from components.pusher.withdrawn import read_withdrawn
 
-CANARY = {"canary": {"share": 0.5, "requests": 60}}
-SHADOW = {"canary": {"share": 1.0, "requests": 60, "shadow": True}}
+CANARY = {"canary": {"share": 0.5, "requests": 30}}
+SHADOW = {"canary": {"share": 1.0, "requests": 30, "shadow": True}}
 
 
 def test_one_that_agrees_is_promoted_and_its_share_is_a_hash_of_the_request(small: Maker, tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_one_that_agrees_is_promoted_and_its_share_is_a_hash_of_the_request(smal
         assert on_trial(server) == 0
     decision = read_decisions(tmp_path)[-1]
     assert (decision.version, decision.outcome, decision.against) == (new, "promoted", old)
-    assert decision.requests >= 60
+    assert decision.requests >= 30
     assert decision.why == f"agrees with version {old} on {decision.requests} of {decision.requests} answers"
     stored = read_provenance(tmp_path, new)
     assert (stored.action, stored.by, stored.note, stored.version) == ("promoted", "serve", decision.why, new)

@@ -12,7 +12,7 @@ from components.pusher.serving_folder import push, read_provenance, versions
 from components.pusher.trials import read_decisions
 from components.pusher.withdrawn import read_withdrawn
 
-BOUNDS = {"rollback": {"requests": 100}}
+BOUNDS = {"rollback": {"requests": 60}}
 
 
 @pytest.mark.parametrize("action", ["pushed", "approved"])
