@@ -30,6 +30,7 @@ OF_TFX = frozenset(
         "pushed_version",
         "state",
         "tfx_version",
+        "trial_version",
         "waiting",
         "waiting_for",
     }

@@ -240,11 +240,11 @@ def _config_of(workdir: WorkDir, results: Sequence[RunResult], version: str | No
 
 
 def _serving_changes(workdir: WorkDir, results: Sequence[RunResult], inputs_digest: str) -> str:
-    """The versions that runs of the same inputs pushed and that are no longer there, and the models that were withdrawn."""
+    """The versions that runs of the same inputs brought and that are no longer there, and the models that were withdrawn."""
     there, withdrawn = {str(version) for version in versions(workdir.serving)}, read_withdrawn(workdir.serving)
-    pushed = {
-        result.serving_version for result in results if result.inputs_digest == inputs_digest and result.verdict == "pushed"
-    }
+    same = [result for result in results if result.inputs_digest == inputs_digest]
+    pushed = {result.serving_version for result in same if result.verdict == "pushed"}
+    pushed |= {result.trial_version for result in same if result.verdict == "superseded"}
     return ",".join(sorted({version for version in pushed if version and version not in there} | set(withdrawn)))
 
 

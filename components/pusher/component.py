@@ -55,7 +55,7 @@ class Pusher(base_component.BaseComponent):
             since, the candidate waits for approval.
         serving_uri: the folder that holds one folder a version.
         config: how many old versions are kept, and which key signs.
-        mode: as `config.mode`, before which it goes: whether a blessed model is pushed at once or waits.
+        mode: as `config.mode`, before which it goes: whether a blessed model is pushed at once, waits or becomes a candidate.
         run_config: the run's resolved configuration, for its provenance; of a compiled pipeline the one it was compiled with.
         epochs: what the run really had, before `run_config`.
         dataset_uri: the dataset of a compiled pipeline, likewise; else empty.
@@ -67,8 +67,9 @@ class Pusher(base_component.BaseComponent):
         alarm: what a retraining answers, a `components.alarm.Alarm` as JSON; empty where a person started the run.
 
     Outputs:
-        pushed_model: PushedModel with `pushed` (0 or 1), `waiting` (1 where it waits for approval; `waiting_for` says why), and
-            of a pushed model `pushed_version`, `pushed_destination` and its `components.pusher.provenance.Provenance`.
+        pushed_model: PushedModel with `pushed` (0 or 1), `waiting` (1 where it waits for approval; `waiting_for` says why), of
+            a candidate `trial_version`, which it is to be, and of a pushed model `pushed_version`, `pushed_destination` and its
+            `components.pusher.provenance.Provenance`.
     """
 
     SPEC_CLASS = PusherSpec

@@ -51,7 +51,7 @@ class WatchResult(BaseModel):
         requests, with_speech, errors: all of the window.
         sample: requests that the tests and the page are made from.
         reference: clips with speech that they are compared with.
-        trials: what became of versions that `serve --canary` tried in this time, the newest first.
+        trials: what became of candidates and versions that a server decided about in this time, the newest first.
         retraining: what `--retrain` did about an alarm, or why it did nothing; empty where it was not asked to.
     """
 

@@ -25,9 +25,15 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
         image: the image of every step.
 
     Raises:
-        UserError: `kubernetes` names a node that the pipeline has not, or mounts nothing where `push.private_key` lies.
+        UserError: `kubernetes` names a node that the pipeline has not, or mounts nothing where `push.private_key` lies; or
+            candidates are asked for where models are not served from a volume.
     """
     _check_key(config)
+    if config.push.mode == "canary" and "://" in config.kubernetes.serving_uri:
+        raise UserError(
+            f"push.mode canary: kubernetes.serving_uri {config.kubernetes.serving_uri} is an object store, which renames no "
+            "candidate; serve from a folder on a volume"
+        )
     kubernetes, counts = config.kubernetes, config.clips.num_clips.model_dump()
     parameters = _by_name(
         Parameter("corpus_uri", "corpus to mix clips from; empty if the dataset already exists", kubernetes.corpus_uri),
@@ -36,7 +42,7 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
         Parameter("epochs", "training epochs", config.train.epochs, int),
         Parameter(
             "push_mode",
-            "auto: push a model that passes the gate; review: wait for a person's approval",
+            "auto: push a model that passes the gate; review: wait for a person's approval; canary: a server tries it first",
             config.push.mode,
             choices=get_args(PushConfig.model_fields["mode"].annotation),
         ),

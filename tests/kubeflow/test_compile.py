@@ -48,7 +48,7 @@ def test_what_a_run_changes_is_a_parameter_with_the_configuration_s_value_as_its
         "push_mode": "auto",
         "alarm": "",
     }
-    assert parameters["push_mode"]["literals"] == ["auto", "review"]
+    assert parameters["push_mode"]["literals"] == ["auto", "review", "canary"]
     assert all(parameter["description"] for parameter in parameters.values())
 
 
@@ -228,6 +228,14 @@ def test_a_decision_is_a_pipeline_of_one_step_beside_the_serving_folder():
     assert executor["podMetadata"]["labels"]["app.kubernetes.io/component"] == "decision"
     with pytest.raises(UserError, match="an object store keeps no models waiting for a decision"):
         compile_decision(load_config(DEMO, ["kubernetes.serving_uri=gs://models/audio-gender"]), IMAGE)
+
+
+def test_an_object_store_has_no_candidates():
+    from pipeline.kubeflow.compile import compile_pipeline
+
+    config = load_config(DEMO, ["kubernetes.serving_uri=gs://models/audio-gender", "push.mode=canary"])
+    with pytest.raises(UserError, match=r"kubernetes\.serving_uri gs://models/audio-gender is an object store"):
+        compile_pipeline(config, IMAGE)
 
 
 def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

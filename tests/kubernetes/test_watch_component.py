@@ -67,6 +67,12 @@ def test_alerts_ask_for_figures_that_there_are(objects: list[Manifest]) -> None:
     rules = yaml.safe_load(one(objects, "ConfigMap", "audio-gender-alerts")["data"]["alerts.yaml"])["groups"][0]["rules"]
     page = Metrics().page().decode()
     asked = {name for rule in rules for name in re.findall(r"audio_gender_\w+", rule["expr"])}
-    assert asked == {"audio_gender_skew", "audio_gender_log_records_total", "audio_gender_requests_total"}
+    assert asked == {
+        "audio_gender_skew",
+        "audio_gender_log_records_total",
+        "audio_gender_requests_total",
+        "audio_gender_rollbacks_total",
+        "audio_gender_canary_decisions_total",
+    }
     assert all(f"# TYPE {name.removesuffix('_total')}" in page for name in asked)
     assert f"> {WatchConfig().max_skew:g}".replace("1e-05", "1e-5") in next(r["expr"] for r in rules if "skew" in r["expr"])

@@ -14,9 +14,11 @@ from beam_jobs.errors import UserError
 from components.alarm import Alarm
 from components.model_digest import MODEL_DIGEST, model_digest
 from components.pusher import lineage_events
+from components.pusher.candidate import promote, withdraw_candidate
 from components.pusher.pending import pending_candidate, pending_runs
 from components.pusher.provenance import Approval, Provenance
 from components.pusher.serving_folder import read_provenance, roll_back, versions, withdraw
+from components.pusher.trials import Decision, candidate, fate, read_decisions
 from components.run_config import config_digest
 from components.signing import verify
 
@@ -52,6 +54,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         private_key: str = "",
         openlineage_url: str = "",
         alarm: Alarm | None = None,
+        serving_uri: str = "",
     ) -> dict:
         candidate, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
         candidate.uri, pushed.uri = str(tmp_path / "model"), str(tmp_path / "pushed")
@@ -71,7 +74,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
             },
             {"pushed_model": [pushed]},
             {
-                "serving_uri": str(tmp_path / "serving"),
+                "serving_uri": serving_uri or str(tmp_path / "serving"),
                 "mode": mode,
                 "keep": 5,
                 "run_config": json.dumps(COMPILED),
@@ -360,6 +363,72 @@ def test_a_model_that_is_in_serving_already_is_not_said_to_be_pushed(pusher, cap
     pusher(run_id="20261124-000000", baseline=version)
 
     assert capsys.readouterr().out.startswith("verdict: already in serving, as version ")
+
+
+def another(model: Path, content: str) -> None:
+    (model / "saved_model.pb").write_text(content)
+
+
+def test_with_push_mode_canary_a_model_becomes_a_candidate_that_model_servers_do_not_see(pusher, tmp_path, model, capsys):
+    serving = tmp_path / "serving"
+    first = pusher(mode="canary")["pushed_version"]  # there is nothing to compare it with
+    another(model, "second")
+    capsys.readouterr()
+    properties = pusher(mode="canary", run_id="20261124-000000", baseline=first)
+    tried = properties.pop("trial_version")
+
+    assert properties == {"pushed": 0, "waiting": 0}
+    assert capsys.readouterr().out == f"verdict: on trial, to be version {tried}: a server of {serving} decides\n"
+    assert versions(serving) == [int(first)] and candidate(serving) == int(tried) > int(first)
+    stored = read_provenance(serving / ".candidate", int(tried))
+    assert (stored.run_id, stored.blessed, stored.config["push"]["mode"]) == ("20261124-000000", True, "canary")
+    assert fate(serving, int(tried)) is None
+
+    another(model, "third")
+    newer = pusher(mode="canary", run_id="20261125-000000", baseline=first)["trial_version"]
+    assert candidate(serving) == int(newer)
+    assert (fate(serving, int(tried)).outcome, fate(serving, int(tried)).why) == ("superseded", "a newer candidate came")
+
+    another(model, "fourth")
+    pushed = pusher(run_id="20261126-000000", baseline=first)["pushed_version"]
+    assert candidate(serving) is None and int(pushed) > int(newer)
+    assert fate(serving, int(newer)).why == f"version {pushed} came into serving"
+
+
+def test_a_candidate_that_a_server_rolled_back_waits_for_a_person_who_is_told(pusher, tmp_path, model):
+    serving = tmp_path / "serving"
+    first = pusher(mode="canary")["pushed_version"]
+    another(model, "second")
+    tried = int(pusher(mode="canary", run_id="20261124-000000", baseline=first)["trial_version"])
+    withdraw_candidate(serving, Decision.now(tried, "rolled back", "answers in 9 ms", int(first), 20, "root@pod"))
+    assert candidate(serving) is None
+
+    again = pusher(mode="canary", run_id="20261125-000000", baseline=first)
+
+    assert (again["pushed"], again["waiting"]) == (0, 1) and "trial_version" not in again
+    assert again["waiting_for"].startswith("this model was rolled back by serve on 20")
+    assert again["waiting_for"].endswith(": answers in 9 ms")
+
+
+def test_what_is_promoted_is_the_very_files_and_more_than_is_kept_goes(pusher, tmp_path, model):
+    serving = tmp_path / "serving"
+    first = pusher(mode="canary")["pushed_version"]
+    another(model, "second")
+    tried = int(pusher(mode="canary", baseline=first)["trial_version"])
+    decision = Decision.now(tried, "promoted", "agrees", int(first), 200, "root@pod")
+
+    stored = promote(serving, decision)
+
+    assert versions(serving) == [int(first), tried] and candidate(serving) is None
+    assert (stored.action, stored.by, stored.login, stored.note) == ("promoted", "serve", "root@pod", "agrees")
+    assert read_provenance(serving, tried) == stored and stored.model_digest == model_digest(serving / str(tried))
+    assert promote(serving, decision) is None  # another server of the folder was first
+    assert [known.outcome for known in read_decisions(serving)] == ["promoted"]
+
+
+def test_an_object_store_has_no_candidates(pusher):
+    with pytest.raises(UserError, match=r"push\.mode canary needs a serving folder on a volume"):
+        pusher(mode="canary", serving_uri="ram://models/audio-gender")
 
 
 def test_the_dataset_of_a_compiled_pipeline_says_which_clips_the_run_had(tmp_path, monkeypatch):
