@@ -38,10 +38,6 @@ def watch(
         str | None,
         typer.Option(metavar="URL", envvar="AUDIO_GENDER_WEBHOOK", help="POST the result as JSON there when there is an alarm."),
     ] = None,
-    temporary: Annotated[
-        Path | None,
-        typer.Option(parser=local_path, metavar="DIR", help="For intermediate files; with Flink one that all workers see."),
-    ] = None,
 ) -> None:
     """Compare what a server was asked with what its model was trained on; exit status 3 where there is an alarm."""
     from pipeline.config import load_config
@@ -60,7 +56,7 @@ def watch(
         from components.watch.page import render
         from components.watch.tell import call_webhook, summary, write_metrics
 
-        with tempfile.TemporaryDirectory(prefix="audio-gender-watch-", dir=temporary) as folder:
+        with tempfile.TemporaryDirectory(prefix="audio-gender-watch-") as folder:
             watched = check(serving, log, since_s, version, found.watch, found.beam.pipeline, folder)
     result = watched.result
     if html:
