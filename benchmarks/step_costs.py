@@ -40,6 +40,7 @@ class Cluster:
         self._before: dict[int, float] = {}
         self._peaks: dict[int, int] = {}
         self._workers: set[int] = set()
+        self._jvms: set[int] = set()
         self._lock = threading.Lock()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -55,12 +56,11 @@ class Cluster:
         self._look()
         with self._lock:
             used = {pid: seconds - self._before.get(pid, 0) for pid, seconds in self._cpu_s.items()}
-            workers = [seconds for pid, seconds in used.items() if pid in self._workers]
             peaks = [peak for pid, peak in self._peaks.items() if pid in self._workers and used[pid] > 0]
         return {
-            "worker_cpu_s": round(sum(workers), 2),
+            "worker_cpu_s": round(sum(used[pid] for pid in self._workers), 2),
             "worker_peak_rss_mb": max(peaks, default=0) // 10**6,
-            "flink_cpu_s": round(sum(used.values()) - sum(workers), 2),
+            "flink_cpu_s": round(sum(used[pid] for pid in self._jvms), 2),
         }
 
     def _watch(self) -> None:
@@ -77,6 +77,8 @@ class Cluster:
                     self._peaks[process.pid] = max(self._peaks.get(process.pid, 0), peak_bytes(process.pid))
                     if STARTED_BY_POOL in process.cmdline():
                         self._workers.add(process.pid)
+                    elif process.name() == "java":
+                        self._jvms.add(process.pid)
 
 
 class Steps:
