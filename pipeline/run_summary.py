@@ -72,5 +72,6 @@ def next_step(result: RunResult) -> str:
     rest = f"the report: {report}; all runs: `{command('runs', '--workdir', workdir)}`"
     if result.verdict == "pushed":
         ask = command("predict", "FILE", "--serving", result.folders["serving"])
-        return f"ask the model: `{ask}`, or serve {result.folders['serving']} (docs/serving.md); {rest}"
+        serve = command("serve", "--serving", result.folders["serving"])
+        return f"ask the model: `{ask}`; serve it: `{serve}`; {rest}"
     return f"train on more or longer clips (--set clips.num_clips.train=…, --set train.epochs=…); {rest}"
