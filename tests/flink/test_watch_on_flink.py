@@ -66,7 +66,7 @@ def test_flink_says_what_direct_runner_says(cluster: FlinkCluster, s3: S3Server,
     assert len(cluster.rest("/jobs/overview")["jobs"]) == jobs + 1 and cluster.newest_job()["state"] == "FINISHED"
     assert list(shared.iterdir()) == []
     found, wanted = json.loads(there.stdout), json.loads(here.stdout)
-    assert wanted["requests"] == 1999 and len(wanted["days"]) >= 5 and wanted["skew"]["asked"] == 1
+    assert wanted["requests"] == 1999 and len(wanted["days"]) >= 4 and wanted["skew"]["asked"] == 1
     assert "50 requests were answered by version 4; left out" in wanted["notes"]
     assert same_but_for_the_clock(found) == same_but_for_the_clock(wanted)
 
