@@ -13,9 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from components.model_digest import PROVENANCE_FILE
-
 from components.alarm import Alarm
+from components.model_digest import PROVENANCE_FILE
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("beam_jobs", "components", "pipeline")

@@ -63,20 +63,18 @@ def watch(
         str | None,
         typer.Option(metavar="URL", envvar="AUDIO_GENDER_WEBHOOK", help="POST the result as JSON there when there is an alarm."),
     ] = None,
-    temporary: Annotated[
-        Path | None,
-        typer.Option(parser=local_path, metavar="DIR", help="For intermediate files; with Flink one that all workers see."),
-    ] = None,
     retrain: Annotated[
         bool,
         typer.Option(
             "--retrain", help="Start the pipeline when there is an alarm: `run`, or with --package a run on Kubeflow Pipelines."
         ),
     ] = False,
-    corpus: Annotated[str | None, typer.Option(help="Of --retrain, as of `run`.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="With --retrain: the corpus, as with `run`.")] = None,
     package: Annotated[
         Path | None,
-        typer.Option(parser=local_path, metavar="FILE", help="Of --retrain: start this package, from `compile`, on Kubeflow."),
+        typer.Option(
+            parser=local_path, metavar="FILE", help="With --retrain: the package, from `compile`, to start on Kubeflow."
+        ),
     ] = None,
     host: Host = "http://localhost:8080",
     namespace: Namespace = "kubeflow",
@@ -84,9 +82,9 @@ def watch(
     token_file: TokenFile = None,
     cookies: Cookies = None,
 ) -> None:
-    """Compare what a server was asked with what its model was trained on, and retrain where it differs.
+    """Compare what a server was asked with what its model was trained on, and retrain if it differs.
 
-    Exit status: 3 where there is an alarm, whatever became of a retraining; 0 where there is none; 2 a mistake that you can
+    Exit status: 3 if there is an alarm, whatever became of a retraining; 0 if there is none; 2 for a mistake that you can
     correct.
     """
     from pipeline.config import load_config
@@ -102,19 +100,19 @@ def watch(
         check_writable(json_file)
     start: Callable[[Alarm], str] | None = None
     if not retrain and (package or corpus):
-        raise UserError(f"{'--package' if package else '--corpus'} is about a retraining; give --retrain with it")
+        raise UserError(f"{'--package' if package else '--corpus'} needs --retrain")
     if package:
         start = partial(_on_kubeflow, log, found, package, (host, namespace, token_file, cookies), service_account)
         _check_readable(package)
     elif retrain:
         source = context.get_parameter_source("config")
         if source is None or source.name == "DEFAULT":
-            raise UserError("--retrain runs the pipeline; give the --config that it is to be run with")
+            raise UserError("--retrain runs the pipeline; give its --config")
         start = _here(log, found, corpus, serving)
     with noise_to(Path(os.devnull)):  # TensorFlow's and Beam's own notes
         from components.watch.check import check
 
-        with tempfile.TemporaryDirectory(prefix="audio-gender-watch-", dir=temporary) as folder:
+        with tempfile.TemporaryDirectory(prefix="audio-gender-watch-") as folder:
             watched = check(serving, log, since_s, version, found.watch, found.beam.pipeline, folder)
     result = watched.result
     file = None if json_file == STDOUT else json_file
