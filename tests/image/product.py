@@ -11,8 +11,10 @@ from oci import ROOT
 from processes import CACHE
 
 TAG = "audio-gender:test"
-COPIED = ("LICENSE", "README.md", "beam_jobs", "components", "k8s/image", "locks", "pipeline", "pyproject.toml")
-COPIED += ("requirements.lock", "tools/bootstrap.lock")
+COPIED = (
+    *("LICENSE", "README.md", "beam_jobs", "components", "k8s/image", "locks", "pipeline", "pyproject.toml"),
+    *("requirements.lock", "tools/bootstrap.lock"),
+)
 """What the Dockerfile copies, or is made by."""
 
 
