@@ -39,7 +39,7 @@ def written(folder: Path) -> Path:
 
 
 def watched(tmp_path: Path, *settings: str) -> subprocess.CompletedProcess[str]:
-    command = [
+    command: list[str | Path] = [
         sys.executable,
         "-m",
         "pipeline",

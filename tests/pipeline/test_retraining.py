@@ -151,9 +151,9 @@ def test_a_serving_folder_of_no_work_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--corpus", "x"], "--corpus is about a retraining; give --retrain with it"),
-        (["--package", "x"], "--package is about a retraining; give --retrain with it"),
-        (["--retrain"], "give the --config that it is to be run with"),
+        (["--corpus", "x"], "--corpus needs --retrain"),
+        (["--package", "x"], "--package needs --retrain"),
+        (["--retrain"], "give its --config"),
         (["--retrain", "--package", "gone.yaml"], "--package gone.yaml: No such file or directory; write it with"),
         (["--retrain", "--config", "librispeech-mini"], "no corpus: give --corpus ROOT"),
         (["--retrain", "--config", "demo", "--serving", "models"], "is not the folder `serving` of a work folder"),
