@@ -21,15 +21,15 @@ import numpy as np
 
 from beam_jobs.console import say
 from benchmarks.watch import test_clips, wav
+from components.pusher.candidate import place
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push, versions
 from components.pusher.trials import read_decisions
 from components.robustness.degradations import generator, telephone
 from components.server import request_log
 from components.server.app import Server
-from components.server.config import CanaryConfig, LogConfig, ServerConfig
+from components.server.config import LogConfig, ServerConfig
 from components.server.run import bind, listen
-from components.server.tried_versions import TriedVersions
 from components.watch.check import check
 from components.watch.config import WatchConfig
 from components.watch.page import render
@@ -38,6 +38,9 @@ DAYS, DAY_S = 14, 86_400.0
 TELEPHONE_DAY, BAD_DAY, GOOD_DAY = 5, 8, 10
 LOOKS_BACK_DAYS = 4
 STRENGTH = 2
+PUSHED = Provenance(
+    by="gate", login="benchmark", config={"push": {"canary": {"share": 0.5, "requests": 50}, "rollback": {"requests": 50}}}
+)
 
 
 def main() -> None:
@@ -56,13 +59,12 @@ def main() -> None:
     clock = SimpleNamespace(now=began_s, monotonic=time.monotonic)
     clock.time = lambda: clock.now
     vars(request_log)["time"] = clock
-    _push(arguments.first, serving)
+    push(arguments.first, serving, PUSHED, keep=None)
     config = ServerConfig(
         serving,
         port=0,
         poll_s=0.5,
         log=LogConfig(log, share=1.0, days=60),
-        canary=CanaryConfig(share=0.5, requests=50),
     )
     server = Server(config)
     loop = asyncio.new_event_loop()
@@ -73,14 +75,13 @@ def main() -> None:
     alarmed = False
     for day in range(1, DAYS + 1):
         if day in (BAD_DAY, GOOD_DAY):
-            pushed = _push(arguments.bad if day == BAD_DAY else arguments.good, serving)
-            assert isinstance(server.versions, TriedVersions)
-            while not server.versions.trial and server.versions.current.version != pushed:
+            place(arguments.bad if day == BAD_DAY else arguments.good, serving, PUSHED)
+            while not server.versions.trial:
                 time.sleep(0.1)
         right, failed = 0, 0
-        for number, place in enumerate(rng.choice(len(clips), arguments.requests_per_day)):
+        for number, drawn in enumerate(rng.choice(len(clips), arguments.requests_per_day)):
             clock.now = began_s + (day - 1 + number / arguments.requests_per_day) * DAY_S
-            sound, clip = sounds[place], clips[place]
+            sound, clip = sounds[drawn], clips[drawn]
             if day >= TELEPHONE_DAY:
                 sound = telephone(sound, clip.sample_rate_hz, STRENGTH, generator(0, "telephone", STRENGTH, clip.id))
             connection.request("POST", "/analyse?name=a.wav", wav(sound, clip.sample_rate_hz))
@@ -109,10 +110,6 @@ def main() -> None:
     server.versions.stop()
     asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
-
-
-def _push(model: Path, serving: Path) -> int:
-    return push(model, serving, Provenance(by="gate", login="benchmark"), keep=None).version
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@
     python -m benchmarks.request_log --serving WORK/serving --requests 400 voice.wav …
 
 Two servers of the same model on loopback, one of which keeps something of every request, are asked the same recording one after
-the other, in an order that is drawn each time. So both have the same machine; the ratio of each pair is what counts.
+the other, in an order that is drawn each time. So both have the same machine; the ratio of each pair is what counts, and the
+processor's time of each server, in which a busy machine is hardly seen.
 """
 
 import argparse
 import http.client
 import json
+import os
 import random
 import re
 import statistics
@@ -33,6 +35,11 @@ class Server:
             if not line:
                 raise SystemExit("the server ended")
         self.connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=120)
+
+    def cpu_s(self) -> float:
+        """Seconds of the processor that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def ask(self, path: str, body: bytes, headers: dict[str, str]) -> float:
         """Milliseconds until the answer is there."""
@@ -69,6 +76,8 @@ def main() -> None:
                 questions = [question(path.read_bytes(), protocol) for path in arguments.recordings]
                 times: tuple[list[float], list[float]] = ([], [])
                 for number in range(WARM_UP + arguments.requests):
+                    if number == WARM_UP:
+                        before = [server.cpu_s() for server in servers]
                     asked = questions[number % len(questions)]
                     for which in random.sample((0, 1), 2):
                         taken = servers[which].ask(*asked)
@@ -78,7 +87,9 @@ def main() -> None:
                 for name, found in zip(("without", "with"), times, strict=True):
                     lower, median, _ = statistics.quantiles(found, n=4)
                     print(f"{protocol} {name}: median {median:.1f} ms, lower quartile {lower:.1f} ms of {len(found)}")
-                print(f"{protocol}: median ratio of a pair {statistics.median(ratios):.3f}", flush=True)
+                used = [server.cpu_s() - past for server, past in zip(servers, before, strict=True)]
+                print(f"{protocol}: median ratio of a pair {statistics.median(ratios):.3f}, of CPU time {used[1] / used[0]:.3f}")
+                print(f"{protocol}: CPU time {1000 * used[0] / arguments.requests:.1f} ms a request without", flush=True)
         finally:
             for server in servers:
                 server.process.terminate()

@@ -30,17 +30,19 @@ def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> Run
     pushed = artifact_of_run(workdir, run_id, "PushedModel").custom_properties
     version = pushed["pushed_version"].string_value or None
     waiting, waiting_for = bool(pushed["waiting"].int_value), pushed["waiting_for"].string_value
-    if gate.blessed != bool(version or waiting):
+    trial = pushed["trial_version"].string_value or None
+    if gate.blessed != bool(version or waiting or trial):
         raise RuntimeError(f"the gate ({'blessed' if gate.blessed else gate.reasons}) and the push ({version}) disagree")
     tuned = None
     if config.tune is not None:
         tuned = read_best(str(workdir.path(artifact_of_run(workdir, run_id, "HyperParameters").uri)))
-    reason = "; ".join(gate.reasons) or (f"version {version}: " if version else "") + grounds(gate)
+    named = f"version {version}: " if version else f"to be version {trial}: " if trial else ""
+    reason = "; ".join(gate.reasons) or named + grounds(gate)
     if waiting:
         reason = f"waits for approval ({waiting_for}); {reason}"
     return RunResult(
         run_id=run_id,
-        verdict="pushed" if version else "waiting" if waiting else "refused",
+        verdict="pushed" if version else "waiting" if waiting else "on trial" if trial else "refused",
         reason=reason,
         waiting_for=waiting_for,
         metrics=metrics_by_slice(gate),
@@ -48,6 +50,7 @@ def result_of(workdir: WorkDir, config: PipelineConfig, outcome: Outcome) -> Run
         classes=gate.classes,
         tuned=tuned,
         serving_version=version or workdir.serving_version(),
+        trial_version=trial,
         baseline_version=gate.baseline_version,
         inputs_digest=outcome.inputs_digest,
         folders=folders(workdir, run_id, workdir.place(outcome.corpus), str(workdir.path(outcome.dataset))),

@@ -131,8 +131,8 @@ def _kept(workdir: WorkDir, runs: Sequence[RunSummary], keep: int, older_than: d
     for run in runs:
         if run.run_id in served:
             kept[run.run_id] = "in serving"
-        elif run.verdict == "waiting":
-            kept[run.run_id] = "waiting"
+        elif run.verdict in ("waiting", "on trial"):
+            kept[run.run_id] = run.verdict
         elif run.run_id in newest:
             kept[run.run_id] = "among the newest"
         elif oldest_ms is not None and run.started_ms > oldest_ms:

@@ -11,6 +11,7 @@ from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_atomically
 from components.gate.result import GateResult, Slice
+from components.pusher.trials import SERVER, fate
 from pipeline.outcome import NodeTime
 from pipeline.workdir import WorkDir
 
@@ -46,18 +47,20 @@ class RunResult(BaseModel):
     """What a run came to.
 
     `waiting` is a blessed model that a person has to approve or reject; `waiting_for` says why it waited at the run's end.
+    `on trial` is a blessed model that a server tries, to be `trial_version`; where the server has decided, `read_result` says so.
     `metrics` are the candidate's by slice, as `metrics_by_slice` gives them; `tuned` are the settings that the Tuner chose, None
     where none ran.
     """
 
     run_id: str
-    verdict: Literal["pushed", "refused", "waiting", "rejected"]
+    verdict: Literal["pushed", "refused", "waiting", "on trial", "superseded", "rejected"]
     reason: str
     waiting_for: str = ""
     metrics: dict[str, dict[str, Any]]
     classes: list[str]
     tuned: dict[str, Any] | None = None
     serving_version: str | None
+    trial_version: str | None = None
     baseline_version: str | None
     inputs_digest: str
     folders: dict[str, str]
@@ -131,7 +134,23 @@ def read_result(workdir: WorkDir, run_id: str) -> RunResult:
         raise UserError(
             f"{path}: damaged ({why}); restore it from a copy, or remove it (the run is then listed without it)"
         ) from None
-    return result.model_copy(update={"folders": {name: workdir.place(path) for name, path in result.folders.items()}})
+    result = result.model_copy(update={"folders": {name: workdir.place(path) for name, path in result.folders.items()}})
+    return _after_trial(workdir, result) if result.verdict == "on trial" else result
+
+
+def _after_trial(workdir: WorkDir, result: RunResult) -> RunResult:
+    """With what a server, which knows the serving folder alone, made of the candidate since."""
+    decision = fate(workdir.serving, int(result.trial_version or 0))
+    if decision is None:
+        return result
+    if decision.outcome == "promoted":
+        return result.model_copy(update={"verdict": "pushed", "serving_version": str(decision.version)})
+    if decision.outcome == "superseded":
+        return result.model_copy(update={"verdict": "superseded", "reason": f"{decision.why}; {result.reason}"})
+    said = ReviewDecision(
+        kind="rejected", by=SERVER, login=decision.login, when=decision.when, note=decision.why, run_id=result.run_id
+    )
+    return result.model_copy(update={"verdict": "rejected", "decision": said})
 
 
 def find_result(workdir: WorkDir, run_id: str) -> RunResult | None:

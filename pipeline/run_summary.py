@@ -69,9 +69,11 @@ def next_step(result: RunResult) -> str:
     if result.verdict == "waiting":
         decide = command("approve", result.run_id, "--workdir", workdir, "--by", "NAME", "--note", "TEXT")
         return f"open {report}, then `{decide}`, or reject instead of approve"
+    serve = command("serve", "--serving", result.folders["serving"])
+    if result.verdict == "on trial":
+        return f"`{serve}` tries it on some of the requests, and promotes it or rolls it back; the report: {report}"
     rest = f"the report: {report}; all runs: `{command('runs', '--workdir', workdir)}`"
     if result.verdict == "pushed":
         ask = command("predict", "FILE", "--serving", result.folders["serving"])
-        serve = command("serve", "--serving", result.folders["serving"])
         return f"ask the model: `{ask}`; serve it: `{serve}`; {rest}"
     return f"train on more or longer clips (--set clips.num_clips.train=…, --set train.epochs=…); {rest}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from beam_jobs.errors import UserError
 from components.pusher.serving_folder import versions_by_run
+from components.pusher.trials import SERVER, fate
 from pipeline.lineage import Recorded, list_decisions, recorded_runs
 from pipeline.outcome import Outcome, read_outcomes
 from pipeline.result import ReviewDecision, RunResult, read_results, read_run_config
@@ -21,8 +22,9 @@ DATA = "data"
 class RunSummary:
     """One run, or one rollback.
 
-    `verdict`: pushed, refused, waiting (for approval), rejected, stopped (it failed or was interrupted), at work, or rolled
-    back; `note` says why it was refused, or where and why it stopped. `decided_by` is `gate`, or the person; None where nobody
+    `verdict`: pushed, refused, waiting (for approval), on trial (a candidate that a server tries), superseded (as a candidate, by
+    another model), rejected, stopped (it failed or was interrupted), at work, or rolled back; `note` says why it was refused or
+    superseded, or where and why it stopped. `decided_by` is `gate`, or the person; None where nobody
     has decided. `changed` names the settings, and `data`, in which it differs from the run before it in the list.
     """
 
@@ -59,7 +61,7 @@ def list_runs(workdir: WorkDir, name: str = "", tags: Iterable[str] = ()) -> lis
         outcome = outcomes.get(run_id)
         result = results.get(run_id)
         summary = _summary(run_id, recorded.get(run_id), outcome, result, in_serving.get(run_id), run_id == newest)
-        summary = dataclasses.replace(summary, accuracy=_accuracy(result))
+        summary = _tried(workdir, recorded.get(run_id), dataclasses.replace(summary, accuracy=_accuracy(result)))
         found.append(_decided(summary, by_run.get(run_id)))
     if name or tags:
         found = [run for run in found if name in ("", run.name) and set(tags) <= set(run.tags)]
@@ -88,7 +90,7 @@ def _summary(
         note = _why_refused(result) if verdict == "refused" else ""
     elif result is not None:  # its metadata store is gone
         verdict, version = result.verdict, result.serving_version if result.verdict == "pushed" else None
-        decided_by = result.decision.by if result.decision else None if verdict == "waiting" else "gate"
+        decided_by = result.decision.by if result.decision else None if verdict in ("waiting", "on trial") else "gate"
     else:
         verdict, note = "stopped", _why_stopped(recorded, outcome)
     return RunSummary(
@@ -100,6 +102,27 @@ def _summary(
         decided_by,
         name=outcome.name if outcome else "",
         tags=outcome.tags if outcome else [],
+    )
+
+
+def _tried(workdir: WorkDir, recorded: Recorded | None, run: RunSummary) -> RunSummary:
+    """With what became of its model as a candidate, where it was one."""
+    pushed = recorded.pushed if recorded else None
+    if pushed is None or "trial_version" not in pushed or run.verdict == "at work":
+        return run
+    decision = fate(workdir.serving, int(pushed["trial_version"].string_value))
+    if decision is None:
+        return dataclasses.replace(run, verdict="on trial", pushed_version=None, decided_by=None, note="")
+    if decision.outcome == "superseded":
+        return dataclasses.replace(run, verdict="superseded", pushed_version=None, decided_by=None, note=decision.why)
+    promoted = decision.outcome == "promoted"
+    return dataclasses.replace(
+        run,
+        verdict="pushed" if promoted else "rejected",
+        pushed_version=str(decision.version) if promoted else None,
+        decided_by=SERVER,
+        decision_note=decision.why,
+        note="",
     )
 
 

@@ -30,6 +30,7 @@ def _standing(workdir: WorkDir, result: RunResult, servable: bool) -> Standing:
         today = f"version {serving}" if serving else "no model"
         now = "It is in serving" if serving == result.serving_version else f"{today[0].upper() + today[1:]} is in serving now"
         decided = f", approved by {result.decision.by}" if result.decision else ""
+        decided = f" after a trial as candidate{decided}" if result.trial_version else decided
         return Standing(
             "pushed",
             f"The model was pushed as version {result.serving_version}{decided}. {now}, and nothing is left to decide.",
@@ -47,6 +48,23 @@ def _standing(workdir: WorkDir, result: RunResult, servable: bool) -> Standing:
             "waiting",
             f"It {why}; until a person decides, {stays}.",
             [("approve", workdir.command("approve", result.run_id, *by, *note)), reject],
+        )
+    if result.verdict == "on trial":
+        return Standing(
+            "on trial",
+            f"A server of {workdir.serving} tries it on some of the requests, then makes it version {result.trial_version} or "
+            f"rejects it; until then {stays}. Where no `audio-gender serve` runs, nothing decides but a person.",
+            [
+                ("to push it now", workdir.command("approve", result.run_id, *by, *note)),
+                ("reject", workdir.command("reject", result.run_id, *by, *note)),
+            ],
+        )
+    if result.verdict == "superseded":
+        why = result.reason.partition("; ")[0]
+        return Standing(
+            "superseded",
+            f"It was a candidate, and nothing was decided about it: {why}. {stays[0].upper() + stays[1:]}.",
+            [override],
         )
     again = "Train on more or longer clips, or for more epochs, and make a new run."
     if result.verdict == "refused":

@@ -4,14 +4,17 @@
 from pathlib import Path
 
 from beam_jobs.errors import UserError
+from components.pusher.candidate import promote
 from components.pusher.pending import drop_pending, pending_candidate, pending_runs
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push, read_provenance, versions, withdraw
+from components.pusher.trials import CANDIDATE_FOLDER, Decision
+from components.pusher.trials import candidate as candidate_version
 from components.pusher.withdrawn import read_withdrawn
 
 
 def approve(serving: Path, run_id: str, who: dict[str, str], override: bool, keep: int, private_key: Path | None) -> Provenance:
-    """Pushes the model of a run that waits.
+    """Pushes the model of a run that waits, or makes a candidate the version in serving.
 
     Args:
         serving: the serving folder.
@@ -29,7 +32,7 @@ def approve(serving: Path, run_id: str, who: dict[str, str], override: bool, kee
     """
     if override and not who["note"]:
         raise UserError("note is empty: an override needs a reason")
-    done = _approved_before(serving, run_id)
+    done = _approved_before(serving, run_id) or _approve_candidate(serving, run_id, who)
     if done is None:
         model, candidate = pending_candidate(serving, run_id)
         there = versions(serving)
@@ -46,7 +49,7 @@ def approve(serving: Path, run_id: str, who: dict[str, str], override: bool, kee
 
 
 def reject(serving: Path, run_id: str, who: dict[str, str]) -> None:
-    """Remembers that the model of a run that waits is not to be pushed, and removes it.
+    """Remembers that the model of a run that waits, or is a candidate, is not to be pushed, and removes it.
 
     Args:
         serving: the serving folder.
@@ -60,9 +63,26 @@ def reject(serving: Path, run_id: str, who: dict[str, str]) -> None:
         raise UserError("note is empty: say why the model is rejected")
     if run_id not in pending_runs(serving) and _rejected_before(serving, run_id):
         return
+    if known := _candidate_of(serving, run_id):
+        withdraw(serving, {known.model_digest: run_id}, "rejected", **who)
+        return
     _, candidate = pending_candidate(serving, run_id)
     withdraw(serving, {candidate.provenance.model_digest: run_id}, "rejected", **who)
     drop_pending(serving, run_id)
+
+
+def _candidate_of(serving: Path, run_id: str) -> Provenance | None:
+    number = candidate_version(serving)
+    known = read_provenance(serving / CANDIDATE_FOLDER, number) if number else None
+    return known if known and run_id and known.run_id == run_id else None
+
+
+def _approve_candidate(serving: Path, run_id: str, who: dict[str, str]) -> Provenance | None:
+    known = _candidate_of(serving, run_id)
+    if known is None:
+        return None
+    why = who["note"] or f"approved by {who['by']}"
+    return promote(serving, Decision.now(known.version, "promoted", why, login=who["login"]), who["by"], "approved")
 
 
 def _approved_before(serving: Path, run_id: str) -> Provenance | None:

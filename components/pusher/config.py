@@ -6,22 +6,57 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from beam_jobs.config import Strict
+from beam_jobs.config import Share, Strict
+
+
+class CanaryConfig(Strict):
+    """How `audio-gender serve` tries a candidate against the version in serving, and when it promotes it."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Of the requests, chosen by a hash of the body, that the candidate answers; with `shadow`, that it is asked as well."""
+    shadow: bool = False
+    """The candidate answers nobody: it is asked after the version in serving has answered, and compared with it."""
+    requests: Annotated[int, Field(ge=20)] = 200
+    """Compared, after which it is decided."""
+    min_agreement: Share = 0.85
+    """Share of the answers whose label must be that of the version in serving."""
+    max_label_shift: Share = 0.1
+    """By which the share of any label may differ."""
+    max_score_shift: Share = 0.15
+    """By which the probabilities of any class may differ, as the distance between their two distributions (Wasserstein's)."""
+    max_slowdown: Annotated[float, Field(gt=0)] = 2.0
+    """Its median latency, in that of the version in serving."""
+
+
+class RollbackConfig(Strict):
+    """When `audio-gender serve` takes a new version out of serving again and puts the one before back."""
+
+    requests: Annotated[int, Field(ge=20)] = 500
+    """For which a new version is watched; the one before stays in memory meanwhile and answers what the new one fails."""
+    max_failures: Share = 0.05
+    """Share of the requests that may fail; at least five must, and what the version before fails too does not count."""
+    max_slowdown: Annotated[float, Field(gt=0)] = 3.0
+    """Its median latency, in that of the version before."""
 
 
 class PushConfig(Strict):
-    """`auto` pushes what the gate blesses; with `review` a blessed model waits for `audio-gender approve`."""
+    """How a blessed model comes into serving, and what happens to it there."""
 
-    mode: Literal["auto", "review"] = "auto"
-    """`auto` pushes what the gate blesses; with `review` a blessed model waits for `audio-gender approve`."""
+    mode: Literal["auto", "review", "canary"] = "auto"
+    """`auto` pushes what the gate blesses; with `review` it waits for `audio-gender approve`; with `canary` it is a candidate,
+    which `serve` tries on some of the requests, and promotes or rolls back ([candidates](../serving.md#candidates))."""
+    canary: CanaryConfig = CanaryConfig()
+    """How a candidate is tried."""
+    rollback: RollbackConfig | None = RollbackConfig()
+    """When a new version is taken out of serving again; null: never."""
     keep: Annotated[int, Field(ge=0)] = 5
     """Old versions to keep beside the newest, for rolling back."""
     private_key: str | None = None
     """Absolute path of the key that signs pushed models, never the key itself ([signed models](../serving.md#signed-models));
     null: unsigned."""
     openlineage_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$")] | None = None
-    """Server, such as `http://marquez:5000`, that is sent an OpenLineage event for each version that a run's Pusher brings into
-    serving (`make setup EXTRAS=lineage`); null: none."""
+    """Server, such as `http://marquez:5000`, that is sent an OpenLineage event for each version that comes into serving: by a
+    push, an approval or a rollback, which goes where the last push did (`make setup EXTRAS=lineage`); null: none."""
 
     @model_validator(mode="after")
     def _a_path(self) -> Self:

@@ -10,9 +10,11 @@ from tfx.types import Artifact, artifact_utils
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import absolute, join
+from components.alarm import alarm_of
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 from components.gate.result import RESULT_FILE, read_gate_result
 from components.model_digest import MODEL_DIGEST
+from components.pusher.candidate import place
 from components.pusher.lineage_events import check_package, send
 from components.pusher.pending import Candidate, keep_pending
 from components.pusher.provenance import Approval, Provenance, code_revision, login
@@ -50,6 +52,11 @@ class Executor(base_executor.BaseExecutor):
                 f"run {approval.run_id}: its model is {'not blessed' if servable else 'not servable'}; nothing was pushed"
             )
         serving = absolute(exec_properties["serving_uri"])
+        canary = exec_properties["mode"] == "canary" and not approval
+        if canary and "://" in serving:
+            raise UserError(
+                f"{serving}: push.mode canary needs a serving folder on a volume; an object store renames no candidate"
+            )
         model = trained_model(artifact_utils.get_single_instance(input_dict["model"]))
         digest = _property(input_dict["model"], MODEL_DIGEST)
         waiting_for = ""
@@ -69,6 +76,7 @@ class Executor(base_executor.BaseExecutor):
             "dataset_fingerprint": _property(input_dict["model"], DATASET_FINGERPRINT),
             "config_digest": config_digest(config),
             "config": config,
+            "alarm": alarm_of(exec_properties.get("alarm")),
         }
         if approval:
             asked = Provenance(action="approved", blessed=blessed, **known, **approval.model_dump())
@@ -89,6 +97,12 @@ class Executor(base_executor.BaseExecutor):
             stored = push_remote(model, serving, asked, keep, private_key)
         else:
             there = None if approval else _in_serving_already(digest, Path(serving), private_key)
+            if canary and there is None and versions(Path(serving)):  # the first of all has nothing to be compared with
+                stored = place(model, Path(serving), asked, private_key)
+                pushed.set_int_custom_property("pushed", 0)
+                pushed.set_string_custom_property("trial_version", str(stored.version))
+                log_verdict(f"on trial, to be version {stored.version}: a server of {serving} decides")
+                return
             stored = there or push(model, Path(serving), asked, keep, private_key)
         record(pushed, exec_properties["serving_uri"], stored, exec_properties["openlineage_url"])
         log_verdict(
@@ -151,11 +165,13 @@ def record(pushed: Artifact, serving: str, provenance: Provenance, openlineage_u
     # The names that TFX's own Pusher gives.
     pushed.set_string_custom_property("pushed_version", str(provenance.version))
     pushed.set_string_custom_property("pushed_destination", f"{serving}/{provenance.version}")
-    for name, value in provenance.model_dump(exclude={"version", "model_version", "rolled_back_to", "config"}).items():
+    for name, value in provenance.model_dump(exclude={"version", "model_version", "rolled_back_to", "config", "alarm"}).items():
         if isinstance(value, bool):
             pushed.set_int_custom_property(name, int(value))
         else:
             pushed.set_string_custom_property(name, value)
+    if provenance.alarm:
+        pushed.set_string_custom_property("alarm", provenance.alarm.text)
     with fileio.open(f"{pushed.uri}/provenance.json", "w") as file:
         file.write(provenance.model_dump_json(indent=1))
     if openlineage_url:

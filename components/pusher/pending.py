@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from beam_jobs.errors import UserError
 from components.model_digest import model_digest
 from components.pusher.provenance import Provenance
-from components.pusher.serving_folder import CHANGED, COMING, GOING, PENDING_FOLDER, locked
+from components.pusher.serving_folder import CHANGED, PENDING_FOLDER, locked
+from components.pusher.versions import COMING, GOING
 from components.run_id import RUN_ID
 
 MODEL = "model"

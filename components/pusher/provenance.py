@@ -3,6 +3,7 @@
 
 import getpass
 import hashlib
+import json
 import os
 import socket
 import subprocess
@@ -10,7 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+
+from components.alarm import Alarm
+from components.model_digest import PROVENANCE_FILE
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("beam_jobs", "components", "pipeline")
@@ -21,16 +25,18 @@ class Provenance(BaseModel):
     """Who put a model into serving, when, and what it was made of.
 
     `model_version` is the version under which the model was first pushed: `version` itself, or of a rollback an earlier one.
+    `action` is `promoted` of a candidate that a server tried.
     `run_id` is the run that trained it; empty where something else put the version there. `note` is the reason of an
     override, or what the person who decided had to say. `config` is the run's configuration with the values that it really had,
-    empty in versions of before; `config_digest` is its digest. Times are ISO 8601 in UTC.
+    empty in versions of before; `config_digest` is its digest. `alarm` is why it was retrained; None where a person started the
+    run. Times are ISO 8601 in UTC.
     """
 
     version: int = 0
     model_version: int = 0
     model_digest: str = ""
     pushed_at: str = ""
-    action: Literal["pushed", "approved", "rolled back"] = "pushed"
+    action: Literal["pushed", "promoted", "approved", "rolled back"] = "pushed"
     by: str
     login: str
     note: str = ""
@@ -40,8 +46,17 @@ class Provenance(BaseModel):
     dataset_fingerprint: str = ""
     config_digest: str = ""
     config: dict[str, Any] = {}
+    alarm: Alarm | None = None
     code_revision: str = ""
     rolled_back_to: int | None = None
+
+
+def read_provenance(serving: Path, version: int) -> Provenance | None:
+    """What is stored with a version; None where something else put it there."""
+    try:
+        return Provenance.model_validate(json.loads((serving / str(version) / PROVENANCE_FILE).read_text()))
+    except (OSError, ValueError, ValidationError):
+        return None
 
 
 class Approval(BaseModel):

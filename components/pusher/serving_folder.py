@@ -7,7 +7,6 @@ ignore, put on disk, and renamed in one step. Folders on object stores have no s
 """
 
 import datetime
-import json
 import os
 import shutil
 import time
@@ -16,31 +15,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
 from beam_jobs.errors import UserError
 from beam_jobs.files import remove, write_atomically
 from beam_jobs.locks import lock
 from components.model_digest import PROVENANCE_FILE, SIGNATURE_FILE, model_digest
-from components.pusher.provenance import Provenance
-from components.pusher.versions import is_version
+from components.pusher.provenance import Provenance, read_provenance
+from components.pusher.trials import CANDIDATE_FOLDER, DECISIONS_FILE, end_trial
+from components.pusher.versions import COMING, GOING, versions
 from components.pusher.withdrawn import WITHDRAWN_FILE, Withdrawal, add_withdrawn, forget_withdrawn
 from components.signing import check_public_key, sign, verify
 
 LOCK_FILE = ".lock"
 HIGHEST_FILE = ".highest_version"
+OWN_FILES = (HIGHEST_FILE, WITHDRAWN_FILE, DECISIONS_FILE)
 CHANGED = "its files were changed after they were measured"
 PENDING_FOLDER = ".waiting"
 """Of models that wait for a decision (`components.pusher.pending`); as it has always been called: serving folders hold it."""
-COMING, GOING = ".coming-", ".going-"
-"""How the names of folders begin that are being copied or removed; TensorFlow Serving takes up names that are numbers only."""
-
-
-def versions(serving: Path) -> list[int]:
-    """The versions that are there, ascending; none where there is no such folder."""
-    if not serving.is_dir():
-        return []
-    return sorted(int(path.name) for path in serving.iterdir() if is_version(path.name) and path.is_dir())
 
 
 def version_folder(serving: Path, version: str) -> Path:
@@ -83,8 +73,19 @@ def push(source: Path, serving: Path, provenance: Provenance, keep: int | None, 
 
 def _put(source: Path, serving: Path, provenance: Provenance, keep: int | None, private_key: Path | None = None) -> Provenance:
     """The work of `push`, of whoever holds the lock."""
+    provenance = bring(source, serving, serving, provenance, private_key)
+    if provenance.action != "pushed":  # a person's decision, which is the last one about this model
+        forget_withdrawn(serving, provenance.model_digest)
+    end_trial(serving, f"version {provenance.version} came into serving")
+    if keep is not None:
+        remove_old(serving, keep)
+    return provenance
+
+
+def bring(source: Path, serving: Path, folder: Path, provenance: Provenance, private_key: Path | None) -> Provenance:
+    """Copies a model into a folder of versions under the next number, of whoever holds the lock. As `push`."""
     version = _next_version(serving)
-    coming = serving / f"{COMING}{version}"
+    coming = folder / f"{COMING}{version}"
     shutil.copytree(source, coming)
     # Of the copy: nobody changes that any more.
     digest = model_digest(coming)
@@ -101,12 +102,8 @@ def _put(source: Path, serving: Path, provenance: Provenance, keep: int | None, 
     _sync_tree(coming)
     # Before the version appears, so that the promise holds even if that version is removed by hand at once.
     write_atomically(str(serving / HIGHEST_FILE), str(version).encode())
-    coming.rename(serving / str(version))
-    _sync(serving)
-    if provenance.action != "pushed":  # a person's decision, which is the last one about this model
-        forget_withdrawn(serving, digest)
-    if keep is not None:
-        _remove_old(serving, keep)
+    coming.rename(folder / str(version))
+    sync(folder)
     return provenance
 
 
@@ -166,7 +163,7 @@ def _put_back(serving: Path, version: int | None, who: Provenance, public_key: P
         except UserError as error:
             raise UserError(f"{serving / str(version)}: {error}; give another version of {listed}") from None
     # First, so that whoever kills this process leaves no model that comes back.
-    _withdraw(serving, _models_after(serving, version), "rolled back", who.by, who.login, who.note)
+    add_withdrawals(serving, _models_after(serving, version), "rolled back", who.by, who.login, who.note)
     # A version that something else put there has no provenance.
     known = old or Provenance(by=who.by, login=who.login, model_version=version)
     update = {"action": "rolled back", "by": who.by, "login": who.login, "note": who.note, "rolled_back_to": version}
@@ -185,7 +182,7 @@ def _models_after(serving: Path, version: int) -> dict[str, str]:
 def withdraw(
     serving: Path, models: Mapping[str, str], action: Literal["rolled back", "rejected"], by: str, login: str, note: str
 ) -> None:
-    """Remembers that a person took models out of serving or kept them out.
+    """Remembers that a person took models out of serving or kept them out; a candidate that is one of them goes.
 
     Args:
         serving: the serving folder; made where it is missing.
@@ -200,25 +197,19 @@ def withdraw(
     """
     try:
         with locked(serving):
-            _withdraw(serving, models, action, by, login, note)
+            add_withdrawals(serving, models, action, by, login, note)
+            end_trial(serving, f"{action} by {by}{f': {note}' if note else ''}", models)
     except OSError as error:
         raise UserError(f"{error.filename or serving}: {error.strerror}; nothing was decided") from None
 
 
-def _withdraw(
+def add_withdrawals(
     serving: Path, models: Mapping[str, str], action: Literal["rolled back", "rejected"], by: str, login: str, note: str
 ) -> None:
+    """The work of `withdraw`, of whoever holds the lock."""
     known = {"action": action, "by": by, "login": login, "note": note, "when": now()}
     items = ({**known, "model_digest": digest, "run_id": run} for digest, run in models.items())
     add_withdrawn(serving, map(Withdrawal.model_validate, items))
-
-
-def read_provenance(serving: Path, version: int) -> Provenance | None:
-    """What is stored with a version; None where something else put it there."""
-    try:
-        return Provenance.model_validate(json.loads((serving / str(version) / PROVENANCE_FILE).read_text()))
-    except (OSError, ValueError, ValidationError):
-        return None
 
 
 def versions_by_run(serving: Path) -> dict[str, str]:
@@ -226,7 +217,7 @@ def versions_by_run(serving: Path) -> dict[str, str]:
     found = {}
     for version in versions(serving):
         provenance = read_provenance(serving, version)
-        if provenance and provenance.action == "pushed":
+        if provenance and provenance.action in ("pushed", "promoted"):
             found[provenance.run_id] = str(version)
     return found
 
@@ -253,13 +244,14 @@ def _next_version(serving: Path) -> int:
 
 
 def _remove_remains(serving: Path) -> None:
-    pending = serving / PENDING_FOLDER
-    for path in [*serving.iterdir(), *(pending.iterdir() if pending.is_dir() else ())]:
-        if path.name.startswith((COMING, GOING, f"{HIGHEST_FILE}.", f"{WITHDRAWN_FILE}.")):
+    inside = [folder for name in (PENDING_FOLDER, CANDIDATE_FOLDER) if (folder := serving / name).is_dir()]
+    for path in (path for folder in (serving, *inside) for path in folder.iterdir()):
+        if path.name.startswith((COMING, GOING, *(f"{name}." for name in OWN_FILES))):
             remove(str(path))
 
 
-def _remove_old(serving: Path, keep: int) -> None:
+def remove_old(serving: Path, keep: int) -> None:
+    """Removes versions, of whoever holds the lock; `keep` are kept beside the newest."""
     for version in versions(serving)[: -keep - 1]:
         going = serving / f"{GOING}{version}"
         (serving / str(version)).rename(going)
@@ -268,11 +260,12 @@ def _remove_old(serving: Path, keep: int) -> None:
 
 def _sync_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
+        sync(path)
+    sync(folder)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Puts a file, or the names in a folder, on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -7,11 +7,13 @@ from typing import Literal
 from components.gate.result import GateResult
 from components.review_report.formatting import counts
 
-Verdict = Literal["blessed", "waiting", "pushed", "refused", "rejected"]
+Verdict = Literal["blessed", "waiting", "on trial", "superseded", "pushed", "refused", "rejected"]
 
 STATUS: dict[Verdict, str] = {
     "blessed": "Blessed",
     "waiting": "Waits for a decision",
+    "on trial": "On trial",
+    "superseded": "Superseded",
     "pushed": "Pushed",
     "refused": "Refused",
     "rejected": "Rejected",
@@ -44,6 +46,6 @@ def tone(gate: GateResult, standing: Standing | None) -> Literal["good", "open",
     found = counts(gate.checks)
     if not gate.blessed or found.fail or (standing and standing.verdict in ("refused", "rejected")):
         return "bad"
-    if found.undecided or not found.all or (standing and standing.verdict == "waiting"):
+    if found.undecided or not found.all or (standing and standing.verdict in ("waiting", "on trial", "superseded")):
         return "open"
     return "good"

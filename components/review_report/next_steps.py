@@ -26,9 +26,12 @@ def before_push(gate: GateResult, run_id: str, push_mode: str, decide_by_package
     where = "" if decide_by_package else " The report in the run's own folder has the commands for that."
     if push_mode == "review":
         return Standing("waiting", f"Push mode is review: until a person approves the model, {stays}.{where}", commands)
+    comes = "puts the model into serving as a new version"
+    if push_mode == "canary":
+        comes = f"makes the model a candidate, which a server tries before it comes into serving; until then {stays}"
     return Standing(
         "blessed",
-        "The Pusher comes next and puts the model into serving as a new version. It waits for a person instead where another "
+        f"The Pusher comes next and {comes}. The model waits for a person instead where another "
         f"model came into serving meanwhile, or where a person took this very model out of serving before.{where}",
         commands,
     )

@@ -19,7 +19,7 @@ from components.server.errors import RequestError
 from components.server.limits import BUSY, Limits
 from components.server.metrics import Metrics
 from components.server.request_log import RequestLog
-from components.server.tried_versions import TriedVersions, served_versions
+from components.server.tried_versions import TriedVersions
 from components.server.versions import ServedVersion
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ class Server:
         """
         self.config = config
         self.metrics = Metrics()
-        self.versions = served_versions(config, self.metrics)
         self.limits = Limits(config, self.metrics)
+        self.versions = TriedVersions(config, self.metrics, self.limits.idle_s)
         self.log = RequestLog(config.log, self.metrics) if config.log else None
         self.in_hand = 0
         """Requests whose answer is not made yet."""
@@ -147,14 +147,14 @@ class Server:
         return web.Response(body=answer, content_type="application/json")
 
     def _chosen(self, served: ServedVersion, request: web.Request, body: bytes, signature: str | None = None) -> ServedVersion:
-        """The version that answers this request, which may be one on trial, and of which something may be kept."""
-        trial = self.versions.trial if isinstance(self.versions, TriedVersions) else None
-        if trial and trial.current is not served:  # it has just ended
+        """The version that answers this request, which may be a candidate, and of which something may be kept."""
+        trial = self.versions.trial
+        if trial and trial.present is not served:  # it has just ended, or begun
             trial = None
-        if trial and "version" not in request.match_info and trial.chosen(body):
-            served = trial.candidate if signature is None or signature in trial.candidate.signatures else served
+        if trial and "version" not in request.match_info:
+            served = trial.chosen(body, signature)
         watched = self.log.watching(served, _route(request)) if self.log else served
-        return trial.watching(watched) if trial else watched
+        return trial.watching(watched, body) if trial else watched
 
     def _asked(self, request: web.Request, *names: str) -> ServedVersion:
         """The version that a path names, which is the one that answers now.

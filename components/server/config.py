@@ -21,22 +21,6 @@ class LogConfig:
 
 
 @dataclass(frozen=True)
-class CanaryConfig:
-    """How a new version is tried before it answers everybody."""
-
-    share: float
-    """Of the requests that it answers meanwhile."""
-    requests: int = 200
-    """After which it is decided."""
-    min_agreement: float = 0.85
-    """Share of these whose label is the present version's."""
-    max_label_shift: float = 0.1
-    """By which the share of any label may differ."""
-    max_slowdown: float = 2.0
-    """Its median latency, in the present version's."""
-
-
-@dataclass(frozen=True)
 class ServerConfig:
     """Of `audio-gender serve`."""
 
@@ -65,9 +49,6 @@ class ServerConfig:
 
     log: LogConfig | None = None
     """None keeps nothing."""
-
-    canary: CanaryConfig | None = None
-    """None: a new version answers at once."""
 
     @property
     def max_in_hand_mb(self) -> int:

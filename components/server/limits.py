@@ -3,6 +3,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ class Limits:
         self._pool = ThreadPoolExecutor(config.workers, thread_name_prefix="answer")
         self._bytes = 0
         self._taken_on = 0
+        self._done_at = 0.0
         self._lock = threading.Lock()
         metrics.answering.set_function(lambda: min(self._taken_on, config.workers))
         metrics.waiting.set_function(lambda: max(0, self._taken_on - config.workers))
@@ -90,6 +92,11 @@ class Limits:
     def _done(self, future: Future) -> None:
         with self._lock:
             self._taken_on -= 1
+            self._done_at = time.monotonic()
+
+    def idle_s(self) -> float:
+        """For how long no request has been answered or waited for that."""
+        return 0.0 if self._taken_on else time.monotonic() - self._done_at
 
     def close(self) -> None:
         """Takes back what waits, and does not wait for what runs."""

@@ -25,8 +25,13 @@ class Metrics:
         self.version = Gauge("model_version", "The version that answers.", **prefix)
         self.taken_up = Counter("versions_taken_up", "Versions that were loaded and now answer, or did.", **prefix)
         self.refused = Counter("versions_refused", "Versions that were damaged or not signed, and not taken up.", **prefix)
-        self.canary = Gauge("canary_version", "The version on trial; 0 where there is none.", **prefix)
-        self.canary_decisions = Counter("canary_decisions", "What became of versions on trial.", ("outcome",), **prefix)
+        self.canary = Gauge("canary_version", "The candidate that is tried; 0 where there is none.", **prefix)
+        self.canary_decisions = Counter("canary_decisions", "What became of candidates.", ("outcome",), **prefix)
+        self.compared = Counter(
+            "compared", "Requests that were put to two versions, or dropped for lack of time or memory.", ("outcome",), **prefix
+        )
+        self.failed_over = Counter("failed_over", "Requests that a new version failed and the other answered.", **prefix)
+        self.rollbacks = Counter("rollbacks", "Versions that this server took out of serving, beyond their bounds.", **prefix)
         self.log_records = Counter("log_records", "Records of the request log by what became of them.", ("outcome",), **prefix)
         self.log_bytes = Gauge("log_bytes", "Of the request log on disk.", **prefix)
         self.skew = Gauge("skew", "How far what is heard of the canary differs from what the training heard.", **prefix)

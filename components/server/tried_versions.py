@@ -1,89 +1,124 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The version that answers, and the one on trial: a new version is not taken up before it has proved itself."""
+"""The version that answers, the candidate that is tried beside it, and the version before, should the new one not do."""
 
 import logging
+import os
 import threading
+from collections.abc import Callable
+from functools import partial
 
 from beam_jobs.errors import UserError
-from components.pusher.provenance import login
-from components.pusher.serving_folder import read_provenance, roll_back, versions
-from components.pusher.trials import Decision, read_decisions, remember
-from components.server.canary import Trial
-from components.server.config import CanaryConfig, ServerConfig
+from components.pusher.candidate import promote, push_config, withdraw_candidate
+from components.pusher.provenance import login, read_provenance
+from components.pusher.serving_folder import locked, roll_back, versions
+from components.pusher.trials import CANDIDATE_FOLDER, SERVER, Decision, candidate, remember
+from components.server.config import ServerConfig
 from components.server.metrics import Metrics
+from components.server.tally import Verdict, judge_candidate, judge_in_serving
+from components.server.trial import Trial
 from components.server.versions import ServedVersion, Versions, state_of
 
 log = logging.getLogger(__name__)
 
-BY = "serve --canary"
-"""Who rolls back, in the provenance of what is put back and in what is withdrawn."""
-
-
-def served_versions(config: ServerConfig, metrics: Metrics) -> Versions:
-    """The versions of a server's folder.
-
-    Raises:
-        UserError: there is none that can be loaded.
-    """
-    if config.canary is None:
-        return Versions(config.serving, config.poll_s, metrics, config.public_key)
-    return TriedVersions(config, config.canary, metrics)
+TIMED_SHARE = 0.1
+"""Of the requests to a new version in serving, which are put to the one before as well."""
 
 
 class TriedVersions(Versions):
-    """Versions of which a new one is put on trial, unless a person put it into serving."""
+    """Versions of which one at a time is on trial: a candidate, or the newest one for its first requests."""
 
-    def __init__(self, config: ServerConfig, canary: CanaryConfig, metrics: Metrics) -> None:
-        self.canary = canary
+    def __init__(self, config: ServerConfig, metrics: Metrics, idle_s: Callable[[], float]) -> None:
+        """Loads the newest version that works.
+
+        Args:
+            config: of the server.
+            metrics: the server's.
+            idle_s: for how long no request has been answered.
+
+        Raises:
+            UserError: there is none, or the key cannot be used.
+        """
         self.trial: Trial | None = None
+        self._idle_s = idle_s
         # The folder is looked at by one thread and decided about by another.
         self._changes = threading.RLock()
         super().__init__(config.serving, config.poll_s, metrics, config.public_key)
-        if not read_decisions(self.serving):
-            self._remember(self._current.version, "was there when versions began to be tried")
-        elif self._is_to_be_tried(self._current.version):
-            self._go_back_for_a_trial()
+        self._candidates = self.serving / CANDIDATE_FOLDER
 
     def look(self) -> None:
-        """As `Versions`; a version on trial that was taken out of the folder is no longer tried."""
+        """As `Versions`, and begins the trial of a candidate."""
         with self._changes:
-            there = versions(self.serving)
-            if self.trial and self.trial.candidate.version not in there:
-                log.info("version %d was taken away and is no longer tried", self.trial.candidate.version)
+            super().look()
+            trial, there = self.trial, candidate(self.serving)
+            if trial and trial.answers != "everybody" and trial.new.version != there:
+                log.info("candidate %d was taken away and is no longer tried", trial.new.version)
                 self._end_trial()
-            if not self.trial or there[-1] != self.trial.candidate.version:
-                super().look()
+            if self.trial is None and there is not None:
+                self._try(there)
 
     def stop(self) -> None:
-        """Ends the watch, and a trial without a decision: the next server begins it anew."""
+        """Ends the watch, and a trial without a decision: the next server begins that of a candidate anew."""
         super().stop()
-        self._end_trial()
-
-    def _go_back_for_a_trial(self) -> None:
-        """Of a server that was ended while a version was on trial, the next one does not begin with it."""
-        before = [version for version in versions(self.serving) if version < self._current.version]
-        present = self._newest_that_works(before, None) if before else None
-        if present is not None:
-            candidate = self._current
-            self._take(present)
-            self._try(candidate)
+        # Without the lock, which a load holds for seconds: requests in hand are answered meanwhile.
+        if trial := self.trial:
+            trial.end()
 
     def _found(self, version: ServedVersion) -> None:
         self._end_trial()
-        if version.version > self._current.version and self._is_to_be_tried(version.version):
-            self._try(version)
-        else:
-            self._take(version)
+        self._watch_closely(version, self._current)  # before the first request
+        self._take(version)
 
-    def _is_to_be_tried(self, version: int) -> bool:
-        known = read_provenance(self.serving, version)
-        by_a_person = known is not None and known.action != "pushed"
-        return not by_a_person and version not in {decision.version for decision in read_decisions(self.serving)}
+    def _watch_closely(self, version: ServedVersion, before: ServedVersion) -> None:
+        known = read_provenance(self.serving, version.version)
+        # What was rolled back to was in serving before. What something else put there has no configuration.
+        if known is None or known.action == "rolled back" or version.version < before.version:
+            return
+        if (bounds := push_config(known).rollback) is not None:
+            self.trial = Trial(
+                version,
+                before,
+                share=TIMED_SHARE,
+                answers="everybody",
+                judge=partial(judge_in_serving, config=bounds, other=before.version),
+                decide=self._decided_in_serving,
+                idle_s=self._idle_s,
+                metrics=self.metrics,
+            )
+            log.info("version %d is watched for %d requests", version.version, bounds.requests)
 
-    def _try(self, candidate: ServedVersion) -> None:
-        self.trial = Trial(candidate, self._current, self.canary, self._decided)
-        self.metrics.canary.set(candidate.version)
-        log.info("version %d is on trial with %.0f %% of the requests", candidate.version, 100 * self.canary.share)
+    def _try(self, number: int) -> None:
+        folder = self._candidates / str(number)
+        known, state = read_provenance(self._candidates, number), state_of(folder)
+        if known is None or self._refused.get(number) == state:
+            return
+        if not os.access(self.serving, os.W_OK):
+            self._refused[number] = state
+            log.error("candidate %d is not tried: %s cannot be written, so nothing could come of it", number, self.serving)
+            return
+        try:
+            loaded = ServedVersion.load(folder, self.public_key)
+        except Exception as error:  # of whatever kind
+            if candidate(self.serving) != number:  # it was taken away meanwhile
+                return
+            self.metrics.refused.inc()
+            self._decide(number, Verdict(False, f"cannot be loaded: {' '.join(str(error).split())[:200]}"), 0)
+            return
+        if self._stop.is_set():
+            return
+        config = push_config(known).canary
+        self.trial = Trial(
+            loaded,
+            self._current,
+            share=config.share,
+            answers="nobody" if config.shadow else "share",
+            judge=partial(judge_candidate, config=config, other=self._current.version),
+            decide=self._decided_candidate,
+            idle_s=self._idle_s,
+            metrics=self.metrics,
+        )
+        self.metrics.canary.set(number)
+        how = "is asked beside the version in serving for" if config.shadow else "answers"
+        log.info("candidate %d %s %.0f %% of the requests", number, how, 100 * config.share)
 
     def _end_trial(self) -> None:
         if self.trial:
@@ -91,38 +126,49 @@ class TriedVersions(Versions):
         self.trial = None
         self.metrics.canary.set(0)
 
-    def _decided(self, decision: Decision) -> None:
+    def _decided_candidate(self, trial: Trial, verdict: Verdict) -> None:
         with self._changes:
-            trial = self.trial
-            if trial is None or trial.candidate.version != decision.version:
+            if self.trial is trial:
+                self._end_trial()
+                self._decide(trial.new.version, verdict, trial.tally.compared)
+
+    def _decide(self, number: int, verdict: Verdict, requests: int) -> None:
+        """What becomes of a candidate; what is promoted is taken up as any new version."""
+        decision = self._decision(number, verdict, self._current.version, requests)
+        self._say(decision)
+        self.metrics.canary_decisions.labels(decision.outcome).inc()
+        try:
+            (promote if verdict.good else withdraw_candidate)(self.serving, decision)
+        except (OSError, UserError) as error:  # this server does not try it again
+            self._refused[number] = state_of(self._candidates / str(number))
+            log.error("candidate %d stays where it is: %s", number, error)
+
+    def _decided_in_serving(self, trial: Trial, verdict: Verdict) -> None:
+        with self._changes:
+            if self.trial is not trial:
                 return
-            self.metrics.canary_decisions.labels(decision.outcome).inc()
-            level = logging.INFO if decision.outcome == "promoted" else logging.ERROR
-            log.log(level, "version %d is %s: %s", decision.version, decision.outcome, decision.why)
-            self._write(decision)
             self._end_trial()
-            if decision.outcome == "promoted":
-                self._take(trial.candidate)
-            else:
-                self._roll_back(decision)
+            if verdict.good:
+                log.info("version %d stays: %s", trial.new.version, verdict.why)
+                return
+            # At once and here, whatever becomes of the folder.
+            self._refused[trial.new.version] = state_of(self.serving / str(trial.new.version))
+            self._take(trial.other)
+            self.metrics.rollbacks.inc()
+            decision = self._decision(trial.new.version, verdict, trial.other.version, trial.tally.asked)
+            self._say(decision)
+            if versions(self.serving)[-1:] != [decision.version]:
+                return  # another server of this folder was first, or a person
+            try:
+                roll_back(self.serving, decision.against, SERVER, decision.login, decision.why, self.public_key)
+                with locked(self.serving):
+                    remember(self.serving, decision)
+            except (OSError, UserError) as error:
+                log.error("version %d is still the newest of the folder: %s", decision.version, error)
 
-    def _roll_back(self, decision: Decision) -> None:
-        # This server does not take it up again, even where the folder cannot be written.
-        self._refused[decision.version] = state_of(self.serving / str(decision.version))
-        if versions(self.serving)[-1:] != [decision.version]:
-            return  # another server of this folder was first
-        try:
-            roll_back(self.serving, decision.against, BY, login(), decision.why, self.public_key)
-        except UserError as error:
-            log.error("version %d is still the newest of the folder: %s", decision.version, error)
+    def _decision(self, number: int, verdict: Verdict, against: int, requests: int) -> Decision:
+        return Decision.now(number, "promoted" if verdict.good else "rolled back", verdict.why, against, requests, login())
 
-    def _remember(self, version: int, why: str) -> None:
-        known = read_provenance(self.serving, version)
-        when = known.pushed_at if known else ""
-        self._write(Decision(version=version, outcome="promoted", why=why, when=when, against=version))
-
-    def _write(self, decision: Decision) -> None:
-        try:
-            remember(self.serving, decision)
-        except OSError as error:
-            log.error("%s: cannot be written (%s), so it will be tried again", self.serving, error.strerror)
+    def _say(self, decision: Decision) -> None:
+        level = logging.INFO if decision.outcome == "promoted" else logging.ERROR
+        log.log(level, "version %d is %s: %s", decision.version, decision.outcome, decision.why)

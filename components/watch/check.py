@@ -75,7 +75,7 @@ def check(
     there = versions(serving)
     if not there:
         raise UserError(f"{serving}: no version is in serving; there is nothing to watch")
-    number = int(version_folder(serving, version or str(_in_serving(serving, there))).name)
+    number = int(version_folder(serving, version or str(there[-1])).name)
     model = serving / str(number)
     known = read_reference(model)
     held_out = [record for record in known if record.path == HELD_OUT and record.measured]
@@ -127,16 +127,6 @@ def check(
 def name_of(measure: str) -> str:
     """A measure for people."""
     return f"mel bands, part {measure.split()[1]} of 8" if measure.startswith("mel ") else NAMES[measure]
-
-
-def _in_serving(serving: Path, there: Sequence[int]) -> int:
-    """The newest version, or where `serve --canary` tries new ones, the newest that answers everybody."""
-    outcomes = {trial.version: trial.outcome for trial in read_decisions(serving)}
-    for number in reversed(there):
-        known = read_provenance(serving, number)
-        if not outcomes or outcomes.get(number) == "promoted" or (known and known.action != "pushed"):
-            return number
-    return there[-1]
 
 
 def _versions_of(serving: Path, version: int, there: Sequence[int]) -> frozenset[int]:

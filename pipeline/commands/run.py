@@ -33,7 +33,7 @@ def run(
 ) -> None:
     """Run the whole pipeline: corpus, clips, training, evaluation, push.
 
-    Exit status: 0 the model was pushed or waits for approval, 3 the gate refused it, 2 a mistake that you can correct.
+    Exit status: 0 the model was pushed, waits for approval or is on trial, 3 the gate refused it, 2 a mistake you can correct.
     """
     from pipeline.config import load_config
 

@@ -107,15 +107,18 @@ def compare(
 def in_serving(serving: str) -> str:
     """Which version a serving folder holds, and where it comes from, in words."""
     from components.pusher.serving_folder import read_provenance, versions
+    from components.pusher.trials import candidate
 
     found = versions(Path(serving))
     if not found:
         return "no version"
     provenance = read_provenance(Path(serving), found[-1])
+    tried = candidate(Path(serving))
+    beside = f"; candidate {tried} is on trial" if tried else ""
     if provenance is None or not provenance.run_id:
-        return f"version {found[-1]}, of unknown origin"
+        return f"version {found[-1]}, of unknown origin{beside}"
     copied = f", a copy of version {provenance.rolled_back_to}" if provenance.rolled_back_to else ""
-    return f"version {found[-1]}{copied}, of run {provenance.run_id}"
+    return f"version {found[-1]}{copied}, of run {provenance.run_id}{beside}"
 
 
 def review(

@@ -10,7 +10,7 @@ import typer
 from beam_jobs.console import noise_to
 from beam_jobs.errors import UserError
 from beam_jobs.paths import local_path
-from components.server.config import CanaryConfig, LogConfig, ServerConfig
+from components.server.config import LogConfig, ServerConfig
 from components.watch.fields import GROUPS
 from pipeline.commands.options import PublicKey
 
@@ -44,11 +44,6 @@ def serve(
         int, typer.Option(min=1, help="Requests that the model answers at the same time; default: the number of processors.")
     ] = DEFAULT.workers,
     public_key: PublicKey = None,
-    canary: Annotated[
-        float,
-        typer.Option(min=0, max=0.5, help="Share of requests that a new version answers until it is promoted or rolled back."),
-    ] = 0.0,
-    canary_requests: Annotated[int, typer.Option(min=20, help="Of its requests, after which that is decided.")] = 200,
     log: Annotated[
         Path | None,
         typer.Option(
@@ -67,9 +62,8 @@ def serve(
         from components.server.run import run
 
     limits = (max_body_mb, max_recording_mb, max_duration_s, max_waiting, timeout_s, workers)
-    tried = CanaryConfig(canary, canary_requests) if canary else None
     kept = LogConfig(log, log_share, _groups(log_fields), log_days, log_max_mb) if log else None
-    run(ServerConfig(serving, name, host, port, *limits, public_key=public_key, log=kept, canary=tried))
+    run(ServerConfig(serving, name, host, port, *limits, public_key=public_key, log=kept))
 
 
 def _groups(names: str) -> frozenset[str]:

@@ -10,9 +10,11 @@ from tfx.types import standard_artifacts
 from beam_jobs.errors import UserError
 from components.decision.executor import Executor
 from components.model_digest import model_digest
+from components.pusher.candidate import place
 from components.pusher.pending import Candidate, keep_pending, pending_runs
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push, read_provenance, versions
+from components.pusher.trials import candidate, fate
 from components.pusher.withdrawn import read_withdrawn
 
 
@@ -173,3 +175,20 @@ def test_a_waiting_model_that_was_changed_on_disk_is_not_approved(model, serving
     assert versions(serving) == []
     assert pending_runs(serving) == ["r1"]
     assert not list(serving.glob(".coming-*"))
+
+
+def test_a_candidate_is_approved_or_rejected_where_no_server_decides(model, serving):
+    first = push(model, serving, provenance("r0", model), keep=5).version
+    (model / "saved_model.pb").write_bytes(b"another graph")
+    tried = place(model, serving, provenance("r1", model)).version
+    decide(serving, "approve", "r1", note="saw KServe's figures")
+    stored = read_provenance(serving, tried)
+    assert (stored.action, stored.by, stored.version) == ("approved", "Ada", tried)
+    assert versions(serving) == [first, tried] and fate(serving, tried).why == stored.note == "saw KServe's figures"
+
+    (model / "saved_model.pb").write_bytes(b"a third graph")
+    tried = place(model, serving, provenance("r2", model)).version
+    decide(serving, "reject", "r2", note="slow")
+    assert len(versions(serving)) == 2 and candidate(serving) is None
+    assert read_withdrawn(serving)[model_digest(model)].note == "slow"
+    decide(serving, "reject", "r2", note="slow")  # once more, as after a cut

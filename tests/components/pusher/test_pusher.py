@@ -3,20 +3,22 @@
 without renames, for which TensorFlow's file system in memory stands."""
 
 import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from keys import make_keys
+from openlineage_server import openlineage_server
 
 from beam_jobs.errors import UserError
+from components.alarm import Alarm
 from components.model_digest import MODEL_DIGEST, model_digest
 from components.pusher import lineage_events
+from components.pusher.candidate import promote, withdraw_candidate
 from components.pusher.pending import pending_candidate, pending_runs
 from components.pusher.provenance import Approval, Provenance
 from components.pusher.serving_folder import read_provenance, roll_back, versions, withdraw
+from components.pusher.trials import Decision, candidate, fate, read_decisions
 from components.run_config import config_digest
 from components.signing import verify
 
@@ -51,6 +53,8 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         run_id: str = "20261123-000000",
         private_key: str = "",
         openlineage_url: str = "",
+        alarm: Alarm | None = None,
+        serving_uri: str = "",
     ) -> dict:
         candidate, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
         candidate.uri, pushed.uri = str(tmp_path / "model"), str(tmp_path / "pushed")
@@ -70,7 +74,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
             },
             {"pushed_model": [pushed]},
             {
-                "serving_uri": str(tmp_path / "serving"),
+                "serving_uri": serving_uri or str(tmp_path / "serving"),
                 "mode": mode,
                 "keep": 5,
                 "run_config": json.dumps(COMPILED),
@@ -80,6 +84,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
                 "keep_pending": int(keep_pending),
                 "private_key": private_key,
                 "openlineage_url": openlineage_url,
+                "alarm": alarm.model_dump_json() if alarm else "",
             },
         )
         properties = pushed.mlmd_artifact.custom_properties
@@ -226,6 +231,25 @@ def test_a_model_that_was_changed_since_it_was_trained_is_not_pushed(pusher, tmp
     assert pending_runs(tmp_path / "serving") == []
 
 
+def test_why_a_model_was_retrained_stays_with_it_through_a_wait_and_a_rollback(pusher, tmp_path, model):
+    alarm = Alarm(
+        version=3, since="2026-11-20", until="2026-11-27", requests=812, reasons=["drift of level"], values={"level": 0.4}
+    )
+    serving = tmp_path / "serving"
+    pusher(mode="review", keep_pending=True, alarm=alarm)
+    assert pending_candidate(serving, "20261123-000000")[1].provenance.alarm == alarm
+
+    properties = pusher(alarm=alarm)
+    first = versions(serving)[-1]
+    (model / "saved_model.pb").write_text("another")
+    person = pusher(baseline=str(first))
+    back = roll_back(serving, None, "Ada", "ada@host", "")
+
+    assert properties["alarm"] == alarm.text and "alarm" not in person
+    assert [read_provenance(serving, version).alarm for version in versions(serving)] == [alarm, None, alarm]
+    assert back.version == versions(serving)[-1]
+
+
 @pytest.mark.parametrize("run_id", ["", "../elsewhere", "a/b", "."])
 def test_without_the_id_of_its_run_nothing_is_pushed(pusher, tmp_path, model, run_id):
     wait = {"mode": "review", "keep_pending": True}
@@ -341,6 +365,72 @@ def test_a_model_that_is_in_serving_already_is_not_said_to_be_pushed(pusher, cap
     assert capsys.readouterr().out.startswith("verdict: already in serving, as version ")
 
 
+def another(model: Path, content: str) -> None:
+    (model / "saved_model.pb").write_text(content)
+
+
+def test_with_push_mode_canary_a_model_becomes_a_candidate_that_model_servers_do_not_see(pusher, tmp_path, model, capsys):
+    serving = tmp_path / "serving"
+    first = pusher(mode="canary")["pushed_version"]  # there is nothing to compare it with
+    another(model, "second")
+    capsys.readouterr()
+    properties = pusher(mode="canary", run_id="20261124-000000", baseline=first)
+    tried = properties.pop("trial_version")
+
+    assert properties == {"pushed": 0, "waiting": 0}
+    assert capsys.readouterr().out == f"verdict: on trial, to be version {tried}: a server of {serving} decides\n"
+    assert versions(serving) == [int(first)] and candidate(serving) == int(tried) > int(first)
+    stored = read_provenance(serving / ".candidate", int(tried))
+    assert (stored.run_id, stored.blessed, stored.config["push"]["mode"]) == ("20261124-000000", True, "canary")
+    assert fate(serving, int(tried)) is None
+
+    another(model, "third")
+    newer = pusher(mode="canary", run_id="20261125-000000", baseline=first)["trial_version"]
+    assert candidate(serving) == int(newer)
+    assert (fate(serving, int(tried)).outcome, fate(serving, int(tried)).why) == ("superseded", "a newer candidate came")
+
+    another(model, "fourth")
+    pushed = pusher(run_id="20261126-000000", baseline=first)["pushed_version"]
+    assert candidate(serving) is None and int(pushed) > int(newer)
+    assert fate(serving, int(newer)).why == f"version {pushed} came into serving"
+
+
+def test_a_candidate_that_a_server_rolled_back_waits_for_a_person_who_is_told(pusher, tmp_path, model):
+    serving = tmp_path / "serving"
+    first = pusher(mode="canary")["pushed_version"]
+    another(model, "second")
+    tried = int(pusher(mode="canary", run_id="20261124-000000", baseline=first)["trial_version"])
+    withdraw_candidate(serving, Decision.now(tried, "rolled back", "answers in 9 ms", int(first), 20, "root@pod"))
+    assert candidate(serving) is None
+
+    again = pusher(mode="canary", run_id="20261125-000000", baseline=first)
+
+    assert (again["pushed"], again["waiting"]) == (0, 1) and "trial_version" not in again
+    assert again["waiting_for"].startswith("this model was rolled back by serve on 20")
+    assert again["waiting_for"].endswith(": answers in 9 ms")
+
+
+def test_what_is_promoted_is_the_very_files_and_more_than_is_kept_goes(pusher, tmp_path, model):
+    serving = tmp_path / "serving"
+    first = pusher(mode="canary")["pushed_version"]
+    another(model, "second")
+    tried = int(pusher(mode="canary", baseline=first)["trial_version"])
+    decision = Decision.now(tried, "promoted", "agrees", int(first), 200, "root@pod")
+
+    stored = promote(serving, decision)
+
+    assert versions(serving) == [int(first), tried] and candidate(serving) is None
+    assert (stored.action, stored.by, stored.login, stored.note) == ("promoted", "serve", "root@pod", "agrees")
+    assert read_provenance(serving, tried) == stored and stored.model_digest == model_digest(serving / str(tried))
+    assert promote(serving, decision) is None  # another server of the folder was first
+    assert [known.outcome for known in read_decisions(serving)] == ["promoted"]
+
+
+def test_an_object_store_has_no_candidates(pusher):
+    with pytest.raises(UserError, match=r"push\.mode canary needs a serving folder on a volume"):
+        pusher(mode="canary", serving_uri="ram://models/audio-gender")
+
+
 def test_the_dataset_of_a_compiled_pipeline_says_which_clips_the_run_had(tmp_path, monkeypatch):
     from beam_jobs.config import ClipsConfig
     from components import run_config
@@ -355,31 +445,10 @@ def test_the_dataset_of_a_compiled_pipeline_says_which_clips_the_run_had(tmp_pat
     assert used["kubernetes"] == {"corpus_uri": "", "dataset_uri": "s3://c", "env": {}}
 
 
-@pytest.fixture
-def collector():
-    """What an OpenLineage server is sent: its bodies, and its address."""
-    events = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            events.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-            self.send_response(201)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield events, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-def test_an_openlineage_server_is_told_which_data_and_code_made_the_version(pusher, tmp_path, collector):
+def test_an_openlineage_server_is_told_which_data_and_code_made_the_version(pusher, tmp_path):
     pytest.importorskip("openlineage", reason="the optional package openlineage-python is not installed")
-    events, url = collector
-
-    version = pusher(openlineage_url=url)["pushed_version"]
+    with openlineage_server() as (events, url):
+        version = pusher(openlineage_url=url)["pushed_version"]
 
     ((path, event),) = events
     assert (path, event["eventType"], event["job"]["name"]) == ("/api/v1/lineage", "COMPLETE", "push.pushed")
@@ -397,7 +466,7 @@ def test_an_openlineage_server_that_is_not_there_holds_up_no_push(pusher, capsys
 
     assert pusher(openlineage_url="http://127.0.0.1:9")["pushed"] == 1
 
-    assert "OpenLineage at http://127.0.0.1:9 does not take the event: " in capsys.readouterr().out
+    assert "the OpenLineage server at http://127.0.0.1:9 did not accept the event: " in capsys.readouterr().err
 
 
 def test_without_its_package_nothing_is_pushed_and_the_log_says_what_to_install(pusher, tmp_path, monkeypatch):

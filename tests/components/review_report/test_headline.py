@@ -81,6 +81,7 @@ def test_where_only_the_gate_has_spoken_its_word_is_the_status(gate):
         ([FAILS], "review", "refused", "The Pusher pushes nothing"),
         ([HOLDS], "review", "waiting", "until a person approves the model, version 7 stays in serving"),
         ([HOLDS], "auto", "blessed", "The Pusher comes next"),
+        ([HOLDS], "canary", "blessed", "makes the model a candidate, which a server tries before it comes into serving"),
     ],
 )
 def test_before_the_push_the_page_says_what_the_pusher_will_do(gate, checks, mode, verdict, says):

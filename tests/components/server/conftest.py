@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from running_server import Running, put, running, wav
+from small_models import Maker, save_small
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,17 @@ def serving(saved_models: dict[str, str], tmp_path: Path) -> Path:
     folder.mkdir()
     put(saved_models["trained"], folder, 1)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Maker:
+    """The folder of a small model by its kind."""
+    made: dict[str, Path] = {}
+
+    def make(kind: str = "good") -> Path:
+        if kind not in made:
+            made[kind] = tmp_path_factory.mktemp(kind) / "model"
+            save_small(kind, made[kind])
+        return made[kind]
+
+    return make

@@ -1,234 +1,203 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A new version on trial: it is promoted or rolled back by itself, and no client pays for a bad one."""
+"""A candidate is promoted or rolled back by itself, no client pays for a bad one, and other model servers do not see it."""
 
-import base64
-import json
-import time
-from collections.abc import Callable
+import os
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
-import tensorflow as tf
-from running_server import Running, put, running
+from running_server import Running, running
+from small_models import FILES, Maker, answers, ask, ask_until, on_trial, place_model, push_model, save_swapped, wait
 
-from components.pusher.provenance import Provenance
-from components.pusher.serving_folder import push, read_provenance, versions
-from components.pusher.trials import read_decisions
+from components.pusher.serving_folder import read_provenance, roll_back, versions, withdraw
+from components.pusher.trials import CANDIDATE_FOLDER, candidate, fate, read_decisions
 from components.pusher.withdrawn import read_withdrawn
-from components.server.config import CanaryConfig
 
-CANARY = CanaryConfig(share=0.5, requests=60)
-FILES = [base64.b64encode(f"recording {number}".encode()).decode() for number in range(200)]
-"""What the small models below take for recordings: they only look at the bytes' hash."""
+CANARY = {"canary": {"share": 0.5, "requests": 30}}
+SHADOW = {"canary": {"share": 1.0, "requests": 30, "shadow": True}}
 
 
-class Small(tf.Module):
-    """A SavedModel with the signatures that a server asks, whose answer is a hash of what it is given."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
-
-    def answer(self, first: tf.Tensor) -> dict[str, tf.Tensor]:
-        size = tf.size(first)
-        if self.kind == "contrary":
-            first = 1 - first
-        if self.kind == "lopsided":  # an eighth of the first class becomes the second
-            first = tf.where((first > 0.5) & (first < 0.75), 0.4, first)
-        if self.kind == "NaN":
-            first = tf.where(first < 0.2, float("nan"), first)
-        probabilities = tf.stack([first, 1 - first], axis=1)
-        return {
-            "probabilities": probabilities,
-            "classes": tf.repeat(tf.constant([["a", "b"]]), size, axis=0),
-            "thresholds": tf.fill([size, 2], 0.5),
-            "label": tf.gather(tf.constant(["a", "b"]), tf.argmax(probabilities, axis=1)),
-            "speech": tf.ones([size]),
-            "duration_s": tf.fill([size], 0.25),
-            "error": tf.fill([size], ""),
-        }
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "wav")], autograph=False)
-    def wav(self, wav: tf.Tensor) -> dict[str, tf.Tensor]:
-        first = tf.cast(tf.strings.to_hash_bucket_fast(wav, 1000), tf.float32) / 1000
-        if self.kind == "failing":  # on what a client sends, and not on what warms it up
-            with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(tf.strings.length(wav) > 1000), ["out of memory"])]):
-                first = tf.identity(first)
-        if self.kind == "slow":
-            matrix = tf.fill([500, 500], tf.reduce_mean(first) / 500)  # of the input, or it would be computed once
-            for _ in range(40):
-                matrix = matrix @ matrix
-            first += tf.reduce_max(matrix) * 1e-9
-        return self.answer(first)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")], autograph=False)
-    def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self.answer(tf.fill([tf.size(examples)], 0.3))
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, "waveform")], autograph=False)
-    def waveform(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self.answer(tf.fill([tf.shape(waveform)[0]], 0.3))
-
-    @tf.function(
-        input_signature=[tf.TensorSpec([None, None], tf.float32, "waveform"), tf.TensorSpec([None], tf.int64, "lengths")],
-        autograph=False,
-    )
-    def waveforms(self, waveform: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self.answer(tf.fill([tf.size(lengths)], 0.3))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def make(kind: str = "good") -> Path:
-        if kind not in made:
-            made[kind] = tmp_path_factory.mktemp(kind) / "model"
-            small = Small(kind)
-            names = ("wav", "serving_default", "waveform", "waveforms")
-            tf.saved_model.save(
-                small, str(made[kind]), signatures={name: getattr(small, name).get_concrete_function() for name in names}
-            )
-        return made[kind]
-
-    return make
-
-
-def push_model(folder: Path, serving: Path, **known: object) -> int:
-    provenance = Provenance.model_validate({"by": "gate", "login": "test@here", "run_id": "r", **known})
-    return push(folder, serving, provenance, keep=None).version
-
-
-def wait(condition: Callable[[], bool], seconds: float = 120) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not happen"
-        time.sleep(0.05)
-
-
-def ask(server: Running, file: str) -> str:
-    """The version that answered."""
-    wav = {"name": "wav", "shape": [1], "datatype": "BYTES", "parameters": {"content_type": "base64"}, "data": [file]}
-    answer = server.ask("POST", "/v2/models/audio-gender/infer", {"inputs": [wav]})
-    assert answer.status == 200, answer.body
-    return str(answer.json["model_version"])
-
-
-def ask_until(server: Running, ended: Callable[[], bool]) -> list[str]:
-    """Asks different questions until something happens; the versions that answered."""
-    found = []
-    for number in range(5000):
-        found.append(ask(server, FILES[number % len(FILES)]))
-        if number % 10 == 0 and ended():
-            return found
-    raise AssertionError("it did not happen")
-
-
-def on_trial(server: Running) -> float:
-    return server.figure("audio_gender_canary_version")
-
-
-def test_a_version_that_agrees_is_promoted_and_its_share_is_a_hash_of_the_request(
-    model: Callable[..., Path], tmp_path: Path
-) -> None:
-    old = push_model(model(), tmp_path)
-    with running(tmp_path, poll_s=0.1, canary=CANARY) as server:
-        new = push_model(model(), tmp_path)
+def test_one_that_agrees_is_promoted_and_its_share_is_a_hash_of_the_request(small: Maker, tmp_path: Path) -> None:
+    old = push_model(small(), tmp_path)
+    with running(tmp_path, poll_s=0.1) as server:
+        new = place_model(small(), tmp_path, CANARY)
+        assert versions(tmp_path) == [old]  # all that another model server sees
         wait(lambda: on_trial(server) == new)
-        assert server.figure("audio_gender_model_version") == old
+        assert answers(server) == old
         first = [ask(server, file) for file in FILES[:16]]
         assert [ask(server, file) for file in FILES[:16]] == first and set(first) == {str(old), str(new)}
 
-        ask_until(server, lambda: server.figure("audio_gender_model_version") == new)
+        ask_until(server, lambda: answers(server) == new)
 
         assert server.figure('audio_gender_canary_decisions_total{outcome="promoted"}') == 1
         assert on_trial(server) == 0
     decision = read_decisions(tmp_path)[-1]
     assert (decision.version, decision.outcome, decision.against) == (new, "promoted", old)
-    assert (
-        decision.requests >= 60
-        and decision.why == f"agrees with version {old} on {decision.requests} of {decision.requests} requests"
-    )
-    assert versions(tmp_path) == [old, new] and not read_withdrawn(tmp_path)
+    assert decision.requests >= 30
+    assert decision.why == f"agrees with version {old} on {decision.requests} of {decision.requests} answers"
+    stored = read_provenance(tmp_path, new)
+    assert (stored.action, stored.by, stored.note, stored.version) == ("promoted", "serve", decision.why, new)
+    assert versions(tmp_path) == [old, new] and candidate(tmp_path) is None and not read_withdrawn(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("kind", "why"),
+    ("kind", "why", "settings"),
     [
-        ("contrary", "agrees with version {old} on 0 of "),
-        ("lopsided", "agrees with version {old} on "),
-        ("failing", "3 requests failed ("),
-        ("NaN", "3 requests failed (answers with NaN or infinity)"),
-        ("slow", "answers in "),
+        ("contrary", "agrees with version {old} on 0 of ", CANARY),
+        ("lopsided", "agrees with version {old} on ", SHADOW),
+        ("unsure", "its probabilities differ by 0.", SHADOW),
+        ("failing", "3 requests failed (", CANARY),
+        ("failing", "3 requests failed (", SHADOW),
+        ("NaN", "3 requests failed (answers with NaN or infinity)", CANARY),
+        ("slow", "answers in ", CANARY),
     ],
 )
 def test_a_bad_one_is_rolled_back_remembered_and_costs_no_client_an_answer(
-    model: Callable[..., Path], tmp_path: Path, kind: str, why: str
+    small: Maker, tmp_path: Path, kind: str, why: str, settings: dict
 ) -> None:
-    old = push_model(model(), tmp_path)
-    with running(tmp_path, poll_s=0.1, canary=CANARY) as server:
-        bad = push_model(model(kind), tmp_path)
+    old = push_model(small(), tmp_path)
+    with running(tmp_path, poll_s=0.1) as server:
+        bad = place_model(small(kind), tmp_path, settings)
+        digest = read_provenance(tmp_path / CANDIDATE_FOLDER, bad).model_digest
         wait(lambda: on_trial(server) == bad)
 
-        ask_until(server, lambda: len(versions(tmp_path)) == 3)  # every answer is 200
+        answered = ask_until(server, lambda: candidate(tmp_path) is None)  # every answer is 200
 
-        back = versions(tmp_path)[-1]
-        wait(lambda: server.figure("audio_gender_model_version") == back)  # at once: the model is known
+        assert answers(server) == old and on_trial(server) == 0
         assert server.figure('audio_gender_canary_decisions_total{outcome="rolled back"}') == 1
-        assert set(ask_until(server, lambda: True)) == {str(back)}
-    stored, of_bad = read_provenance(tmp_path, back), read_provenance(tmp_path, bad)
-    assert stored and of_bad
-    assert (stored.action, stored.by, stored.rolled_back_to) == ("rolled back", "serve --canary", old)
-    assert stored.note.startswith(why.format(old=old))
-    withdrawn = read_withdrawn(tmp_path)[of_bad.model_digest]  # so no run pushes it again by itself
-    assert withdrawn.by == "serve --canary" and withdrawn.note == stored.note == read_decisions(tmp_path)[-1].why
+        assert set(answered) == ({str(old)} if settings is SHADOW else {str(old), str(bad)})
+        assert set(ask_until(server, lambda: True)) == {str(old)}
+    assert versions(tmp_path) == [old]
+    decision = fate(tmp_path, bad)
+    assert decision.outcome == "rolled back" and decision.why.startswith(why.format(old=old))
+    withdrawn = read_withdrawn(tmp_path)[digest]  # so no run pushes it again by itself
+    assert withdrawn.by == "serve" and withdrawn.note == decision.why
 
 
-def test_a_restart_in_the_middle_goes_on_with_the_trial(model: Callable[..., Path], tmp_path: Path) -> None:
-    old = push_model(model(), tmp_path)
-    with running(tmp_path, poll_s=0.1, canary=CANARY) as server:
-        bad = push_model(model("contrary"), tmp_path)
+def test_a_restart_in_the_middle_begins_the_trial_anew(small: Maker, tmp_path: Path) -> None:
+    old = push_model(small(), tmp_path)
+    bad = place_model(small("contrary"), tmp_path, CANARY)
+    with running(tmp_path, poll_s=0.1) as server:
         wait(lambda: on_trial(server) == bad)
 
-    with running(tmp_path, poll_s=0.1, canary=CANARY) as server:
-        assert server.figure("audio_gender_model_version") == old and on_trial(server) == bad
-        assert str(old) in ask_until(server, lambda: len(versions(tmp_path)) == 3)
+    with running(tmp_path, poll_s=0.1) as server:
+        assert answers(server) == old
+        wait(lambda: on_trial(server) == bad)
+        ask_until(server, lambda: fate(tmp_path, bad) is not None)
 
 
-def test_what_a_person_put_there_is_taken_up_at_once(model: Callable[..., Path], tmp_path: Path) -> None:
-    push_model(model(), tmp_path)
-    with running(tmp_path, poll_s=0.1, canary=CANARY) as server:
-        new = push_model(model("contrary"), tmp_path, action="approved", by="ada")
-        wait(lambda: server.figure("audio_gender_model_version") == new)
-        assert on_trial(server) == 0
+@pytest.mark.parametrize("action", ["approved", "rolled back", "rejected", "newer", "by hand"])
+def test_what_others_do_ends_a_trial(small: Maker, tmp_path: Path, action: str) -> None:
+    first = push_model(small("lopsided"), tmp_path)
+    old = push_model(small(), tmp_path)
+    with running(tmp_path, poll_s=0.1) as server:
+        tried = place_model(small("contrary"), tmp_path, CANARY)
+        wait(lambda: on_trial(server) == tried)
+        match action:
+            case "approved":  # a person's decision, which is taken up at once
+                new, why = push_model(small("contrary"), tmp_path, action="approved", by="ada"), "version {new} came into serving"
+            case "rolled back":
+                new, why = roll_back(tmp_path, first, "ada", "ada@here", "noise").version, "version {new} came into serving"
+            case "rejected":
+                known = read_provenance(tmp_path / CANDIDATE_FOLDER, tried)
+                withdraw(tmp_path, {known.model_digest: "r"}, "rejected", "ada", "ada@here", "too loud")
+                new, why = old, "rejected by ada: too loud"
+            case "newer":
+                new, why = old, "a newer candidate came"
+                another = place_model(small(), tmp_path, CANARY)
+            case "by hand":
+                shutil.rmtree(tmp_path / CANDIDATE_FOLDER / str(tried))
+                new, why = old, "it is gone, and nothing says why"
+        wait(lambda: answers(server) == new and on_trial(server) == (another if action == "newer" else 0))
+    decision = fate(tmp_path, tried)
+    assert (decision.outcome, decision.why) == ("superseded", why.format(new=new))
 
 
-def test_a_version_that_is_taken_away_is_no_longer_tried(model: Callable[..., Path], tmp_path: Path) -> None:
-    put(model(), tmp_path, 5)
-    put(model(), tmp_path, 6)
-    decision = {"version": 5, "outcome": "promoted", "why": "", "when": "", "against": 5}
-    (tmp_path / ".canary.json").write_text(json.dumps([decision]))
-    with running(tmp_path, poll_s=0.1, canary=CANARY) as server:
-        assert on_trial(server) == 6
-        (tmp_path / "6").rename(tmp_path / ".gone")
-        wait(lambda: on_trial(server) == 0)
-        assert server.figure("audio_gender_model_version") == 5 and ask(server, FILES[0]) == "5"
+@pytest.mark.parametrize("damage", ["truncated", "changed"])
+def test_one_that_cannot_be_loaded_is_rolled_back(small: Maker, tmp_path: Path, damage: str) -> None:
+    old = push_model(small(), tmp_path)
+    broken = place_model(small(), tmp_path, CANARY)
+    file = tmp_path / CANDIDATE_FOLDER / str(broken) / "saved_model.pb"
+    file.write_bytes(file.read_bytes()[:1000] if damage == "truncated" else file.read_bytes() + b"\0")
+    with running(tmp_path, poll_s=0.1) as server:
+        wait(lambda: fate(tmp_path, broken) is not None)
+        assert answers(server) == old
+    assert fate(tmp_path, broken).why.startswith("cannot be loaded: its files are not those that were pushed")
 
 
-def test_a_folder_that_cannot_be_written_still_loses_no_request(
-    model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = push_model(model(), tmp_path)
-    with running(tmp_path, poll_s=0.1, canary=CANARY) as server:
-        bad = push_model(model("contrary"), tmp_path)
+def test_a_folder_that_cannot_be_written_still_loses_no_request(small: Maker, tmp_path: Path) -> None:
+    old = push_model(small(), tmp_path)
+    with running(tmp_path, poll_s=0.1) as server:
+        bad = place_model(small("contrary"), tmp_path, CANARY)
         wait(lambda: on_trial(server) == bad)
         # A folder in the way of what is written: root may write anywhere.
-        for name in (".canary.json", ".withdrawn.json"):
-            (tmp_path / name).unlink(missing_ok=True)
-            (tmp_path / name / "in the way").mkdir(parents=True)
+        (tmp_path / ".withdrawn.json" / "in the way").mkdir(parents=True)
 
         ask_until(server, lambda: on_trial(server) == 0)
-        time.sleep(0.5)
 
-        assert server.figure("audio_gender_model_version") == old and versions(tmp_path) == [old, bad]
+        assert answers(server) == old and candidate(tmp_path) == bad
+        wait(lambda: on_trial(server) == 0, 1)  # and it is not tried again
         assert set(ask_until(server, lambda: True)) == {str(old)}
+
+
+def test_two_servers_of_a_folder_come_to_one_decision(small: Maker, tmp_path: Path) -> None:
+    push_model(small(), tmp_path)
+    with running(tmp_path, poll_s=0.1) as one, running(tmp_path, poll_s=0.1) as two:
+        new = place_model(small(), tmp_path, CANARY)
+        wait(lambda: on_trial(one) == on_trial(two) == new)
+
+        def ask_both(server: Running) -> None:
+            ask_until(server, lambda: answers(server) == new)
+
+        threads = [threading.Thread(target=ask_both, args=(server,)) for server in (one, two)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answers(one) == answers(two) == new
+    assert [decision.outcome for decision in read_decisions(tmp_path)] == ["promoted"]
+
+
+def test_requests_that_ask_for_a_version_are_answered_by_it_alone(small: Maker, tmp_path: Path) -> None:
+    old = push_model(small(), tmp_path)
+    with running(tmp_path, poll_s=0.1) as server:
+        new = place_model(small(), tmp_path, {"canary": {"share": 1.0}})
+        wait(lambda: on_trial(server) == new)
+        body = {"signature_name": "wav", "inputs": {"wav": [{"b64": FILES[0]}]}}
+        assert server.ask("POST", f"/v1/models/audio-gender/versions/{old}:predict", body).status == 200
+        assert server.ask("POST", f"/v1/models/audio-gender/versions/{new}:predict", body).status == 404
+        assert server.figure("audio_gender_compared_total") == 0
+        assert ask(server, FILES[0]) == str(new)
+
+
+@pytest.mark.slow
+def test_a_trained_model_whose_head_is_swapped_goes_and_the_same_model_again_stays(
+    saved_models: dict[str, str], voices: list[bytes], tmp_path: Path
+) -> None:
+    root = os.environ.get("LIBRISPEECH_ROOT")
+    recordings = [path.read_bytes() for path in sorted(Path(root).rglob("*.flac"))[:25]] if root else voices
+    save_swapped(saved_models["trained"], tmp_path / "swapped")
+    serving = tmp_path / "serving"
+    old = push_model(Path(saved_models["trained"]), serving)
+    settings = {"canary": {"share": 0.5, "requests": 25}}
+
+    def ask_until_decided(server: Running, version: int) -> None:
+        for number in range(2000):
+            # The name is a part of no hash, so other bytes behind the sound make it another request.
+            answer = server.ask("POST", "/analyse", recordings[number % len(recordings)] + bytes([number % 256, number // 256]))
+            assert answer.status == 200, answer.body
+            if fate(serving, version):
+                return
+        raise AssertionError("nothing was decided")
+
+    with running(serving, poll_s=0.1) as server:
+        bad = place_model(tmp_path / "swapped", serving, settings)
+        wait(lambda: on_trial(server) == bad)
+        ask_until_decided(server, bad)
+        good = place_model(Path(saved_models["trained"]), serving, settings)
+        wait(lambda: on_trial(server) == good)
+        ask_until_decided(server, good)
+        wait(lambda: answers(server) == good)
+    assert (fate(serving, bad).outcome, fate(serving, good).outcome) == ("rolled back", "promoted")
+    assert fate(serving, bad).why.startswith(f"agrees with version {old} on ")

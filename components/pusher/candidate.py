@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A candidate's way: placed beside the versions in serving, then promoted to be the newest of them, or withdrawn."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from beam_jobs.errors import UserError
+from beam_jobs.files import write_atomically
+from components.model_digest import PROVENANCE_FILE
+from components.pusher.config import PushConfig
+from components.pusher.provenance import Provenance, read_provenance
+from components.pusher.serving_folder import add_withdrawals, bring, locked, now, remove_old, sync
+from components.pusher.trials import CANDIDATE_FOLDER, SERVER, Decision, end_trial, remember, remove_candidate
+
+
+def place(source: Path, serving: Path, provenance: Provenance, private_key: Path | None = None) -> Provenance:
+    """Puts a SavedModel beside the versions in serving, for a server to try, in place of an earlier candidate.
+
+    Args:
+        source: the SavedModel's folder.
+        serving: the serving folder, which has a version.
+        provenance: as of `push`.
+        private_key: as of `push`.
+
+    Returns:
+        The provenance as it was stored with the candidate; its version is the one under which it may come into serving.
+
+    Raises:
+        UserError: the model is gone or was changed, the key cannot be used, or the serving folder cannot be written.
+    """
+    if not (source / "saved_model.pb").is_file():
+        raise UserError(f"{source}: has no SavedModel, so there is nothing to push; make a new run")
+    folder = serving / CANDIDATE_FOLDER
+    try:
+        with locked(serving):
+            folder.mkdir(exist_ok=True)
+            end_trial(serving, "a newer candidate came")
+            return bring(source, serving, folder, provenance, private_key)
+    except OSError as error:
+        raise UserError(f"{error.filename or serving}: {error.strerror}; nothing was pushed to {serving}") from None
+
+
+def promote(
+    serving: Path, decision: Decision, by: str = SERVER, action: Literal["promoted", "approved"] = "promoted"
+) -> Provenance | None:
+    """Makes the candidate the newest version in serving; None where it is a candidate no more.
+
+    Args:
+        serving: the serving folder.
+        decision: why.
+        by: who decided.
+        action: for the provenance.
+
+    Returns:
+        The provenance as it was stored with the version.
+
+    Raises:
+        OSError: the serving folder cannot be written.
+    """
+    with locked(serving):
+        folder, known = _of(serving, decision.version)
+        if known is None:
+            return None
+        update = {"action": action, "by": by, "login": decision.login, "note": decision.why, "pushed_at": now()}
+        stored = known.model_copy(update=update)
+        write_atomically(str(folder / PROVENANCE_FILE), (stored.model_dump_json(indent=1) + "\n").encode())
+        folder.rename(serving / str(decision.version))
+        sync(serving)
+        remember(serving, decision)
+        remove_old(serving, push_config(known).keep)
+    return stored
+
+
+def withdraw_candidate(serving: Path, decision: Decision) -> None:
+    """Takes the candidate away, where it still is one, and remembers its model, so that no run pushes it again by itself.
+
+    Args:
+        serving: the serving folder.
+        decision: why.
+
+    Raises:
+        OSError: the serving folder cannot be written.
+        UserError: its list of withdrawn models is damaged.
+    """
+    with locked(serving):
+        known = _of(serving, decision.version)[1]
+        if known is None:
+            return
+        add_withdrawals(serving, {known.model_digest: known.run_id}, "rolled back", SERVER, decision.login, decision.why)
+        remember(serving, decision)
+        remove_candidate(serving, decision.version)
+
+
+def push_config(provenance: Provenance) -> PushConfig:
+    """Section `push` of the configuration that a version was made with; the defaults where another version of this wrote it."""
+    try:
+        return PushConfig.model_validate(provenance.config.get("push", {}))
+    except ValidationError:
+        return PushConfig()
+
+
+def _of(serving: Path, version: int) -> tuple[Path, Provenance | None]:
+    return serving / CANDIDATE_FOLDER / str(version), read_provenance(serving / CANDIDATE_FOLDER, version)

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A new version beside another one: which of them answers a request, what both are asked, and when that is enough.
+
+Some requests are put to both versions in the background, one after the other; their answers and latencies are compared.
+A failure of the new version costs no client an answer: the other one gives it.
+"""
+
+import dataclasses
+import hashlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from components.server.metrics import Metrics
+from components.server.tally import Tally, Verdict
+from components.server.versions import ServedVersion
+
+log = logging.getLogger(__name__)
+
+Answers = Literal["share", "nobody", "everybody"]
+"""Whom the new version answers."""
+MAX_QUEUED = 64
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+QUIET_S, PATIENCE_S = 0.02, 10.0
+"""How long no request must have been answered before two versions are compared, and how long that is waited for."""
+
+
+class Trial:
+    """A new version beside another one.
+
+    `decide` is called once, from a thread of the trial, with what `judge` made of the tally.
+    """
+
+    def __init__(
+        self,
+        new: ServedVersion,
+        other: ServedVersion,
+        *,
+        share: float,
+        answers: Answers,
+        judge: Callable[[Tally], Verdict | None],
+        decide: Callable[["Trial", Verdict], None],
+        idle_s: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        """Begins it.
+
+        Args:
+            new: the new version.
+            other: the other one.
+            share: of the requests, which are put to both.
+            answers: whom the new version answers; a `share` is the same requests that are put to both.
+            judge: what is decided so far; None for nothing yet.
+            decide: hears of it.
+            idle_s: for how long the server has answered no request.
+            metrics: the server's.
+        """
+        self.new, self.other, self.share, self.answers = new, other, share, answers
+        self.tally = Tally()
+        self._judge, self._decide, self._idle_s, self._metrics = judge, decide, idle_s, metrics
+        self._queue: queue.Queue[tuple[str, dict[str, Any], int] | None] = queue.Queue(MAX_QUEUED)
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._ended = False
+        self._thread = threading.Thread(target=self._compare_all, name="compare versions", daemon=True)
+        self._thread.start()
+
+    @property
+    def present(self) -> ServedVersion:
+        """The version that answers where nothing else is said."""
+        return self.new if self.answers == "everybody" else self.other
+
+    def chosen(self, body: bytes, signature: str | None) -> ServedVersion:
+        """The version that answers a request: the same one each time."""
+        to_new = self.answers == "share" and self._drawn(body) and (signature is None or signature in self.new.signatures)
+        return self.new if to_new else self.present
+
+    def watching(self, served: ServedVersion, body: bytes) -> ServedVersion:
+        """A version for one request. `served` is one of the two, or a copy of it."""
+        is_new = served.version == self.new.version
+        put = self._drawn(body) and (is_new or self.answers == "nobody")
+        if not (is_new or put):
+            return served
+        signatures = {
+            name: dataclasses.replace(signature, function=self._watched(name, signature.function, is_new, put))
+            for name, signature in served.signatures.items()
+            if "probabilities" in signature.outputs
+        }
+        model = served.model
+        if "timeline" in signatures:
+            model = model.asking("timeline", signatures["timeline"].function)
+        return dataclasses.replace(served, model=model, signatures={**served.signatures, **signatures})
+
+    def end(self) -> None:
+        """Without a decision."""
+        self._ended = True
+        self._wake()
+
+    def _drawn(self, body: bytes) -> bool:
+        return int.from_bytes(hashlib.sha256(body).digest()[:8]) < self.share * 2**64
+
+    def _watched(self, name: str, function: Callable[..., Any], is_new: bool, put: bool) -> Callable[..., Any]:
+        def ask(**inputs: Any) -> Any:
+            found = self._ask_new(name, function, inputs) if is_new else function(**inputs)
+            if put:
+                self._put(name, inputs)
+            return found
+
+        return ask
+
+    def _ask_new(self, name: str, function: Callable[..., Any], inputs: dict[str, Any]) -> Any:
+        try:
+            found = _finite(function(**inputs))
+        except Exception as error:
+            if name not in self.other.signatures:
+                raise
+            found = self.other.signatures[name].function(**inputs)  # where it cannot answer either, that is its error
+            self._failed(error)
+            self._metrics.failed_over.inc()
+        with self._lock:
+            self.tally.asked += 1
+            seen = self._judge(self.tally)
+        if seen:
+            self._wake()
+        return found
+
+    def _failed(self, error: Exception) -> None:
+        with self._lock:
+            self.tally.failures += 1
+            self.tally.reason = _reason(error)
+
+    def _put(self, name: str, inputs: dict[str, Any]) -> None:
+        size = sum(_bytes(value) for value in inputs.values())
+        with self._lock:
+            fits = self._bytes + size <= MAX_QUEUED_BYTES
+            self._bytes += size if fits else 0
+        try:
+            if not fits:
+                raise queue.Full
+            self._queue.put_nowait((name, inputs, size))
+        except queue.Full:  # what cannot be compared in time does not count
+            with self._lock:
+                self._bytes -= size if fits else 0
+            self._metrics.compared.labels("dropped").inc()
+
+    def _wake(self) -> None:
+        with suppress(queue.Full):  # then it is awake
+            self._queue.put_nowait(None)
+
+    def _compare_all(self) -> None:
+        alternate = False
+        while not self._ended:
+            item = self._queue.get()
+            if item is not None:
+                name, inputs, size = item
+                alternate = not alternate
+                self._compare(name, inputs, alternate)
+                with self._lock:
+                    self._bytes -= size
+                del item, inputs
+            with self._lock:
+                verdict = self._judge(self.tally)
+            if verdict is not None and not self._ended:
+                self._ended = True
+                self._decide(self, verdict)
+
+    def _compare(self, name: str, inputs: dict[str, Any], new_first: bool) -> None:
+        """Puts a question to both, when no client waits."""
+        until = time.monotonic() + PATIENCE_S
+        while self._idle_s() < QUIET_S and time.monotonic() < until and not self._ended:
+            time.sleep(QUIET_S / 4)
+        if self._ended or not all(name in served.signatures for served in (self.new, self.other)):
+            return
+        found: dict[bool, Mapping[str, Any]] = {}
+        seconds: dict[bool, float] = {}
+        failure = None
+        for is_new in (new_first, not new_first):
+            started = time.perf_counter()
+            try:
+                found[is_new] = _finite((self.new if is_new else self.other).signatures[name].function(**inputs))
+            except Exception as error:
+                if not is_new:  # the other one cannot answer it either, which says nothing about the new one
+                    return
+                failure = error
+            seconds[is_new] = time.perf_counter() - started
+        if failure:
+            # Where the new version answers clients it has failed there already.
+            if self.answers == "nobody":
+                self._failed(failure)
+            return
+        with self._lock:
+            _add(self.tally, found[True], found[False])
+            for which, taken in zip(self.tally.seconds, (seconds[True], seconds[False]), strict=True):
+                which.append(taken)
+        self._metrics.compared.labels("compared").inc()
+
+
+def _add(tally: Tally, new: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    if "label" not in new or "label" not in other:  # of older models
+        return
+    tally.compared += 1
+    labels = [found["label"].numpy().tolist() for found in (new, other)]
+    tally.rows += len(labels[0])
+    tally.agreed += sum(one == two for one, two in zip(*labels, strict=True))
+    for number, found in enumerate((new, other)):
+        tally.labels[number].update(labels[number])
+        tally.scores[number].append(found["probabilities"].numpy())
+
+
+def _reason(error: Exception) -> str:
+    """The line that says something: TensorFlow puts where it was in the graph around it."""
+    lines = [line.strip() for line in str(error).splitlines() if not line.strip().startswith("[[")]
+    return next(filter(None, reversed(lines)), type(error).__name__)[:200]
+
+
+def _finite(found: Any) -> Any:
+    if not np.isfinite(found["probabilities"].numpy()).all():
+        raise ValueError("answers with NaN or infinity")
+    return found
+
+
+def _bytes(value: tf.Tensor) -> int:
+    if value.dtype == tf.string:
+        return int(tf.reduce_sum(tf.strings.length(value)))
+    return int(tf.size(value)) * value.dtype.size
