@@ -38,7 +38,7 @@ FFMPEG_FORMATS = (
 def read_audio(file: str | IO[bytes], start: int = 0, num_samples: int = -1, name: str | None = None) -> tuple[Samples, int]:
     """Decodes `num_samples` samples from `start` (both at the file's own rate; -1: to the end), mixed down to mono.
 
-    Who decodes follows from the name's ending alone, so that a machine without ffmpeg makes no other clips but none.
+    The decoder depends only on the file extension, so a machine without ffmpeg makes no clips rather than different ones.
 
     Args:
         file: a path, or an open file.

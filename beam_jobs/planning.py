@@ -66,7 +66,7 @@ class ClipPlanner:
     """Plans the clips of one split.
 
     Args:
-        clips: the settings; its seed is the only source of chance.
+        clips: the settings; its seed is the only source of randomness.
         split: the split's name.
         speakers: the split's speakers.
 
@@ -106,8 +106,8 @@ class ClipPlanner:
     def plan(self, k: int, unusable: frozenset[str] | set[str] = frozenset()) -> ClipPlan:
         """Plans clip `k`: the same plan for the same (seed, split, k), whatever else is planned.
 
-        `unusable` holds ids of utterances that turned out not to be decodable; a draw that holds one is drawn again,
-        as is one that utterances cover for less than the settings ask for.
+        `unusable` holds ids of utterances that turned out not to be decodable; a draw with one of them is repeated,
+        as is one whose utterances cover less than the settings require.
 
         Raises:
             UserError: 1,000 draws in a row did not fill the clip.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each architecture costs: `python -m benchmarks.architectures`. What is measured: docs/training.md."""
+"""What each architecture costs: `python -m benchmarks.architectures`. What is measured: docs/network.md."""
 
 import argparse
 import json

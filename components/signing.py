@@ -60,7 +60,7 @@ def verify(folder: Path, public_key: Path) -> None:
         verifier.verify(folder, folder / SIGNATURE_FILE)
     except Exception as error:  # of many kinds, where the signature is damaged
         if isinstance(error, InvalidSignature) or str(error).startswith("Key mismatch"):
-            raise UserError(f"it was signed with another key than that of {public_key}") from None
+            raise UserError(f"it was signed with another key than {public_key}") from None
         if str(error).startswith("Signature mismatch"):
             raise UserError("its files are not those that were signed") from None
         reason = " ".join(str(error).split())[:200] or type(error).__name__

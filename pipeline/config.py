@@ -31,7 +31,7 @@ IN_MEMORY = ["--runner=DirectRunner", "--direct_running_mode=in_memory"]
 
 
 class SynthConfig(Strict):
-    """The corpus that espeak-ng speaks where no other is given."""
+    """The corpus that espeak-ng speaks if no other is given."""
 
     num_speakers: Annotated[int, Field(ge=40, le=10_000)] = 40
     """Speakers, half of them female."""
@@ -42,7 +42,7 @@ class SynthConfig(Strict):
 
 
 class CorpusConfig(Strict):
-    """Which part of a corpus is used, and what stands in where `--corpus` names none."""
+    """Which part of a corpus is used, and what replaces it if `--corpus` is not given."""
 
     subsets: Annotated[list[str], Field(min_length=1)] | None = None
     """Subset folders to use, such as `[train-clean-100]`; null: all of them."""
@@ -92,7 +92,7 @@ class BeamConfig(Strict):
                 if holds_secret(name, value):
                     raise ValueError(
                         f"{key} holds {name}: a configuration is stored with each run and shown on its report; "
-                        "give credentials by the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile"
+                        "pass credentials in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile"
                     )
         return self
 

@@ -97,7 +97,7 @@ def rollback(
     except UserError as error:
         raise UserError(
             f"rolled back to version {stored.rolled_back_to}, in serving as version {stored.version}; "
-            f"only the record of it could not be made: {error}"
+            f"but this could not be recorded: {error}"
         ) from None
     return decision
 

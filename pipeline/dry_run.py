@@ -35,7 +35,7 @@ def dry_run(config: PipelineConfig, corpus: str | None, root: Path) -> None:
         f"{clips.sample_rate_hz} Hz" + (", made by an earlier run" if there else "")
     )
     tell(f"nodes    {', '.join(_nodes(config))}")
-    tell("         which of them come from the cache shows when they run")
+    tell("         which of them come from the cache is known only when they run")
     parts = [
         (corpus_bytes, "corpus"),
         (taken.clips, "clips"),

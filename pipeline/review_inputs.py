@@ -114,7 +114,7 @@ def _override(result: RunResult, blessed: bool) -> str:
     decision = result.decision
     if decision is None or not decision.override:
         return ""
-    how = "by an override" if blessed else "against the gate"
+    how = "by an override" if blessed else "overriding the gate"
     return f"{decision.by} pushed this model {how} on {decision.when}: {decision.note}"
 
 

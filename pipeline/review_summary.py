@@ -42,7 +42,8 @@ def show(inputs: ReportInputs, path: Path) -> None:
             tell(f"  fails: {metric_name(check)} on {check.slice} could not be measured, and has a threshold")
             continue
         change, bound = (", change" if check.kind == "change" else ""), ("at most" if check.metric == "ece" else "at least")
-        tell(f"  fails: {metric_name(check)}{change} on {check.slice}: {check.value:.4f}, {bound} {check.threshold:g} is wanted")
+        required = f"{bound} {check.threshold:g} is required"
+        tell(f"  fails: {metric_name(check)}{change} on {check.slice}: {check.value:.4f}, {required}")
     if len(failing) > MAX_FAILURES:
         tell(f"  … and {len(failing) - MAX_FAILURES} more (all are in the report)")
     tell(f"report: {path}")

@@ -31,7 +31,7 @@ def facts(serving: str, stored: Provenance) -> list[tuple[str, str]]:
     config = stored.config
     decision = f"{stored.action} by {stored.by} ({stored.login})"
     if stored.override:
-        decision += ", against what the gate or the comparison said"
+        decision += ", overriding the gate or the comparison"
     if stored.rolled_back_to:
         decision += f", back to version {stored.rolled_back_to}"
     items = [

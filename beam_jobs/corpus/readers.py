@@ -84,7 +84,7 @@ def read_corpus(
 ) -> SpeakerIndex:
     """Reads a corpus of any known layout (`docs/corpora.md`); arguments, result and errors are those of `read_with`.
 
-    One that is no local folder, such as `s3://…`, is not looked through: it holds its index as `speaker_index.json`.
+    A corpus that is not a local folder, such as `s3://…`, is not searched: it must hold its index as `speaker_index.json`.
 
     >>> index = read_corpus("corpus")
     >>> len(index.speakers), index.labels()

@@ -19,22 +19,22 @@ def split_speakers(
     shares: Sequence[float] = (0.8, 0.1, 0.1),
     labels: Sequence[str] = DEFAULT_LABELS,
 ) -> dict[str, tuple[Speaker, ...]]:
-    """Deals the speakers of each label out to `train`, `eval` and `test`, at least one to each.
+    """Divides the speakers of each label between `train`, `eval` and `test`, with at least one in each.
 
-    A speaker whose split the corpus fixes stays there. The others, per label: sorted by id, shuffled, cut at the shares; a
-    split that has none of the label yet gets one. The order of `speakers` changes nothing, and neither does what
-    other labels there are. Whoever has recordings of several labels is dealt once, with the rarest of them, and is in one
+    A speaker whose split the corpus fixes stays there. The others of each label are sorted by id, shuffled and cut at the
+    shares; a split that has none of the label yet gets one. Neither the order of `speakers` nor other labels make a
+    difference. A speaker with recordings of several labels is assigned once, with the rarest of them, and is in one
     split with all. Each split is sorted by id.
 
     Args:
-        speakers: of any labels; those of `labels` must be among them. One with several labels is there once for each.
-        seed: other seeds deal otherwise.
+        speakers: of any labels; those of `labels` must be among them. A speaker with several labels is listed once for each.
+        seed: other seeds give other splits.
         shares: of train, eval and test; they add up to 1.
         labels: each needs speakers.
 
     Raises:
-        UserError: fewer than three speakers of a label, or so many fixed that a split is left without.
-        ValueError: a speaker is there twice with one label, or shares that are no three positive numbers of sum 1.
+        UserError: fewer than three speakers of a label, or so many fixed that a split has none.
+        ValueError: a speaker is there twice with one label, or shares are not three positive numbers that add up to 1.
 
     >>> speakers = [Speaker(str(k), ("male", "female")[k % 2], "", ()) for k in range(10)]
     >>> {split: [speaker.id for speaker in members] for split, members in split_speakers(speakers, seed=1).items()}

@@ -106,7 +106,7 @@ def synthesise_corpus(
     """
     if num_speakers < 2 or utterances_per_speaker < 1:
         raise UserError(
-            f"{num_speakers} speakers with {utterances_per_speaker} utterances each make no corpus; "
+            f"{num_speakers} speakers with {utterances_per_speaker} utterances each are too few for a corpus; "
             "ask for at least 2 speakers and 1 utterance"
         )
     # A link is followed, because the rename would otherwise meet the link and not its folder.

@@ -104,7 +104,7 @@ class CheckShard(beam.DoFn):
     def _check(self, clip: Clip, split: str) -> None:
         strangers = set(clip.speaker_ids) - self._speakers.get(split, frozenset())
         if strangers:
-            raise RecordError(f"clip {clip.id} holds speaker {min(strangers)}, who is not of split {split}")
+            raise RecordError(f"clip {clip.id} holds speaker {min(strangers)}, who is not in split {split}")
         if clip.pcm16.nbytes != self._num_bytes or clip.sample_rate_hz != self._sample_rate_hz:
             raise RecordError(
                 f"clip {clip.id} has {len(clip.pcm16)} samples at {clip.sample_rate_hz} Hz, "

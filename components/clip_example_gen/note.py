@@ -50,7 +50,7 @@ def note_check(dataset: str, content: dict[str, Any]) -> None:
     try:
         write_atomically(join(dataset, CHECKED_FILE), json.dumps(content).encode())
     except storage_errors() as error:
-        say(f"{dataset}: no note that it was checked can be left there ({cause(error)}); it is checked anew the next time")
+        say(f"{dataset}: the note of this check cannot be written there ({cause(error)}); it will be checked again next time")
 
 
 def _state(path: Path) -> str:

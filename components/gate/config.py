@@ -61,7 +61,7 @@ class SliceThresholds(Thresholds):
 
 
 class GateConfig(Strict):
-    """A model is pushed only where all of these hold on the test split."""
+    """A model is pushed only if all of these hold on the test split."""
 
     overall: OverallThresholds = OverallThresholds()
     """On the whole test split; null switches a threshold off."""
@@ -74,7 +74,7 @@ class GateConfig(Strict):
     bootstrap_samples: Annotated[int, Field(ge=100, le=100_000)] = 1000
     """How often speakers are resampled for the intervals."""
     decide_on: Literal["estimate", "lower_bound"] = "estimate"
-    """`lower_bound` holds the pessimistic end of each interval against the thresholds (for `ece` the upper end)."""
+    """`lower_bound` compares the pessimistic end of each interval with the thresholds (for `ece` the upper end)."""
     robustness: dict[Degradation, RobustnessThresholds] = {}
     """Thresholds on degraded clips, by degradation, such as `telephone: {min_accuracy: 0.85, max_ece: 0.15, max_strength: 2}`
     ([the gate](../gate.md#degraded-clips))."""

@@ -24,11 +24,11 @@ class Prediction:
     """The answer for one recording.
 
     Attributes:
-        label: a class, "no speech" or "uncertain"; empty where there is an error.
-        probabilities: of each class; all the same where there is no speech or an error.
+        label: a class, "no speech" or "uncertain"; empty if there is an error.
+        probabilities: of each class; all equal if there is no speech or an error.
         speech: share of the recording that is speech, 0 to 1.
-        duration_s: its length; 0 where it is unknown.
-        error: one line about why there is no answer, empty where all is well.
+        duration_s: its length; 0 if it is unknown.
+        error: why there is no answer, in one line; empty if there is one.
     """
 
     label: str
@@ -46,7 +46,7 @@ class Segment:
         start_s: where it begins.
         end_s: where it ends.
         label: a class or "uncertain".
-        probability: of that class; of the more probable one where the label is "uncertain".
+        probability: of that class; of the more probable one if the label is "uncertain".
     """
 
     start_s: float
@@ -69,7 +69,7 @@ class Timeline:
 
     Attributes:
         prediction: the answer for the whole recording.
-        segments: in order, without overlap; where there is none, nobody speaks.
+        segments: in order, without overlap; if there is none, nobody speaks.
         totals: by label: each class, and "uncertain" last.
     """
 
@@ -79,7 +79,7 @@ class Timeline:
 
 
 def label_of(probabilities: np.ndarray, classes: Sequence[str], thresholds: np.ndarray, band: float) -> str:
-    """The class by the model's decision thresholds, or "uncertain" where it leads the next by less than twice `band`.
+    """The class by the model's decision thresholds, or "uncertain" if it leads the next by less than twice `band`.
 
     With two classes and even thresholds that is a probability below 0.5 + `band`; with others the lead is that of the
     probabilities relative to their thresholds, scaled to a sum of 1.

@@ -18,13 +18,13 @@ MEMORY_S = 6
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The answer for a second, or for what is left at the end, in seconds from the beginning.
+    """The answer for a second, or for the rest at the end, in seconds from the beginning.
 
     Attributes:
         start_s: where it begins.
         end_s: where it ends.
         label: a class, "no speech" or "uncertain".
-        probabilities: of each class, of the three seconds or so before its end; all the same where there is no speech.
+        probabilities: of each class, of the three seconds or so before its end; all equal if there is no speech.
         speech: share of it that is speech.
     """
 
@@ -40,7 +40,7 @@ def listen(model: Model, stream: AudioStream) -> Iterator[Moment]:
 
     Raises:
         UserError: the model was exported before there were timelines.
-        AudioError: the stream is empty, cannot be decoded, holds NaN or infinity, or is of a rate that the model does not hear.
+        AudioError: the stream is empty, cannot be decoded, holds NaN or infinity, or has a rate that the model does not support.
 
     >>> from beam_jobs.audio_stream import open_audio
     >>> from components.inference import load_model

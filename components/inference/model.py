@@ -45,8 +45,8 @@ def load_model(folder: str | os.PathLike[str], band: float = BAND) -> "Model":
 
     Args:
         folder: a serving folder, of which the newest version is taken, or the folder of one version.
-        band: a recording is "uncertain" where its class leads the next by less than twice this (`label_of`); with two classes
-            and even thresholds: where its probability is below 0.5 + `band`. 0 for never.
+        band: a recording is "uncertain" if its class leads the next by less than twice this (`label_of`); with two classes
+            and even thresholds: if its probability is below 0.5 + `band`. 0 for never.
 
     Raises:
         UserError: there is no model in it, or none that this can use.
@@ -69,14 +69,14 @@ def load_model(folder: str | os.PathLike[str], band: float = BAND) -> "Model":
 
 
 class Model:
-    """A model that is loaded. It may be asked by several threads at once.
+    """A loaded model. Several threads may use it at once.
 
     Attributes:
-        folder: its version's.
+        folder: of its version.
         version: that folder's name.
         band: as in `load_model`.
         classes: in the order of the model's probabilities.
-        thresholds: by which it decides, a threshold a class.
+        thresholds: its decision thresholds, one per class.
         sample_rate_hz: what it was trained on; recordings may have any.
     """
 
@@ -100,13 +100,13 @@ class Model:
         return self._signatures
 
     def asking(self, name: str, function: Callable[..., Mapping[str, Any]]) -> "Model":
-        """The same model, with another function in the place of one of its signatures."""
+        """The same model, with another function in place of one of its signatures."""
         other = copy.copy(self)
         other._signatures = {**self._signatures, name: function}
         return other
 
     def predict(self, file: Audio, name: str | None = None) -> Prediction:
-        """What a recording is: a path, or an open file with its `name`. What is wrong with it is in the answer's `error`.
+        """What a recording is: a path, or an open file with its `name`. If it cannot be read, the answer's `error` says why.
 
         >>> answer = load_model("work/serving").predict("voice.flac")
         >>> answer.label in ("male", "female", "uncertain", "no speech")
@@ -124,8 +124,8 @@ class Model:
         """Who speaks when in a recording, from the same windows as its answer.
 
         Args:
-            file: as of `predict`.
-            name: as of `predict`.
+            file: as for `predict`.
+            name: as for `predict`.
             max_duration_s: a recording that turns out to be longer is an error.
 
         Raises:
@@ -150,9 +150,7 @@ class Model:
             UserError: it is too old for that.
         """
         if "timeline" not in self._signatures:
-            raise UserError(
-                f"{self.folder}: this model has no signature `timeline`, because it is older than that; train and push a new one"
-            )
+            raise UserError(f"{self.folder}: this model is too old to have a signature `timeline`; train and push a new one")
 
     def _read(self, file: Audio, name: str | None, max_duration_s: float = math.inf) -> Timeline:
         source = os.fspath(file) if isinstance(file, str | os.PathLike) else file

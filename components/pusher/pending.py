@@ -59,7 +59,8 @@ def pending_candidate(serving: Path, run_id: str) -> tuple[Path, Candidate]:
     folder = serving / PENDING_FOLDER / run_id
     there = pending_runs(serving)
     if run_id not in there:
-        raise UserError(f"{serving}: no model of run {run_id or '(none given)'} waits; there are {', '.join(there) or 'none'}")
+        waiting = ", ".join(there) or "none"
+        raise UserError(f"{serving}: no model of run {run_id or '(none given)'} is waiting; there are {waiting}")
     return folder / MODEL, Candidate.model_validate_json((folder / CANDIDATE_FILE).read_text())
 
 

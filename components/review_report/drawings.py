@@ -34,8 +34,8 @@ def drawn(inputs: ReportInputs) -> list[dict[str, Any]]:
             svg = charts.curves(roc, "False positive rate", "True positive rate", step=False, diagonal=True, points=points)
             columns = ("model", "AUC", *(f"at recall {recall:g}" for recall in curves.RECALLS))
             note = (
-                f"How many clips of others are taken for {name} where so many of {name} are found; "
-                f"the dot is what the model does.{mirrored}"
+                f"The share of other clips that are taken for {name}, against the share of {name} that is found; "
+                f"the dot is the threshold that the model uses.{mirrored}"
             )
             found.append(_chart(f"ROC of {name}", note, svg, columns, [_curve_row(curve) for curve in roc]))
         if recall := [curve for item in scores if (curve := curves.precision_recall(item, number))]:
@@ -49,7 +49,10 @@ def drawn(inputs: ReportInputs) -> list[dict[str, Any]]:
             (item.model, f"{item.low:.2f} to {item.high:.2f}", str(item.clips), f"{item.confidence:.3f}", f"{item.accuracy:.3f}")
             for item in bins
         ]
-        note = "On the dotted line a model is as sure as it is right; below it, too sure. Dots grow with the number of clips."
+        note = (
+            "On the dotted line, confidence equals accuracy; below it, the model is overconfident. "
+            "Dots grow with the number of clips."
+        )
         found.append(_chart("Reliability", note, svg, ("model", "confidence", "clips", "mean", "right"), in_bins))
     for number in numbers:
         name = gate.classes[number]
@@ -63,7 +66,7 @@ def drawn(inputs: ReportInputs) -> list[dict[str, Any]]:
             (f"{k / num_bins:.2f} to {(k + 1) / num_bins:.2f}", *(str(values[k]) for values in counts.values()))
             for k in range(num_bins)
         ]
-        note = f"What {the(inputs.candidate_name)} says of clips of each label; the fewer in the middle, the clearer."
+        note = f"Scores of {the(inputs.candidate_name)} for clips of each label; few in the middle is a clear separation."
         svg = charts.histogram(counts, name, colors)
         found.append(_chart(f"Scores for {name}", note, svg, (f"probability of {name}", *counts), rows))
     if two:
@@ -82,7 +85,7 @@ def _threshold_chart(scores: curves.Scores, classes: Sequence[str]) -> dict[str,
     cut = 0.5 if scores.thresholds is None else float(scores.thresholds[1])
     columns = (f"threshold of {classes[1]}", *(name for name in rows[0] if name != "threshold"))
     table = [tuple(decimal(value) for value in row.values()) for row in rows[9::10]]
-    note = f"Of the test clips, with any decision threshold of {classes[1]}; the upright line is the model's, {cut:.3f}."
+    note = f"On the test clips, for every decision threshold of {classes[1]}; the vertical line is the model's, {cut:.3f}."
     return _chart("Accuracy by threshold", note, charts.by_threshold(rows, columns[0].capitalize(), cut), columns, table)
 
 
@@ -100,7 +103,7 @@ def _training_charts(history: Sequence[Mapping[str, float]]) -> list[dict[str, A
                 (f"{row['epoch']:.0f}", *(decimal(row.get(f"{split}_{metric}")) for split in ("train", "eval")))
                 for row in history
             ]
-            note = "On the clips that it learns from, and on those of the eval speakers, whom it never hears in training."
+            note = "On the training clips, and on clips of the eval speakers, who are not in training."
             svg = charts.training(rows, metric.capitalize())
             found.append(_chart(f"Training: {metric}", note, svg, ("epoch", "train", "eval"), table))
     return found

@@ -119,7 +119,7 @@ def counts(checks: Sequence[Check]) -> Counts:
 def _thresholds(checks: Sequence[Check]) -> str:
     found = counts(checks)
     if not found.all:
-        return "no threshold was asked for"
+        return "no thresholds are set"
     parts = [f"{found.hold} of {_count(found.all, 'threshold')} hold"]
     parts += [f"{found.fail} {'fails' if found.fail == 1 else 'fail'}"] if found.fail else []
     parts += [f"{found.undecided} undecided (too few clips)"] if found.undecided else []

@@ -209,7 +209,7 @@ class Server:
             return _refused(f"{request.method} {request.path[:100]}: {error.reason}", error.status)
         except Exception:
             log.exception("%s %s failed", request.method, request.path[:100])
-            return _refused("a fault of the server; its log has more", 500)
+            return _refused("an error in the server; its log has more", 500)
 
 
 def _route(request: web.Request) -> str:

@@ -101,7 +101,7 @@ def _inputs(signature: Signature, inputs: Any, binary: memoryview) -> Iterator[t
         name, shape, parameters = item.get("name"), item.get("shape"), _parameters(item)
         spec = signature.inputs.get(name) if isinstance(name, str) else None
         if spec is None or name in seen:
-            raise RequestError(f"input {str(name)[:100]}: unknown or twice there; expected {', '.join(signature.inputs)}")
+            raise RequestError(f"input {str(name)[:100]}: unknown or given twice; expected {', '.join(signature.inputs)}")
         seen.add(name)
         if item.get("datatype") != spec.datatype:
             raise RequestError(f"input {name}: datatype {str(item.get('datatype'))[:20]}; expected {spec.datatype}")
@@ -118,7 +118,7 @@ def _inputs(signature: Signature, inputs: Any, binary: memoryview) -> Iterator[t
             raise RequestError(f"input {name}: {values.size} values; shape {shape} holds {math.prod(shape)}")
         yield spec.name, values.reshape(shape)
     if binary:
-        raise RequestError(f"{len(binary)} bytes behind the last binary tensor")
+        raise RequestError(f"{len(binary)} bytes after the last binary tensor")
 
 
 def _parameters(item: dict[str, Any]) -> dict[str, Any]:

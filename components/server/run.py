@@ -97,7 +97,7 @@ async def _serve(server: Server, address: socket.socket) -> None:
     host, port = runner.addresses[0][:2]
     say(f"serving {server.config.serving} at http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)")
     ended = await _signal()
-    say(f"{ended.name}: answering what is in hand")
+    say(f"{ended.name}: finishing the requests in progress")
     server.versions.stop()
     await drain(server, runner)
     server.limits.close()

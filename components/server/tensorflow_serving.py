@@ -60,7 +60,7 @@ def _rows(signature: Signature, instances: Any) -> dict[str, Any]:
     if not all(isinstance(row, dict) for row in rows):
         raise RequestError(f"`instances`: each row is an object of {', '.join(names)}")
     if any(row.keys() != rows[0].keys() for row in rows):
-        raise RequestError("`instances`: rows of unequal names")
+        raise RequestError("`instances`: rows with different names")
     return {name: _values(signature, name, [row[name] for row in rows]) for name in rows[0]}
 
 

@@ -201,8 +201,10 @@ def _compare_signature(predicted: dict[str, Any] | None, expected: np.ndarray, c
 
 def _compare_other_outputs(outputs: dict[str, Any], clips: int) -> str | None:
     errors = [error for error in outputs["error"] if error]
-    if errors or len(outputs["error"]) != clips:
-        return f"cannot hear {len(errors)} of {clips} clips ({errors[0]})" if errors else "answers without an error for each clip"
+    if errors:
+        return f"answers with an error for {len(errors)} of {clips} clips ({errors[0]})"
+    if len(outputs["error"]) != clips:
+        return "answers without an error for each clip"
     speech, duration_s = (np.array(outputs[name], np.float64) for name in ("speech", "duration_s"))
     # Written so that NaN, which compares as False, is refused.
     if speech.shape != (clips,) or not (speech.min() >= 0 and speech.max() <= 1):

@@ -13,7 +13,7 @@ CELL = 8
 
 
 class AugmentConfig(Strict):
-    """How the spectrograms of training are changed, and they alone. A share is that of the clips that an effect is drawn for."""
+    """How the spectrograms of training, and only these, are changed. Shares are of the clips to which an effect is applied."""
 
     equalizer_db: Annotated[float, Field(ge=0, le=20)] = 6.0
     """Largest deviation of the slowest wave of a random frequency response; 0 is off."""
@@ -37,7 +37,7 @@ class ModelConfig(Strict):
     """The kapre front end and the network behind it."""
 
     architecture: Literal["conv3d", "cnn2d", "crnn", "prototype"] = "conv3d"
-    """Network behind the front end ([the network](../training.md#the-network))."""
+    """Network behind the front end ([the network](../network.md#architectures))."""
     n_fft: Annotated[int, Field(ge=64, le=16384)] = 512
     """STFT window in samples: 32 ms at 16 kHz."""
     hop_length: Annotated[int, Field(ge=16)] = 320
@@ -53,11 +53,11 @@ class ModelConfig(Strict):
     filters: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=4, max_length=4)] = [24, 32, 48, 64]
     """Filters of the four blocks; the last of `crnn` are the LSTM's units."""
     embedding: Annotated[int, Field(ge=1, le=4096)] = 96
-    """Channels of a cell of 8 STFT frames behind the blocks."""
+    """Channels of a cell (8 STFT frames) after the blocks."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Dropout on the pooled embedding; the cells' channels have half of it."""
+    """Dropout on the pooled embedding, and half of it on the cells' channels."""
     skip_pauses: bool = True
-    """Take pauses out of a recording before classifying it; set false where rhythm tells sounds apart."""
+    """Take pauses out of a recording before classifying it; set false if rhythm tells sounds apart."""
     augment: AugmentConfig = AugmentConfig()
     """What training does to the spectrograms of its crops; serving and evaluation leave them unchanged."""
 
@@ -116,7 +116,7 @@ class TrainConfig(Strict):
     monitor_every: Annotated[int, Field(ge=1)] = 5
     """Write a classification report and a confusion matrix after this many epochs, and at the end."""
     monitor_clips: Annotated[int, Field(ge=1, le=4096)] = 64
-    """Clips of each of train and eval that they are computed on."""
+    """Number of clips of train, and of eval, that they cover."""
     wandb_project: str | None = None
     """Weights & Biases project to log to as well; needs the package wandb."""
 
@@ -136,10 +136,10 @@ class TrainConfig(Strict):
 
 
 class ServingConfig(Strict):
-    """What the exported model answers to."""
+    """What the exported model accepts, and how it decides on a label."""
 
     max_duration_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
-    """Longest recording that the exported model answers; for a longer one the answer says so."""
+    """Longest recording that the exported model accepts; longer ones get an error."""
     decision_threshold: Literal["argmax", "eval"] = "argmax"
     """How probabilities become a class: `argmax` takes the most probable one; `eval` takes thresholds by class, chosen on the
     eval split."""

@@ -145,7 +145,7 @@ def _skew(heard: Heard, expected: Record, config: WatchConfig) -> Skew | None:
 def _reasons(drift: Sequence[Drift], accuracy: ExpectedAccuracy | None, found: Skew | None) -> list[str]:
     reasons = []
     if found and found.alarm:
-        reasons.append(f"skew: the server hears its canary otherwise than the training did, by {found.value:.1g}")
+        reasons.append(f"skew: the server hears its canary differently from the training, by {found.value:.1g}")
     if accuracy and accuracy.alarm:
         reasons.append(
             f"accuracy: {accuracy.value:.1%} of the labels are expected to be right, {accuracy.low:.1%} to {accuracy.high:.1%}; "
@@ -171,7 +171,7 @@ def _notes(heard: Heard, version: int, config: WatchConfig) -> list[str]:
     told = {
         "torn": "places where a file is cut or damaged; what comes before them was read",
         "unreadable": "files that cannot be read",
-        "of the future": "records from the future, of a clock that was wrong; left out",
+        "of the future": "records from the future, by a wrong clock; left out",
     }
     notes += [f"{int(sums[name])} {text}" for name, text in told.items() if sums.get(name)]
     others = {name.removeprefix("of "): int(number) for name, number in sums.items() if name.startswith("of version ")}

@@ -18,7 +18,7 @@ class DriftThresholds(Strict):
     """
 
     duration_s: Distance = None
-    """Clips are all of one length, and recordings are not."""
+    """Duration; not judged by default, because clips have one length and recordings have not."""
     speech: Distance = 0.25
     """Share of the recording that is speech."""
     level_dbfs: Distance = 0.25
@@ -26,27 +26,27 @@ class DriftThresholds(Strict):
     clipping: Distance = 0.25
     """Share of clipped samples."""
     band_hz: Distance = 0.25
-    """Highest frequency that is in the recording."""
+    """Highest frequency of the recording."""
     mel: Distance = 0.25
-    """Of each of eight groups of mel bands."""
+    """Each of eight groups of mel bands."""
     confidence: Distance = 0.25
-    """The probability of the label that is given."""
+    """Probability of the label that is given."""
     label: Distance = 0.2
-    """How often each label is given, by L-infinity."""
+    """Frequency of each label, by L-infinity."""
     embedding: Distance = 0.05
     """Embeddings of the voices, by the energy coefficient."""
 
 
 class WatchConfig(Strict):
-    """What an alarm is. There is one where a distance is above its threshold and chance would hardly make it."""
+    """When `audio-gender watch` raises an alarm: a distance is above its threshold and unlikely to be chance."""
 
     min_requests: Annotated[int, Field(ge=20)] = 100
-    """With speech; of fewer nothing is judged."""
+    """Requests with speech; with fewer, nothing is judged."""
     significance: Annotated[float, Field(gt=0, le=0.2)] = 0.005
     """The probability of any alarm at all, had nothing changed: each measure's p-value is corrected by Holm's method."""
     drift: DriftThresholds = DriftThresholds()
     """How far each measure may be from the reference before there is an alarm ([watching](../watching.md))."""
     max_accuracy_drop: Share | None = 0.05
-    """How far the whole interval of the expected accuracy may be below the accuracy on the reference."""
+    """How far the interval of the expected accuracy may be, as a whole, below the accuracy on the reference."""
     max_skew: Annotated[float, Field(gt=0)] | None = 1e-5
     """Between what the training and the server hear of the canary."""

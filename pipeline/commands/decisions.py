@@ -20,7 +20,7 @@ def approve(
         bool,
         typer.Option(
             "--override",
-            help="Push although the gate refused it, or although another model is in serving by now; needs a --note.",
+            help="Push even if the gate refused the model, or another model is in serving by now; needs a --note.",
         ),
     ] = False,
     workdir: WorkFolder = Path("work"),
@@ -36,10 +36,10 @@ def approve(
         from pipeline.lineage import artifact_of_run
 
         blessed = artifact_of_run(folder, run_id, "ModelBlessing").custom_properties["blessed"].int_value
-        against = ", by an override" if blessed else ", against the gate"
+        against = ", by an override" if blessed else ", overriding the gate"
     tell(f"pushed: run {run_id} is in serving as version {result.serving_version}, approved by {by}{against}")
     back = command("rollback", "--workdir", workdir)
-    say(f"next: serve {result.folders['serving']} (docs/serving.md); the way back: `{back}`")
+    say(f"next: serve {result.folders['serving']} (docs/serving.md); to go back: `{back}`")
 
 
 def reject(run_id: RunId, by: By = "", note: Note = "", workdir: WorkFolder = Path("work")) -> None:
@@ -52,7 +52,7 @@ def reject(run_id: RunId, by: By = "", note: Note = "", workdir: WorkFolder = Pa
 
 
 def rollback(
-    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="Default: the version before.")] = None,
+    version: Annotated[int | None, typer.Argument(metavar="VERSION", help="Default: the version before.")] = None,
     by: Annotated[
         str | None, typer.Option("--by", metavar="NAME", help="Who decides; default: the user of this session.")
     ] = None,

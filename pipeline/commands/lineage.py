@@ -11,7 +11,7 @@ from pipeline.commands.options import JsonFile, write_json
 
 
 def lineage(
-    version: Annotated[str | None, typer.Argument(metavar="[VERSION]", help="A version's number; by default the newest.")] = None,
+    version: Annotated[str | None, typer.Argument(metavar="VERSION", help="A version's number; by default the newest.")] = None,
     serving: Annotated[
         str, typer.Option(metavar="DIR", help="Serving folder, or its address on an object store.")
     ] = "work/serving",

@@ -27,7 +27,7 @@ SpeakerPattern = Annotated[
     str | None,
     typer.Option(
         metavar="REGEX",
-        help="In a folder for each label: its group `speaker` finds in a path who speaks; else each file is alone.",
+        help="In a folder for each label: finds the speaker in the path by its group `speaker`; default: every file is one.",
     ),
 ]
 Config = Annotated[
@@ -40,7 +40,7 @@ Config = Annotated[
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key of the YAML file.")]
 WorkFolder = Annotated[
-    Path, typer.Option("--workdir", parser=local_path, metavar="DIR", help="Folder for everything that runs write.")
+    Path, typer.Option("--workdir", parser=local_path, metavar="DIR", help="Work folder, with everything that runs write.")
 ]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, as `audio-gender runs` lists it.")]
 JsonFile = Annotated[

@@ -44,7 +44,9 @@ def prune(
         if yes:
             return True
         if not sys.stdin.isatty():
-            raise UserError("nothing was removed: no terminal to ask on; give --yes to remove it, or --dry-run to only look")
+            raise UserError(
+                "nothing was removed: there is no terminal to ask for confirmation; give --yes, or --dry-run to see what would go"
+            )
         return typer.confirm(f"Remove it from {workdir}?", err=True)
 
     if done := prune_runs(WorkDir.at(workdir), keep, age, confirm):

@@ -41,21 +41,21 @@ def serve(
         float, typer.Option(min=0.1, help="Time limit for receiving a request, and for answering it.")
     ] = DEFAULT.timeout_s,
     workers: Annotated[
-        int, typer.Option(min=1, help="Requests that the model answers at a time; default: the number of processors.")
+        int, typer.Option(min=1, help="Requests that the model answers at the same time; default: the number of processors.")
     ] = DEFAULT.workers,
     public_key: PublicKey = None,
     log: Annotated[
         Path | None,
         typer.Option(
-            "--log", parser=local_path, metavar="DIR", help="Keep measures and scores of some requests there, for `watch`."
+            "--log", parser=local_path, metavar="DIR", help="Folder for a log of some requests' measures and scores, for `watch`."
         ),
     ] = None,
-    log_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the requests of which something is kept.")] = LOG.share,
+    log_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the requests to log.")] = LOG.share,
     log_fields: Annotated[
-        str, typer.Option(metavar="GROUPS", help="Of measures, mel, embedding and audio; sound is kept with the last alone.")
+        str, typer.Option(metavar="GROUPS", help="What to log: measures, mel, embedding, audio; sound is kept only with audio.")
     ] = ",".join(sorted(LOG.fields, key=list(GROUPS).index)),
-    log_days: Annotated[float, typer.Option(min=0.05, help="Days for which it is kept.")] = LOG.days,
-    log_max_mb: Annotated[int, typer.Option(min=1, help="Of it all on disk, in MiB; the oldest goes first.")] = LOG.max_mb,
+    log_days: Annotated[float, typer.Option(min=0.05, help="Days to keep the log.")] = LOG.days,
+    log_max_mb: Annotated[int, typer.Option(min=1, help="Largest size of the log, in MiB; oldest files go first.")] = LOG.max_mb,
 ) -> None:
     """Serve the newest model: Open Inference Protocol v2, TensorFlow Serving's REST paths, metrics, and a page to try it."""
     with noise_to(Path(os.devnull)):  # TensorFlow's notes on the processor

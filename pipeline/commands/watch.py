@@ -24,7 +24,7 @@ def watch(
     since: Annotated[str, typer.Option(metavar="TIME", help="How far back, such as 12h, 7d or 2w.")] = "7d",
     serving: Annotated[Path, typer.Option(parser=local_path, metavar="DIR", help="Serving folder.")] = Path("work/serving"),
     version: Annotated[
-        str | None, typer.Option("--model", metavar="VERSION", help="A version of the serving folder; else the newest.")
+        str | None, typer.Option("--model", metavar="VERSION", help="Version to watch; default: the newest in serving.")
     ] = None,
     config: Config = Path("demo"),
     settings: Settings = None,

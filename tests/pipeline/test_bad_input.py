@@ -198,7 +198,7 @@ def test_an_impossible_setting_is_named_with_key_value_and_what_is_allowed(
 def test_a_credential_in_a_configuration_is_refused_and_not_repeated(refused, config, make_corpus, tmp_path, key, options):
     where = ["--corpus", make_corpus(), "--workdir", tmp_path / "work"]
     line = refused("run", "--config", config, *where, "--set", f"{key}={options}")
-    assert "give credentials by the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile" in line
+    assert "pass credentials in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile" in line
     assert "hunter2" not in line
     assert not (tmp_path / "work").exists()
 

@@ -162,7 +162,7 @@ def test_it_asks_before_it_removes(command, old_runs, workdir, read_folder):
     before = read_folder(workdir.root)
     status, said = command("prune", "--keep", "0")  # pytest's stdin is no terminal
     assert status == 2
-    assert said.count("error: nothing was removed: no terminal to ask on; give --yes") == 1
+    assert said.count("error: nothing was removed: there is no terminal to ask for confirmation; give --yes") == 1
     assert command("prune", "--keep", "0", "--older-than", "soon")[0] == 2
     after = read_folder(workdir.root)
     assert {name: content for name, content in after.items() if name != ".lock"} == before

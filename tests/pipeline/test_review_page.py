@@ -191,7 +191,7 @@ def test_the_newest_run_is_reviewed_and_the_terminal_says_why(runs):
     first = re.escape(f"{metric_name(worst)} on all is {worst.value:.4f}, below {worst.threshold:g} (and ")
     assert re.search(rf"Refused +{first}\d+ more like it, .*; accuracy 0\.700 \[", runs.said)
     assert re.search(r"accuracy\W+0\.700 \S+\W+0\.867", runs.said)
-    assert "fails: accuracy on all: 0.7000, at least 0.95 is wanted" in runs.said
+    assert "fails: accuracy on all: 0.7000, at least 0.95 is required" in runs.said
     assert f"report: {runs.page}" in runs.said and f"next: open {runs.page}" in runs.said
 
 
@@ -401,7 +401,7 @@ def test_every_verdict_says_what_happens_next_and_the_commands_for_it(runs, capf
         assert as_of[2] == f"audio-gender review {VERDICTS[name][0]} --workdir {root}"
 
 
-@pytest.mark.parametrize(("name", "how"), [("waiting", "by an override"), ("refused", "against the gate")])
+@pytest.mark.parametrize(("name", "how"), [("waiting", "by an override"), ("refused", "overriding the gate")])
 def test_an_override_is_against_the_gate_only_where_the_gate_refused(runs, name, how):
     """Else it is one because another model came into serving meanwhile."""
     results = {result.run_id: result for result in read_results(runs.workdir)}

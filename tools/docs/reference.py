@@ -45,7 +45,7 @@ STATUSES = {
     "0": "done; of `run`: the model was pushed, or waits for approval",
     "1": "`submit`: the run on Kubeflow failed; anything else: a bug, with its traceback",
     "2": "a mistake that you can correct, in one line; of `predict`: a recording could not be read, the others were answered",
-    "3": "`run`: the gate refused the model; everything worked, and what is in serving stays there",
+    "3": "`run`: the gate refused the model; everything worked, and serving is unchanged. `watch`: there is an alarm",
     "129, 130, 143": "ended by SIGHUP, Ctrl-C or SIGTERM, in one line; child processes and half-written files are gone",
 }
 
@@ -60,18 +60,19 @@ def _configuration() -> str:
         NOTE,
         "# Configuration keys",
         "",
-        "How a configuration is read and checked: [Configuration](../configuration.md). Of all keys only `clips.num_clips` is "
-        "required, and `tune.space` in a section `tune`. Ranges (`{min, max}`) are drawn from evenly unless said otherwise. In a "
-        "key, `NAME` stands for one of yours, such as a label or a node, and `[]` for an item of a list.",
+        "How a configuration is read and checked: [Configuration](../configuration.md). Only `clips.num_clips` is "
+        "required, and `tune.space` if there is a section `tune`. Ranges (`{min, max}`) are drawn from evenly "
+        "unless said otherwise. In a key, `NAME` stands for a name of your choice, such as a label or a node, and "
+        "`[]` for an item of a list.",
     ]
     for name, field in PipelineConfig.model_fields.items():
         section = section_of(field)
         assert section is not None, name
         lines += ["", f"## `{name}`", "", _first_paragraph(section)]
         if field.default is None:
-            lines += ["", f"Optional: without this section there is none of it; `{name}: {{}}` takes all defaults."]
+            lines += ["", f"Optional: off without this section; `{name}: {{}}` turns it on with all defaults."]
             if any(inner.is_required() for inner in section.model_fields.values()):
-                lines[-1] = "Optional: without this section there is none of it."
+                lines[-1] = "Optional: off without this section."
         lines += ["", "| key | default | meaning |", "|---|---|---|", *_rows(section, name)]
     return "\n".join(lines) + "\n"
 
@@ -132,7 +133,7 @@ def _commands() -> str:
         NOTE,
         "# Commands",
         "",
-        "`-h` prints what stands here, `audio-gender --version` names the code, and `python -m pipeline` is the same program. "
+        "`-h` prints the same text, `audio-gender --version` the version, and `python -m pipeline` is the same program. "
         "Results (tables, JSON, verdicts) go to stdout, progress and messages to stderr: `audio-gender runs | grep pushed`. "
         "With `--json -` stdout holds the JSON and nothing else.",
         "",
@@ -147,7 +148,7 @@ def _commands() -> str:
 def _command(command: Any, name: str, parent: click.Context | None) -> list[str]:
     context = click.Context(command, info_name=name.rsplit(" ", 1)[-1], parent=parent)
     lines = []
-    if not hasattr(command, "commands"):
+    if not hasattr(command, "commands") or (parent is not None and command.invoke_without_command):
         usage = " ".join([name, *command.collect_usage_pieces(context)])
         lines += ["", f"## `{name}`", "", *_plain_help(command.help or "").split("\n"), "", "```text", usage, "```"]
         lines += _table("argument", [record for p in command.params if (record := _argument(p, context))])
@@ -159,7 +160,7 @@ def _command(command: Any, name: str, parent: click.Context | None) -> list[str]
 
 def _argument(parameter: Any, context: click.Context) -> tuple[str, str] | None:
     record = parameter.get_help_record(context) if parameter.param_type_name == "argument" else None
-    return record and (record[0].strip("[]"), record[1])
+    return record and (re.sub(r"[][{}]", "", record[0]), record[1])
 
 
 def _option(parameter: Any, context: click.Context) -> tuple[str, str] | None:
@@ -170,7 +171,7 @@ def _option(parameter: Any, context: click.Context) -> tuple[str, str] | None:
 def _table(kind: str, records: list[tuple[str, str]]) -> list[str]:
     if not records:
         return []
-    rows = (_row(re.sub("<.*>", _plain_type, name), " ".join(text.split())) for name, text in records)
+    rows = (_row(re.sub("<.*>", _plain_type, name).strip(), " ".join(text.split())) for name, text in records)
     return ["", f"| {kind} | meaning |", "|---|---|", *rows]
 
 
@@ -191,7 +192,7 @@ def _python() -> str:
         NOTE,
         "# Python API",
         "",
-        "What users import. Examples that start with `>>>` are run by the tests (`tests/docs/test_examples.py`).",
+        "What users import. Examples that start with `>>>` are run by the tests (`tests/docs/test_docstrings.py`).",
     ]
     for name, names in API.items():
         module = inspect.importlib.import_module(name)  # type: ignore[attr-defined]

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Takes the pictures of docs/images that show pages: the report on a run, and the page to try its model.
 
-`PYTHONPATH=tests python -m tools.docs.screenshots WORK RECORDING`, with Chromium on the PATH. Not part of `make docs`: pixels
-differ
-between machines, so take them again when the pages change.
+`PYTHONPATH=tests python -m tools.docs.screenshots WORK RECORDING`, with Chromium on the PATH. Not part of `make docs`:
+pixels differ between machines, so take them again when the pages change.
 """
 
 import base64

@@ -44,7 +44,7 @@ MIN_LOUD_S = 0.05
 """Of less sound than this nobody can tell a voice from a click."""
 
 MIN_PURITY = 0.4
-"""Share of speech in the loud frames below which there is none. Of a network of the cross-validation (docs/training.md): 2 % of
+"""Share of speech in the loud frames below which there is none. Of a network of the cross-validation (docs/accuracy.md): 2 % of
 210 synthetic noises, tones and pieces of music are above it, and all of 63 voices of LibriSpeech and 92 of another corpus
 (lowest 0.46, a woman in mains hum; the others 0.65 and more)."""
 

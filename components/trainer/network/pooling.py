@@ -21,7 +21,7 @@ class PoolingFit(NamedTuple):
 
 
 DEFAULT_FIT = PoolingFit(scale=1.28, bias=0.39)
-"""That of one network. It and `SHARPNESS` were chosen as docs/training.md, The class mixed, says."""
+"""That of one network. It and `SHARPNESS` were chosen as docs/accuracy.md, With the class mixed, says."""
 
 
 def pool_windows(logits: tf.Tensor, weights: tf.Tensor, mixed: int | None = None) -> tf.Tensor:

@@ -14,7 +14,7 @@ from components.trainer.network.pooling import DEFAULT_FIT, PoolingFit, class_pr
 
 PRIOR = np.array([0.5, 1.0])
 """How far the logarithm of the scale, and the bias, are expected to be from `DEFAULT_FIT`: standard deviations. For two networks,
-12 clips gave scales of 0.96 to 1.46, and 200 gave what they give without a prior, to 0.03 (docs/training.md, The class mixed)."""
+12 clips gave scales of 0.96 to 1.46, and 200 gave what they give without a prior, to 0.03 (docs/network.md, The class mixed)."""
 
 
 def fit_to_clips(inference: Inference, records: Iterable[bytes], sample_rate_hz: int) -> tuple[PoolingFit, int]:

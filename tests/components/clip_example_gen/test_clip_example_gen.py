@@ -323,7 +323,7 @@ def test_records_that_do_not_parse_or_count(dataset, content, problem):
         ({"label": -1}, "has label -1, and there are 2 classes"),
         ({"sample_rate_hz": 16000}, "has 4000 samples at 16000 Hz, not 4000 at 8000"),
         ({"pcm16": np.zeros(3999, np.int16)}, "has 3999 samples at 8000 Hz, not 4000 at 8000"),
-        ({"speaker_ids": ("999",)}, "holds speaker 999, who is not of split train"),
+        ({"speaker_ids": ("999",)}, "holds speaker 999, who is not in split train"),
     ],
 )
 def test_a_clip_that_is_not_what_the_description_says(dataset, change, problem):

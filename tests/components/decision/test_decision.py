@@ -145,9 +145,9 @@ def test_a_model_that_waits_again_takes_the_place_of_the_one_before(model, servi
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"action": "approve", "run_id": "r2"}, "no model of run r2 waits; there are r1"),
-        ({"action": "approve", "run_id": "../r1"}, "no model of run ../r1 waits"),
-        ({"action": "approve"}, r"no model of run \(none given\) waits"),
+        ({"action": "approve", "run_id": "r2"}, "no model of run r2 is waiting; there are r1"),
+        ({"action": "approve", "run_id": "../r1"}, "no model of run ../r1 is waiting"),
+        ({"action": "approve"}, r"no model of run \(none given\) is waiting"),
         ({"action": "approve", "run_id": "r1", "by": " "}, "by is empty"),
         ({"action": "rollback"}, "no version is in serving"),
         ({"action": "delete"}, "give approve, reject or rollback"),

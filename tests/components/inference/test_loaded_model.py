@@ -168,7 +168,7 @@ def test_an_old_model_answers_and_says_that_it_has_no_timeline(old, model, dialo
 
     assert old.predict(path).probabilities == pytest.approx(model.predict(path).probabilities, abs=1e-6)
     for ask in (lambda: old.timeline(path), lambda: old.timeline_samples(dialogue, 8000), lambda: next(listen(old, None))):
-        with pytest.raises(UserError, match="/7: this model has no signature `timeline`"):
+        with pytest.raises(UserError, match="/7: this model is too old to have a signature `timeline`"):
             ask()
 
 

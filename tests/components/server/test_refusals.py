@@ -88,7 +88,7 @@ def test_a_wrong_request_is_one_line(served, path, body, said):
         (b"\x05\0\0\0abc", 7, "does not fit"),
         (b"\xff\xff\xff\xffabc", 7, "does not fit"),
         (b"ab", 2, "does not fit"),
-        (b"\x01\0\0\0ab", 5, "behind the last"),
+        (b"\x01\0\0\0ab", 5, "after the last"),
     ],
 )
 def test_damaged_binary_tensors(served, content, size, said):

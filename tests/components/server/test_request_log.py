@@ -89,7 +89,7 @@ def test_a_request_is_kept_as_figures_and_answered_as_ever(
 def test_the_server_hears_its_canary_as_the_training_did(logged: Running, voices: list[bytes], folder: Path) -> None:
     before = len(records(folder))
     infer(logged, voices[0])
-    wait_for(folder, before + 1)
+    wait_for(folder, before + 1)  # the next test counts what is there
     for _ in range(100):
         everything = [record for path in folder.glob("*.tfrecord") for record in read_file(str(path))]
         canaries = [record for record in everything if isinstance(record, Record) and record.path == CANARY]

@@ -174,7 +174,7 @@ def test_torn_files_other_versions_and_wrong_clocks_are_left_out_and_told(servin
     assert 199 + 80 <= result.requests <= 199 + 120 and result.judged  # the flipped file is read up to its middle
     assert "3 places where a file is cut or damaged; what comes before them was read" in result.notes
     assert "50 requests were answered by version 4; left out" in result.notes
-    assert "7 records from the future, of a clock that was wrong; left out" in result.notes
+    assert "7 records from the future, by a wrong clock; left out" in result.notes
 
 
 def test_a_model_that_a_rollback_put_in_front_again_is_one_model(serving: Path, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_server_that_hears_otherwise_than_the_training_is_an_alarm(serving: Pa
     result = look(serving, tmp_path / "log", tmp_path)
 
     assert result.status == "alarm" and result.skew.asked == 2 and 1e-4 < result.skew.value < 1e-3
-    assert result.reasons[0].startswith("skew: the server hears its canary otherwise")
+    assert result.reasons[0].startswith("skew: the server hears its canary differently")
 
 
 class Hook(http.server.BaseHTTPRequestHandler):
