@@ -114,6 +114,13 @@ def read_dataset_info(folder: str) -> DatasetInfo:
     Raises:
         UserError: there is none, it is damaged, or another format version wrote it.
 
+    >>> from beam_jobs.config import NumClips
+    >>> from beam_jobs.corpus.readers import read_corpus
+    >>> from beam_jobs.generate_clips import generate_clips
+    >>> clips = ClipsConfig(duration_s=3, num_clips=NumClips(train=10, eval=2, test=2), max_utterances=2)
+    >>> _ = generate_clips(clips, read_corpus("corpus"), "clips")
+    >>> read_dataset_info("clips").counts["train"]
+    {'male': 5, 'female': 5}
     """
     path = join(folder, INFO_FILE)
     try:
@@ -145,6 +152,14 @@ def fingerprint(folder: str) -> str:
     Raises:
         UserError: as `read_dataset_info`, or a shard cannot be read.
 
+    >>> import shutil
+    >>> from beam_jobs.config import NumClips
+    >>> from beam_jobs.corpus.readers import read_corpus
+    >>> from beam_jobs.generate_clips import generate_clips
+    >>> clips = ClipsConfig(duration_s=3, num_clips=NumClips(train=10, eval=2, test=2), max_utterances=2)
+    >>> _ = generate_clips(clips, read_corpus("corpus"), "clips")
+    >>> fingerprint("clips") == fingerprint(shutil.copytree("clips", "copy"))
+    True
     """
     info = read_dataset_info(folder)
     described_s = max(file.modified_s for file in list_files(folder) if file.path.endswith(INFO_FILE))

@@ -105,6 +105,12 @@ def create(path: str) -> IO[bytes]:
     return file
 
 
+def copy_file(source: str, target: str) -> None:
+    """Copies a file between any two of these filesystems. Raises what `storage_errors` lists."""
+    with open_file(source) as original, create(target) as made:
+        shutil.copyfileobj(original, made, 1 << 20)
+
+
 def fsync(file: IO[bytes]) -> None:
     """Puts what was written to a local file on disk and out of memory; other filesystems see to it themselves.
 

@@ -50,7 +50,7 @@ def generate_clips(
     Raises:
         UserError: a label without speakers, too few speakers or utterances, a recording under two labels or in two splits, an
             output that holds something else, clips that cannot be filled, a full disk, too many unusable files, recordings that
-            were replaced on the way, or Beam options that are none.
+            were replaced on the way, or Beam options that are not valid.
 
     """
     index = index.with_labels(clips.labels)
@@ -78,7 +78,8 @@ def generate_clips(
     if few := _few_speakers(clips, splits):
         say(few)
     if num_duplicates:
-        say(f"{counted(num_duplicates, 'recording')} of the corpus hold what another one of the same label and split holds")
+        copies = counted(num_duplicates, "recording")
+        say(f"duplicates in the corpus: {copies} with the same audio as another of the same label and split")
     record_bytes = 2 * clips.num_samples
     total = sum(getattr(clips.num_clips, split) for split in SPLITS)
     job = make_pipeline(beam_options)
@@ -93,12 +94,13 @@ def generate_clips(
         )
     if corpus_digest(index, read_contents(index, contents)) != digest:
         raise UserError(
-            f"{index.root}: recordings were replaced while clips were mixed from them; remove {output} and give the command again"
+            f"{index.root}: recordings were replaced while clips were being mixed from them; remove {output} and run the command "
+            "again"
         )
     try:
         return describe_dataset(output, clips, index, digest, num_duplicates, splits, shards)
     except storage_errors() as error:
-        raise UserError(f"{output}: cannot be written ({cause(error)}); make room and run the same command again") from None
+        raise UserError(f"{output}: cannot be written ({cause(error)}); free some space and run the same command again") from None
 
 
 def _few_speakers(clips: ClipsConfig, splits: Mapping[str, Sequence[Speaker]]) -> str | None:
@@ -111,8 +113,8 @@ def _few_speakers(clips: ClipsConfig, splits: Mapping[str, Sequence[Speaker]]) -
     if not clips.simultaneous_share or few >= clips.max_utterances:
         return None
     return (
-        f"split {split} has {counted(few, f'{label} speaker')}, and a clip may hold {clips.max_utterances} voices "
-        "(clips.max_utterances): then one of them is heard several times at once"
+        f"split {split} has {counted(few, f'{label} speaker')}, but a clip may hold {clips.max_utterances} voices "
+        "(clips.max_utterances): the same speaker may be heard several times at once"
     )
 
 
@@ -124,27 +126,27 @@ def _say_left_out(index: SpeakerIndex) -> None:
 def _check_same(info: DatasetInfo, clips: ClipsConfig, digest: str, output: str) -> DatasetInfo:
     settings = info.clips.model_copy(update={"max_rejected_share": clips.max_rejected_share})
     if settings != clips or info.corpus_fingerprint != digest:
-        what = "another corpus, or its recordings were replaced since" if settings == clips else "other settings"
-        raise UserError(f"{output}: holds a dataset of {what}; give a new folder or remove this one")
+        what = "from another corpus, or its recordings were replaced since" if settings == clips else "with other settings"
+        raise UserError(f"{output}: already holds a dataset {what}; choose another folder or remove this one")
     return info
 
 
 def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex, digest: str) -> list[Shard]:
     """Makes `output` this job's, or joins what an earlier run of the same job left there."""
     if set(output) & set("*?["):
-        raise UserError(f"{output}: Beam takes `*`, `?` and `[` in a folder's name for a pattern; give a folder without them")
+        raise UserError(f"{output}: Beam reads `*`, `?` and `[` in a folder name as a pattern; choose a folder without them")
     plan = _plan(clips, index, digest)
     path = FileSystems.join(output, UNFINISHED, PLAN_FILE)
     try:
         found = FileSystems.exists(path)
         if not found and _holds_anything(output):
-            raise UserError(f"{output}: not empty; give a new folder or remove this one")
+            raise UserError(f"{output}: not empty; choose another folder or remove this one")
         before = read_text(path) if found else ""
         # Where the corpus lies makes no difference: it may have been moved, with the work folder or alone.
         if found and before != _plan(clips, replace(index, root=_root_of(before)), digest):
             raise UserError(
-                f"{output}: holds an unfinished dataset of other settings or another corpus, or recordings were replaced since; "
-                "remove it or give a new folder"
+                f"{output}: holds an unfinished dataset with other settings or from another corpus, or recordings were replaced "
+                "since; remove it or choose another folder"
             )
         for folder in (UNFINISHED, *SPLITS):
             # Object stores have no folders, and a resumed job finds its own.
@@ -153,9 +155,7 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex, digest: str) ->
         if before != plan:
             write_atomically(path, plan.encode())
     except storage_errors() as error:
-        raise UserError(
-            f"{output}: cannot be written ({cause(error)}); name a folder that you have permission to write to"
-        ) from None
+        raise UserError(f"{output}: cannot be written ({cause(error)}); choose a folder that you can write to") from None
     shards = []
     job = hashlib.sha256(plan.encode()).hexdigest()
     for split in SPLITS:
@@ -197,7 +197,7 @@ def _read_index(path: str, root: str) -> SpeakerIndex:
         return replace(SpeakerIndex.from_json(read_text(path), path), root=root)
     except storage_errors() as error:
         write = command("corpus", "info", root, "--json", path)
-        raise UserError(f"{path}: {cause(error)}; write the index with `{write}`") from None
+        raise UserError(f"{path}: {cause(error)}; make the index with `{write}`") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -210,15 +210,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--label-column", help="column of the corpus's list that holds the labels")
     parser.add_argument("--label-per-recording", action="store_true", help="one speaker's recordings may have different labels")
     parser.add_argument("--speaker-pattern", help="regular expression whose group `speaker` finds who speaks in a path")
+    parser.add_argument("--feedback", help="list of recordings that users labelled: path,label,who")
     parser.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="override a single key")
     arguments, beam_options = parser.parse_known_args(argv)
     started = time.monotonic()
     try:
         clips = load_section(ClipsConfig, "clips", arguments.config, arguments.set)
         set_filesystem_options(beam_options)
-        labelling = Labelling(arguments.label_column, arguments.label_per_recording, arguments.speaker_pattern)
+        labelling = Labelling(
+            arguments.label_column, arguments.label_per_recording, arguments.speaker_pattern, arguments.feedback
+        )
         if arguments.index and labelling != THE_LAYOUT_S_OWN:
-            raise UserError("--index holds the labels and speakers already; give their column or pattern to `corpus info --json`")
+            raise UserError("--index holds the labels and speakers already; give their options to `corpus info --json`")
         index = (
             _read_index(arguments.index, arguments.corpus)
             if arguments.index

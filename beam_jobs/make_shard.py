@@ -90,7 +90,9 @@ class MakeShard(beam.DoFn):
             try:
                 self._make(shard)
             except storage_errors() as error:
-                raise UserError(f"{shard.output}: cannot be written ({cause(error)}); make room or give another folder") from None
+                raise UserError(
+                    f"{shard.output}: cannot be written ({cause(error)}); free some space or choose another folder"
+                ) from None
         yield shard.file
 
     def _make(self, shard: Shard) -> None:
@@ -151,8 +153,8 @@ def _make_clip(
                 raise
             # Fewer seconds of speech asked for would help nobody here.
             raise UserError(
-                f"{root}: a clip cannot be filled, as {len(found)} of the utterances drawn for it cannot be used "
-                f"(such as {example}); fix these files, or take them out of the corpus"
+                f"{root}: a clip cannot be filled: {len(found)} of the utterances drawn for it are unusable "
+                f"(for example {example}); fix these files or remove them from the corpus"
             ) from None
         try:
             return plan, render(plan, root, clips.num_samples, clips.sample_rate_hz, clips.mixed_balance_db)

@@ -77,7 +77,7 @@ def predict(
         job = make_pipeline(beam_options)
         there = FileSystems.join(output, "predictions-*")
         with (
-            watch("hearing recordings", of, "shards", lambda: len(FileSystems.match([there])[0].metadata_list)),
+            watch("labelling recordings", of, "shards", lambda: len(FileSystems.match([there])[0].metadata_list)),
             one_line_errors(),
             tidied(FileSystems.join(output, UNFINISHED), job),
             job as pipeline,
@@ -92,23 +92,27 @@ def predict(
         write_atomically(summary, json.dumps(said, indent=1, ensure_ascii=False).encode(), FileSystems.join(output, UNFINISHED))
         remove_folder(FileSystems.join(output, UNFINISHED))
     except storage_errors() as error:
-        raise UserError(f"{output}: cannot be written ({cause(error)}); the same command goes on from what is there") from None
+        raise UserError(
+            f"{output}: cannot be written ({cause(error)}); run the same command again to continue from the finished shards"
+        ) from None
     return said
 
 
 def _claim(output: str, plan: dict[str, Any]) -> None:
     """Makes `output` this job's, or joins what an earlier run of the same job left there."""
     if set(output) & set("*?["):
-        raise UserError(f"{output}: Beam takes `*`, `?` and `[` in a folder's name for a pattern; give a folder without them")
+        raise UserError(f"{output}: Beam reads `*`, `?` and `[` in a folder name as a pattern; choose a folder without them")
     unfinished = FileSystems.join(output, UNFINISHED)
     path = FileSystems.join(unfinished, PLAN_FILE)
     there = [file for file in (FileSystems.join(output, SUMMARY_FILE), path) if FileSystems.exists(file)]
     if there:
         before = json.loads(read_text(there[0]))
         if {name: before.get(name) for name in plan} != plan:
-            raise UserError(f"{output}: holds predictions of other recordings, shards or another model; give a new folder")
+            raise UserError(
+                f"{output}: already holds predictions for other recordings or shards, or by another model; choose another folder"
+            )
     elif FileSystems.match([FileSystems.join(output, "**")])[0].metadata_list:
-        raise UserError(f"{output}: not empty; give a new folder or remove this one")
+        raise UserError(f"{output}: not empty; choose another folder or remove this one")
     else:
         for folder in (output, unfinished):
             if not FileSystems.exists(folder):
@@ -156,7 +160,7 @@ def find_recordings(paths: Iterable[str]) -> list[str]:
         except storage_errors() as error:
             raise UserError(f"{path}: cannot be listed ({cause(error)})") from None
         if not here:
-            raise UserError(f"{path}: no recordings there")
+            raise UserError(f"{path}: no recordings found")
         found |= here
     return sorted(found)
 
@@ -201,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="folder, pattern or recording, here or s3://; may be repeated",
     )
     parser.add_argument(
-        "--list", action="append", default=[], metavar="FILE", help="file with the path of a recording in each line"
+        "--list", action="append", default=[], metavar="FILE", help="file with the path of one recording per line"
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the predictions, here or s3://")
     parser.add_argument("--model", default="work/serving", metavar="DIR", help="serving folder, or that of one version")
@@ -218,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         recordings = find_recordings(arguments.input) if arguments.input else []
         recordings += [absolute(path) for file in arguments.list for path in _listed(file)]
         if not recordings:
-            raise UserError("no recordings; give some with --input or --list")
+            raise UserError("no recordings given; name some with --input or --list")
         module, _, name = HANDLER.partition(":")
         handler = getattr(importlib.import_module(module), name)(arguments.model)
         output, form, per_shard = absolute(arguments.output), arguments.format, arguments.recordings_per_shard

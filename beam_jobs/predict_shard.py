@@ -55,7 +55,7 @@ def predict_shard(shard: RecordingShard, ask: Ask) -> str:
     try:
         write_atomically(shard.target, encode(rows, shard.name), FileSystems.join(shard.output, UNFINISHED))
     except storage_errors() as error:
-        raise UserError(f"{shard.output}: cannot be written ({cause(error)}); make room or give another folder") from None
+        raise UserError(f"{shard.output}: cannot be written ({cause(error)}); free some space or choose another folder") from None
     Metrics.counter("predict", "recordings").inc(len(rows))
     Metrics.counter("predict", "errors").inc(sum(bool(row["error"]) for row in rows))
     return shard.name

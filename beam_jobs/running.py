@@ -5,6 +5,7 @@ import io
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 
@@ -13,8 +14,8 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 from beam_jobs.console import progress
 from beam_jobs.errors import UserError
-from beam_jobs.files import absolute, remove, storage_errors
-from beam_jobs.filesystems import FileSystems
+from beam_jobs.files import absolute, join, remove, remove_folder, storage_errors
+from beam_jobs.filesystems import FileSystems, set_filesystem_options
 
 DEFAULT_BEAM_OPTIONS = ("--runner=DirectRunner", "--direct_running_mode=in_memory")
 
@@ -63,6 +64,25 @@ def temp_location(beam_options: Sequence[object]) -> str | None:
             "this machine both reach"
         )
     return None
+
+
+@contextmanager
+def shared_folder(beam_options: Sequence[object]) -> Iterator[str | None]:
+    """A new folder that all workers reach, gone after the body; None where workers are processes of this machine.
+
+    Raises:
+        UserError: as `temp_location`.
+    """
+    location = temp_location(beam_options)
+    if location is None:
+        yield None
+        return
+    set_filesystem_options([str(option) for option in beam_options])
+    folder = join(location, f"step-{uuid.uuid4().hex}")
+    try:
+        yield folder
+    finally:
+        remove_folder(folder)
 
 
 @contextmanager

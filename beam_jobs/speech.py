@@ -30,6 +30,11 @@ def speech_mask(pcm16: np.ndarray, sample_rate_hz: int) -> np.ndarray:
 
     Returns:
         bool [blocks]; one block for a clip that is shorter.
+
+    >>> import numpy as np
+    >>> tone = (8000 * np.sin(np.arange(8000) * 0.1)).astype("<i2")
+    >>> speech_mask(np.concatenate([tone, 0 * tone]), 16000).tolist()
+    [True, True, True, True, True, False, False, False, False, False]
     """
     return mask_of(block_energies(pcm16, block_samples(sample_rate_hz)), len(pcm16), sample_rate_hz)
 
@@ -52,6 +57,11 @@ def speech_ratio(pcm16: np.ndarray, sample_rate_hz: int) -> float:
     Args:
         pcm16: mono int16 [samples].
         sample_rate_hz: of the clip.
+
+    >>> import numpy as np
+    >>> tone = (8000 * np.sin(np.arange(16000) * 0.1)).astype("<i2")
+    >>> round(speech_ratio(np.concatenate([tone, 0 * tone]), 16000), 1)
+    0.5
     """
     from scipy.fft import next_fast_len, rfft  # 0.1 s, and only those who make clips need it
 

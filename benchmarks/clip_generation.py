@@ -90,6 +90,7 @@ def ratios(pairs: Pairs) -> dict[str, float]:
         "speedup_vs_article": per_clip(pairs["article"]) / per_clip(pairs["job"]),
         "speedup_vs_article_cpu": per_clip(pairs["article"], _cpu_s) / per_clip(pairs["job"], _cpu_s),
         "speedup_two_workers": by_round("job, 1 worker process", "job, 2 worker processes"),
+        "speedup_two_workers_cpu": by_round("job, 1 worker process", "job, 2 worker processes", "chain_cpu_s"),
         "time_growth_10x": median(growths),
         "memory_growth_10x": peak_mb(pairs["job 10x"]) / peak_mb(pairs["job"]),
         "ratio_to_floor": by_round("job", "floor"),

@@ -21,12 +21,14 @@ SAMPLE_EVERY_S = 0.05
 @dataclass(frozen=True)
 class Run:
     """One run. The clock counts from after the imports, and CPU time too but for the job's worker processes, which are
-    counted whole; memory is the whole process tree's."""
+    counted whole; memory is the whole process tree's. `chain_cpu_s` is the CPU time of the process and of the busiest that it
+    started: how long the run takes where each has a core to itself, whatever else the machine does now."""
 
     clips: int
     seconds: float
     cpu_s: float
     peak_mb: float
+    chain_cpu_s: float
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class Pair:
         return self.large.cpu_s - self.small.cpu_s
 
     @property
+    def chain_cpu_s(self) -> float:
+        return self.large.chain_cpu_s - self.small.chain_cpu_s
+
+    @property
     def clips(self) -> int:
         return self.large.clips - self.small.clips
 
@@ -61,14 +67,17 @@ def run(command: Sequence[str], log: Path) -> Run:
     with log.open("w") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         peak: list[float] = [0.0]
-        watcher = threading.Thread(target=_watch, args=(process.pid, peak), daemon=True)
+        used: dict[int, float] = {}
+        watcher = threading.Thread(target=_watch, args=(process.pid, peak, used), daemon=True)
         watcher.start()
         output, _ = process.communicate()
         watcher.join()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{log.read_text()[-2000:]}")
     figures = json.loads(output.strip().splitlines()[-1])
-    return Run(figures["clips"], figures["seconds"], figures.get("cpu_s", _children_cpu_s() - before), peak[0])
+    cpu_s = figures.get("cpu_s", _children_cpu_s() - before)
+    chain = used.pop(process.pid, 0.0) + max(used.values(), default=0.0)
+    return Run(figures["clips"], figures["seconds"], cpu_s, peak[0], chain)
 
 
 def last_line(command: Sequence[str], log: Path) -> str:
@@ -103,8 +112,8 @@ def _children_cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _watch(pid: int, peak: list[float]) -> None:
-    """Keeps the greatest resident memory of a process and all that it started."""
+def _watch(pid: int, peak: list[float], used: dict[int, float]) -> None:
+    """Keeps the greatest resident memory of a process and all that it started, and the CPU time of each."""
     while psutil.pid_exists(pid):
         total = 0
         try:
@@ -114,6 +123,8 @@ def _watch(pid: int, peak: list[float]) -> None:
             for process in (root, *root.children(recursive=True)):
                 try:
                     total += process.memory_info().rss
+                    times = process.cpu_times()
+                    used[process.pid] = times.user + times.system
                 except psutil.Error:
                     continue
         except psutil.Error:

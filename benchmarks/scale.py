@@ -16,18 +16,17 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from beam_jobs.console import noise_to, say
+from beam_jobs.console import noise_to
+from benchmarks.step_costs import Steps
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 ROOT = Path(__file__).parents[1]
-STARTED_BY_POOL = "beam_jobs.worker"
 SETTINGS = """\
 clips:
   duration_s: 1
@@ -43,87 +42,6 @@ gate:
   overall: {{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}}
   slices: {{min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1}}
 """
-
-
-def status(pid: int | str, name: str) -> int:
-    """A figure of `/proc/PID/status` in bytes; 0 where the process is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
-
-
-def workers() -> list[int]:
-    """The Python workers that the cluster's pool has started."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if STARTED_BY_POOL in (folder / "cmdline").read_text():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
-
-
-def cpu_s(pid: int) -> float:
-    """CPU time of a process, without that of its children."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-class Steps:
-    """Measures one step after the other, and writes what there is after each."""
-
-    def __init__(self, file: Path, clips: int, on_flink: bool) -> None:
-        self._file, self._on_flink = file, on_flink
-        self._found: dict[str, Any] = {"clips": clips, "steps": {}}
-
-    def begin(self, _: str) -> None:
-        """Forgets the peaks so far."""
-        for pid in ("self", *self._workers()):
-            try:
-                Path(f"/proc/{pid}/clear_refs").write_text("5")
-            except OSError:
-                continue  # it ended
-        self._started, self._cpu, self._worker_cpu = time.monotonic(), self._own_cpu(), self._of_workers()
-
-    def end(self, step: str) -> None:
-        """Notes what the step took."""
-        found = {
-            "wall_s": round(time.monotonic() - self._started, 2),
-            "cpu_s": round(self._own_cpu() - self._cpu, 2),
-            "peak_rss_mb": status("self", "VmHWM") // 10**6,
-        }
-        if self._on_flink:
-            found["worker_cpu_s"] = round(
-                sum(max(0, s - self._worker_cpu.get(pid, 0)) for pid, s in self._of_workers().items()), 2
-            )
-            found["worker_peak_rss_mb"] = max((status(pid, "VmHWM") for pid in self._workers()), default=0) // 10**6
-        self._found["steps"][step] = found
-        self._file.write_text(json.dumps(self._found, indent=1))
-        say(f"{self._found['clips']:>9,}  {step:<22}{found}")
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Measures its body."""
-        self.begin(name)
-        yield
-        self.end(name)
-
-    def _workers(self) -> list[int]:
-        return workers() if self._on_flink else []
-
-    def _of_workers(self) -> dict[int, float]:
-        return {pid: cpu_s(pid) for pid in self._workers()}
-
-    @staticmethod
-    def _own_cpu() -> float:
-        times = os.times()
-        return times.user + times.system + times.children_user + times.children_system
 
 
 def pipeline_of(clips: int, corpus: str, folder: Path, beam_options: Sequence[str] = ()) -> tuple[Any, Any]:
@@ -261,9 +179,8 @@ def cluster(folder: Path) -> Iterator[list[str]]:
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/flink")]
     from cluster import FlinkCluster
 
-    # Workers are kept for a step's whole time, so that its peak can be read when it is over.
     with FlinkCluster(folder / "flink") as started:
-        yield [*started.beam_options, "--environment_cache_millis=600000", f"--temp_location={folder}/shared"]
+        yield [*started.beam_options, f"--temp_location={folder}/shared"]
 
 
 def one(kind: str, clips: int, corpus: str, work: Path) -> None:

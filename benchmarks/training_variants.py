@@ -59,7 +59,7 @@ class Setting:
 
     def our_batches(self, crop_s: float, cache: str | None = None) -> Iterator[Any]:
         transform = tft.TFTransformOutput(str(self.folder / f"graph-{_samples(self.clip_s)}")).transform_features_layer()
-        files = [str(self.folder / "ours" / "train" / "*")]
+        files = [str(self.folder / "ours" / "train" / "*.tfrecord")]
         dataset = training_dataset(files, transform, self.batch_size, _samples(crop_s), seed=0, cache=cache)
         return iter(dataset.repeat())
 
@@ -109,7 +109,7 @@ def prepare(setting: Setting) -> Step:
     for shard in shards:
         with shard.open("rb") as file:
             article_model.write_records(map(decode_clip, read_records(file)), folder / "article" / shard.name)
-    analyse(str(folder / "ours" / "train" / "*"), _samples(setting.clip_s), folder)
+    analyse(str(folder / "ours" / "train" / "*.tfrecord"), _samples(setting.clip_s), folder)
     return lambda: None
 
 

@@ -6,7 +6,6 @@ that are processes of this machine, as DirectRunner's are, find them there.
 """
 
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Any
 
 from tfx.types import Artifact
 
-from beam_jobs.files import create, join, open_file, remove_folder
-from beam_jobs.filesystems import list_contents, set_filesystem_options
+from beam_jobs.files import copy_file, join
+from beam_jobs.filesystems import list_contents
 from beam_jobs.paths import is_uri
-from beam_jobs.running import temp_location
+from beam_jobs.running import shared_folder
 
 
 @contextmanager
@@ -29,28 +28,25 @@ def staged(beam_options: Sequence[Any], inputs: Sequence[Artifact], outputs: Seq
     Yields:
         A folder there, for what else workers need; None without a temporary location.
     """
-    location = temp_location(beam_options)
-    for artifact in outputs:  # Beam writes by way of folders that a killed attempt leaves
-        shutil.rmtree(artifact.uri, ignore_errors=True)
-        Path(artifact.uri).mkdir(parents=True)
-    if location is None:
-        yield None
-        return
-    set_filesystem_options([str(option) for option in beam_options])
-    root = join(location, f"step-{uuid.uuid4().hex}")
     places = [(artifact, artifact.uri) for artifact in (*inputs, *outputs)]
-    try:
-        for number, (artifact, uri) in enumerate(places):
-            artifact.uri = join(root, str(number))
-            if number < len(inputs):
-                copy_folder(uri, artifact.uri)
-        yield root
-        for artifact, uri in places[len(inputs) :]:
-            copy_folder(artifact.uri, uri)
-    finally:
-        for artifact, uri in places:
-            artifact.uri = uri
-        remove_folder(root)
+    with shared_folder(beam_options) as root:
+        for artifact in outputs:  # Beam writes by way of folders that a killed attempt leaves
+            shutil.rmtree(artifact.uri, ignore_errors=True)
+            Path(artifact.uri).mkdir(parents=True)
+        if root is None:
+            yield None
+            return
+        try:
+            for number, (artifact, uri) in enumerate(places):
+                artifact.uri = join(root, str(number))
+                if number < len(inputs):
+                    copy_folder(uri, artifact.uri)
+            yield root
+            for artifact, uri in places[len(inputs) :]:
+                copy_folder(artifact.uri, uri)
+        finally:
+            for artifact, uri in places:
+                artifact.uri = uri
 
 
 def copy_folder(source: str, target: str) -> None:
@@ -60,8 +56,7 @@ def copy_folder(source: str, target: str) -> None:
         return
     names = list_contents(source) if is_uri(source) else _files(Path(source))
     for name in names:
-        with open_file(join(source, *name.split("/"))) as original, create(join(target, *name.split("/"))) as copy:
-            shutil.copyfileobj(original, copy, 1 << 20)
+        copy_file(join(source, *name.split("/")), join(target, *name.split("/")))
 
 
 def _files(folder: Path) -> list[str]:

@@ -52,6 +52,8 @@ class CorpusConfig(Strict):
     """Recordings of one speaker may have different labels, such as a mood or a word; otherwise that is an error in the list."""
     speaker_pattern: str | None = None
     """In a corpus with one folder per label: a regular expression whose group `speaker` finds the speaker in the path."""
+    feedback: str | None = None
+    """A list of recordings that users labelled, `path,label,who`, which join the corpus ([feedback](../corpora.md#feedback))."""
     synth: SynthConfig | None = None
     """A corpus spoken by espeak-ng, used where `--corpus` is not given, such as `{num_speakers: 60, utterances_per_speaker: 4}`.
     """
@@ -59,7 +61,7 @@ class CorpusConfig(Strict):
     @property
     def labelling(self) -> Labelling:
         """Where a corpus's labels are."""
-        return Labelling(self.label_column, self.label_per_recording, self.speaker_pattern)
+        return Labelling(self.label_column, self.label_per_recording, self.speaker_pattern, self.feedback)
 
 
 class DataConfig(Strict):

@@ -51,7 +51,8 @@ class RunContext:
     whoever decides where there is no work folder.
 
     `baseline_version` is that of ServingBaseline: empty where none is in serving. `baseline_config` is the configuration of the
-    run that made it, None where it is not known. `serving_changes` is what people did to the serving folder since.
+    run that made it, None where it is not known. `serving_changes` is what people did to the serving folder since. `alarm` is
+    why `watch` started the run, as JSON; empty where a person did.
     """
 
     dataset_uri: str | RuntimeParameter
@@ -64,6 +65,7 @@ class RunContext:
     corpus_uri: str | RuntimeParameter | None = None
     shared_folder: str | None = None
     keep_pending: bool = False
+    alarm: str | RuntimeParameter = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,7 @@ def create_pipeline(
         baseline_config=context.baseline_config,
         push_mode=runtime_parameters.push_mode,
         decide_by_package=context.keep_pending,
+        alarm=context.alarm,
     )
     pusher = Pusher(
         model=model,
@@ -221,6 +224,7 @@ def create_pipeline(
         approval=approval,
         serving_changes=context.serving_changes,
         keep_pending=context.keep_pending,
+        alarm=context.alarm,
     )
     # Whoever asks how a model came into serving finds its report.
     pusher.add_upstream_node(report)

@@ -15,8 +15,10 @@ from pathlib import Path
 from beam_jobs.console import noise_to, progress
 from beam_jobs.errors import UserError
 from components.model_digest import MODEL_DIGEST
+from components.pusher.lineage_events import send_rollback
 from components.pusher.provenance import Approval, Provenance, code_revision, login
 from components.pusher.serving_folder import now, read_provenance, roll_back, versions, withdraw
+from pipeline.outcome import read_outcomes
 from pipeline.result import APPROVAL_RUN, CONFIG_FILE, RESULT_FILE, Kind, ReviewDecision, RunResult, read_result, write_result
 from pipeline.workdir import WorkDir
 
@@ -99,6 +101,8 @@ def rollback(
             f"rolled back to version {stored.rolled_back_to}, in serving as version {stored.version}; "
             f"but this could not be recorded: {error}"
         ) from None
+    finally:
+        send_rollback(workdir.serving, stored)
     return decision
 
 
@@ -225,6 +229,12 @@ def _rolled_back_before(workdir: WorkDir, by: str, note: str) -> Provenance | No
     return None
 
 
+def _alarm(workdir: WorkDir, run_id: str) -> str:
+    """Why `watch` started a run, as JSON; empty where a person did."""
+    outcome = read_outcomes(workdir).get(run_id)
+    return outcome.alarm.model_dump_json() if outcome and outcome.alarm else ""
+
+
 def _push(workdir: WorkDir, result: RunResult, decision: ReviewDecision) -> str:
     child = f"{result.run_id}{APPROVAL_RUN}{datetime.datetime.now():%Y%m%d-%H%M%S}"
     with progress("pushing (TFX partial run)", 1), noise_to(workdir.logs / f"{child}.log"):
@@ -239,6 +249,7 @@ def _push(workdir: WorkDir, result: RunResult, decision: ReviewDecision) -> str:
             pipeline_root=workdir.relative(workdir.tfx),
             serving_uri=workdir.relative(workdir.serving),
             baseline_version=result.baseline_version or "",
+            alarm=_alarm(workdir, result.run_id),
         )
         approval = Approval(
             run_id=result.run_id,

@@ -24,7 +24,7 @@ SYNTH_BYTES = 140_000
 """Of a spoken utterance as FLAC."""
 
 MEASURED_ON = "2 shared virtual AMD EPYC cores (benchmarks/README.md)"
-CLIP_S_PER_SAMPLE = 0.027 / 1_323_000
+CLIP_S_PER_SAMPLE = 0.0136 / 1_323_000
 """docs/scaling.md: a clip of 60 s at 22,050 Hz."""
 TRAIN_S_PER_CELL = 0.096 / 70 / (99 * 64)
 """A step takes 96 ms for 70 crops of 99 STFT frames and 64 mel bands, with the default network."""

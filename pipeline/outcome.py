@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_atomically
+from components.alarm import Alarm
 from pipeline.workdir import WorkDir
 
 OUTCOME_FILE = "outcome.json"
@@ -30,7 +31,8 @@ class Outcome(BaseModel):
     """What is known of a run while it is at work, and afterwards.
 
     `at` is the node or stage that is at work, or was when the run ended; `reason` is why it ended there, in one line. `dataset`
-    is relative to the work folder. `corpus_digest` stands for what the recordings are, wherever they lie.
+    is relative to the work folder. `corpus_digest` stands for what the recordings are, wherever they lie. `alarm` is why
+    `watch` started it; None where a person did.
     """
 
     run_id: str
@@ -49,6 +51,7 @@ class Outcome(BaseModel):
     code_revision: str = ""
     nodes: list[NodeTime] = []
     seconds: float = 0
+    alarm: Alarm | None = None
 
 
 @contextmanager

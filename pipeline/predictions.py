@@ -50,7 +50,7 @@ def predict_files(
     with ExitStack() as stack, _quiet() as out:
         names, missing = _recordings(paths)
         if how in SUFFIXES and output is None and len(names) > 1:
-            raise UserError(f"--format {how} writes one file a recording, and there are {len(names)}: give --output DIR")
+            raise UserError(f"--format {how} writes one file per recording, and there are {len(names)}; add --output DIR")
         model = _load(folder, band)
         if timeline or html:
             model.check_timeline()

@@ -72,7 +72,11 @@ def inputs_of(workdir: WorkDir, results: dict[str, RunResult], result: RunResult
         durations=[(node.node, node.seconds, node.cached) for node in result.nodes],
         warning=_override(result, inputs.gate.blessed),
     )
-    run_facts = of_run(inputs, run_id, _begun(workdir, run_id), _candidate(workdir, result), result.code_revision)
+    outcome = read_outcomes(workdir).get(run_id)
+    alarm = outcome.alarm.text if outcome and outcome.alarm else ""
+    # Older runs did not say when they began.
+    begun = minute(outcome.started) if outcome else ""
+    run_facts = of_run(inputs, run_id, begun, _candidate(workdir, result), result.code_revision, alarm)
     return dataclasses.replace(inputs, run_facts=run_facts)
 
 
@@ -84,12 +88,6 @@ def _clips(workdir: WorkDir, run_id: str, dataset: str) -> ClipsReference | None
     except UserError:
         return None
     return reference if same else None
-
-
-def _begun(workdir: WorkDir, run_id: str) -> str:
-    """When the run began, in words; empty where it did not say, as older ones."""
-    outcome = read_outcomes(workdir).get(run_id)
-    return minute(outcome.started) if outcome else ""
 
 
 def _candidate(workdir: WorkDir, result: RunResult) -> str:

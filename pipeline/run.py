@@ -23,6 +23,7 @@ from beam_jobs.errors import UserError
 from beam_jobs.files import absolute, write_atomically
 from beam_jobs.filesystems import set_filesystem_options
 from beam_jobs.generate_clips import generate_clips
+from components.alarm import Alarm
 from components.pusher.provenance import code_revision
 from components.pusher.serving_folder import versions, versions_by_run
 from components.pusher.withdrawn import read_withdrawn
@@ -35,8 +36,18 @@ from pipeline.store import check_store
 from pipeline.workdir import WorkDir
 
 
+class NothingNewError(UserError):
+    """A retraining would make the model that is in serving once more."""
+
+
 def run(
-    config: PipelineConfig, corpus: str | None, root: Path, resume: bool = False, name: str = "", tags: Sequence[str] = ()
+    config: PipelineConfig,
+    corpus: str | None,
+    root: Path,
+    resume: bool = False,
+    name: str = "",
+    tags: Sequence[str] = (),
+    alarm: Alarm | None = None,
 ) -> RunResult:
     """Runs everything and stores the result under `root`.
 
@@ -47,16 +58,19 @@ def run(
         resume: go on with a training that was killed, if there is one of these clips with this configuration.
         name: what the run is called in the list of runs.
         tags: words to find it by there.
+        alarm: what a retraining answers; None where a person starts the run.
 
     Raises:
-        UserError: whatever a user can cause and fix, on the way.
+        NothingNewError: of a retraining, whose data, configuration and code made the model in serving.
+        UserError: whatever else a user can cause and fix, on the way.
     """
     if config.push.private_key:  # before hours of training
         check_private_key(Path(config.push.private_key))
     workdir = WorkDir.at(root)
     with workdir.locked():
         check_store(workdir)
-        outcome = Outcome(run_id=_new_run_id(workdir), started=now(), name=name, tags=list(tags), code_revision=code_revision())
+        outcome = Outcome(run_id=_new_run_id(workdir), started=now(), name=name, tags=list(tags), alarm=alarm)
+        outcome.code_revision = code_revision()
         report = workdir.reports / outcome.run_id
         try:
             report.mkdir(parents=True)
@@ -176,7 +190,13 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, outcome: Outcome, begin:
     outcome.dataset_fingerprint = fingerprint(str(workdir.path(outcome.dataset)))
     outcome.inputs_digest = hashed(config.digest() + outcome.dataset_fingerprint + training_code())
     results = read_results(workdir)
-    outcome.baseline_version = _baseline_version(results, newest_version(str(workdir.serving)), outcome.inputs_digest)
+    newest = newest_version(str(workdir.serving))
+    outcome.baseline_version = _baseline_version(results, newest, outcome.inputs_digest)
+    if outcome.alarm and newest and outcome.baseline_version != newest:
+        raise NothingNewError(
+            f"the recordings, the configuration and the code are those that made version {newest}, so training again would make "
+            "the same model; add recordings like those that it meets (docs/corpora.md#feedback)"
+        )
     context = RunContext(
         dataset_uri=outcome.dataset,
         dataset_fingerprint=outcome.dataset_fingerprint,
@@ -185,6 +205,7 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, outcome: Outcome, begin:
         baseline_version=outcome.baseline_version or "",
         baseline_config=_config_of(workdir, results, outcome.baseline_version),
         serving_changes=_serving_changes(workdir, results, outcome.inputs_digest),
+        alarm=outcome.alarm.model_dump_json() if outcome.alarm else "",
     )
     checkpoints = str(workdir.path(checkpoint_folder(config, context)))
     if not resume:

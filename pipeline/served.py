@@ -39,6 +39,7 @@ def facts(serving: str, stored: Provenance) -> list[tuple[str, str]]:
         ("pushed at", stored.pushed_at),
         ("decision", decision),
         ("note", stored.note),
+        ("retrained for", stored.alarm.text if stored.alarm else ""),
         ("gate", "blessed" if stored.blessed else "not blessed"),
         ("run", stored.run_id),
         ("first pushed as", str(stored.model_version) if stored.model_version != stored.version else ""),

@@ -3,7 +3,8 @@
 
 Local files are read as they lie. Of an object store, what is read once is streamed, single clips are fetched by their place in
 the shard, which its index says, and what training reads again and again is kept in a bounded scratch folder. Either way each byte
-is held against a checksum: a whole file against its SHA-256, a single record against its own CRC-32C.
+is held against a checksum: a whole file against its SHA-256, a single record against its own CRC-32C. Crops are read by position
+from files whose SHA-256 was checked before (`beam_jobs.located`).
 """
 
 from beam_jobs.clip_store.reference import ClipsReference, read_reference, write_reference

@@ -50,6 +50,11 @@ class Scratch:
         self.problem: UserError | None = None
         """The first one, for whoever called through TensorFlow, which lets no exception through."""
 
+    @property
+    def keeps_all(self) -> bool:
+        """Whether there is room for every shard, so that what was fetched stays."""
+        return sum(shard.num_bytes for shard in self._shards.values()) <= self._max_bytes
+
     def fetch_ahead(self, uri: str) -> str:
         """Fetches a shard that will soon be held. Returns its address."""
         self._acquire(uri)

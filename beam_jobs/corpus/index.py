@@ -14,6 +14,8 @@ from beam_jobs.errors import UserError
 from beam_jobs.labels import DEFAULT_LABELS
 
 FORMAT_VERSION = 1
+FEEDBACK, FEEDBACK_ID = "feedback", "feedback:"
+"""The subset of recordings that users labelled (`beam_jobs.corpus.feedback`), and how their utterances' ids begin."""
 
 
 @dataclass(frozen=True, slots=True)

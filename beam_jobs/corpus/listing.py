@@ -48,12 +48,14 @@ class Labelling:
     `label_column` is the column of its list that holds them; None for the layout's own, the annotated sex. With
     `label_per_recording` the recordings of one speaker may have different labels, as those of an actor who is happy and sad;
     else that is a mistake in the list. `speaker_pattern` is a regular expression with a group `speaker`, for layouts whose
-    file names alone say who speaks.
+    file names alone say who speaks. `feedback` is a list of more recordings with theirs (`beam_jobs.corpus.feedback`), which any
+    layout takes.
     """
 
     label_column: str | None = None
     label_per_recording: bool = False
     speaker_pattern: str | None = None
+    feedback: str | None = None
 
     def check(self, reader: "Reader", root: Path) -> None:
         """Sees that `reader` takes what is set here.
@@ -62,7 +64,7 @@ class Labelling:
             UserError: it does not.
         """
         for name, value in asdict(self).items():
-            if value and name not in reader.takes:
+            if value and name not in (*reader.takes, "feedback"):
                 raise UserError(
                     f"{root}: {name} is {value!r}, and this is {reader.name}, which has no such setting; "
                     "leave it out, or list the recordings in an utterances.csv (docs/corpora.md)"

@@ -138,10 +138,11 @@ def _lengths(root: Path, files: Sequence[ListedFile], cache: Path | None) -> Gen
 def _measure(
     root: Path, known: Mapping[str, Length], stopped: threading.Event, files: Sequence[ListedFile]
 ) -> list[Length | str]:
-    return [_measure_one(root, known.get(file.path), file.path) for file in files if not stopped.is_set()]
+    return [measure_file(root, known.get(file.path), file.path) for file in files if not stopped.is_set()]
 
 
-def _measure_one(root: Path, known: Length | None, path: str) -> Length | str:
+def measure_file(root: Path, known: Length | None, path: str) -> Length | str:
+    """The length of a file of a corpus, or why it cannot be used; `known` is what it was before, if it was measured."""
     try:
         path.encode()
         state = os.stat(root / path)  # noqa: PTH116 (a Path's own costs twice as much)

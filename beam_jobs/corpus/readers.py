@@ -9,7 +9,8 @@ from pathlib import Path
 from beam_jobs.command_line import command
 from beam_jobs.console import progress as progress_bar
 from beam_jobs.corpus import common_voice, folders, librispeech, plain_csv, voxceleb
-from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.corpus.feedback import add_feedback
+from beam_jobs.corpus.index import FEEDBACK, SpeakerIndex
 from beam_jobs.corpus.listing import THE_LAYOUT_S_OWN, Labelling, Reader
 from beam_jobs.corpus.probe import read_with
 from beam_jobs.errors import UserError
@@ -95,11 +96,12 @@ def read_corpus(
     if is_uri(root):
         if labelling != THE_LAYOUT_S_OWN:
             raise UserError(
-                f"{root}: a corpus that is not a local folder has its labels in its {INDEX_FILE}; give the column or the pattern "
-                f"to `{command('corpus', 'info', 'ROOT', '--json', INDEX_FILE)}`, and leave it out here"
+                f"{root}: a corpus that is not a local folder has its labels in its {INDEX_FILE}; give the column, the pattern "
+                f"or the feedback to `{command('corpus', 'info', 'ROOT', '--json', INDEX_FILE)}`, and leave it out here"
             )
         return _read_stored(str(root).rstrip("/"), subsets)
-    return read_with(recognise(root), root, subsets, progress, cache, labelling)
+    index = read_with(recognise(root), root, subsets, progress, cache, labelling)
+    return add_feedback(index, Path(labelling.feedback)) if labelling.feedback else index
 
 
 def read_corpus_with_bar(
@@ -135,5 +137,5 @@ def _read_stored(root: str, subsets: Sequence[str] | None) -> SpeakerIndex:
     for subset in subsets or ():
         if subset not in there:
             raise UserError(f"{path}: no subset {subset}; there are {', '.join(sorted(there))}")
-    speakers = tuple(speaker for speaker in index.speakers if not subsets or speaker.subset in subsets)
+    speakers = tuple(speaker for speaker in index.speakers if not subsets or speaker.subset in (*subsets, FEEDBACK))
     return replace(index, root=root, speakers=speakers)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Splits by speaker: nobody who is heard in training is heard in evaluation or test."""
 
+import hashlib
 import itertools
 import math
 import random
@@ -8,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from beam_jobs.config import SPLITS
-from beam_jobs.corpus.index import Speaker, Utterance
+from beam_jobs.corpus.index import FEEDBACK, Speaker, Utterance
 from beam_jobs.errors import UserError
 from beam_jobs.labels import DEFAULT_LABELS
 
@@ -25,6 +26,9 @@ def split_speakers(
     shares; a split that has none of the label yet gets one. Neither the order of `speakers` nor other labels make a
     difference. A speaker with recordings of several labels is assigned once, with the rarest of them, and is in one
     split with all. Each split is sorted by id.
+
+    Speakers of feedback are assigned by a hash of their ids, or go where the corpus's recordings of them are. So more feedback
+    moves nobody, and no voice that the model in serving was trained on comes into the next model's test split.
 
     Args:
         speakers: of any labels; those of `labels` must be among them. A speaker with several labels is listed once for each.
@@ -46,6 +50,7 @@ def split_speakers(
     if len(shares) != len(SPLITS) or min(shares) <= 0 or not math.isclose(sum(shares), 1):
         raise ValueError(f"shares {shares} are not three positive numbers of sum 1")
 
+    everybody, speakers = speakers, [speaker for speaker in speakers if speaker.subset != FEEDBACK]
     counts = Counter(dict.fromkeys(labels, 0))
     counts.update(speaker.label for speaker in speakers)
     if min(counts.values()) < len(SPLITS):
@@ -68,11 +73,18 @@ def split_speakers(
         split_of.update(dict.fromkeys(ids[:train_end], "train"))
         split_of.update(dict.fromkeys(ids[train_end:eval_end], "eval"))
         split_of.update(dict.fromkeys(ids[eval_end:], "test"))
+    for speaker in everybody:
+        split_of.setdefault(speaker.id, _by_hash(seed, speaker.id, shares))
     there = {(split_of[speaker.id], speaker.label) for speaker in speakers}
     for split, label in itertools.product(SPLITS, sorted(counts)):
         if (split, label) not in there:
             raise UserError(f"split {split} gets no speaker with recordings labelled {label}; add speakers with such recordings")
-    return {split: tuple(speaker for speaker in speakers if split_of[speaker.id] == split) for split in SPLITS}
+    return {split: tuple(speaker for speaker in everybody if split_of[speaker.id] == split) for split in SPLITS}
+
+
+def _by_hash(seed: int, id: str, shares: Sequence[float]) -> str:
+    place = int.from_bytes(hashlib.sha256(f"split/{seed}/feedback/{id}".encode()).digest()[:8], "big") / 2**64
+    return SPLITS[0 if place < shares[0] else 1 if place < shares[0] + shares[1] else 2]
 
 
 def _none_left(label: str, split: str) -> str:

@@ -24,7 +24,7 @@ from components.decision_rule import thresholds_of
 from components.evaluator.eval_config import eval_config
 from components.evaluator.predictions import BASELINE, CANDIDATE, line, shard_prefix, write_models
 from components.evaluator.signatures import CLASSES, PROBABILITIES, check_signature
-from components.evaluator.slices import LOUDNESS, SPEECH, loudness, speech
+from components.evaluator.slices import LOUDNESS, SPEECH, SUBSET, loudness, speech, subset
 from components.evaluator.worker_models import shared_model
 from components.serving_baseline.artifact import baseline_path
 from components.staging import staged
@@ -128,6 +128,7 @@ def _add_buckets(extracts: dict[str, Any]) -> dict[str, Any]:
     features = {name: value for name, value in util.get_features_from_extracts(extracts).items() if name != names.PCM16}
     features[LOUDNESS] = np.array([loudness(_scalar(features[names.RMS_DBFS]))])
     features[SPEECH] = np.array([speech(_scalar(features[names.SPEECH_RATIO]))])
+    features[SUBSET] = np.array([subset(_texts(features[names.UTTERANCE_IDS]))])
     # From here on TFMA hands on a copy of everything for each slice: without the audio, which has been answered for.
     kept = {
         name: value for name, value in extracts.items() if name not in (tfma.constants.INPUT_KEY, tfma.constants.FEATURES_KEY)

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The slices of the test split: one for each value of each of five features."""
+"""The slices of the test split: one for each value of each of six features."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from beam_jobs.corpus.index import FEEDBACK, FEEDBACK_ID
 from beam_jobs.examples import LABEL, MODE, NUM_SPEAKERS
 from components.evaluator.predictions import Predictions
 
 LOUDNESS = "loudness"
 SPEECH = "speech"
-FEATURES = {LABEL: "label", MODE: "mode", NUM_SPEAKERS: "speakers", LOUDNESS: LOUDNESS, SPEECH: SPEECH}
-"""Short names of the features that are sliced by; the last two are made from `clip/rms_dbfs` and `clip/speech_ratio`."""
+SUBSET = "subset"
+FEATURES = {LABEL: "label", MODE: "mode", NUM_SPEAKERS: "speakers", LOUDNESS: LOUDNESS, SPEECH: SPEECH, SUBSET: SUBSET}
+"""Short names of the features that are sliced by; the last three are made from `clip/rms_dbfs`, `clip/speech_ratio` and
+`clip/utterance_ids`."""
 ALL = "all"
 
 LOUDNESS_STEP_DB = 6
@@ -30,6 +33,11 @@ def speech(ratio: float) -> str:
     buckets = 100 // SPEECH_STEP_PERCENT
     low = SPEECH_STEP_PERCENT * min(math.floor(ratio * buckets), buckets - 1)
     return f"{low}..{low + SPEECH_STEP_PERCENT} %"
+
+
+def subset(utterance_ids: Sequence[str]) -> str:
+    """`feedback` where one of a clip's recordings at least is of that subset, else `corpus`."""
+    return FEEDBACK if any(id.startswith(FEEDBACK_ID) for id in utterance_ids) else "corpus"
 
 
 def slices_of(predictions: Predictions, classes: Sequence[str]) -> dict[str, np.ndarray]:
@@ -50,7 +58,10 @@ def slices_of(predictions: Predictions, classes: Sequence[str]) -> dict[str, np.
 
 def same_in_all(predictions: Predictions, classes: Sequence[str]) -> dict[str, str]:
     """The features that make no slice, with the value that all clips have."""
-    return {feature: values[0] for feature, values in _columns(predictions, classes).items() if len(set(values)) == 1}
+    columns = _columns(predictions, classes)
+    if FEEDBACK not in columns[SUBSET]:  # which is nothing to tell
+        del columns[SUBSET]
+    return {feature: values[0] for feature, values in columns.items() if len(set(values)) == 1}
 
 
 def _columns(predictions: Predictions, classes: Sequence[str]) -> dict[str, list[str]]:
@@ -60,6 +71,7 @@ def _columns(predictions: Predictions, classes: Sequence[str]) -> dict[str, list
         "speakers": [str(number) for number in predictions.num_speakers],
         LOUDNESS: [loudness(float(value)) for value in predictions.rms_dbfs],
         SPEECH: [speech(float(value)) for value in predictions.speech_ratio],
+        SUBSET: [subset(ids) for ids in predictions.utterance_ids],
     }
 
 

@@ -66,7 +66,7 @@ class GateConfig(Strict):
     overall: OverallThresholds = OverallThresholds()
     """On the whole test split; null switches a threshold off."""
     slices: SliceThresholds = SliceThresholds()
-    """On every label, mode, number of speakers, loudness and share of speech."""
+    """On every label, mode, number of speakers, loudness and share of speech, and on clips with feedback."""
     min_slice_clips: Annotated[int, Field(ge=1)] = 30
     """A figure that rests on fewer clips of a slice is reported but does not decide."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95

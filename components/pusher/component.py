@@ -29,6 +29,7 @@ class PusherSpec(ComponentSpec):
         "approval": ExecutionParameter(type=str),
         "serving_changes": ExecutionParameter(type=str),
         "keep_pending": ExecutionParameter(type=int),
+        "alarm": ExecutionParameter(type=str),
         "private_key": ExecutionParameter(type=str),
         "openlineage_url": ExecutionParameter(type=str),
     }
@@ -63,6 +64,7 @@ class Pusher(base_component.BaseComponent):
         serving_changes: what people did to the serving folder since: versions of the same run that were removed by hand, models
             that were withdrawn. Nothing reads it: it keeps TFX's cache from repeating what is no longer true.
         keep_pending: keep a pending model in the serving folder, for a Decision.
+        alarm: what a retraining answers, a `components.alarm.Alarm` as JSON; empty where a person started the run.
 
     Outputs:
         pushed_model: PushedModel with `pushed` (0 or 1), `waiting` (1 where it waits for approval; `waiting_for` says why), of
@@ -90,6 +92,7 @@ class Pusher(base_component.BaseComponent):
         approval: Approval | None = None,
         serving_changes: str = "",
         keep_pending: bool = False,
+        alarm: str | RuntimeParameter = "",
     ) -> None:
         spec = PusherSpec(
             model=model,
@@ -106,6 +109,7 @@ class Pusher(base_component.BaseComponent):
             approval=approval.model_dump_json() if approval else "",
             serving_changes=serving_changes,
             keep_pending=int(keep_pending),
+            alarm=alarm,
             private_key=config.private_key or "",
             openlineage_url=config.openlineage_url or "",
             pushed_model=channel_utils.as_channel([standard_artifacts.PushedModel()]),

@@ -10,6 +10,7 @@ from tfx.types import Artifact, artifact_utils
 
 from beam_jobs.errors import UserError
 from beam_jobs.files import absolute, join
+from components.alarm import alarm_of
 from components.clip_example_gen.artifact import DATASET_FINGERPRINT
 from components.gate.result import RESULT_FILE, read_gate_result
 from components.model_digest import MODEL_DIGEST
@@ -75,6 +76,7 @@ class Executor(base_executor.BaseExecutor):
             "dataset_fingerprint": _property(input_dict["model"], DATASET_FINGERPRINT),
             "config_digest": config_digest(config),
             "config": config,
+            "alarm": alarm_of(exec_properties.get("alarm")),
         }
         if approval:
             asked = Provenance(action="approved", blessed=blessed, **known, **approval.model_dump())
@@ -163,11 +165,13 @@ def record(pushed: Artifact, serving: str, provenance: Provenance, openlineage_u
     # The names that TFX's own Pusher gives.
     pushed.set_string_custom_property("pushed_version", str(provenance.version))
     pushed.set_string_custom_property("pushed_destination", f"{serving}/{provenance.version}")
-    for name, value in provenance.model_dump(exclude={"version", "model_version", "rolled_back_to", "config"}).items():
+    for name, value in provenance.model_dump(exclude={"version", "model_version", "rolled_back_to", "config", "alarm"}).items():
         if isinstance(value, bool):
             pushed.set_int_custom_property(name, int(value))
         else:
             pushed.set_string_custom_property(name, value)
+    if provenance.alarm:
+        pushed.set_string_custom_property("alarm", provenance.alarm.text)
     with fileio.open(f"{pushed.uri}/provenance.json", "w") as file:
         file.write(provenance.model_dump_json(indent=1))
     if openlineage_url:

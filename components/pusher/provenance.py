@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
+from components.alarm import Alarm
 from components.model_digest import PROVENANCE_FILE
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,8 @@ class Provenance(BaseModel):
     `action` is `promoted` of a candidate that a server tried.
     `run_id` is the run that trained it; empty where something else put the version there. `note` is the reason of an
     override, or what the person who decided had to say. `config` is the run's configuration with the values that it really had,
-    empty in versions of before; `config_digest` is its digest. Times are ISO 8601 in UTC.
+    empty in versions of before; `config_digest` is its digest. `alarm` is why it was retrained; None where a person started the
+    run. Times are ISO 8601 in UTC.
     """
 
     version: int = 0
@@ -44,6 +46,7 @@ class Provenance(BaseModel):
     dataset_fingerprint: str = ""
     config_digest: str = ""
     config: dict[str, Any] = {}
+    alarm: Alarm | None = None
     code_revision: str = ""
     rolled_back_to: int | None = None
 

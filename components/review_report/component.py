@@ -25,6 +25,7 @@ class ReviewReportSpec(ComponentSpec):
         "baseline_config": ExecutionParameter(type=str),
         "push_mode": ExecutionParameter(type=str),
         "decide_by_package": ExecutionParameter(type=int),
+        "alarm": ExecutionParameter(type=str),
     }
     INPUTS = {
         "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
@@ -51,6 +52,7 @@ class ReviewReport(base_component.BaseComponent):
         baseline_config: that of the run whose model is in serving; None where it is not known.
         push_mode: that of the Pusher, which comes next.
         decide_by_package: whether a person decides by a pipeline of one step, as on Kubeflow, and not in a work folder.
+        alarm: what a retraining answers, a `components.alarm.Alarm` as JSON; empty where a person started the run.
 
     Outputs:
         report: the page, an artifact of type `system.HTML` with the `display_name` under which Kubeflow's UI shows it.
@@ -73,6 +75,7 @@ class ReviewReport(base_component.BaseComponent):
         baseline_config: Mapping[str, Any] | None = None,
         push_mode: str | RuntimeParameter = "auto",
         decide_by_package: bool = False,
+        alarm: str | RuntimeParameter = "",
     ) -> None:
         super().__init__(
             ReviewReportSpec(
@@ -87,6 +90,7 @@ class ReviewReport(base_component.BaseComponent):
                 baseline_config=json.dumps(baseline_config),
                 push_mode=push_mode,
                 decide_by_package=int(decide_by_package),
+                alarm=alarm,
                 report=channel_utils.as_channel([Report()]),
             )
         )

@@ -10,6 +10,7 @@ from tfx.types import Artifact, artifact_utils
 
 from beam_jobs.clip_store import read_reference
 from beam_jobs.files import absolute
+from components.alarm import alarm_of
 from components.pusher.provenance import code_revision
 from components.review_report import facts, next_steps
 from components.review_report.artifact import write_report
@@ -55,10 +56,13 @@ class Executor(base_executor.BaseExecutor):
             serving_check_uri=artifact_utils.get_single_uri(input_dict["serving_check"]),
         )
         run, gate = run_id(self._context), inputs.gate
+        alarm = alarm_of(exec_properties.get("alarm"))
         by_package = bool(exec_properties["decide_by_package"])
         inputs = dataclasses.replace(
             inputs,
-            run_facts=facts.of_run(inputs, run, made=facts.now(), candidate="", code_revision=code_revision()),
+            run_facts=facts.of_run(
+                inputs, run, made=facts.now(), candidate="", code_revision=code_revision(), alarm=alarm.text if alarm else ""
+            ),
             standing=next_steps.before_push(gate, run, exec_properties["push_mode"], by_package),
         )
         write_report(artifact_utils.get_single_instance(output_dict["report"]), render_report(inputs))

@@ -5,6 +5,7 @@ import datetime
 import re
 from collections.abc import Sequence
 
+from beam_jobs.corpus.index import FEEDBACK
 from beam_jobs.corpus.synthetic import SUBSET as SYNTHETIC
 from components.review_report.inputs import ReportInputs
 
@@ -27,6 +28,7 @@ def minute(iso: str) -> str:
 
 def kind_of_speech(subsets: Sequence[str]) -> str:
     """What the recordings of a corpus are, as far as the names of its subsets tell."""
+    subsets = [subset for subset in subsets if subset != FEEDBACK]
     if subsets and set(subsets) == {SYNTHETIC}:
         return SYNTHETIC_SPEECH
     return READ_SPEECH if subsets and all(map(LIBRISPEECH.fullmatch, subsets)) else SPEECH
@@ -40,7 +42,7 @@ def corpus_name(subsets: Sequence[str], folder: str = "") -> str:
     return ": ".join(filter(None, (" ".join(filter(None, (name, parts))), "" if kind == SPEECH else kind))) or "not named"
 
 
-def of_run(inputs: ReportInputs, run_id: str, made: str, candidate: str, code_revision: str) -> dict[str, str]:
+def of_run(inputs: ReportInputs, run_id: str, made: str, candidate: str, code_revision: str, alarm: str = "") -> dict[str, str]:
     """The lines of the page's list of facts.
 
     Args:
@@ -49,11 +51,13 @@ def of_run(inputs: ReportInputs, run_id: str, made: str, candidate: str, code_re
         made: when it began, or the page was made.
         candidate: its version, or what it has instead of one; "" where that is not known yet.
         code_revision: of the run.
+        alarm: why it was started, where a person did not; else "".
     """
     dataset, version = inputs.dataset, inputs.gate.baseline_version
     found = {
         "run": run_id,
         "date": made,
+        "retrained for": alarm,
         "corpus": f"{corpus_name(dataset.corpus_subsets, inputs.corpus)}; fingerprint {dataset.corpus_fingerprint[:12]}",
         "candidate": candidate,
         "serving": f"version {version}, when the run began" if version else "no model, when the run began",

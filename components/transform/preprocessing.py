@@ -32,12 +32,12 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
     gain_db = tf.where(rms_dbfs > QUIETEST_CLIP_DBFS, tft.mean(rms_dbfs) - rms_dbfs, tf.zeros_like(rms_dbfs))
     # Full scale goes into the gain: one pass less over the samples, and the same result to the last bit.
     gain = tf.pow(10.0, gain_db / 20.0) / 32768.0
-    waveform = to_waveform(inputs[examples.PCM16], gain, int(custom_config["num_samples"]))
+    num_samples = int(custom_config["num_samples"])
+    samples = tf.io.decode_raw(inputs[examples.PCM16], tf.int16, fixed_length=2 * num_samples)
+    waveform = tf.ensure_shape(to_waveform(samples, gain), [None, num_samples])
     return {WAVEFORM: waveform, LABEL: inputs[examples.LABEL], GAIN: gain}
 
 
-def to_waveform(pcm16: tf.Tensor, gain: tf.Tensor, num_samples: int | tf.Tensor) -> tf.Tensor:
-    """16-bit samples, string [batch], times `gain` float32 [batch]: float32 [batch, num_samples]."""
-    samples = tf.io.decode_raw(pcm16, tf.int16, fixed_length=2 * num_samples)
-    waveform = tf.cast(samples, tf.float32) * gain[:, tf.newaxis]
-    return tf.ensure_shape(waveform, [None, num_samples]) if isinstance(num_samples, int) else waveform
+def to_waveform(samples: tf.Tensor, gain: tf.Tensor) -> tf.Tensor:
+    """16-bit samples, int16 [batch, samples], times `gain` float32 [batch]: float32 [batch, samples]."""
+    return tf.cast(samples, tf.float32) * gain[:, tf.newaxis]

@@ -66,11 +66,11 @@ def check(
         version: which; None for the one that answers.
         config: what is an alarm.
         beam_options: Beam's.
-        folder: for what the Beam job makes; seen by all workers.
+        folder: for what the Beam job makes.
         until_s: seconds since 1970; None for now.
 
     Raises:
-        UserError: no such log or version, its model has no reference, or Beam options that are not valid.
+        UserError: no such log or version, its model has no reference, or Beam options that `hear` refuses.
     """
     there = versions(serving)
     if not there:
@@ -83,9 +83,10 @@ def check(
         raise UserError(f"{model}: its reference holds no clips with speech; train a model on clips of speech")
     window = Window(_versions_of(serving, number, there), since_s, time.time() if until_s is None else until_s)
     try:
-        heard = hear(log_files(log, window), window, folder, beam_options)
+        files = log_files(log, window)
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise UserError(f"{log}: {error.strerror}; give the folder of `serve --log`") from None
+    heard = hear(files, window, folder, beam_options)
     sums = heard.sums
     requests, with_speech = int(sums.get("requests", 0)), int(sums.get("with speech", 0))
     judged = with_speech >= config.min_requests

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Beam job over the logs: statistics by TFDV, a sample of the requests, and sums by day.
 
-What it makes lies in a folder that all workers see: `statistics.pb`, `sample.tfrecord` and `sums.json`. None is large, however
-many requests there were.
+What it makes lies in one folder: `statistics.pb`, `sample.tfrecord` and `sums.json`. None is large, however many requests there
+were. Where workers are elsewhere, that folder and a copy of the log lie below Beam's option `--temp_location` meanwhile.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from beam_jobs.examples import RecordError, frame_record
-from beam_jobs.files import join, open_file, read_text, write_atomically
-from beam_jobs.running import make_pipeline
+from beam_jobs.files import copy_file, join, open_file, read_text, write_atomically
+from beam_jobs.running import make_pipeline, shared_folder
 from components.watch.measures import values_of
 from components.watch.records import CANARY, FILE_NAME, Record, decode, encode, hour_of, read_file
 
@@ -76,12 +76,28 @@ def hear(files: Sequence[str], window: Window, folder: str, beam_options: Sequen
     Args:
         files: of the log.
         window: what of them is looked at.
-        folder: where the results go, seen by all workers.
+        folder: where the results go, on this machine.
         beam_options: Beam's.
 
     Raises:
-        UserError: Beam refuses its options.
+        UserError: Beam refuses its options, or workers are elsewhere and they name no `--temp_location`.
     """
+    with shared_folder(beam_options) as shared:
+        if shared:
+            files = [_copied(path, shared) for path in files]
+        return _hear(files, window, shared or folder, beam_options)
+
+
+def _copied(path: str, folder: str) -> str:
+    copied = join(folder, "log", Path(path).name)
+    try:
+        copy_file(path, copied)
+    except (FileNotFoundError, PermissionError):  # too old since it was listed, or not ours: a worker will not find it either
+        return path
+    return copied
+
+
+def _hear(files: Sequence[str], window: Window, folder: str, beam_options: Sequence[str]) -> Heard:
     statistics, sample, sums = (join(folder, name) for name in (STATISTICS_FILE, SAMPLE_FILE, SUMS_FILE))
     with make_pipeline(beam_options) as pipeline:
         records, counted = (
@@ -157,7 +173,7 @@ class ReadLog(beam.DoFn):
                         yield item
         except OSError:
             yield _sum("", "unreadable")
-        for content in list(canaries)[:MAX_CANARIES]:
+        for content in sorted(canaries)[:MAX_CANARIES]:
             yield _sum("", f"{CANARY} {content.hex()}")
 
     def _problem(self, record: Record) -> str:

@@ -32,7 +32,7 @@ NO_VECTOR = np.zeros(0, np.float32)
 
 @dataclass(frozen=True)
 class Record:
-    """A request or a clip. Measures are as `components.trainer.network.inference.Measures` has them; 0 or empty if not kept.
+    """A request or a clip. Measures are as `components.trainer.network.answers.Measures` has them; 0 or empty if not kept.
 
     Attributes:
         time_s: seconds since 1970, UTC; 0 of a clip.

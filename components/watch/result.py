@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, computed_field
 
+from components.alarm import Alarm
 from components.pusher.trials import Decision
 from components.watch.accuracy import ExpectedAccuracy
 from components.watch.drift import Drift
@@ -51,6 +52,7 @@ class WatchResult(BaseModel):
         sample: requests that the tests and the page are made from.
         reference: clips with speech that they are compared with.
         trials: what became of candidates and versions that a server decided about in this time, the newest first.
+        retraining: what `--retrain` did about an alarm, or why it did nothing; empty where it was not asked to.
     """
 
     version: int
@@ -71,6 +73,7 @@ class WatchResult(BaseModel):
     days: list[Day] = []
     unlike: list[Unlike] = []
     trials: list[Decision] = []
+    retraining: str = ""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -79,3 +82,23 @@ class WatchResult(BaseModel):
         if self.reasons:
             return "alarm"
         return "quiet" if self.judged else "too few requests"
+
+    @property
+    def cause(self) -> Alarm | None:
+        """The alarm that a retraining can answer; None where there is none.
+
+        Skew is none: there the server is at fault, and not what the model learned from.
+        """
+        values = {item.name: item.distance for item in self.drift if item.alarm}
+        if self.accuracy and self.accuracy.alarm:
+            values["expected accuracy"] = self.accuracy.value
+        if not values:
+            return None
+        return Alarm(
+            version=self.version,
+            since=self.since,
+            until=self.until,
+            requests=self.with_speech,
+            reasons=self.reasons,
+            values=values,
+        )

@@ -14,7 +14,16 @@ from beam_jobs.corpus.left_out import left_out
 from beam_jobs.corpus.listing import Labelling
 from beam_jobs.corpus.summary import by_subset_and_label
 from beam_jobs.paths import local_path
-from pipeline.commands.options import CorpusRoot, JsonFile, LabelColumn, LabelPerRecording, SpeakerPattern, write, write_json
+from pipeline.commands.options import (
+    CorpusRoot,
+    Feedback,
+    JsonFile,
+    LabelColumn,
+    LabelPerRecording,
+    SpeakerPattern,
+    write,
+    write_json,
+)
 from pipeline.table import print_table
 
 if TYPE_CHECKING:
@@ -73,6 +82,7 @@ def corpus_info(
     label_column: LabelColumn = None,
     label_per_recording: LabelPerRecording = False,
     speaker_pattern: SpeakerPattern = None,
+    feedback: Feedback = None,
     html: Annotated[
         Path | None,
         typer.Option(parser=local_path, metavar="FILE", help="Write a page with the figures and histograms to this file."),
@@ -87,7 +97,8 @@ def corpus_info(
     from beam_jobs.corpus.readers import kind_of, read_corpus_with_bar
 
     kind, _ = kind_of(root)
-    index = read_corpus_with_bar(root, labelling=Labelling(label_column, label_per_recording, speaker_pattern))
+    labelling = Labelling(label_column, label_per_recording, speaker_pattern, feedback)
+    index = read_corpus_with_bar(root, labelling=labelling)
     shown = write_json(json_file, index.to_json())
     contents = read_contents(index) if shown or html else {}
     checks = check_recordings(index, contents) if shown or html else []

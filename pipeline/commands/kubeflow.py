@@ -10,6 +10,7 @@ from beam_jobs.command_line import command
 from beam_jobs.console import noise_to, progress, say, tell
 from beam_jobs.errors import UserError
 from beam_jobs.paths import local_path
+from pipeline.commands.options import Cookies, Host, Namespace, ServiceAccount, TokenFile
 
 
 def compile_(
@@ -25,11 +26,11 @@ def compile_(
     ] = None,
     decision: Annotated[
         bool,
-        typer.Option("--decision", help="Compile the pipeline that approves, rejects or rolls back, instead of the training's."),
+        typer.Option(
+            "--decision", help="Compile the pipeline that approves, rejects or rolls back, instead of the training pipeline."
+        ),
     ] = False,
-    allow_tag: Annotated[
-        bool, typer.Option("--allow-tag", help="Take an image without a digest, on a cluster for tests.")
-    ] = False,
+    allow_tag: Annotated[bool, typer.Option("--allow-tag", help="Accept an image without a digest, on a test cluster.")] = False,
 ) -> None:
     """Compile the pipeline for Kubeflow Pipelines."""
     from pipeline.config import load_config
@@ -49,26 +50,20 @@ def submit(
     package: Annotated[Path, typer.Argument(parser=local_path, metavar="PACKAGE", help="From `audio-gender compile`.")] = Path(
         "pipeline.yaml"
     ),
-    host: Annotated[str, typer.Option(metavar="URL", help="Address of Kubeflow Pipelines.")] = "http://localhost:8080",
+    host: Host = "http://localhost:8080",
     parameters: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Runtime parameter, such as epochs=10.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the run; else the pipeline's with the time.")] = None,
-    experiment: Annotated[str, typer.Option(help="Made where there is none of that name.")] = "audio-gender",
-    namespace: Annotated[str, typer.Option(help="Of the runs: with Kubeflow profiles, that of the user.")] = "kubeflow",
-    service_account: Annotated[str | None, typer.Option(help="Of the steps; else Kubeflow's own.")] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            parser=local_path, metavar="FILE", envvar="KF_PIPELINES_SA_TOKEN_PATH", help="File with a bearer token for Kubeflow."
-        ),
-    ] = None,
-    # In the environment alone, so that it is in no shell's history.
-    cookies: Annotated[str | None, typer.Option(envvar="KF_PIPELINES_COOKIES", hidden=True)] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; default: the pipeline's, with the time.")] = None,
+    experiment: Annotated[str, typer.Option(help="Experiment of the run; created if it does not exist.")] = "audio-gender",
+    namespace: Namespace = "kubeflow",
+    service_account: ServiceAccount = None,
+    token_file: TokenFile = None,
+    cookies: Cookies = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not follow the run.")] = False,
-    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Follow this run, and start none.")] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Follow this run instead of starting one.")] = None,
 ) -> None:
-    """Upload a package to Kubeflow Pipelines, start a run and follow it; exit status 1 where the run fails."""
+    """Upload a package to Kubeflow Pipelines, start a run and follow it; exit status 1 if the run fails."""
     values = dict(item.split("=", 1) if "=" in item else _not_a_value(item) for item in parameters or ())
     with progress("connecting", 1):
         from pipeline.kubeflow.client import connect

@@ -30,6 +30,10 @@ SpeakerPattern = Annotated[
         help="In a folder for each label: finds the speaker in the path by its group `speaker`; default: every file is one.",
     ),
 ]
+Feedback = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="A list of recordings that users labelled (path,label,who), which join the corpus."),
+]
 Config = Annotated[
     Path,
     typer.Option(
@@ -63,6 +67,17 @@ PublicKey = Annotated[
         help="Serve or use only versions signed with the matching private key.",
     ),
 ]
+Host = Annotated[str, typer.Option(metavar="URL", help="Address of Kubeflow Pipelines.")]
+Namespace = Annotated[str, typer.Option(help="Namespace of the runs; with Kubeflow profiles, the user's.")]
+ServiceAccount = Annotated[str | None, typer.Option(help="Service account of the steps; default: Kubeflow's own.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        parser=local_path, metavar="FILE", envvar="KF_PIPELINES_SA_TOKEN_PATH", help="File with a bearer token for Kubeflow."
+    ),
+]
+Cookies = Annotated[str | None, typer.Option(envvar="KF_PIPELINES_COOKIES", hidden=True)]
+"""In the environment alone, so that they are in no shell's history."""
 Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why; kept in the metadata store.")]
 
 

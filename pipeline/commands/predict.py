@@ -13,7 +13,7 @@ from pipeline.formats import Format
 
 def predict(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATH", help="Recordings, folders or patterns; - reads a file from stdin.")
+        list[str] | None, typer.Argument(metavar="PATH", help="Recordings, folders or patterns; - reads a recording from stdin.")
     ] = None,
     serving: Annotated[
         Path, typer.Option(parser=local_path, metavar="DIR", help="Serving folder, or the folder of one version.")
@@ -21,7 +21,9 @@ def predict(
     version: Annotated[
         str | None, typer.Option("--model", metavar="VERSION", help="Version in the serving folder; default: the newest.")
     ] = None,
-    timeline: Annotated[bool, typer.Option("--timeline", help="Who speaks when, to half a second, and for how long.")] = False,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Show who speaks when, to half a second, and for how long.")
+    ] = False,
     how: Annotated[Format, typer.Option("--format", help="textgrid (Praat) and audacity are timelines.")] = Format.TABLE,
     output: Annotated[
         Path | None,
@@ -34,20 +36,21 @@ def predict(
         typer.Option(parser=local_path, metavar="FILE", help="Write a page with waveform, timeline and player to this file."),
     ] = None,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Answer for each second of stdin: WAV, or 16-bit mono PCM at --rate. JSON lines.")
+        bool,
+        typer.Option("--stream", help="Answer every second of stdin (WAV, or 16-bit mono PCM at --rate) with a line of JSON."),
     ] = False,
-    microphone: Annotated[bool, typer.Option("--microphone", help="The same for the microphone, until Ctrl-C.")] = False,
+    microphone: Annotated[bool, typer.Option("--microphone", help="The same from the microphone, until Ctrl-C.")] = False,
     rate: Annotated[int, typer.Option(min=4000, max=192_000, metavar="HZ", help="Sample rate of PCM on stdin.")] = 16_000,
     band: Annotated[
         float,
         typer.Option(
-            "--uncertain", min=0, max=0.5, metavar="BAND", help="Answer uncertain below a probability of 0.5 + BAND; 0: never."
+            "--uncertain", min=0, max=0.5, metavar="BAND", help="Answer `uncertain` below a probability of 0.5 + BAND; 0: never."
         ),
     ] = 0.1,
 ) -> None:
-    """Say what recordings are: label, probability and share of speech of each.
+    """Label recordings, each with a probability and the share of it that is speech.
 
-    A recording that cannot be read is a line on stderr, the others are answered, and the exit status is 2.
+    A recording that cannot be read is reported on stderr; the others are answered, and the exit status is 2.
     """
     live = stream or microphone
     _check(paths or [], how, timeline, output, html, stream, microphone)
@@ -69,14 +72,12 @@ def _check(
     if stream or microphone:
         option = "--stream" if stream else "--microphone"
         if stream and microphone:
-            raise UserError("--stream and --microphone exclude each other")
+            raise UserError("--stream and --microphone cannot be used together")
         if html or output or timeline or how not in (Format.TABLE, Format.JSONL):
-            raise UserError(f"{option} writes JSON lines, one a second; leave out --timeline, --format, --output and --html")
+            raise UserError(f"{option} writes one line of JSON per second; leave out --timeline, --format, --output and --html")
         if paths != (["-"] if stream else []):
-            raise UserError(
-                "--stream listens to stdin: `audio-gender predict - --stream`" if stream else "--microphone takes no PATH"
-            )
+            raise UserError("--stream reads stdin: `audio-gender predict - --stream`" if stream else "--microphone takes no PATH")
     elif not paths:
-        raise UserError("no recording given: name files or folders, or give --microphone")
+        raise UserError("no recording given; name files or folders, or use --microphone")
     if output and how not in (Format.TEXTGRID, Format.AUDACITY):
         raise UserError(f"--output is for --format textgrid and audacity; {how} goes to stdout")

@@ -21,7 +21,7 @@ from beam_jobs.paths import check_file
 
 ANSWER_WITHIN_S = 60.0
 """For a whole answer. A timeout of a socket is for each piece of it, and a server that drips keeps it for ever."""
-_WHO = "give a token or cookies of a user who may, and the --namespace of that user's profile"
+_WHO = "pass --token-file or KF_PIPELINES_COOKIES of a user with access, and the --namespace of that user's profile"
 _FORWARD = "is `kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80` running?"
 
 
@@ -51,7 +51,7 @@ class _InTime(kfp_server_api.rest.RESTClientObject):
         try:
             response, error = done.get(timeout=ANSWER_WITHIN_S)
         except Empty:
-            raise NoAnswer(f"no answer within {ANSWER_WITHIN_S:g} s") from None
+            raise NoAnswer(f"no response within {ANSWER_WITHIN_S:g} s") from None
         if isinstance(error, kfp_server_api.ApiException):
             # The client reads it as UTF-8, even where there is none.
             error.body = (error.body or b"").decode(errors="replace").encode()
@@ -67,9 +67,9 @@ def _check_content(response: Any) -> None:
     try:
         content = json.loads(response.data)
     except ValueError as error:
-        raise NoAnswer("an answer that breaks off, or is not JSON") from error
+        raise NoAnswer("the response is cut off or not JSON") from error
     if not isinstance(content, dict):
-        raise NoAnswer(f"the answer is {json.dumps(content)[:40]}, which Kubeflow Pipelines does not say")
+        raise NoAnswer(f"the response is {json.dumps(content)[:40]}, which Kubeflow Pipelines never sends")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,9 @@ def connect(host: str, namespace: str = "kubeflow", token_file: Path | None = No
             check_file(token_file)
             token_file.read_bytes()
         except OSError as error:
-            raise UserError(f"--token-file {token_file}: {error.strerror}; give the file of a service account's token") from None
+            raise UserError(
+                f"--token-file {token_file}: {error.strerror}; pass the file that holds a service account's token"
+            ) from None
     credentials = ServiceAccountTokenVolumeCredentials(str(token_file)) if token_file else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -121,7 +123,7 @@ def connect(host: str, namespace: str = "kubeflow", token_file: Path | None = No
     with user_errors(address):
         health = client.healthzs.healthz_service_get_healthz()
     if health.multi_user is None:
-        raise UserError(f"{address}: answers, but not as Kubeflow Pipelines does (a page to log in?); {_WHO}")
+        raise UserError(f"{address}: answers, but not like Kubeflow Pipelines (is it a login page?); {_WHO}")
     return Kubeflow(address, namespace, health.multi_user, client)
 
 
@@ -142,8 +144,8 @@ def user_errors(where: str) -> Iterator[None]:
     except kfp_server_api.ApiException as error:
         message = _message(error)
         if error.status in (401, 403):
-            raise UserError(f"Kubeflow Pipelines refuses ({error.status}: {message}); {_WHO}") from error
-        raise UserError(f"{where}: Kubeflow says {error.status}: {message}") from error
+            raise UserError(f"Kubeflow Pipelines denied the request ({error.status}: {message}); {_WHO}") from error
+        raise UserError(f"{where}: Kubeflow answered {error.status}: {message}") from error
 
 
 def is_transient(error: BaseException) -> bool:

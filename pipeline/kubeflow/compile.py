@@ -36,16 +36,17 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
         )
     kubernetes, counts = config.kubernetes, config.clips.num_clips.model_dump()
     parameters = _by_name(
-        Parameter("corpus_uri", "corpus to mix clips from; empty: the dataset is there already", kubernetes.corpus_uri),
+        Parameter("corpus_uri", "corpus to mix clips from; empty if the dataset already exists", kubernetes.corpus_uri),
         Parameter("dataset_uri", "dataset folder", kubernetes.dataset_uri),
         *(Parameter(f"num_{split}_clips", f"clips to mix for split {split}", counts[split], int) for split in SPLITS),
-        Parameter("epochs", "epochs of the training", config.train.epochs, int),
+        Parameter("epochs", "training epochs", config.train.epochs, int),
         Parameter(
             "push_mode",
-            "auto: push what the gate blesses; review: it waits for a person; canary: a server tries it first",
+            "auto: push a model that passes the gate; review: wait for a person's approval; canary: a server tries it first",
             config.push.mode,
             choices=get_args(PushConfig.model_fields["mode"].annotation),
         ),
+        Parameter("alarm", "why `watch --retrain` started the run; empty: a person did", ""),
     )
     context = RunContext(
         dataset_uri=parameters["dataset_uri"].runtime(),
@@ -56,6 +57,7 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
         corpus_uri=parameters["corpus_uri"].runtime(),
         shared_folder=kubernetes.shared_folder,
         keep_pending="://" not in kubernetes.serving_uri,
+        alarm=parameters["alarm"].runtime(),
     )
     runtime_parameters = RuntimeParameters(
         num_clips={split: parameters[f"num_{split}_clips"].runtime() for split in SPLITS},
@@ -77,16 +79,16 @@ def compile_decision(config: PipelineConfig, image: str) -> str:
     kubernetes = config.kubernetes
     if "://" in kubernetes.serving_uri:
         raise UserError(
-            f"kubernetes.serving_uri {kubernetes.serving_uri}: no decisions on an object store, which keeps no model that waits; "
+            f"kubernetes.serving_uri {kubernetes.serving_uri}: an object store keeps no models waiting for a decision; "
             "serve from a folder on a volume"
         )
     parameters = _by_name(
-        Parameter("action", "what is decided", choices=("approve", "reject", "rollback")),
-        Parameter("by", "who decides"),
-        Parameter("run_id", "of approve and reject: the run whose model waits", ""),
-        Parameter("version", "of rollback; 0 for the model before the one in serving", 0, int),
-        Parameter("note", "why; reject and override need one", ""),
-        Parameter("override", "1: approve although another model came into serving since", 0, int),
+        Parameter("action", "the decision", choices=("approve", "reject", "rollback")),
+        Parameter("by", "name of the person who decides"),
+        Parameter("run_id", "for approve and reject: the run whose model is waiting", ""),
+        Parameter("version", "for rollback: the version to restore; 0 for the model before the one now in serving", 0, int),
+        Parameter("note", "reason; required by reject and override", ""),
+        Parameter("override", "1: approve even though another model has come into serving since", 0, int),
     )
     given = {name: parameter.runtime() for name, parameter in parameters.items()}
     decision = Decision(serving_uri=kubernetes.serving_uri, config=config.push, **given)
@@ -103,7 +105,7 @@ def write_package(text: str, path: Path) -> None:
     try:
         write_atomically(str(path.absolute()), text.encode())
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); give another --output") from None
+        raise UserError(f"{path}: cannot be written ({error.strerror}); pass another --output") from None
 
 
 def _by_name(*parameters: Parameter) -> dict[str, Parameter]:
@@ -115,7 +117,7 @@ def _check_key(config: PipelineConfig) -> None:
     mounted = [volume.path for volume in config.kubernetes.volumes if "Pusher" in volume.nodes]
     if key and not any(PurePosixPath(key).is_relative_to(path) for path in mounted):
         raise UserError(
-            f"push.private_key {key}: lies on no volume of Pusher ({', '.join(mounted)}); add one to kubernetes.volumes, "
+            f"push.private_key {key}: is not on a volume of Pusher ({', '.join(mounted)}); add one to kubernetes.volumes, "
             f"such as {{secret: audio-gender-signing, path: {PurePosixPath(key).parent}, nodes: [Pusher]}}"
         )
 
@@ -123,4 +125,4 @@ def _check_key(config: PipelineConfig) -> None:
 def _check_nodes(config: PipelineConfig, nodes: list[str]) -> None:
     named = {*config.kubernetes.steps, *(node for volume in config.kubernetes.volumes for node in volume.nodes)}
     if unknown := sorted(named - set(nodes)):
-        raise UserError(f"kubernetes: no node {unknown[0]} in this pipeline; there are {', '.join(nodes)}")
+        raise UserError(f"kubernetes: this pipeline has no node {unknown[0]}; its nodes are {', '.join(nodes)}")

@@ -46,7 +46,7 @@ class VolumeConfig(Strict):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.claim is None) == (self.secret is None):
-            raise ValueError("give a claim or a secret, one of them")
+            raise ValueError("set exactly one of claim and secret")
         return self
 
 
@@ -131,11 +131,11 @@ class KubernetesConfig(Strict):
             self._check_mounted("shared_folder", self.shared_folder, "Trainer")
         for node in (*self.steps, *(node for volume in self.volumes for node in volume.nodes)):
             if node not in NODES:
-                raise ValueError(f"no node {node} in this pipeline; there are {', '.join(NODES)}")
+                raise ValueError(f"this pipeline has no node {node}; its nodes are {', '.join(NODES)}")
         for node in NODES:
             paths = [volume.path for volume in self.volumes if node in volume.nodes]
             if len(set(paths)) < len(paths):
-                raise ValueError(f"volumes: two are mounted at {max(paths, key=paths.count)} of {node}")
+                raise ValueError(f"volumes: two are mounted at {max(paths, key=paths.count)} in {node}")
         both = sorted(self.env.keys() & self.secret_env.keys())
         if both:
             raise ValueError(f"env and secret_env both set {both[0]}")
@@ -143,7 +143,7 @@ class KubernetesConfig(Strict):
             if holds_secret(name, value):
                 raise ValueError(
                     f"env sets {name}: a configuration is stored with each run and shown on its report; "
-                    "name a key of a Secret in kubernetes.secret_env"
+                    "put it in a Secret and name its key in kubernetes.secret_env"
                 )
         for name in (*self.env, *self.secret_env):
             if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
@@ -154,6 +154,6 @@ class KubernetesConfig(Strict):
         mounted = [volume.path for volume in self.volumes if volume.claim and node in volume.nodes]
         if not any(PurePosixPath(path).is_relative_to(root) for root in mounted):
             raise ValueError(
-                f"{key} {path!r} lies on no volume of {node} ({', '.join(mounted) or 'it has none'}); "
+                f"{key} {path!r} is not on a volume of {node} ({', '.join(mounted) or 'it has none'}); "
                 "add one to kubernetes.volumes"
             )

@@ -67,8 +67,8 @@ def _require_files(name: str, artifact: dict[str, Any]) -> None:
     found = count_files(path)
     if found < expected:
         raise UserError(
-            f"input {name}: {found} of {expected:.0f} files are left at {artifact['uri']}; "
-            "something removed the others from the object store: start the run again without the cache"
+            f"input {name}: only {found} of {expected:.0f} files are left at {artifact['uri']}; "
+            "the others were deleted from the object store: start the run again without the cache"
         )
     if expected == 0:
         path.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,7 @@ def _get(kubeflow: Kubeflow, run_id: str) -> Any:
 def _get_patiently(kubeflow: Kubeflow, run_id: str, poll_s: float, patience_s: float) -> Any:
     def say_once(state: RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
-            say(f"{state.outcome.exception()}; asking again for {patience_s:.0f} s")
+            say(f"{state.outcome.exception()}; retrying for {patience_s:.0f} s")
 
     patiently = Retrying(
         retry=retry_if_exception(is_transient),
@@ -113,7 +113,7 @@ class _Waiting:
             if (pod, reason) not in self._said:
                 self._said.add((pod, reason))
                 why = reason or f"why: `kubectl describe pod -n {self._kubeflow.namespace} {pod}`"
-                say(f"{node} waits for its pod to start: {why}")
+                say(f"{node} is waiting for its pod to start: {why}")
 
 
 def _verdict(kubeflow: Kubeflow, run: Any) -> bool:
@@ -129,8 +129,8 @@ def _verdict(kubeflow: Kubeflow, run: Any) -> bool:
             decide = "--set", f"run_id={run.run_id}", "--set", "by=NAME", "--host", kubeflow.host
             say(f"next: look at the report, then `{command('submit', 'decision.yaml', '--set', 'action=approve', *decide)}`")
             package = command("compile", "--decision", "-o", "decision.yaml")
-            say(f"  or action=reject and note=TEXT; `{package} …` makes the package")
-        say(f"{'' if verdict else 'next: '}see what it made, the review report among it: {page}")
+            say(f"  or set action=reject and note=TEXT; `{package} …` builds the package")
+        say(f"{'' if verdict else 'next: '}see its results, including the review report: {page}")
         return True
     _failures(kubeflow, run)
     say(f"see {page}")
@@ -155,6 +155,6 @@ def _failures(kubeflow: Kubeflow, run: Any) -> None:
         for line in read_log(kubeflow, run.run_id, node.pod)[-LAST_LINES:] if node.pod else ():
             say(f"  {node.name}: {line}")
         say(f"{node.name} {node.note}; its log: `kubectl logs {pods} -c main --tail=-1 --prefix`")
-        say(f"  what became of its pod: `kubectl describe pods {pods}`")
+        say(f"  details of its pod: `kubectl describe pods {pods}`")
     if not failed:
-        say(f"no node failed; what became of the run's pods: `kubectl describe pods {of_run}`")
+        say(f"no node failed; details of the run's pods: `kubectl describe pods {of_run}`")

@@ -15,9 +15,9 @@ def check_image(image: str, allow_tag: bool) -> None:
         UserError: it is not.
     """
     if not image.strip():
-        raise UserError("--image: empty; name the image that `make image` made and a registry holds")
+        raise UserError("--image is empty; name an image that `make image` built and that was pushed to a registry")
     if not DIGEST.fullmatch(image) and not allow_tag:
         raise UserError(
-            f"--image {image}: has no digest, so nobody could say which code ran; give NAME@sha256:… as the push of the image "
-            "printed it, or --allow-tag on a cluster for tests"
+            f"--image {image}: has no digest, so there is no telling which code will run; give NAME@sha256:…, as printed when "
+            "the image was pushed, or --allow-tag on a test cluster"
         )

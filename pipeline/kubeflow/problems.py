@@ -18,8 +18,8 @@ MORE_STORAGE = "give the step more storage, set data.scratch_gb lower, or genera
 REMEDIES = {
     "No space left on device": MORE_STORAGE,
     "Disk quota exceeded": MORE_STORAGE,
-    "Permission denied": "let user 1000 read and write there: owner and mode of the volume's root",
-    "Read-only file system": "mount a volume there that can be written",
+    "Permission denied": "user 1000 must be able to read and write there: check owner and mode of the volume's root",
+    "Read-only file system": "mount a writable volume there",
 }
 WHATS = "|".join(REMEDIES)
 # As Python, and as TensorFlow's file systems write it. Beam hands an error back inside the text of another.

@@ -12,7 +12,7 @@ ROOT, EXECUTOR = "root", "executor"
 """Kubeflow's own names for the DAG of all nodes, and for the pod of each."""
 DRIVER = "-driver"
 """Kubeflow runs a task of this suffix before each node: it resolves the inputs and looks into the cache."""
-DRIVER_FAILED = "failed before it began, in its driver"
+DRIVER_FAILED = "failed in its driver, before it started"
 NO_POD_S = 3
 """No pod starts and ends within this time."""
 

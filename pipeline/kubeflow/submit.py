@@ -70,7 +70,7 @@ def submit(
             run_id: str = kubeflow.client.runs.run_service_create_run(run=run).run_id
     except UserError as error:
         if isinstance(error.__cause__, NoAnswer):
-            raise UserError(f"{error}; the run may have been started all the same: look at {kubeflow.host} first") from None
+            raise UserError(f"{error}; the run may have started anyway: check {kubeflow.host} first") from None
         raise
     return run_id
 
@@ -84,7 +84,7 @@ def _read(package: Path) -> dict[str, Any]:
     for document in documents:
         if isinstance(document, dict) and "pipelineInfo" in document and "root" in document:
             return document
-    raise UserError(f"{package}: is no compiled pipeline; `{_compile(package)}` writes one")
+    raise UserError(f"{package}: is not a compiled pipeline; `{_compile(package)}` writes one")
 
 
 def _compile(package: Path) -> str:
@@ -95,21 +95,19 @@ def _values(spec: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str,
     known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     missing = [key for key, definition in known.items() if not definition.get("isOptional") and key not in parameters]
     if missing:
-        raise UserError(
-            f"parameter {missing[0]}: a run of this pipeline must give it ({known[missing[0]].get('description', '')})"
-        )
+        raise UserError(f"parameter {missing[0]} is required: --set {missing[0]}=… ({known[missing[0]].get('description', '')})")
     values: dict[str, Any] = {}
     for key, text in parameters.items():
         if key not in known:
-            raise UserError(f"parameter {key}: this pipeline has none of that name; it has {', '.join(sorted(known)) or 'none'}")
+            raise UserError(f"parameter {key}: this pipeline has no such parameter; it has {', '.join(sorted(known)) or 'none'}")
         number = _NUMBERS.get(known[key]["parameterType"], str)
         try:
             values[key] = number(text)
         except ValueError:
-            raise UserError(f"parameter {key}: {text!r} is no number") from None
+            raise UserError(f"parameter {key}: {text!r} is not a number") from None
         allowed = known[key].get("literals", [])
         if allowed and values[key] not in allowed:
-            raise UserError(f"parameter {key}: {text!r} is none of {', '.join(map(str, allowed))}")
+            raise UserError(f"parameter {key}: {text!r} is not one of {', '.join(map(str, allowed))}")
     return values
 
 
@@ -125,7 +123,7 @@ def _version(kubeflow: Kubeflow, package: Path, pipeline: str) -> V2beta1Pipelin
     version_name = f"{pipeline}-{digest}"
     versions = pipelines.pipeline_service_list_pipeline_versions(pipeline_id, filter=_named(version_name)).pipeline_versions
     if versions:
-        say(f"uploaded before: {pipeline}, version {version_name}")
+        say(f"already uploaded: {pipeline}, version {version_name}")
         version = versions[0]
     else:
         uploads = kubeflow.client.pipeline_uploads
@@ -134,15 +132,20 @@ def _version(kubeflow: Kubeflow, package: Path, pipeline: str) -> V2beta1Pipelin
     return V2beta1PipelineVersionReference(pipeline_id=pipeline_id, pipeline_version_id=version.pipeline_version_id)
 
 
+def find_experiment(kubeflow: Kubeflow, name: str) -> str | None:
+    """The id of an experiment; None where there is none of that name. Raises what the client raises."""
+    found = kubeflow.client.experiments.experiment_service_list_experiments(
+        namespace=kubeflow.user_namespace, filter=_named(name)
+    ).experiments
+    return str(found[0].experiment_id) if found else None
+
+
 def _experiment(kubeflow: Kubeflow, name: str) -> str:
-    experiments = kubeflow.client.experiments
-    namespace = kubeflow.user_namespace
-    found = experiments.experiment_service_list_experiments(namespace=namespace, filter=_named(name)).experiments
-    if found:
-        return str(found[0].experiment_id)
-    new = V2beta1Experiment(display_name=name, namespace=namespace)
-    created = experiments.experiment_service_create_experiment(experiment=new)
-    say(f"new experiment: {name}")
+    if there := find_experiment(kubeflow, name):
+        return there
+    new = V2beta1Experiment(display_name=name, namespace=kubeflow.user_namespace)
+    created = kubeflow.client.experiments.experiment_service_create_experiment(experiment=new)
+    say(f"created experiment {name}")
     return str(created.experiment_id)
 
 

@@ -2,6 +2,7 @@
 """Reading clips of a local dataset by reference; from a real object store in tests/flink/test_data_by_reference.py."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,16 @@ def test_some_clips_are_taken_from_all_shards_in_turn(reference: ClipsReference,
         names
         == ["train-00", "train-10", "train-20", "train-01", "train-21", "train-02", "train-22", "train-23", "train-24"][:count]
     )
+
+
+def test_no_more_indexes_are_read_than_there_are_clips_to_take(dataset: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    reference = ClipsReference.of_dataset(str(copy))
+    with ClipStore(reference) as store:
+        (copy / reference.of_split("train")[2].index_file).unlink()
+        assert [decode_clip(record).id for record in store.spread("train", 2)] == ["train-00", "train-10"]
+        with pytest.raises(UserError, match="cannot be read"):
+            list(store.spread("train", 3))
 
 
 def test_a_reference_comes_back_as_it_was_with_its_folder_from_the_root_on(

@@ -308,7 +308,7 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(
         assert_only_whole_shards(output)
         before, finished = finished, {path: path.stat().st_mtime_ns for path in output.rglob("*.tfrecord")}
         assert before.items() <= finished.items()
-    assert "unfinished dataset of other settings" in error_of(make_config(), index, output)
+    assert "unfinished dataset with other settings" in error_of(make_config(), index, output)
     # Neither the output nor the corpus has to stay where it was.
     moved = output.rename(tmp_path / "moved")
     shutil.copytree(corpus, tmp_path / "corpus elsewhere")
@@ -350,7 +350,8 @@ def test_replaced_recordings_are_not_the_corpus_of_a_finished_dataset(
 
     message = error_of(make_config(), read_librispeech(own_corpus), tmp_path / "clips")
     assert message.endswith(
-        "clips: holds a dataset of another corpus, or its recordings were replaced since; give a new folder or remove this one"
+        "clips: already holds a dataset from another corpus, or its recordings were replaced since; "
+        "choose another folder or remove this one"
     )
     assert checksums(tmp_path / "clips") == before
 
@@ -369,11 +370,14 @@ def test_a_recording_that_is_replaced_while_a_job_runs_is_noticed_and_when_it_is
         pool.submit(replace_one)
         message = error_of(make_config(), index, output)
     assert message == (
-        f"{own_corpus}: recordings were replaced while clips were mixed from them; remove {output} and give the command again"
+        f"{own_corpus}: recordings were replaced while clips were being mixed from them; "
+        f"remove {output} and run the command again"
     )
     assert_only_whole_shards(output)
 
-    assert "or recordings were replaced since; remove it" in error_of(make_config(), read_librispeech(own_corpus), output)
+    assert "or recordings were replaced since; remove it or choose" in error_of(
+        make_config(), read_librispeech(own_corpus), output
+    )
     shutil.rmtree(output)
     generate_clips(make_config(), read_librispeech(own_corpus), str(output))
 
@@ -415,14 +419,17 @@ def test_a_recording_that_is_twice_under_one_label_and_split_is_counted(
     info = generate_clips(make_config(), read_librispeech(own_corpus), str(tmp_path / "clips"))
 
     assert info.duplicates == 2
-    assert "2 recordings of the corpus hold what another one of the same label and split holds" in capsys.readouterr().err
+    assert (
+        "duplicates in the corpus: 2 recordings with the same audio as another of the same label and split"
+        in capsys.readouterr().err
+    )
 
 
 def test_one_speaker_in_a_split_is_told(
     tmp_path: Path, index: SpeakerIndex, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generate_clips(make_config(), index, str(tmp_path / "clips"))
-    assert "split eval has 1 female speaker, and a clip may hold 3 voices (clips.max_utterances)" in capsys.readouterr().err
+    assert "split eval has 1 female speaker, but a clip may hold 3 voices (clips.max_utterances)" in capsys.readouterr().err
 
     one_each = [replace(speaker, utterances=speaker.utterances[:1]) for speaker in index.speakers]
     message = error_of(make_config(), replace(index, speakers=tuple(one_each)), tmp_path / "few")
@@ -460,7 +467,7 @@ def test_float_files_of_16_bit_values_are_named_and_left_out(tmp_path: Path, own
 def test_an_output_that_is_not_empty_is_left_as_it_is(tmp_path: Path, index: SpeakerIndex, make_config: MakeConfig) -> None:
     (tmp_path / "mine.txt").write_text("mine")
 
-    assert f"{tmp_path}: not empty; give a new folder" in error_of(make_config(), index, tmp_path)
+    assert f"{tmp_path}: not empty; choose another folder" in error_of(make_config(), index, tmp_path)
     assert files(tmp_path) == {"mine.txt"}
 
 
@@ -468,9 +475,9 @@ def test_a_finished_dataset_is_left_as_it_is(dataset: Path, index: SpeakerIndex,
     before = checksums(dataset)
 
     assert generate_clips(make_config(), index, str(dataset)) == read_dataset_info(str(dataset))
-    assert "holds a dataset of other settings; give a new folder" in error_of(make_config(seed=4), index, dataset)
+    assert "already holds a dataset with other settings; choose another folder" in error_of(make_config(seed=4), index, dataset)
     other = replace(index, speakers=index.speakers[:-1])
-    assert "holds a dataset of another corpus, or its recordings" in error_of(make_config(), other, dataset)
+    assert "already holds a dataset from another corpus, or its recordings" in error_of(make_config(), other, dataset)
     assert checksums(dataset) == before
 
 

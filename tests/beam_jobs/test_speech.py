@@ -69,7 +69,7 @@ def real_voices(librispeech: Path) -> list[np.ndarray]:
 @pytest.mark.skipif("LIBRISPEECH_ROOT" not in os.environ, reason="LIBRISPEECH_ROOT is not set")
 def test_real_voices_have_the_share_that_librosa_and_the_models_own_mask_find():
     voices = real_voices(Path(os.environ["LIBRISPEECH_ROOT"]))
-    from components.trainer.network.inference import is_loud
+    from components.trainer.network.frames import is_loud
 
     frame, hop = round(FRAME_S * RATE_HZ), round(HOP_S * RATE_HZ)
     ours, of_librosa, of_model = [], [], []

@@ -9,18 +9,23 @@ from typing import Self
 
 
 class CountingProxy:
-    """Hands connections to `127.0.0.1:port` on, as a context manager; `received` has the bytes by `step`, headers included."""
+    """Hands connections to `127.0.0.1:port` on, as a context manager; `received` has the bytes by `step`, headers included.
 
-    def __init__(self, port: int) -> None:
+    `by_client` has them by the address that asked; `listener` is a socket of the caller's in place of one on 127.0.0.1.
+    """
+
+    def __init__(self, port: int, listener: socket.socket | None = None) -> None:
         self._upstream = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = listener or socket.create_server(("127.0.0.1", 0))
         self.step = ""
         self.received: Counter[str] = Counter()
+        self.by_client: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
     @property
     def url(self) -> str:
         """Its endpoint."""
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        return "http://{}:{}".format(*self._listener.getsockname())
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -32,18 +37,20 @@ class CountingProxy:
     def _accept(self) -> None:
         while True:
             try:
-                client, _ = self._listener.accept()
+                client, (address, _) = self._listener.accept()
             except OSError:  # closed
                 return
             server = socket.create_connection(("127.0.0.1", self._upstream))
-            for source, target, counted in ((client, server, False), (server, client, True)):
-                threading.Thread(target=self._pump, args=(source, target, counted), daemon=True).start()
+            for source, target, counted_for in ((client, server, ""), (server, client, address)):
+                threading.Thread(target=self._pump, args=(source, target, counted_for), daemon=True).start()
 
-    def _pump(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, counted_for: str) -> None:
         try:
             while content := source.recv(1 << 16):
-                if counted:
-                    self.received[self.step] += len(content)
+                if counted_for:
+                    with self._lock:
+                        self.received[self.step] += len(content)
+                        self.by_client[counted_for] += len(content)
                 target.sendall(content)
         except OSError:
             pass

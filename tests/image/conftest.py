@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import product
 import pytest
-import stand_in
-from engine import REVISION, Engine, missing
-from oci import OVERLAY, ROOT, Container, Image, container_of
+from engine import Engine, missing
+from oci import OVERLAY, Container, Image, container_of
 from processes import CACHE
 from small_demo import ANY_MODEL, SMALL
 
-TAG = "audio-gender:test"
 FIGURES = pytest.StashKey[str]()
 
 
@@ -24,20 +23,16 @@ def image(request: pytest.FixtureRequest) -> Iterator[Image]:
     """Built anew in each session; ends the session where this machine cannot."""
     if lacking := missing():
         pytest.exit(f"make test-image needs {lacking}", returncode=2)
-    folder = CACHE / "image"
-    engine = Engine(folder)
+    engine = Engine(CACHE / "image")
     try:
         start = time.monotonic()
-        engine.base(stand_in.make_root(folder / "base"), "stand-in:test", stand_in.ENVIRONMENT)
-        base_done = time.monotonic()
-        log = CACHE / "image-build.log"
-        engine.build(ROOT / "k8s/image/Dockerfile", _context(folder / "context"), TAG, "stand-in:test", REVISION, log)
-        built = Image(engine.mount(TAG), engine.inspect(TAG), engine.size(TAG))
-        request.config.stash[FIGURES] = (
-            f"image: {engine.size(TAG)}; built in {(time.monotonic() - base_done) / 60:.1f} minutes, "
-            f"its stand-in base in {(base_done - start) / 60:.1f}"
-        )
-        yield built
+        product.build(engine)
+        minutes = (time.monotonic() - start) / 60
+        product.export(engine)
+        size = engine.size(product.TAG)
+        compressed = product.archive().stat().st_size / 1e9
+        request.config.stash[FIGURES] = f"image: {size}, {compressed:.2f} GB compressed; built in {minutes:.1f} minutes"
+        yield Image(engine.mount(product.TAG), engine.inspect(product.TAG), size)
     finally:
         engine.close()
 
@@ -46,17 +41,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Size and minutes."""
     if FIGURES in config.stash:
         terminalreporter.write_line(config.stash[FIGURES])
-
-
-def _context(folder: Path) -> Path:
-    """What git knows of the checkout: a build from a clean clone."""
-    folder.mkdir()
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, timeout=60).stdout
-    archive = subprocess.run(
-        ["tar", "-c", "--null", "-T", "-"], cwd=ROOT, input=files, capture_output=True, check=True, timeout=60
-    )
-    subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True, timeout=60)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,8 @@ class Engine:
         self.folder = folder
         self.close()  # what an earlier session left, if it was killed
         folder.mkdir(parents=True)
+        (folder / "tmp").mkdir()
+        self._environment = {**os.environ, "TMPDIR": str(folder / "tmp")}  # layers on their way; else in /var/tmp
         # Without overlay each layer is a whole copy: slow, and four times the disk.
         self._driver = "overlay"
         if self._buildah("info", check=False).returncode:
@@ -52,6 +54,7 @@ class Engine:
                 [*self._command, "bud", *options, f"--file={dockerfile}", f"--build-arg=REVISION={revision}", context],
                 stdout=file,
                 stderr=subprocess.STDOUT,
+                env=self._environment,
                 timeout=3600,
             )
         assert done.returncode == 0, f"{dockerfile} does not build; the end of {log}:\n{log.read_text()[-3000:]}"
@@ -87,4 +90,5 @@ class Engine:
         return ["buildah", *storage, "--storage-driver", self._driver]
 
     def _buildah(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*self._command, *arguments], capture_output=True, text=True, check=check, timeout=1800)
+        command = [*self._command, *arguments]
+        return subprocess.run(command, env=self._environment, capture_output=True, text=True, check=check, timeout=1800)

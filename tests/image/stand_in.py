@@ -33,8 +33,9 @@ def make_root(folder: Path) -> Path:
     for certificate in Path("/usr/local/share/ca-certificates").glob("*.crt"):
         shutil.copy(certificate, root / "usr/local/share/ca-certificates")
     _copy_python(Path(sys.base_prefix), root / "usr/local")
+    environment = {"PATH": ENVIRONMENT[0].removeprefix("PATH=")}  # nothing of this machine's, such as TMPDIR
     for step in ("update-ca-certificates", "ldconfig", "python3.11 -m ensurepip --default-pip"):
-        subprocess.run(["chroot", root, *step.split()], check=True, capture_output=True, timeout=300)
+        subprocess.run(["chroot", root, *step.split()], env=environment, check=True, capture_output=True, timeout=300)
     subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True, timeout=300)
     shutil.rmtree(root)
     return archive

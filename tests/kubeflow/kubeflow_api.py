@@ -104,6 +104,13 @@ class KubeflowApi:
         if path.endswith("/versions"):
             of_pipeline = [version for version in self.versions if version.pipeline_id == path.split("/")[2]]
             return api.V2beta1ListPipelineVersionsResponse(pipeline_versions=_named(of_pipeline, query))
+        if path == "/runs":
+            if self.multi_user and not query.get("namespace"):
+                raise grpc_error(400, "Invalid input error: In multi-user mode, listing needs a namespace")
+            of_experiment = [run for run in self.runs if run.experiment_id == query["experiment_id"]]
+            assert query["sort_by"] == "created_at desc"
+            newest = sorted(of_experiment, key=lambda run: run.created_at, reverse=True)
+            return api.V2beta1ListRunsResponse(runs=newest[: int(query["page_size"])])
         for run in self.runs:
             if path == f"/runs/{run.run_id}":
                 if self.history:

@@ -121,6 +121,7 @@ def test_a_run_takes_the_parameters_that_the_package_names(start: Start) -> None
         "num_test_clips": 4,
         "epochs": 2,
         "push_mode": "review",
+        "alarm": '{"version":5,"reasons":["drift of level"],"values":{"level_dbfs":0.4}}',
     }
     text = package("demo", "as it is")
     assert set(changed) == set(next(yaml.safe_load_all(text))["root"]["inputDefinitions"]["parameters"])

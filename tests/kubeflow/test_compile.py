@@ -46,6 +46,7 @@ def test_what_a_run_changes_is_a_parameter_with_the_configuration_s_value_as_its
         "num_test_clips": 96,
         "epochs": 12,
         "push_mode": "auto",
+        "alarm": "",
     }
     assert parameters["push_mode"]["literals"] == ["auto", "review", "canary"]
     assert all(parameter["description"] for parameter in parameters.values())
@@ -65,6 +66,7 @@ def test_every_parameter_reaches_the_nodes_that_read_it(demo):
         "num_test_clips": {"ClipGenerator"},
         "epochs": {"Trainer", "Pusher"},
         "push_mode": {"ReviewReport", "Pusher"},
+        "alarm": {"ReviewReport", "Pusher"},
     }
 
 
@@ -152,7 +154,7 @@ def test_the_key_that_signs_is_a_secret_of_the_pusher_and_of_decisions_alone():
     _, platform = yaml.safe_load_all(compile_decision(load_config(DEMO, [*KEY, SECRET]), IMAGE))
     (decision,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
     assert [mount["mountPath"] for mount in decision["secretAsVolume"]] == ["/keys"]
-    with pytest.raises(UserError, match=r"private_key /keys/private.pem: lies on no volume of Pusher \(/serving\); add one to"):
+    with pytest.raises(UserError, match=r"private_key /keys/private.pem: is not on a volume of Pusher \(/serving\); add one to"):
         compiled(*KEY)
 
 
@@ -183,15 +185,18 @@ def test_the_same_configuration_compiles_to_the_same_bytes():
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("kubernetes.serving_uri=/models", "serving_uri '/models' lies on no volume of ServingBaseline"),
-        ("kubernetes.shared_folder=/scratch", "shared_folder '/scratch' lies on no volume of Trainer"),
+        ("kubernetes.serving_uri=/models", "serving_uri '/models' is not on a volume of ServingBaseline"),
+        ("kubernetes.shared_folder=/scratch", "shared_folder '/scratch' is not on a volume of Trainer"),
         ("kubernetes.pipeline_root=/minio/b", "must begin with minio://"),
         ("kubernetes.step={memory: 4 GB}", "kubernetes.step.memory"),
         ("kubernetes.env={A-B: x}", "'A-B' is not a name for an environment variable"),
-        ("kubernetes.env={WANDB_API_KEY: hunter2}", "env sets WANDB_API_KEY: .* name a key of a Secret in kubernetes.secret_env"),
+        (
+            "kubernetes.env={WANDB_API_KEY: hunter2}",
+            "env sets WANDB_API_KEY: .* put it in a Secret and name its key in kubernetes.secret_env",
+        ),
         ("kubernetes.env={https_proxy: 'http://ada:hunter2@proxy:3128'}", "env sets https_proxy: .* kubernetes.secret_env"),
-        ("kubernetes.volumes=[{path: /x, nodes: [Pusher]}]", "give a claim or a secret, one of them"),
-        ("kubernetes.steps={Trainr: {}}", "no node Trainr in this pipeline; there are"),
+        ("kubernetes.volumes=[{path: /x, nodes: [Pusher]}]", "set exactly one of claim and secret"),
+        ("kubernetes.steps={Trainr: {}}", "this pipeline has no node Trainr; its nodes are"),
     ],
 )
 def test_a_wrong_setting_is_one_line(setting, said):
@@ -221,7 +226,7 @@ def test_a_decision_is_a_pipeline_of_one_step_beside_the_serving_folder():
     (executor,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
     assert [mount["mountPath"] for mount in executor["pvcMount"]] == ["/serving"]
     assert executor["podMetadata"]["labels"]["app.kubernetes.io/component"] == "decision"
-    with pytest.raises(UserError, match="no decisions on an object store"):
+    with pytest.raises(UserError, match="an object store keeps no models waiting for a decision"):
         compile_decision(load_config(DEMO, ["kubernetes.serving_uri=gs://models/audio-gender"]), IMAGE)
 
 
@@ -243,7 +248,7 @@ def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        ("audio-gender:latest", "has no digest, so nobody could say which code ran; give NAME@sha256:"),
+        ("audio-gender:latest", "has no digest, so there is no telling which code will run; give NAME@sha256:"),
         ("audio-gender@sha256:12", "has no digest"),
         (" ", "empty; name the image"),
     ],

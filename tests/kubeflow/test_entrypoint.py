@@ -231,8 +231,8 @@ def test_files_of_an_input_that_are_gone_are_one_line_with_what_to_do(container,
 
     line = capsys.readouterr().err.splitlines()[-1]
     assert line == (
-        f"input examples: {left} of 3 files are left at {uri}; "
-        "something removed the others from the object store: start the run again without the cache"
+        f"input examples: only {left} of 3 files are left at {uri}; "
+        "the others were deleted from the object store: start the run again without the cache"
     )
     assert termination_log(container) == line
 
@@ -291,7 +291,9 @@ def test_a_folder_that_may_not_be_read_is_one_line_with_what_to_do(artifact):
         (container / "minio/bucket/examples").chmod(0o755)
     assert done.returncode == 2
     line = done.stderr.splitlines()[-1]
-    assert line.startswith(f"{container}/minio/bucket/examples: Permission denied; let user 1000 read and write there")
+    assert line.startswith(
+        f"{container}/minio/bucket/examples: Permission denied; user 1000 must be able to read and write there"
+    )
 
 
 def test_without_kubernetes_there_is_no_termination_log_to_write(container, capsys):

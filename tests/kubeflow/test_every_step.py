@@ -220,4 +220,4 @@ def test_an_artifact_that_was_removed_from_the_object_store_is_one_line_and_stop
 
     file.write_bytes(content)
     assert (step.state, step.status) == ("failed", 2)
-    assert step.termination_message.startswith(f"input evaluation: 6 of 7 files are left at {evaluation.uri}; ")
+    assert step.termination_message.startswith(f"input evaluation: only 6 of 7 files are left at {evaluation.uri}; ")

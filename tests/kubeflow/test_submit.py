@@ -111,7 +111,7 @@ def test_with_several_users_all_is_in_the_namespace_of_one(package: Path, tmp_pa
 
 
 def test_a_token_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no-token: No such file or directory; give the file of a service account"):
+    with pytest.raises(UserError, match="no-token: No such file or directory; pass the file that holds a service account"):
         connect("http://127.0.0.1:9", token_file=tmp_path / "no-token")
 
 
@@ -124,10 +124,10 @@ def test_cookies_are_sent_as_they_are(server: KubeflowApi) -> None:
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"epoch": "3"}, "parameter epoch: this pipeline has none of that name; it has dataset_uri, epochs, learning_rate"),
-        ({"epochs": "three"}, "parameter epochs: 'three' is no number"),
-        ({"epochs": "1.5"}, "parameter epochs: '1.5' is no number"),
-        ({"push_mode": "never"}, "parameter push_mode: 'never' is none of auto, review"),
+        ({"epoch": "3"}, "parameter epoch: this pipeline has no such parameter; it has dataset_uri, epochs, learning_rate"),
+        ({"epochs": "three"}, "parameter epochs: 'three' is not a number"),
+        ({"epochs": "1.5"}, "parameter epochs: '1.5' is not a number"),
+        ({"push_mode": "never"}, "parameter push_mode: 'never' is not one of auto, review"),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_is_uploaded(
@@ -143,7 +143,7 @@ def test_a_parameter_without_a_default_must_be_given(server: KubeflowApi, kubefl
     spec["root"]["inputDefinitions"]["parameters"]["by"] = {"parameterType": "STRING", "description": "who decides"}
     package.write_text(yaml.safe_dump_all([spec, platform]))
 
-    with pytest.raises(UserError, match=r"parameter by: a run of this pipeline must give it \(who decides\)"):
+    with pytest.raises(UserError, match=r"parameter by is required: --set by=… \(who decides\)"):
         submit(package, kubeflow)
     submit(package, kubeflow, parameters={"by": "Alice"})
 
@@ -155,7 +155,7 @@ def test_a_file_that_is_no_package_is_refused(kubeflow: Kubeflow, tmp_path: Path
     path = tmp_path / "other.yaml"
     path.write_text(text)
 
-    with pytest.raises(UserError, match=r"other\.yaml: is no compiled pipeline"):
+    with pytest.raises(UserError, match=r"other\.yaml: is not a compiled pipeline"):
         submit(path, kubeflow)
 
 
@@ -184,21 +184,21 @@ def test_a_user_who_may_not_is_told_what_is_missing(server: KubeflowApi, status:
     with pytest.raises(UserError) as caught:
         connect(server.host)
 
-    assert str(caught.value).startswith(f"Kubeflow Pipelines refuses ({status}: User identity is empty")
+    assert str(caught.value).startswith(f"Kubeflow Pipelines denied the request ({status}: User identity is empty")
     assert "give a token or cookies" in str(caught.value)
 
 
 def test_a_page_to_log_in_is_not_taken_for_kubeflow(server: KubeflowApi) -> None:
     server.refuse[""] = Refused(200, "<html>Log in</html>")
 
-    with pytest.raises(UserError, match=r"answers, but not as Kubeflow Pipelines does"):
+    with pytest.raises(UserError, match=r"answers, but not like Kubeflow Pipelines"):
         connect(server.host)
 
 
 def test_an_address_that_is_no_kubeflow(server: KubeflowApi) -> None:
     server.refuse[""] = Refused(404, "<html>nothing here</html>")
 
-    with pytest.raises(UserError, match="Kubeflow says 404: Not Found"):
+    with pytest.raises(UserError, match="Kubeflow answered 404: Not Found"):
         connect(server.host)
 
 
@@ -217,7 +217,7 @@ def test_a_refused_pipeline_is_one_line_in_kubeflows_words(
     with pytest.raises(UserError) as caught:
         submit(package, kubeflow)
 
-    assert str(caught.value) == f"{package}: Kubeflow says {refused.status}: invalid spec: name is empty"
+    assert str(caught.value) == f"{package}: Kubeflow answered {refused.status}: invalid spec: name is empty"
 
 
 @pytest.mark.parametrize("how", ["silent", "drips"])
@@ -228,7 +228,7 @@ def test_a_server_that_gives_no_whole_answer_in_time_is_one_line(
     getattr(server, how).set()
     start = time.monotonic()
 
-    with pytest.raises(UserError, match=rf"^{server.host}: no answer within 0\.5 s; is `kubectl port-forward"):
+    with pytest.raises(UserError, match=rf"^{server.host}: no response within 0\.5 s; is `kubectl port-forward"):
         connect(server.host)
 
     getattr(server, how).clear()
@@ -239,14 +239,14 @@ def test_a_server_that_gives_no_whole_answer_in_time_is_one_line(
 def test_an_answer_of_null_is_one_line(server: KubeflowApi, kubeflow: Kubeflow, package: Path, path: str, answer: None) -> None:
     server.refuse[path] = Refused(200, answer)
 
-    with pytest.raises(UserError, match="the answer is null, which Kubeflow Pipelines does not say"):
+    with pytest.raises(UserError, match="the response is null, which Kubeflow Pipelines never sends"):
         submit(package, connect(server.host))
 
 
 def test_a_run_whose_start_was_not_answered_may_be_there(server: KubeflowApi, kubeflow: Kubeflow, package: Path) -> None:
     server.refuse["/runs"] = Refused(200, None)
 
-    with pytest.raises(UserError, match=rf"the run may have been started all the same: look at {server.host} first$"):
+    with pytest.raises(UserError, match=rf"the run may have started anyway: check {server.host} first$"):
         submit(package, kubeflow)
 
 
@@ -325,7 +325,7 @@ def test_a_run_is_followed_with_one_line_a_node(
         "StatisticsGen             1.0 s  cached",
         "ClipExampleValidator     25.0 s",
         "Trainer                 120.0 s",
-        f"next: see what it made, the review report among it: {server.host}/#/runs/details/{run_id}",
+        f"next: see its results, including the review report: {server.host}/#/runs/details/{run_id}",
     ]
 
 
@@ -382,8 +382,8 @@ def test_a_pod_that_does_not_start_is_said_with_the_schedulers_reason_once(
 
     assert follow(kubeflow, run_id, poll_s=0.01, pending_s=0)
 
-    lines = [line for line in capsys.readouterr().err.splitlines() if "waits" in line]
-    assert lines == [f"Trainer waits for its pod to start: {reason}"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "is waiting" in line]
+    assert lines == [f"Trainer is waiting for its pod to start: {reason}"]
 
 
 def test_where_nobody_says_why_a_pod_does_not_start_the_command_that_does_is_named(
@@ -397,10 +397,8 @@ def test_where_nobody_says_why_a_pod_does_not_start_the_command_that_does_is_nam
 
     assert follow(kubeflow, run_id, poll_s=0.01, pending_s=0)
 
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "waits" in line]
-    assert line == (
-        "Trainer waits for its pod to start: why: `kubectl describe pod -n kubeflow audio-gender-x7k2p-system-container-driver-7`"
-    )
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "is waiting" in line]
+    assert line == f"Trainer is waiting for its pod to start: why: `kubectl describe pod -n kubeflow {driver.pod_name}`"
 
 
 def test_names_of_nodes_are_no_markup(
@@ -446,7 +444,7 @@ def test_a_failed_run_names_the_node_and_its_log(
     assert lines[1] == "Trainer                 120.0 s  failed"
     pods = f"-n kubeflow -l pipeline/runid={run_id},app.kubernetes.io/component=trainer"
     assert lines[2] == f"Trainer failed; its log: `kubectl logs {pods} -c main --tail=-1 --prefix`"
-    assert lines[3] == f"  what became of its pod: `kubectl describe pods {pods}`"
+    assert lines[3] == f"  details of its pod: `kubectl describe pods {pods}`"
     assert lines[4:] == [f"see {server.host}/#/runs/details/{run_id}"]
 
 
@@ -458,7 +456,7 @@ def test_a_node_whose_driver_failed_is_named(
 
     assert not follow(kubeflow, run_id, poll_s=0.01)
 
-    assert "Gate failed before it began, in its driver; its log: `kubectl logs -n kubeflow" in capsys.readouterr().err
+    assert "Gate failed in its driver, before it started; its log: `kubectl logs -n kubeflow" in capsys.readouterr().err
 
 
 def test_where_the_root_driver_failed_its_log_is_shown(
@@ -482,7 +480,7 @@ def test_where_the_root_driver_failed_its_log_is_shown(
     shown = capsys.readouterr().err
     assert "  root: KFP driver: failed to get pipeline root\n" in shown
     assert "line 3\n" not in shown
-    assert "root failed before it began, in its driver; its log: `kubectl logs -n kubeflow" in shown
+    assert "root failed in its driver, before it started; its log: `kubectl logs -n kubeflow" in shown
 
 
 def test_a_run_that_ended_without_a_failed_node_points_to_its_pods(
@@ -495,11 +493,11 @@ def test_a_run_that_ended_without_a_failed_node_points_to_its_pods(
 
     out, err = capsys.readouterr()
     assert f"Canceled: run {run_id}" in out
-    assert f"no node failed; what became of the run's pods: `kubectl describe pods -n kubeflow -l pipeline/runid={run_id}`" in err
+    assert f"no node failed; details of the run's pods: `kubectl describe pods -n kubeflow -l pipeline/runid={run_id}`" in err
 
 
 def test_an_unknown_run(kubeflow: Kubeflow) -> None:
-    with pytest.raises(UserError, match=r"run nope: Kubeflow says 404: .*Run nope not found$"):
+    with pytest.raises(UserError, match=r"run nope: Kubeflow answered 404: .*Run nope not found$"):
         follow(kubeflow, "nope")
 
 
@@ -539,7 +537,10 @@ def test_a_lost_connection_says_how_to_follow_again(server: KubeflowApi, kubeflo
         follow(kubeflow, run_id, poll_s=0.01, patience_s=0.1)
 
     again = f"`audio-gender submit --run {run_id} --host {server.host}`"
-    assert str(caught.value) == f"run {run_id}: Kubeflow says 503: no healthy upstream; the run goes on, follow it again: {again}"
+    assert (
+        str(caught.value)
+        == f"run {run_id}: Kubeflow answered 503: no healthy upstream; the run goes on, follow it again: {again}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -558,9 +559,9 @@ def test_a_server_that_comes_back_is_waited_for(
 
     assert follow(kubeflow, run_id, poll_s=0.01)
 
-    waiting = [line for line in capsys.readouterr().err.splitlines() if "asking again" in line]
+    waiting = [line for line in capsys.readouterr().err.splitlines() if "retrying for" in line]
     assert len(waiting) == 1
-    assert (f"Kubeflow says {refused.status}" if refused.body else "the answer is null") in waiting[0]
+    assert (f"Kubeflow answered {refused.status}" if refused.body else "the response is null") in waiting[0]
 
 
 def test_a_server_that_restarts_is_waited_for(kubeflow: Kubeflow, server: KubeflowApi, package: Path) -> None:

@@ -4,6 +4,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -109,7 +110,7 @@ def environment(pod: Manifest, address: str) -> dict[str, str]:
     """The image's variables, and the container's: plain ones, and those from the pod's own fields."""
     values = {
         "HOME": os.environ["HOME"],
-        "PATH": f"{CHECKOUT}/.venv/bin:{os.environ['PATH']}",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONUNBUFFERED": "1",
     }

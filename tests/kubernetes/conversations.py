@@ -87,9 +87,14 @@ def _applies(policy: Manifest, direction: str, pod: Peer) -> bool:
 def _is(peer: Manifest, other: Peer, policy: Manifest) -> bool:
     if "ipBlock" in peer:
         # Pods' addresses too: what it is there for has no pods.
-        return bool(other.address) and ip_address(other.address) in ip_network(peer["ipBlock"]["cidr"])
+        return bool(other.address) and _is_in(other.address, peer["ipBlock"])
     if other.labels is None or not matches(peer.get("podSelector", {}), other.labels):
         return False
     if "namespaceSelector" in peer:
         return matches(peer["namespaceSelector"], {NAMESPACE_LABEL: other.namespace})
     return other.namespace == str(policy["metadata"]["namespace"])
+
+
+def _is_in(address: str, block: Manifest) -> bool:
+    excepted = any(ip_address(address) in ip_network(cidr) for cidr in block.get("except", ()))
+    return ip_address(address) in ip_network(block["cidr"]) and not excepted

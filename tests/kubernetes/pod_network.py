@@ -4,21 +4,28 @@
 with PodNetwork(folder) as network:
     address, command = network.join(pod, ["python", "-m", "http.server"])
 
-Pods reach each other and nothing else. `/etc/hosts`, which all of them see, says what the cluster's DNS would: the names below a
-headless Service. Linux lets only root make such namespaces.
+Pods reach each other and what listens at `listen()`, nothing else. `/etc/hosts`, which all of them see, says what the
+cluster's DNS would: the names below a headless Service. Linux lets only root make such namespaces.
 """
 
+import ctypes
 import itertools
 import os
 import signal
+import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from api import Manifest
 
-BRIDGE = "ip link add name pods type bridge && ip link set pods up && echo up && exec sleep infinity"
+HOST = "10.88.0.1"
+CLONE_NEWNET = 0x40000000
+BRIDGE = f"""\
+ip link add name pods type bridge && ip address add {HOST}/16 dev pods && ip link set pods up && echo up && exec sleep infinity
+"""
 JOIN = """\
 set -e
 hosts=$1 bridge=$2 peer=$3 address=$4 name=$5
@@ -53,6 +60,19 @@ class PodNetwork:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         os.killpg(self._bridge.pid, signal.SIGKILL)
         self._bridge.communicate()
+
+    def listen(self) -> socket.socket:
+        """A listening socket at an address that the pods reach; this process accepts, and is itself where it was."""
+
+        def enter_and_listen() -> socket.socket:
+            with Path(f"/proc/{self._bridge.pid}/ns/net").open() as namespace:
+                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+            return socket.create_server((HOST, 0))
+
+        # A thread has a namespace of its own; the socket stays in the one where it was made.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(enter_and_listen).result()
 
     def join(self, pod: Manifest, command: list[str]) -> tuple[str, list[str]]:
         """Returns the pod's address, and its command in a namespace of its own. Its names lead there from now on."""

@@ -23,6 +23,7 @@ OUTSIDE = [
     Peer("client", "shop", {"audio-gender/client": "true"}),
     Peer("stranger", "shop", {"app": "shop"}),
     Peer("own network", "", address="172.18.0.2"),
+    Peer("the cloud's metadata", "", address="169.254.169.254"),
     Peer("internet", "", address="203.0.113.7"),
 ]
 SEAWEEDFS = Peer("seaweedfs", "kubeflow", {"app": "seaweedfs"})
@@ -59,8 +60,7 @@ ONLY_IN = {
     "local": {(name, "seaweedfs", 8333) for name in ("clips", "worker")},
     "production": {
         *FLINK,
-        *((name, to, 443) for name in ("flink-taskmanager", "clips", "worker") for to in ("own network", "internet")),
-        *((name, "internet", 443) for name in STEPS.values()),  # S3
+        *((name, "internet", 443) for name in ("flink-taskmanager", "clips", "worker", *STEPS.values())),  # S3
         ("client", "model-server", 8500),  # gRPC
     },
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`k8s/components/watch` on the overlay local: valid, and its command is one that `watch` takes."""
+"""`k8s/components/watch` on the overlay local: valid, its command is one that `watch` takes, in place of the weekly run."""
 
 import re
 import shutil
@@ -33,7 +33,7 @@ def one(objects: list[Manifest], kind: str, name: str) -> Manifest:
 
 
 def test_the_claim_the_cronjob_and_the_server_share_a_folder(objects: list[Manifest]) -> None:
-    job = one(objects, "CronJob", "audio-gender-watch")
+    job = one(objects, "CronJob", "audio-gender-retrain")
     kubernetes_validate.validate(job, "1.33", strict=True)
     kubernetes_validate.validate(one(objects, "PersistentVolumeClaim", "audio-gender-requests"), "1.33", strict=True)
     pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
@@ -44,14 +44,23 @@ def test_the_claim_the_cronjob_and_the_server_share_a_folder(objects: list[Manif
         assert "--log=/requests" in container["args"]
     claims = {volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume}
     assert claims == {"audio-gender-requests", "audio-gender-serving"}
+    assert {"name": "serving", "mountPath": "/serving", "readOnly": True} in pod["containers"][0]["volumeMounts"]
     assert next(v["configMap"]["name"] for v in pod["volumes"] if v["name"] == "config").startswith("audio-gender-config-")
 
 
-def test_the_commands_options_exist(objects: list[Manifest]) -> None:
-    (container,) = one(objects, "CronJob", "audio-gender-watch")["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    _, command = container["command"]
-    page = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
-    assert all(argument.partition("=")[0] in page for argument in container["args"])
+def test_it_looks_before_it_retrains(objects: list[Manifest]) -> None:
+    job = one(objects, "CronJob", "audio-gender-retrain")
+    assert len([thing for thing in objects if thing["kind"] == "CronJob"]) == 2  # this one, and that of the clips
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (compiles,), (watches,) = pod["initContainers"], pod["containers"]
+    assert (job["spec"]["schedule"], job["spec"]["concurrencyPolicy"]) == ("0 5 * * *", "Forbid")
+    assert compiles["image"] == watches["image"] and watches["command"] == ["audio-gender", "watch"]
+    package = next(argument for argument in watches["args"] if argument.startswith("--package=")).partition("=")[2]
+    assert f"--output={package}" in compiles["args"] and "--retrain" in watches["args"]
+    known = {item["name"] for item in watches["env"]}
+    assert "NAMESPACE" in known and watches["envFrom"][0]["configMapRef"]["name"].startswith("audio-gender-retrain-")
+    page = CliRunner().invoke(app, ["watch", "--help"], env={"COLUMNS": "200"}).output
+    assert all(argument.partition("=")[0] in page for argument in watches["args"])
 
 
 def test_alerts_ask_for_figures_that_there_are(objects: list[Manifest]) -> None:

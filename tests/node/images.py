@@ -4,24 +4,20 @@
 import hashlib
 import json
 import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import stand_in
-from engine import REVISION, Engine
+import product
+from engine import Engine
 from processes import CACHE
 
 if TYPE_CHECKING:
     from node_cluster import Cluster
 
-ROOT = Path(__file__).parents[2]
 PRODUCT = "audio-gender:local"
 PROGRAMS = ("pause", "coredns", "kube-network-policies", "versitygw", "argoexec", "workflow-controller")
 """Programs that have an image `localhost/NAME:1` of their own."""
-OF_IMAGE = ("requirements.lock", "locks", "tools/bootstrap.lock", "pyproject.toml", "README.md", "LICENSE", "k8s/image")
-PACKAGES = ("beam_jobs", "components", "pipeline")
 
 
 def load_programs(cluster: "Cluster") -> None:
@@ -34,45 +30,24 @@ def load_programs(cluster: "Cluster") -> None:
 
 
 def load_product(cluster: "Cluster") -> None:
-    """This checkout's image as `audio-gender:local`, built if the node has it not (some minutes, up to 17 GB of disk)."""
-    reference, wanted = f"docker.io/library/{PRODUCT}", f"docker.io/library/audio-gender:{_digest()}"
+    """This checkout's image as `audio-gender:local`: the one that `make test-image` kept, else built (some minutes)."""
+    archive = product.archive()
+    reference, wanted = f"docker.io/library/{PRODUCT}", f"docker.io/library/audio-gender:{archive.stem.removeprefix('image-')}"
     if wanted not in (known := cluster.ctr("images", "ls", "-q").stdout.split()):
         old = [image for image in known if image.startswith("docker.io/library/audio-gender")]
         if old:
             cluster.ctr("images", "rm", "--sync", *old)
-        archive = CACHE / "node-image.tar"
-        _build(archive, wanted.rpartition(":")[2])
+        if not archive.exists():
+            _build()
         cluster.ctr("images", "import", "--base-name=docker.io/library/audio-gender", archive)
-        archive.unlink()
     cluster.ctr("images", "tag", "--force", wanted, reference)
 
 
-def _digest() -> str:
-    """Of all that the Dockerfile copies."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *OF_IMAGE, *PACKAGES]
-    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.split("\n")
-    digest = hashlib.sha256()
-    for name in sorted({name for name in names if (ROOT / name).is_file()}):
-        digest.update(f"{name}\n".encode() + (ROOT / name).read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _build(archive: Path, tag: str) -> None:
-    """The image that `make test-image` builds and looks at, as an archive."""
-    engine = Engine(CACHE / "node-image")
+def _build() -> None:
+    engine = Engine(CACHE / "image")
     try:
-        engine.base(stand_in.make_root(engine.folder / "base"), "stand-in:test", stand_in.ENVIRONMENT)
-        context = engine.folder / "context"
-        for name in (*OF_IMAGE, *PACKAGES):
-            target = context / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(ROOT / name, target)
-        log = CACHE / "node-image-build.log"
-        engine.build(ROOT / "k8s/image/Dockerfile", context, PRODUCT, "stand-in:test", REVISION, log)
-        engine.export(PRODUCT, archive, tag)
+        product.build(engine)
+        product.export(engine)
     finally:
         engine.close()
 

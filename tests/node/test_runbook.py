@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from api import wait_until
 from node_cluster import NODE, Cluster
 from runbook import Terminal, as_run_here, blocks, instead
 from volumes import add_volume
+
+from components.pusher.serving_folder import read_provenance
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("RUN_NODE") != "1", reason="needs root, containerd, buildah, runc, Go and most of an hour: make test-node"
@@ -21,6 +22,7 @@ BLOCKS = blocks()
 FORWARDS = [line for _, commands in BLOCKS for line in commands.splitlines() if "port-forward" in line]
 STORE = "AWS_DEFAULT_REGION=us-east-1 aws --endpoint-url http://localhost:8333"
 SERVER, CLIENT = "app.kubernetes.io/component=model-server", "--labels=audio-gender/client=true"
+COMPILE = ".venv/bin/audio-gender compile --config k8s/overlays/local/config.yaml --image audio-gender:local --allow-tag -o"
 ASK = """\
 kubectl -n kubeflow run {name} --rm --stdin --restart=Never --image=audio-gender:local {labels} --command -- \
   timeout 60 python -c "import sys, urllib.request as http; url = 'http://audio-gender-serving:8501/analyse?name=voice.flac'
@@ -45,6 +47,11 @@ def terminal(cluster: Cluster, volumes: dict[str, Path], tmp_path_factory: pytes
 
 def run_block(terminal: Terminal, number: int) -> str:
     return terminal.run(as_run_here(BLOCKS[number - 1][1]), TIMEOUT_S)
+
+
+def forward_again(terminal: Terminal) -> None:
+    """What an operator does where `kubectl port-forward` has lost its pod, or the kubelet."""
+    terminal.run("\n".join(["kill $forwards && wait || true", *FORWARDS, "sleep 2"]), 60)
 
 
 def versions(volumes: dict[str, Path]) -> list[str]:
@@ -121,7 +128,7 @@ def test_the_model_server_comes_back_after_a_drain(terminal: Terminal, cluster: 
 
     cluster.kubectl("uncordon", NODE)
     terminal.run("kubectl -n kubeflow wait --for condition=Available --timeout=5m deployment --all", 310)
-    terminal.run("\n".join(["kill $forwards && wait || true", *FORWARDS, "sleep 2"]), 60)  # their pods are gone
+    forward_again(terminal)
 
     assert '"label"' in terminal.run(ASK.format(name="after-drain", labels=CLIENT), 300)
 
@@ -133,6 +140,7 @@ def test_pods_outlive_the_kubelet_and_containerd(terminal: Terminal, cluster: Cl
         cluster.processes.kill(program)
     cluster.start_containerd()
     cluster.start_kubelet()
+    forward_again(terminal)
 
     assert '"label"' in terminal.run(ASK.format(name="after-restart", labels=CLIENT), 300)
     (after,) = cluster.get("pods", "-n", "kubeflow", "-l", SERVER)["items"]
@@ -148,34 +156,35 @@ def test_clips_job_makes_the_same_dataset_again(terminal: Terminal, volumes: dic
     terminal.run("kubectl -n kubeflow create job --from=cronjob/audio-gender-clips clips-1", 60)
     terminal.run("kubectl -n kubeflow wait --for=condition=Complete --timeout=20m job/clips-1", 1260)
 
-    assert len(before) == 14
+    assert len([path for path in before if path.suffix == ".tfrecord"]) == 14
     assert {path.relative_to(dataset): path.read_bytes() for path in dataset.glob("*/*")} == before
 
 
 def test_retraining_and_rollback(terminal: Terminal, volumes: dict[str, Path]) -> None:
-    before = versions(volumes)
+    (first,) = versions(volumes)
 
     run_block(terminal, 7)
 
-    assert len(versions(volumes)) > len(before)
+    assert len(versions(volumes)) == 3
+    newest = versions(volumes)[-1]
+    made = read_provenance(volumes["audio-gender-serving"] / "audio-gender", int(newest))
+    assert made
+    assert (made.action, made.by, made.rolled_back_to, made.model_version) == ("rolled back", "tests", int(first), int(first))
+    ask = "curl --silent --data-binary @$recording 'localhost:8501/analyse?name=voice.flac'"
+    terminal.run(f'until {ask} | grep \'"version": *"{newest}"\'; do sleep 2; done', 300)
 
 
 def test_training_on_two_workers_of_which_one_is_killed(terminal: Terminal, cluster: Cluster) -> None:
     workers = "--set train.strategy=multi_worker --set train.num_workers=2"
-    compile_ = "compile --config k8s/overlays/local/config.yaml --image audio-gender:local --allow-tag -o workers.yaml"
-    terminal.run(f".venv/bin/audio-gender {compile_} {workers}", 300)
+    terminal.run(f"{COMPILE} workers.yaml {workers}", 300)
     printed = terminal.run(".venv/bin/audio-gender submit workers.yaml --detach", 300)
     (run_id,) = set(re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", printed))
     of_run = ("-n", "kubeflow", "-l", "app.kubernetes.io/component=training-worker")
-
-    def trains() -> bool:
-        logs = cluster.kubectl("logs", *of_run, "--tail=-1") if cluster.get("pods", *of_run)["items"] else ""
-        return "epoch 2/" in logs
-
-    wait_until(trains, "second epoch", TIMEOUT_S)
-    pods = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in cluster.get("pods", *of_run)["items"]}
-    assert len(pods) == 2
-    (victim,) = (name for name in pods if "-1-" in name)
+    logs = f"kubectl logs {' '.join(of_run)} --tail=-1 2>/dev/null"
+    terminal.run(f"until {logs} | grep --quiet 'epoch 2/'; do sleep 2; done", TIMEOUT_S)
+    chief, victim = sorted(pod["metadata"]["name"] for pod in cluster.get("pods", *of_run)["items"])
+    assert "-0-" in chief
+    assert "-1-" in victim
     cluster.kubectl("-n", "kubeflow", "delete", "pod", victim, "--grace-period=0", "--force")
     followed = terminal.run(f".venv/bin/audio-gender submit --run {run_id}", TIMEOUT_S)
 
@@ -183,6 +192,51 @@ def test_training_on_two_workers_of_which_one_is_killed(terminal: Terminal, clus
     trainer = ("-n", "kubeflow", "-l", f"pipeline/runid={run_id},app.kubernetes.io/component=trainer")
     assert "training goes on from epoch" in cluster.kubectl("logs", *trainer, "-c", "main", "--tail=-1")
     assert cluster.get("jobs,pods", *of_run)["items"] == []
+
+
+def failure(terminal: Terminal, package: str, *settings: str, **parameters: str) -> tuple[str, str]:
+    """A run that fails: what `submit` prints of it, and what the `kubectl describe` that it names does, each as one line."""
+    terminal.run(" ".join([COMPILE, package, *(f"--set '{setting}'" for setting in settings)]), 300)
+    given = " ".join(f"--set {name}={value}" for name, value in parameters.items())
+    printed = terminal.run(f".venv/bin/audio-gender submit {package} {given} || echo exit status $?", TIMEOUT_S)
+    said = " ".join(printed.split())
+    assert "Failed: run" in said
+    assert said.endswith("exit status 1")
+    (describe,) = re.findall(r"what became of its pod: `(kubectl describe .+?)`", said)
+    return said, " ".join(terminal.run(describe, 60).split())
+
+
+def test_a_missing_dataset(terminal: Terminal) -> None:
+    folder = "s3://mlpipeline/audio-gender/none"
+
+    for text in failure(terminal, "none.yaml", corpus_uri="", dataset_uri=folder):
+        assert f"{folder}/dataset_info.json is not there; make one with" in text
+
+
+def test_a_store_that_refuses(terminal: Terminal) -> None:
+    terminal.run("kubectl -n kubeflow create secret generic wrong --from-literal=id=minio --from-literal=key=wrong", 60)
+    wrong = "{AWS_ACCESS_KEY_ID: {secret: wrong, key: id}, AWS_SECRET_ACCESS_KEY: {secret: wrong, key: key}}"
+
+    for text in failure(terminal, "refused.yaml", f"kubernetes.secret_env={wrong}"):
+        assert "the object store refuses (HTTP status 403); check AWS_ACCESS_KEY_ID" in text
+
+
+def test_a_step_that_runs_out_of_memory(terminal: Terminal) -> None:
+    _, described = failure(terminal, "small.yaml", "kubernetes.steps.ClipGenerator={memory: 150Mi}")
+
+    assert "Reason: OOMKilled" in described
+
+
+def test_a_step_whose_secret_is_missing(terminal: Terminal, cluster: Cluster) -> None:
+    absent = "{AWS_ACCESS_KEY_ID: {secret: absent, key: id}, AWS_SECRET_ACCESS_KEY: {secret: absent, key: key}}"
+    terminal.run(f"{COMPILE} absent.yaml --set 'kubernetes.secret_env={absent}'", 300)
+
+    printed = terminal.run("timeout --signal=INT 240 .venv/bin/audio-gender submit absent.yaml || true", 300)
+
+    said = " ".join(printed.split())
+    assert re.search('ClipGenerator waits for its pod to start: .*secret "absent" not found', said)
+    (run_id,) = set(re.findall("the run goes on; follow it again: .+--run ([0-9a-f-]{36})", said))
+    cluster.kubectl("-n", "kubeflow", "delete", "workflow", f"run-{run_id}")
 
 
 def test_taking_it_away(terminal: Terminal, cluster: Cluster) -> None:

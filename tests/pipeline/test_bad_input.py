@@ -247,7 +247,7 @@ def test_an_output_folder_that_is_not_empty_is_left_as_it_is(generate, make_corp
     (out / "train").mkdir(parents=True)
     (out / "train/notes.txt").write_text("mine")
 
-    assert generate(make_corpus()) == f"{out}: not empty; give a new folder or remove this one"
+    assert generate(make_corpus()) == f"{out}: not empty; choose another folder or remove this one"
     assert read_folder(out) == {"train/notes.txt": b"mine"}
 
 
@@ -259,7 +259,7 @@ def test_a_finished_dataset_is_not_written_over(generate, make_corpus, config, t
 
     again = audio_gender("clips", "generate", "--config", config, "--corpus", corpus, "--output", out)
     assert again.returncode == 0, again.stderr
-    assert "holds a dataset of other settings" in generate(corpus, "clips.seed=9")
+    assert "already holds a dataset with other settings" in generate(corpus, "clips.seed=9")
     assert read_folder(out) == before
 
 

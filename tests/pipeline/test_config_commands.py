@@ -92,7 +92,7 @@ def test_show_prints_the_configuration_as_a_run_sees_it(audio_gender, root: Path
         ("beam.pipeline=[--runner=FlinkRunner]", "beam.pipeline has --runner=FlinkRunner and no --temp_location; add one"),
         ("beam.clips=[--help]", "expected Beam options such as"),
         ("beam.clips=[DirectRunner]", "expected Beam options such as"),
-        ("kubernetes.steps={Trianer: {}}", "no node Trianer in this pipeline"),
+        ("kubernetes.steps={Trianer: {}}", "this pipeline has no node Trianer"),
         (
             "clips={num_clips: {train: 99999, eval: 9, test: 9}, clips_per_shard: 99999, duration_s: 9}",
             "shards of 39.7 GB; at most",

@@ -6,12 +6,15 @@ The runs here are a few records in a real metadata store; `test_review_session.p
 
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from ml_metadata import MetadataStore
+from openlineage_server import openlineage_server
 
 from components.model_digest import model_digest
+from components.pusher import lineage_events
 from components.pusher.provenance import Provenance, login
 from components.pusher.serving_folder import push, read_provenance, roll_back, versions
 from components.pusher.withdrawn import read_withdrawn
@@ -244,6 +247,42 @@ def test_what_cannot_be_rolled_back_to(refused, model, workdir):
     version = serve(workdir, model)
     assert refused("rollback", "7") == f"{workdir.serving}: no version 7; there are {version}"
     assert refused("rollback") == f"{workdir.serving}: no version before the model now in serving; there are {version}"
+
+
+def test_the_openlineage_server_of_the_last_push_is_told_of_each_rollback(command, model, workdir):
+    pytest.importorskip("openlineage", reason="the optional package openlineage-python is not installed")
+    with openlineage_server() as (events, url):
+        zeroth = serve(workdir, model, run_id="r0", dataset_fingerprint="d0")  # pushed before there was such a server
+        serve(workdir, model, run_id="r1", dataset_fingerprint="d1")
+        serve(workdir, model, run_id="r2", dataset_fingerprint="d2", config={"push": {"openlineage_url": url}})
+        assert command("rollback", "--by", "Ada", "--note", "false alarms")[0] == 0
+        back = versions(workdir.serving)[-1]
+        assert command("rollback", zeroth, "--by", "Ada")[0] == 0  # from a version that itself was a rollback
+
+    (path, event), (_, second) = events
+    assert (path, event["eventType"], event["job"]["name"]) == ("/api/v1/lineage", "COMPLETE", "push.rolled_back")
+    assert event["inputs"][0]["facets"]["version"]["datasetVersion"] == "d1"
+    (output,) = event["outputs"]
+    assert (output["name"], output["facets"]["version"]["datasetVersion"]) == (str(workdir.serving), str(back))
+    facet = event["run"]["facets"]["audio_gender"]
+    assert (facet["by"], facet["note"], facet["run_id"], facet["action"]) == ("Ada", "false alarms", "r1", "rolled back")
+    assert second["inputs"][0]["facets"]["version"]["datasetVersion"] == "d0"
+
+
+def test_a_rollback_is_done_where_its_openlineage_event_cannot_be_sent(command, model, workdir, monkeypatch):
+    serve(workdir, model)
+    serve(workdir, model, config={"push": {"openlineage_url": "http://127.0.0.1:9"}})
+
+    if find_spec("openlineage"):
+        status, said = command("rollback", "--by", "Ada")
+        assert (status, "the OpenLineage server at http://127.0.0.1:9 did not accept the event: " in said) == (0, True)
+    monkeypatch.setattr(lineage_events, "find_spec", lambda name: None)
+    status, said = command("rollback", str(versions(workdir.serving)[1]), "--by", "Ada")
+    assert status == 0
+    assert (
+        "no OpenLineage event was sent: push.openlineage_url is set and the package openlineage-python is not installed" in said
+    )
+    assert [decision.kind for decision in list_decisions(workdir)][-1] == "rolled back"
 
 
 # The list.

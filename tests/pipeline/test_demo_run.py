@@ -37,7 +37,7 @@ OWN_LINES = "|".join(
         r"[A-Z]\w+ +\d+\.\d s(  .*)?",  # a node
         r"  loading TensorFlow and TFX …",
         r"  (speaking the demo corpus|mixing clips|training|degrading test clips): .*",  # progress where there is no terminal
-        r"split eval has 2 female speakers, and a clip may hold 3 voices .*",  # of the small demo
+        r"split eval has 2 female speakers, but a clip may hold 3 voices .*",  # of the small demo
         r"next: .*",
     )
 )

@@ -146,10 +146,10 @@ def test_praat_and_audacity_get_a_file_for_each_recording(serving, recordings, t
         (["a.wav", "--model", "9"], "work/serving: no version 9; there are none"),
         (["a.wav", "b.wav", "--format", "textgrid"], "there are 2: give --output DIR"),
         (["a.wav", "--output", "somewhere"], "--output is for --format textgrid and audacity; table goes to stdout"),
-        (["a.wav", "--stream"], "--stream listens to stdin: `audio-gender predict - --stream`"),
+        (["a.wav", "--stream"], "--stream reads stdin: `audio-gender predict - --stream`"),
         (["a.wav", "--microphone"], "--microphone takes no PATH"),
         (["-", "--stream", "--format", "csv"], "--stream writes JSON lines"),
-        (["-", "--stream", "--microphone"], "exclude each other"),
+        (["-", "--stream", "--microphone"], "cannot be used together"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, monkeypatch, arguments, message):

@@ -15,6 +15,7 @@ from beam_jobs.clip_store.scratch import Scratch
 from components.trainer.input.clip_ids import ClipIds
 from components.trainer.input.crops import LEVEL_FEATURES, Transform, labelled_crops
 from components.trainer.input.heard import CropLabeller
+from components.trainer.input.located import LocatedClips, located_clips
 from components.trainer.input.shards import records_of
 from components.transform.preprocessing import LABEL, WAVEFORM
 
@@ -91,7 +92,9 @@ def training_dataset(
     if len(names) >= count:
         names, index, count = own_shards(names, shard), 0, 1
     files = tf.data.Dataset.from_tensor_slices(names).shuffle(len(names), seed=seed)
-    records = records_of(files, scratch, MIXED_SHARDS, index, count)
+    # By position wherever a file stays as long as its clips wait to be shuffled; a cache holds all of a clip for other crops.
+    by_position = cache is None and (scratch is None or scratch.keeps_all)
+    records = records_of(files, scratch, MIXED_SHARDS, index, count, located_clips if by_position else tf.data.TFRecordDataset)
     if cache is not None:
         # What is cached are the records as they were written: 16 bits a sample, and every epoch still draws its own crops.
         records = records.cache(cache)
@@ -101,7 +104,7 @@ def training_dataset(
         batches = clip_ids.watch(batches)
     seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
 
-    def crop(batch: tf.Tensor, seed_pair: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def crop(batch: tf.Tensor | LocatedClips, seed_pair: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         seed_pair = tf.cast(seed_pair, tf.int64)
         length = crop_samples
         if min_crop_samples is not None and min_crop_samples < crop_samples:

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which clips are in a batch, without carrying their names through the model."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from beam_jobs import examples
+from components.trainer.input.located import LocatedClips
 
 KEPT_BATCHES = 1024
 """More than tf.data ever has under way between here and the train step."""
@@ -20,13 +23,14 @@ class ClipIds:
         self._table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.string, default_value="")
 
     def watch(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """Passes on batches of serialized examples, string [batch], as they are."""
+        """Passes on batches of serialized examples, string [batch], or `LocatedClips`, as they are."""
 
-        def remember(number: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-            ids = tf.io.parse_example(batch, {examples.ID: tf.io.FixedLenFeature([], tf.string, "")})[examples.ID]
+        def remember(number: tf.Tensor, batch: tf.Tensor | LocatedClips) -> Any:
+            records = batch.record if isinstance(batch, LocatedClips) else batch
+            ids = tf.io.parse_example(records, {examples.ID: tf.io.FixedLenFeature([], tf.string, "")})[examples.ID]
             remembered = self._table.insert(number % KEPT_BATCHES, tf.strings.reduce_join(ids, separator=", "))
             with tf.control_dependencies([remembered]):
-                return tf.identity(batch)
+                return tf.nest.map_structure(tf.identity, batch)
 
         return batches.enumerate().map(remember)
 

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Crops around speech: chosen from each record's mask and cut from its bytes, so that nothing else of a clip is decoded."""
+"""Crops around speech: chosen from each record's mask and cut from its file or its bytes, so that nothing else is decoded."""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from beam_jobs import examples
+from beam_jobs.located import HEADER_BYTES
 from beam_jobs.speech import SPEECH_BLOCKS_PER_S
 from components.trainer.input.heard import SEGMENT_FEATURES, CropLabeller, Segments
+from components.trainer.input.located import LocatedClips, read_samples
 from components.transform.preprocessing import GAIN, LABEL, to_waveform
 
 Transform = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
@@ -24,12 +26,9 @@ CROP_FEATURES = {
     examples.SPEECH_MASK: tf.io.FixedLenFeature([], tf.string),
 }
 
-HEADER_BYTES = 64
-"""More than there is of a record before its samples."""
-
 
 def labelled_crops(
-    batch: tf.Tensor,
+    batch: tf.Tensor | LocatedClips,
     transform: Transform,
     crop_samples: int | tf.Tensor,
     seed: tf.Tensor,
@@ -38,7 +37,7 @@ def labelled_crops(
     """A random crop of each clip, and its label: the clip's, or what `labeller` makes of the voices in the crop.
 
     Args:
-        batch: records of clips of one length, string [batch].
+        batch: clips of one length: whole records, string [batch], or where they lie.
         transform: the preprocessing graph.
         crop_samples: length of a crop, at most a clip's.
         seed: int64 [2].
@@ -47,17 +46,25 @@ def labelled_crops(
     Returns:
         (waveform float32 [batch, crop_samples], label int64 [batch]).
     """
-    parsed = tf.io.parse_example(batch, CROP_FEATURES)  # which passes over what it is not asked for
-    first_byte, num_bytes = find_samples(batch)
+    records = batch.record if isinstance(batch, LocatedClips) else batch
+    parsed = tf.io.parse_example(records, CROP_FEATURES)  # which passes over what it is not asked for
     mask = tf.io.decode_raw(parsed[examples.SPEECH_MASK], tf.uint8) > 0
     block_samples = tf.cast(parsed[examples.SAMPLE_RATE], tf.int32) // SPEECH_BLOCKS_PER_S
-    start = crop_starts(mask, block_samples, num_bytes // 2, crop_samples, seed)
-    pcm16 = tf.strings.substr(batch, first_byte + 2 * start, tf.fill(tf.shape(start), 2 * crop_samples))
+    if isinstance(batch, LocatedClips):
+        start = crop_starts(mask, block_samples, batch.num_samples, crop_samples, seed)
+        samples = read_samples(batch, start, crop_samples)
+    else:
+        first_byte, num_bytes = find_samples(batch)
+        start = crop_starts(mask, block_samples, num_bytes // 2, crop_samples, seed)
+        pcm16 = tf.strings.substr(batch, first_byte + 2 * start, tf.fill(tf.shape(start), 2 * crop_samples))
+        samples = tf.io.decode_raw(pcm16, tf.int16, fixed_length=2 * crop_samples)
     features = transform({name: parsed[name] for name in LEVEL_FEATURES})
-    crops, label = to_waveform(pcm16, features[GAIN], crop_samples), features[LABEL]
+    crops, label = to_waveform(samples, features[GAIN]), features[LABEL]
+    if isinstance(crop_samples, int):
+        crops = tf.ensure_shape(crops, [None, crop_samples])
     if labeller is None:
         return crops, label
-    parsed = tf.io.parse_example(batch, SEGMENT_FEATURES)
+    parsed = tf.io.parse_example(records, SEGMENT_FEATURES)
     segments = Segments(*(parsed[name] for name in examples.SEGMENTS))
     return crops, labeller(label, segments, start, tf.shape(crops)[1])
 

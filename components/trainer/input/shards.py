@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """From shards to records, for TensorFlow: local files as they lie, those of an object store by way of the scratch folder."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from beam_jobs.clip_store.scratch import Scratch
 
 
 def records_of(
-    files: tf.data.Dataset, scratch: Scratch | None = None, cycle_length: int = 1, index: int = 0, count: int = 1
+    files: tf.data.Dataset,
+    scratch: Scratch | None = None,
+    cycle_length: int = 1,
+    index: int = 0,
+    count: int = 1,
+    read: Callable[[tf.Tensor], tf.data.Dataset] = tf.data.TFRecordDataset,
 ) -> tf.data.Dataset:
     """The records of TFRecord files, string.
 
@@ -19,10 +26,11 @@ def records_of(
         cycle_length: how many are read at once, a record of each in turn.
         index: with `count`, the first record of each file that is read.
         count: every count-th record is.
+        read: what makes records of a file's path.
     """
 
     def every_count_th(name: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.TFRecordDataset(name).shard(count, index)
+        return read(name).shard(count, index)
 
     if scratch is None:
         return files.interleave(every_count_th, cycle_length=cycle_length, num_parallel_calls=tf.data.AUTOTUNE)

@@ -3,19 +3,17 @@
 
 Silence, pauses and quiet noise change nothing: the recording starts at its first sound, what is far below its loud parts is
 taken out, and windows over the rest are weighed by the speech in them. See docs/decisions/0005-network-trials.md, 4.
-A recording is read in pieces of seconds, and the only thing of its length that is ever in memory are its mel frames.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import librosa
 import tensorflow as tf
 
-from beam_jobs import examples
 from beam_jobs.labels import mixed_index
-from beam_jobs.silence import LOUD_RANGE_DB
 from components.trainer.config import CELL, ModelConfig
+from components.trainer.network.answers import Answer, Heard, Measures, Steps
+from components.trainer.network.frames import Frames
 from components.trainer.network.pooling import (
     DEFAULT_FIT,
     PoolingFit,
@@ -31,11 +29,9 @@ from components.trainer.network.sound import (
     first_problem,
     from_first_sound,
     map_in_turn,
-    resample_seconds,
     scaled,
     survey,
 )
-from components.transform.preprocessing import WAVEFORM
 
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
 """Below, nothing of a voice but its lowest formants is left; above, nobody records, and a second costs memory."""
@@ -56,82 +52,6 @@ MIN_WINDOWS = CELL + 1
 
 WINDOWS_AT_A_TIME = 16
 """An hour of audio must not need the memory of an hour of activations."""
-
-PIECE_S = 8
-"""Longest piece that is read and resampled at a time."""
-
-BAND_RANGE_DB = 40.0
-"""What is this far below the loudest mel band, on average, is not in the recording: the codec of a telephone leaves less."""
-
-WAV_HEADER_BYTES = 44
-"""Length of the header that tf.audio.encode_wav writes (RIFF, fmt and data chunks)."""
-
-
-class Answer(NamedTuple):
-    """What the model says about one recording.
-
-    Attributes:
-        probabilities: float32 [classes], uniform where there is no speech or an error.
-        speech: float32, share of the recording that is speech, 0 to 1.
-        duration_s: float32.
-        error: string, one line, empty where all is well.
-    """
-
-    probabilities: Any
-    speech: Any
-    duration_s: Any
-    error: Any
-
-
-class Steps(NamedTuple):
-    """What the model says about each step of `STEP_S` of a recording, the first of which begins with it.
-
-    Attributes:
-        pooled: float32 [steps, pooled classes], what `pool_windows_by_step` gives.
-        weights: float32 [steps], how much `pooled` counts in the whole recording's answer.
-        speech: float32 [steps], share of each step that is speech, 0 to 1; 0 where less than `MIN_PURITY` of what the windows
-            that hear it hold is speech.
-    """
-
-    pooled: Any
-    weights: Any
-    speech: Any
-
-
-class Measures(NamedTuple):
-    """What a recording is like, in a few numbers: what a drift is seen by (`components.watch`). Zeros where there is no speech.
-
-    Attributes:
-        level_dbfs: float32, as it was recorded.
-        clipping: float32, as in `Survey`.
-        band_hz: float32, the middle of the highest mel band that is less than `BAND_RANGE_DB` below the loudest.
-        mel: float32 [mel], mean decibels of the frames that are heard, at the level that the network hears them.
-        embedding: float32 [2 * model.embedding], what the network makes of its windows, a mean weighed by their speech.
-    """
-
-    level_dbfs: Any
-    clipping: Any
-    band_hz: Any
-    mel: Any
-    embedding: Any
-
-
-class Heard(NamedTuple):
-    """An answer before `class_probabilities`.
-
-    Attributes:
-        pooled: what `pool_windows` gives; zeros where there is no speech.
-        speech, duration_s, error: as in `Answer`.
-        steps: of the timeline.
-        measures: of the recording.
-    """
-
-    pooled: Any
-    speech: Any
-    duration_s: Any
-    error: Any
-    steps: Steps
-    measures: Measures
 
 
 class Inference:
@@ -159,20 +79,14 @@ class Inference:
         max_duration_s: float,
         fit: PoolingFit = DEFAULT_FIT,
     ) -> None:
-        self._mel_decibels = network.get_layer("mel_decibels")
         self._classifier = network.get_layer("classifier")
-        self._transform = transform
-        self._n_fft, self._hop = model.n_fft, model.hop_length
-        self._num_samples, self._rate_hz = num_samples, sample_rate_hz
-        self._skip_pauses = model.skip_pauses
+        self._frames = Frames(network, transform, model, num_samples, sample_rate_hz)
+        self._n_fft, self._hop, self._rate_hz = model.n_fft, model.hop_length, sample_rate_hz
         self._num_classes, self._mixed, self._max_duration_s = len(classes), mixed_index(classes), max_duration_s
         self.num_pooled, self._fit = self._num_classes if self._mixed is None else self._mixed, fit
         self._window, self._step = (max(1, round(s * sample_rate_hz / self._hop)) for s in (WINDOW_S, STEP_S))
         # A click alone is in several frames. The network needs two.
         self.min_frames = max(2, (round(MIN_LOUD_S * sample_rate_hz) + self._n_fft) // self._hop)
-        # As kapre places the bands, by librosa: band k is centred on frequency k + 1 of these.
-        bounds = (model.mel_f_min_hz, model.highest_mel_hz(sample_rate_hz))
-        self._mel_hz = librosa.mel_frequencies(model.n_mels + 2, fmin=bounds[0], fmax=bounds[1])[1:-1].astype("float32")
         number = tf.TensorSpec([], tf.float32)
         self.measures_signature = Measures(
             number,
@@ -245,7 +159,7 @@ class Inference:
         finite = tf.math.is_finite(known.peak)
 
         def classify() -> tuple[tf.Tensor, tf.Tensor, Steps, Measures]:
-            decibels, numbers, loud = self._frames(from_first_sound(sound, known), known.rms_dbfs)
+            decibels, numbers, loud = self._frames.of(from_first_sound(sound, known), known.rms_dbfs)
             # A frame's middle, in the time of the recording; in front of it are n_fft zeros.
             middle = (numbers * self._hop - self._n_fft // 2) * sound.rate_hz // self._rate_hz + known.anchor
             step = tf.cast(middle / sound.rate_hz / STEP_S, tf.int32)
@@ -253,70 +167,10 @@ class Inference:
                 decibels, loud, tf.clip_by_value(step, 0, steps - 1), steps, sound
             )
             mel = tf.reduce_mean(decibels[..., 0], axis=0)
-            return pooled, speech, by_step, Measures(known.level_dbfs, known.clipping, self._band_hz(mel), mel, embedding)
+            return pooled, speech, by_step, Measures(known.level_dbfs, known.clipping, self._frames.band_hz(mel), mel, embedding)
 
         pooled, speech, by_step, measures = tf.cond(finite & (known.peak > SILENT_PEAK), classify, lambda: self._no_speech(steps))
         return pooled, speech, by_step, measures, tf.where(finite, "", "samples that are NaN or infinite")
-
-    def _band_hz(self, mel: tf.Tensor) -> tf.Tensor:
-        inside = tf.cast(mel > tf.reduce_max(mel) - BAND_RANGE_DB, tf.float32)
-        return tf.reduce_max(inside * self._mel_hz)
-
-    def _frames(self, sound: Sound, rms_dbfs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The mel frames of a recording that are heard, and their numbers among all of its frames.
-
-        Returns:
-            float32 [frames, mel, 1] of decibels, int64 [frames], and which of them are loud: float32 [frames] of 0 and 1.
-        """
-        frames = (self._num_samples - self._n_fft) // self._hop + 1
-        # Zeros on both sides, so that the first sound and the last are in as many frames as any other.
-        chunks = (scaled(sound.samples, self._rate_hz, sound.rate_hz) + self._n_fft) // (self._hop * frames) + 1
-
-        def hear_chunk(chunk: tf.Tensor) -> tf.Tensor:
-            samples = self._resampled(sound, chunk * frames * self._hop - self._n_fft)
-            raw = {examples.PCM16: _pcm16(samples, self._rate_hz), examples.RMS_DBFS: rms_dbfs[tf.newaxis]}
-            return self._mel_decibels(self._transform(raw)[WAVEFORM], training=False)[0]
-
-        bands = self._mel_decibels.output_shape[2]
-        decibels = map_in_turn(hear_chunk, tf.range(chunks), tf.TensorSpec([frames, bands, 1], tf.float32))
-        decibels = tf.reshape(decibels, [-1, bands, 1])
-        heard, loud = self.choose_frames(decibels)
-        return tf.gather(decibels, heard), heard, loud
-
-    def choose_frames(self, decibels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Which frames of float32 [frames, mel, 1] are heard, int64 [heard], and which of those are loud: float32 [heard].
-
-        Those that are loud, and with them, unless pauses are skipped, all that lie between the first and the last.
-        """
-        loud = is_loud(decibels)
-        numbers = tf.where(loud)[:, 0]
-        if self._skip_pauses:
-            return numbers, tf.ones_like(numbers, tf.float32)
-        # The loudest frame is loud: there is a first and a last.
-        heard = tf.range(tf.reduce_min(numbers), tf.reduce_max(numbers) + 1)
-        return heard, tf.cast(tf.gather(loud, heard), tf.float32)
-
-    def _resampled(self, sound: Sound, start: tf.Tensor) -> tf.Tensor:
-        """What the model's clips are made of: float32 [num_samples] from `start`, at the model's rate."""
-        pieces = -(-self._num_samples // (PIECE_S * self._rate_hz))
-        length = -(-self._num_samples // pieces)
-        seconds = -(-length // self._rate_hz) + 3
-
-        def read_piece(piece: tf.Tensor) -> tf.Tensor:
-            first = start + piece * length
-            # Whole seconds, so that both rates have a whole number of samples there, and one more on either side, in
-            # which what the circular transform carries from one end to the other dies away.
-            begin = tf.math.floordiv(first, self._rate_hz) - 1
-            by_second = map_in_turn(
-                lambda second: sound.read(second * sound.rate_hz, sound.rate_hz),
-                tf.range(begin, begin + seconds),
-                tf.TensorSpec([None], tf.float32),
-            )
-            samples = resample_seconds(tf.reshape(by_second, [-1]), seconds, sound.rate_hz, self._rate_hz)
-            return samples[first - begin * self._rate_hz :][:length]
-
-        parts = map_in_turn(read_piece, tf.range(pieces, dtype=tf.int64), tf.TensorSpec([length], tf.float32))
-        return tf.reshape(parts, [-1])[: self._num_samples]
 
     def _classify(
         self, decibels: tf.Tensor, loud: tf.Tensor, step: tf.Tensor, steps: tf.Tensor, sound: Sound
@@ -395,20 +249,6 @@ class Inference:
         return tf.minimum(frames / length, 1.0)
 
 
-def is_loud(decibels: tf.Tensor) -> tf.Tensor:
-    """Which frames of float32 [frames, mel, 1] are not far below the recording's loud parts: bool [frames]."""
-    energy = tf.reduce_sum(tf.pow(10.0, (decibels - tf.reduce_max(decibels)) / 10), axis=[1, 2])
-    # The energy's own mean: silence, which has none, cannot move it, as it would a mean over frames or a quantile.
-    reference = tf.reduce_sum(tf.square(energy)) / tf.reduce_sum(energy)
-    return energy > reference * 10 ** (-LOUD_RANGE_DB / 10)
-
-
 def _steps(samples: tf.Tensor, rate_hz: tf.Tensor) -> tf.Tensor:
     """How many steps a recording has: int32."""
     return tf.cast(tf.math.ceil(samples / rate_hz / STEP_S), tf.int32)
-
-
-def _pcm16(samples: tf.Tensor, sample_rate_hz: int) -> tf.Tensor:
-    """float32 [samples] in [-1, 1] -> string [1], quantised as the generator of clips does."""
-    content = tf.audio.encode_wav(samples[:, tf.newaxis], sample_rate_hz)
-    return tf.strings.substr(content, WAV_HEADER_BYTES, tf.strings.length(content))[tf.newaxis]

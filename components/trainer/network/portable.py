@@ -40,7 +40,7 @@ class PortableInference(Inference):
         # What is not audible goes the same way, as silence: every runtime knows a choice of values, but not one of ways.
         # (Not of zeros: tf2onnx makes a choice of zero a product with it, and NaN times zero is NaN.)
         decibels = self._all_decibels(tf.where(audible, waveform, SILENT_PEAK), tf.where(audible, peak, 1.0))
-        chosen, loud = self.choose_frames(decibels)
+        chosen, loud = self._frames.choose(decibels)
         decibels = tf.gather(decibels, chosen)
         frames = tf.shape(decibels)[0]
         windows, length, place = self.place_windows(tf.maximum(frames, self.min_frames))
@@ -66,7 +66,7 @@ class PortableInference(Inference):
         pcm16 = tf.clip_by_value(tf.sign(samples) * tf.floor(tf.abs(samples) + 0.5), -FULL_SCALE, FULL_SCALE - 1)
         samples = pcm16 * self._gain(rms_dbfs)
         # As many frames as `Inference` hears clip by clip, the first and the last of them of zeros.
-        clip = (self._num_samples - self._n_fft) // self._hop + 1
+        clip = (self._frames.num_samples - self._n_fft) // self._hop + 1
         frames = ((tf.size(samples) + self._n_fft) // (self._hop * clip) + 1) * clip
         behind = (frames - 1) * self._hop - tf.size(samples)
         samples = tf.pad(samples, [[self._n_fft, tf.maximum(behind, 0)]])[: (frames - 1) * self._hop + self._n_fft]
@@ -79,13 +79,13 @@ class PortableInference(Inference):
     def _gain_at_0_dbfs(self) -> float:
         # The mean level of the training set is a constant of the preprocessing graph, so it is asked.
         with tf.init_scope():
-            pcm16 = np.full(self._num_samples, 16384, "<i2").tobytes()
+            pcm16 = np.full(self._frames.num_samples, 16384, "<i2").tobytes()
             raw = {examples.PCM16: tf.constant([pcm16]), examples.RMS_DBFS: tf.constant([0.0])}
-            return float(self._transform(raw)[WAVEFORM][0, 0]) / 16384
+            return float(self._frames.transform(raw)[WAVEFORM][0, 0]) / 16384
 
     def _decibels_of(self, samples: tf.Tensor) -> tf.Tensor:
         """The layers of `mel_decibels`, kapre's STFT and magnitude apart."""
-        layer = self._mel_decibels.get_layer
+        layer = self._frames.mel_decibels.get_layer
         bins = self._n_fft // 2 + 1
         # Whole turns are taken out first, in whole numbers.
         turns = tf.range(self._n_fft)[:, tf.newaxis] * tf.range(bins) % self._n_fft

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from components.decision_rule import THRESHOLDS, even_thresholds, over_thresholds
 from components.trainer.config import ModelConfig
+from components.trainer.network.answers import Answer, Measures
 from components.trainer.network.example import open_example
-from components.trainer.network.inference import Answer, Inference, Measures
+from components.trainer.network.inference import Inference
 from components.trainer.network.pooling import DEFAULT_FIT, PoolingFit
 from components.trainer.network.portable import PortableInference
 from components.trainer.network.sound import Sound, map_in_turn, zeros_around

@@ -57,7 +57,7 @@ def test_a_dataset_that_is_there_is_left_as_it_is(generate):
 
 def test_a_dataset_of_other_settings_is_refused_and_kept(generate):
     before = fingerprint(str(generate(train=6)))
-    with pytest.raises(UserError, match="holds a dataset of other settings; give a new folder"):
+    with pytest.raises(UserError, match="already holds a dataset with other settings; choose another folder"):
         generate(train=7)
     assert fingerprint(str(generate(train=6))) == before
 

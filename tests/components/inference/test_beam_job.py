@@ -104,7 +104,7 @@ def test_an_output_of_something_else_is_refused(recordings, trained, tmp_path, c
 
     assert run("--input", recordings / "voice-0.flac", *options) == 0  # it is there
     assert run("--input", recordings / "voice-1.flac", *options) == 2
-    assert "holds predictions of other recordings" in capfd.readouterr().err
+    assert "already holds predictions for other recordings" in capfd.readouterr().err
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
     (tmp_path / "full").mkdir()
@@ -116,9 +116,9 @@ def test_an_output_of_something_else_is_refused(recordings, trained, tmp_path, c
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--input", "{empty}"], "no recordings there"),
-        (["--input", "{empty}/gone.flac"], "no recordings there"),
-        ([], "no recordings; give some with --input or --list"),
+        (["--input", "{empty}"], "no recordings found"),
+        (["--input", "{empty}/gone.flac"], "no recordings found"),
+        ([], "no recordings given; name some with --input or --list"),
         (["--list", "{empty}/gone.txt"], "cannot be read"),
         (["--input", "{recordings}", "--model", "{empty}"], "holds no model yet"),
         (["--input", "{recordings}", "--recordings-per-shard", "0"], "must be 1 or more"),

@@ -3,15 +3,15 @@
 without renames, for which TensorFlow's file system in memory stands."""
 
 import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from keys import make_keys
+from openlineage_server import openlineage_server
 
 from beam_jobs.errors import UserError
+from components.alarm import Alarm
 from components.model_digest import MODEL_DIGEST, model_digest
 from components.pusher import lineage_events
 from components.pusher.candidate import promote, withdraw_candidate
@@ -53,6 +53,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         run_id: str = "20261123-000000",
         private_key: str = "",
         openlineage_url: str = "",
+        alarm: Alarm | None = None,
         serving_uri: str = "",
     ) -> dict:
         candidate, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
@@ -83,6 +84,7 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
                 "keep_pending": int(keep_pending),
                 "private_key": private_key,
                 "openlineage_url": openlineage_url,
+                "alarm": alarm.model_dump_json() if alarm else "",
             },
         )
         properties = pushed.mlmd_artifact.custom_properties
@@ -227,6 +229,25 @@ def test_a_model_that_was_changed_since_it_was_trained_is_not_pushed(pusher, tmp
         pusher(trained=trained, **told)
     assert not versions(tmp_path / "serving")
     assert pending_runs(tmp_path / "serving") == []
+
+
+def test_why_a_model_was_retrained_stays_with_it_through_a_wait_and_a_rollback(pusher, tmp_path, model):
+    alarm = Alarm(
+        version=3, since="2026-11-20", until="2026-11-27", requests=812, reasons=["drift of level"], values={"level": 0.4}
+    )
+    serving = tmp_path / "serving"
+    pusher(mode="review", keep_pending=True, alarm=alarm)
+    assert pending_candidate(serving, "20261123-000000")[1].provenance.alarm == alarm
+
+    properties = pusher(alarm=alarm)
+    first = versions(serving)[-1]
+    (model / "saved_model.pb").write_text("another")
+    person = pusher(baseline=str(first))
+    back = roll_back(serving, None, "Ada", "ada@host", "")
+
+    assert properties["alarm"] == alarm.text and "alarm" not in person
+    assert [read_provenance(serving, version).alarm for version in versions(serving)] == [alarm, None, alarm]
+    assert back.version == versions(serving)[-1]
 
 
 @pytest.mark.parametrize("run_id", ["", "../elsewhere", "a/b", "."])
@@ -424,31 +445,10 @@ def test_the_dataset_of_a_compiled_pipeline_says_which_clips_the_run_had(tmp_pat
     assert used["kubernetes"] == {"corpus_uri": "", "dataset_uri": "s3://c", "env": {}}
 
 
-@pytest.fixture
-def collector():
-    """What an OpenLineage server is sent: its bodies, and its address."""
-    events = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            events.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-            self.send_response(201)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield events, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-def test_an_openlineage_server_is_told_which_data_and_code_made_the_version(pusher, tmp_path, collector):
+def test_an_openlineage_server_is_told_which_data_and_code_made_the_version(pusher, tmp_path):
     pytest.importorskip("openlineage", reason="the optional package openlineage-python is not installed")
-    events, url = collector
-
-    version = pusher(openlineage_url=url)["pushed_version"]
+    with openlineage_server() as (events, url):
+        version = pusher(openlineage_url=url)["pushed_version"]
 
     ((path, event),) = events
     assert (path, event["eventType"], event["job"]["name"]) == ("/api/v1/lineage", "COMPLETE", "push.pushed")
@@ -466,7 +466,7 @@ def test_an_openlineage_server_that_is_not_there_holds_up_no_push(pusher, capsys
 
     assert pusher(openlineage_url="http://127.0.0.1:9")["pushed"] == 1
 
-    assert "OpenLineage at http://127.0.0.1:9 does not take the event: " in capsys.readouterr().out
+    assert "the OpenLineage server at http://127.0.0.1:9 did not accept the event: " in capsys.readouterr().err
 
 
 def test_without_its_package_nothing_is_pushed_and_the_log_says_what_to_install(pusher, tmp_path, monkeypatch):

@@ -206,7 +206,7 @@ def test_without_a_script_the_models_own_point_is_there(inputs):
 def test_the_page_says_how_sure_the_choice_is_and_what_hindsight_would_have_chosen(inputs):
     page = render_report(inputs)
     point = inputs.operating_point
-    assert "on 60 clips of 12 speakers. Other speakers would have chosen otherwise: 95 % of draws" in page
+    assert "on 60 clips of 12 speakers. Other speakers would have led to another choice: 95 % of resamples" in page
     assert f"lie in female {point.low[1]:.3f}" in page
     assert "best on these test clips, in hindsight" in page
     old = render_report(dataclasses.replace(inputs, operating_point=None))
@@ -218,7 +218,7 @@ def test_the_page_says_whether_even_thresholds_lie_within_the_interval(inputs, l
     """A key of the template named `clear` was the method of the dictionary, and always true."""
     point = inputs.operating_point.model_copy(update={"chosen": [0.3, 0.7], "low": [0.2, low], "high": [1 - low, 0.8]})
     page = render_report(dataclasses.replace(inputs, operating_point=point))
-    outside, within = "Even thresholds lie outside." in page, "Even thresholds lie within, so" in page
+    outside, within = "Even thresholds are outside that range." in page, "Even thresholds are within that range, so" in page
     assert (outside, within) == (point.clear(), not point.clear()) == (low > 0.5, low <= 0.5)
 
 
@@ -249,7 +249,7 @@ def test_the_operating_point_lies_on_the_roc_curve(inputs):
     predicted = predicted_classes(scores, cut)
     assert true_positive == pytest.approx(recall_score(labels, predicted))
     assert false_positive == pytest.approx(1 - recall_score(labels, predicted, pos_label=0))
-    assert render_report(inputs).count("the dot is what the model does") >= 1
+    assert render_report(inputs).count("the dot is the threshold that the model uses") >= 1
 
 
 def test_a_damaged_operating_point_is_a_line(inputs, tmp_path):

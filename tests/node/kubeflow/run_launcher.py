@@ -32,7 +32,7 @@ def main(record: str, key: str, given: str, *command: str) -> int:
             log.write(text)
     if status := process.wait():
         return status if status > 0 else 128 - status
-    outputs = launcher._publish(executor_input["outputs"], ROOT)
+    outputs = launcher._publish(executor_input["outputs"], ROOT, ml_metadata=True)
     step = Step("succeeded", outputs=outputs, parameters=_output_parameters(executor_input["outputs"]))
     for name in filter(None, (record, f"cache/{key}" if key else "")):
         launcher.store.write_step(name, step)

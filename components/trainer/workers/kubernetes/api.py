@@ -125,7 +125,7 @@ class Cluster:
                 f"the step's service account may not {verb} {resource} in namespace {self._namespace}: {message}; "
                 f"bind it to the Role {ROLE} (k8s/base)"
             )
-        return UserError(f"Kubernetes refuses to {verb} {resource} for the training workers: {message}")
+        return UserError(f"Kubernetes refused to {verb} {resource} for the training workers: {message}")
 
 
 def is_transient(error: BaseException) -> bool:

@@ -79,8 +79,8 @@ def launcher(run_id: str, dataset: Path | None = None) -> "KubernetesLaunch":
         namespace, pod = NAMESPACE_FILE.read_text().strip(), os.environ[POD_NAME_VARIABLE]
     except (config.ConfigException, OSError, KeyError) as error:
         raise UserError(
-            f"custom_config.shared_folder is set, and this process is in no step of Kubeflow Pipelines ({error}); "
-            "without the key it trains on this machine"
+            f"custom_config.shared_folder is set, but this process is not a step of Kubeflow Pipelines ({error}); "
+            "remove the key to train on this machine"
         ) from None
     return KubernetesLaunch(client.ApiClient(), namespace, pod, run_id, dataset=dataset)
 
@@ -124,7 +124,7 @@ class KubernetesLaunch:
             cluster.create_service(service)
             cluster.create_job(job)
         except ExistsError:
-            say("an earlier attempt has left training workers, which end first")
+            say("training workers of an earlier attempt are still there; waiting for them to end")
             self._clear(cluster)
             cluster.create_service(service)
             cluster.create_job(job)
@@ -133,7 +133,7 @@ class KubernetesLaunch:
         try:
             self._clear(cluster)
         except UserError as error:  # what training came to is another matter, and the objects have an owner and a deadline
-            say(f"training workers are not removed: {error}")
+            say(f"the training workers could not be removed: {error}")
 
     def _clear(self, cluster: Cluster) -> None:
         """Deletes everything and waits for the workers' ends: nobody else may write to the checkpoints."""
@@ -142,7 +142,7 @@ class KubernetesLaunch:
         while cluster.workers():
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"training workers that were deleted have not ended in {self.timeouts.gone_s:g} s; is a node gone?"
+                    f"deleted training workers have not ended after {self.timeouts.gone_s:g} s; check that all nodes are up"
                 )
             time.sleep(self.timeouts.poll_s)
 
@@ -186,9 +186,7 @@ class _Watch:
             self._live_on()
             condition = job_condition(self.cluster.job(), "Complete", "FailureTarget", "Failed")
         except MissingError:
-            raise UserError(
-                "somebody has deleted the training Job; start the run again: its checkpoints are still there"
-            ) from None
+            raise UserError("the training Job was deleted; start the run again: its checkpoints are still there") from None
         pods = self.cluster.workers()
         workers = newest(pods)
         self._follow_chief(workers.get(0))
@@ -242,8 +240,8 @@ class _Watch:
         waited_s = time.monotonic() - self.waiting_since.setdefault(index, time.monotonic())
         if reason and waited_s > self.timeouts.start_s:
             raise UserError(
-                f"training worker {index} of {self.num_workers} could not start in {self.timeouts.start_s:g} s: {reason}; "
-                "give the cluster what is missing or lower train.num_workers, and start the run again"
+                f"training worker {index} of {self.num_workers} did not start within {self.timeouts.start_s:g} s: {reason}; "
+                "give the cluster what it lacks or lower train.num_workers, and start the run again"
             )
 
     def _why_not_started(self, pod: Object | None) -> str | None:

@@ -58,7 +58,7 @@ class StepPod:
             if container["name"] == STEP_CONTAINER:
                 return dict(container)
         raise UserError(
-            f"the Pod {self.name} has no container named {STEP_CONTAINER}; training workers are started from a step of "
+            f"the Pod {self.name} has no container named {STEP_CONTAINER}; training workers can only be started from a step of "
             "Kubeflow Pipelines"
         )
 
@@ -179,7 +179,7 @@ def _shared_volume(step: StepPod, main: Object, path: Path) -> tuple[Object, Obj
     mounts = [mount for mount in main.get("volumeMounts", ()) if path.is_relative_to(mount["mountPath"])]
     if not mounts:
         raise UserError(
-            f"{path.parent} is in no volume of the step's Pod {step.name}, so the training workers could not read it; "
+            f"{path.parent} is not on a volume of the step's Pod {step.name}, so the training workers could not read it; "
             "mount a ReadWriteMany claim there"
         )
     mount = max(mounts, key=lambda mount: len(mount["mountPath"]))

@@ -32,7 +32,7 @@ def through_shared_folder(fn_args: Any, shared_folder: str, run_id: str) -> Iter
     """
     folder = Path(shared_folder)
     if not folder.is_dir():
-        raise UserError(f"the shared folder {folder} is not there; mount its claim into the Trainer's step")
+        raise UserError(f"the shared folder {folder} does not exist; mount its claim into the Trainer's step")
     run = folder / run_id
     try:
         with _folder_errors(run):
@@ -55,7 +55,7 @@ def _folder_errors(folder: Path) -> Iterator[None]:
     except (OSError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"the shared folder {folder} cannot be used: {reason}; it must be writable for this user and hold checkpoints"
+            f"the shared folder {folder} cannot be used: {reason}; it must be writable by this user and have room for checkpoints"
         ) from error
 
 

@@ -60,7 +60,7 @@ def end_of(pod: Object) -> End:
     # kubernetes/kubernetes, pkg/kubelet/eviction: `The node was low on resource: ephemeral-storage`, `Pod ephemeral local storage
     # usage exceeds the total limit of containers`, `Usage of EmptyDir volume "tmp" exceeds the limit`.
     if status.get("reason") == "Evicted" and re.search("storage|EmptyDir", status.get("message", "")):
-        return End(index, Cause.DISK, f"was evicted for want of disk ({in_one_line(status['message'])}); {MORE_DISK}", "")
+        return End(index, Cause.DISK, f"was evicted for lack of disk space ({in_one_line(status['message'])}); {MORE_DISK}", "")
     for condition in status.get("conditions", ()):
         if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
             return End(index, Cause.DISRUPTION, f"was removed by the cluster ({_named(condition)})", "")
@@ -69,8 +69,8 @@ def end_of(pod: Object) -> End:
         return End(index, Cause.OTHER, f"failed ({_named(status)})", "")
     message = terminated.get("message", "").strip()
     if terminated.get("reason") == "OOMKilled":
-        limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory", "none of its own")
-        return End(index, Cause.MEMORY, f"was ended by the kernel for want of memory (OOMKilled, memory limit {limit})", "")
+        limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory", "of the node")
+        return End(index, Cause.MEMORY, f"was killed because it ran out of memory (OOMKilled, memory limit {limit})", "")
     code = terminated["exitCode"]
     if code == USER_ERROR_STATUS and message:
         return End(index, Cause.USER_ERROR, f"said: {message}", message)
@@ -126,13 +126,13 @@ def verdict(ends: Sequence[End], condition: Mapping[str, str] | None, num_worker
         return said_by_workers(said)
     if lost_each_other(ends):
         return UserError(
-            f"training workers lose one another though none of them fails; let Pods with app.kubernetes.io/component "
-            f"training-worker reach each other on port {PORT} (NetworkPolicy)"
+            f"training workers keep losing each other although none of them fails; let Pods with the label "
+            f"app.kubernetes.io/component=training-worker reach each other on port {PORT} (NetworkPolicy)"
         )
     if condition and condition.get("reason") == "DeadlineExceeded":
         return UserError(
-            "the training workers were ended because the step gave no sign of life; start the run again: its checkpoints are "
-            "still there"
+            "the training workers were ended because the step stopped extending their deadline; start the run again: its "
+            "checkpoints are still there"
         )
     counted = [end for end in ends if end.cause in (Cause.MEMORY, Cause.DISK, Cause.OTHER)]
     if not counted:
@@ -141,7 +141,9 @@ def verdict(ends: Sequence[End], condition: Mapping[str, str] | None, num_worker
     own = [end for end in counted if end.index == index]
     what = f"training worker {index} of {num_workers} {own[-1].words}, {times} times in all"
     if all(end.cause is Cause.MEMORY for end in own):
-        return UserError(f"{what}; raise kubernetes.steps.Trainer.memory, which is the workers' too, or lower train.batch_size")
+        return UserError(
+            f"{what}; raise kubernetes.steps.Trainer.memory, which applies to the workers too, or lower train.batch_size"
+        )
     if own[-1].cause is Cause.DISK:
         return UserError(what)
     last = f": {own[-1].message.splitlines()[-1]}" if own[-1].message else ""

@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Crops by the mask in each record, against crops by the clip's own energy, as they were drawn before there were masks."""
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from clip_datasets import reference_to, write_dataset
 from scipy.stats import ks_2samp
 
-from beam_jobs.examples import PCM16, Clip, encode_clip
+from beam_jobs.clip_store.scratch import Scratch
+from beam_jobs.examples import PCM16, Clip, encode_clip, frame_record
 from beam_jobs.speech import SPEECH_BLOCKS_PER_S, SPEECH_RANGE, speech_mask
-from components.trainer.input.batches import LABELLED_FEATURES
+from components.trainer.input.batches import LABELLED_FEATURES, training_dataset
 from components.trainer.input.crops import find_samples, labelled_crops
+from components.trainer.input.heard import CropLabeller
 
 RATE_HZ = 8000
 CROP = 4000
@@ -144,3 +151,75 @@ def test_a_record_that_begins_with_something_else_is_refused():
 
     with pytest.raises(tf.errors.InvalidArgumentError, match="does not begin with audio/pcm16"):
         find_samples(tf.constant([example.SerializeToString()]))
+
+
+# By position.
+
+
+def read_both_ways(folder: Path, **options: Any) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]]:
+    """The first epoch's batches, cut from files and cut from whole records, which is what is cached."""
+    datasets = (training_dataset([f"{folder}/*"], as_it_is, 4, CROP, 1, cache=cache, **options) for cache in (None, ""))
+    return zip(*(dataset.as_numpy_iterator() for dataset in datasets), strict=True)
+
+
+@pytest.fixture(scope="module")
+def folder(with_pauses, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    for shard in range(5):
+        framed = (part for clip in with_pauses[shard::5] for part in frame_record(encode_clip(clip)))
+        (folder / f"clips-{shard}").write_bytes(b"".join(framed))
+    return folder
+
+
+@pytest.mark.parametrize("shard", [(0, 1), (1, 2), (3, 7)])
+def test_crops_from_files_are_those_of_whole_records(shard, folder):
+    options = {"shard": shard, "min_crop_samples": 1000, "labeller": CropLabeller(2, RATE_HZ)}
+
+    batches = list(read_both_ways(folder, **options))
+
+    assert batches
+    for (crops, labels), (expected, expected_labels) in batches:
+        assert np.array_equal(crops, expected) and np.array_equal(labels, expected_labels)
+
+
+def test_of_long_clips_little_is_read(with_pauses, tmp_path):
+    """By the kernel's count of what this process reads, from the page cache too."""
+    long = [clip_of(np.tile(clip.pcm16, 50)) for clip in with_pauses]
+    (tmp_path / "clips").write_bytes(b"".join(part for clip in long for part in frame_record(encode_clip(clip))))
+
+    def bytes_read(cache: str | None) -> int:
+        dataset = training_dataset([f"{tmp_path}/*"], as_it_is, 4, CROP, 1, cache=cache)
+        before = int(Path("/proc/self/io").read_text().split()[1])
+        assert sum(len(crops) for crops, _ in dataset.as_numpy_iterator()) == len(long)
+        return int(Path("/proc/self/io").read_text().split()[1]) - before
+
+    size = (tmp_path / "clips").stat().st_size
+    assert bytes_read("") >= size
+    assert bytes_read(None) < 0.05 * size
+
+
+def test_a_shard_that_was_cut_off_ends_the_training_with_its_name(folder, tmp_path):
+    content = (folder / "clips-0").read_bytes()
+    (tmp_path / "clips-0").write_bytes(content[:-1])
+
+    with pytest.raises(tf.errors.OpError, match=f"{tmp_path}/clips-0: the file ends inside record"):
+        list(training_dataset([f"{tmp_path}/*"], as_it_is, 4, CROP, 1))
+
+
+@pytest.mark.parametrize("room", [1.0, 0.9])
+def test_clips_of_an_object_store_are_cut_from_files_only_where_these_stay(room, with_pauses, tmp_path):
+    """A copy that may make room for another is read whole while it is held. Batches are the same either way."""
+    groups = [with_pauses[shard::12] for shard in range(12)]
+    reference = reference_to(write_dataset(tmp_path / "clips", {"train": groups}))
+    shards = reference.of_split("train")
+    gigabytes = room * sum(shard.num_bytes for shard in shards) / 1e9
+    scratch = Scratch(reference, gigabytes, str(tmp_path))
+    names = [reference.location(shard.file) for shard in shards]
+
+    fetched = training_dataset(names, as_it_is, 4, CROP, 1, scratch=scratch)
+    local = training_dataset(names, as_it_is, 4, CROP, 1)
+
+    assert scratch.keeps_all is (room == 1.0)
+    for (crops, labels), (expected, expected_labels) in zip(fetched.as_numpy_iterator(), local.as_numpy_iterator(), strict=True):
+        assert np.array_equal(crops, expected) and np.array_equal(labels, expected_labels)
+    scratch.close()

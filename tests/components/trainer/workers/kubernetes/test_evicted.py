@@ -29,7 +29,7 @@ def test_an_eviction_for_want_of_disk_names_the_setting_and_ends_the_step_in_tim
     assert not ran_out_of_disk([end] * MAX_RESTARTS)
     assert ran_out_of_disk([end] * (MAX_RESTARTS + 1))
     said = str(verdict([end] * 4, None, 2))
-    assert said.startswith(f"training worker 1 of 2 was evicted for want of disk ({message.strip()}); ")
+    assert said.startswith(f"training worker 1 of 2 was evicted for lack of disk space ({message.strip()}); ")
     assert said.endswith("; set data.scratch_gb lower, or give the nodes more disk, 4 times in all")
 
 

@@ -83,7 +83,7 @@ def test_host_names_are_those_that_an_indexed_job_gives_its_pods():
 def test_a_job_file_in_no_volume_of_the_step_is_refused():
     step = StepPod(step_pod(Path("/elsewhere")), {}, 1000, 1000)
 
-    with pytest.raises(UserError, match=r"^/training/run is in no volume of the step's Pod .*ReadWriteMany"):
+    with pytest.raises(UserError, match=r"^/training/run is not on a volume of the step's Pod .*ReadWriteMany"):
         training_job(step, "training-1", 2, Path("/training/run/job.json"), 3, 2, 3)
 
 
@@ -100,5 +100,5 @@ def test_a_dataset_on_another_volume_of_the_step_is_mounted_too():
     mounted = spec["containers"][0]["volumeMounts"]
     assert [mount["mountPath"] for mount in mounted] == ["/training", "/data", "/tmp", "/dev/shm"]
     assert {"claimName": "clips"} in [volume.get("persistentVolumeClaim") for volume in spec["volumes"]]
-    with pytest.raises(UserError, match=r"^/elsewhere/clips is in no volume of the step's Pod .*ReadWriteMany"):
+    with pytest.raises(UserError, match=r"^/elsewhere/clips is not on a volume of the step's Pod .*ReadWriteMany"):
         training_job(step, "training-1", 2, job_file, 3, 2, 3, Path("/elsewhere/clips"))

@@ -99,7 +99,7 @@ def test_a_killed_worker_is_started_again_and_the_model_comes_back(server, kubel
     checkpoints = tmp_path / "training" / RUN_ID / "checkpoints"
 
     def kill() -> None:
-        eventually(lambda: list(checkpoints.glob("chief/ckpt-1.index")), 120)
+        eventually(lambda: list(checkpoints.glob("chief/ckpt-1.index")), 600)
         kubelet.running[1].kill()
 
     killer = threading.Thread(target=kill)

@@ -61,9 +61,7 @@ def test_the_chiefs_log_is_followed_over_a_broken_connection_and_a_restart(serve
         "training goes on from epoch 3",
         "done",
     ]
-    assert (
-        "training worker 1 of 2 was ended by the kernel for want of memory (OOMKilled, memory limit 8Gi); all start" in told.err
-    )
+    assert "training worker 1 of 2 was killed because it ran out of memory (OOMKilled, memory limit 8Gi); all start" in told.err
     assert "another worker was gone" not in told.err
     assert [one["kind"] for one in server.created] == ["Service", "Job"]
     assert nothing_is_left(server)
@@ -93,7 +91,7 @@ def test_what_an_earlier_attempt_left_is_removed_first(server, launch, tmp_path,
     launch()
 
     assert server.removed == ["jobs", "services"] * 2
-    assert "an earlier attempt has left training workers, which end first" in capfd.readouterr().err
+    assert "training workers of an earlier attempt are still there; waiting for them to end" in capfd.readouterr().err
     assert nothing_is_left(server)
 
 
@@ -118,7 +116,7 @@ def test_a_permission_that_is_missing_is_named_with_the_role(server, launch, per
 def test_what_admission_says_is_passed_on(server, launch):
     server.refusals["create jobs"] = (403, 'jobs.batch "training" is forbidden: exceeded quota: team, requested: count/jobs=1')
 
-    with pytest.raises(UserError, match=r"^Kubernetes refuses to create jobs for the training workers: .*exceeded quota: team"):
+    with pytest.raises(UserError, match=r"^Kubernetes refused to create jobs for the training workers: .*exceeded quota: team"):
         launch()
 
     assert nothing_is_left(server)
@@ -183,7 +181,7 @@ def test_a_worker_that_cannot_start_is_told_at_once_and_ends_the_run_later(serve
     with pytest.raises(UserError) as error:
         launch()
 
-    assert str(error.value).startswith(f"training worker 1 of 2 could not start in 0.4 s: {reason}")
+    assert str(error.value).startswith(f"training worker 1 of 2 did not start within 0.4 s: {reason}")
     assert str(error.value).endswith("lower train.num_workers, and start the run again")
     assert capfd.readouterr().err.count("training worker 1 of 2 cannot start yet: ") == 1
     assert nothing_is_left(server)
@@ -238,7 +236,7 @@ def test_workers_that_lose_one_another_for_no_reason_point_to_the_network(server
 
     server.played = play
 
-    with pytest.raises(UserError, match=r"^training workers lose one another .*port 2222 \(NetworkPolicy\)$"):
+    with pytest.raises(UserError, match=r"^training workers keep losing each other .*port 2222 \(NetworkPolicy\)$"):
         launch()
 
 
@@ -266,7 +264,7 @@ def test_a_job_that_somebody_deletes_is_one_line(server, launch):
 
     server.played = play
 
-    with pytest.raises(UserError, match=r"^somebody has deleted the training Job"):
+    with pytest.raises(UserError, match=r"^the training Job was deleted;"):
         launch()
 
 
@@ -291,5 +289,5 @@ def test_outside_of_a_cluster_the_key_is_refused(make_fn_args, tmp_path, monkeyp
 
     monkeypatch.setenv("PIPELINE_RUN_ID", RUN_ID)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(UserError, match="this process is in no step of Kubeflow Pipelines"):
+    with pytest.raises(UserError, match="this process is not a step of Kubeflow Pipelines"):
         train_on_workers(fn_args, TrainingSpec.of(fn_args))

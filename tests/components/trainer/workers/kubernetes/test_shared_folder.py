@@ -55,7 +55,7 @@ def test_a_failed_training_leaves_its_checkpoints_alone(make_fn_args, tmp_path):
 
 def test_a_shared_folder_that_cannot_be_used_is_one_line(make_fn_args, tmp_path):
     with (
-        pytest.raises(UserError, match=r"^the shared folder .*training is not there; mount its claim"),
+        pytest.raises(UserError, match=r"^the shared folder .*training does not exist; mount its claim"),
         through_shared_folder(make_fn_args(tmp_path), str(tmp_path / "training"), RUN_ID),
     ):
         pass

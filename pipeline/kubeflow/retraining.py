@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Retraining on Kubeflow Pipelines: its runs are those of an experiment of their own."""
+
+import datetime
+from pathlib import Path
+
+from beam_jobs.console import say
+from components.alarm import Alarm
+from pipeline.kubeflow.client import Kubeflow, user_errors
+from pipeline.kubeflow.run_nodes import FINAL, SUCCEEDED
+from pipeline.kubeflow.submit import find_experiment, submit
+from pipeline.retraining import Before
+
+EXPERIMENT = "audio-gender-retraining"
+
+
+def last_on_kubeflow(kubeflow: Kubeflow) -> Before | None:
+    """The last retraining, by the list of runs; None where there was none.
+
+    Raises:
+        UserError: Kubeflow refuses or does not answer.
+    """
+    with user_errors(f"experiment {EXPERIMENT}"):
+        experiment_id = find_experiment(kubeflow, EXPERIMENT)
+        if experiment_id is None:
+            return None
+        runs = kubeflow.client.runs.run_service_list_runs(
+            namespace=kubeflow.user_namespace, experiment_id=experiment_id, sort_by="created_at desc", page_size=1
+        ).runs
+    if not runs:
+        return None
+    last = runs[0]
+    return Before(f"run {last.run_id}", last.state not in FINAL, last.finished_at if last.state == SUCCEEDED else None)
+
+
+def run_on_kubeflow(alarm: Alarm, kubeflow: Kubeflow, package: Path, service_account: str | None, last: Before | None) -> str:
+    """Starts a run of a package, which knows why by its parameter `alarm`; does not wait for its end. Says which.
+
+    Raises:
+        UserError: as `pipeline.kubeflow.submit.submit`.
+    """
+    if last and not last.at_work and last.ended is None:
+        say(f"the retraining before, {last.name}, did not succeed; see {kubeflow.host}/#/runs")
+    run_id = submit(
+        package,
+        kubeflow,
+        name=f"retraining {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M}: {', '.join(alarm.values)}",
+        experiment=EXPERIMENT,
+        service_account=service_account,
+        parameters={"alarm": alarm.model_dump_json()},
+    )
+    return f"retraining: run {run_id} was started, {kubeflow.host}/#/runs/details/{run_id}"
