@@ -39,18 +39,7 @@ def written(folder: Path) -> Path:
 
 
 def watched(tmp_path: Path, *settings: str) -> subprocess.CompletedProcess[str]:
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "pipeline",
-        "watch",
-        "--log",
-        tmp_path / "log",
-        "--serving",
-        tmp_path / "serving",
-        "--json",
-        "-",
-    ]
+    command = [sys.executable, "-m", "pipeline", "watch", "--log=log", "--serving=serving", "--json=-"]
     return subprocess.run([*command, *settings], cwd=tmp_path, capture_output=True, text=True)
 
 

@@ -86,7 +86,7 @@ def local_result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("local")
     options = [argument for setting in (*SMALL, *ANY_MODEL) for argument in ("--set", setting)]
     command: list[str | Path] = [COMMAND, "run", "--config", ROOT / "pipeline/configs/demo.yaml", "--workdir", folder / "work"]
-    done = subprocess.run([*command, "--json", folder / "result.json", *options], capture_output=True, text=True, timeout=900)
+    done = subprocess.run([*command, "--json", folder / "result.json", *options], capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "result.json").read_text())
 

@@ -250,7 +250,7 @@ def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     [
         ("audio-gender:latest", "has no digest, so there is no telling which code will run; give NAME@sha256:"),
         ("audio-gender@sha256:12", "has no digest"),
-        (" ", "empty; name the image"),
+        (" ", "is empty; name an image"),
     ],
 )
 def test_an_image_without_a_digest_is_refused_and_nothing_is_written(image, said, tmp_path, monkeypatch, capfd):

@@ -106,13 +106,13 @@ def test_with_several_users_the_runs_of_one_namespace_count(again: Callable) -> 
 def test_kubeflow_that_refuses_is_one_line(server: KubeflowApi, again: Callable) -> None:
     kubeflow = connect(server.host)
     server.refuse["/experiments"] = Refused(403, {"message": "User is not authorized", "code": 7, "details": []})
-    with pytest.raises(UserError, match="Kubeflow Pipelines refuses"):
+    with pytest.raises(UserError, match="Kubeflow Pipelines denied the request"):
         again(kubeflow)
 
 
 def test_a_package_of_before_is_refused_by_name(server: KubeflowApi, package: Path, again: Callable) -> None:
     package.write_text(package.read_text().replace("alarm:", "alert:"))
-    with pytest.raises(UserError, match="parameter alarm: this pipeline has none of that name"):
+    with pytest.raises(UserError, match="parameter alarm: this pipeline has no such parameter"):
         again(connect(server.host))
     assert not server.runs
 

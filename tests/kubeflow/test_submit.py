@@ -185,7 +185,7 @@ def test_a_user_who_may_not_is_told_what_is_missing(server: KubeflowApi, status:
         connect(server.host)
 
     assert str(caught.value).startswith(f"Kubeflow Pipelines denied the request ({status}: User identity is empty")
-    assert "give a token or cookies" in str(caught.value)
+    assert "pass --token-file or KF_PIPELINES_COOKIES of a user with access" in str(caught.value)
 
 
 def test_a_page_to_log_in_is_not_taken_for_kubeflow(server: KubeflowApi) -> None:

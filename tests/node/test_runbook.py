@@ -202,7 +202,7 @@ def failure(terminal: Terminal, package: str, *settings: str, **parameters: str)
     said = " ".join(printed.split())
     assert "Failed: run" in said
     assert said.endswith("exit status 1")
-    (describe,) = re.findall(r"what became of its pod: `(kubectl describe .+?)`", said)
+    (describe,) = re.findall(r"details of its pod: `(kubectl describe .+?)`", said)
     return said, " ".join(terminal.run(describe, 60).split())
 
 
@@ -234,7 +234,7 @@ def test_a_step_whose_secret_is_missing(terminal: Terminal, cluster: Cluster) ->
     printed = terminal.run("timeout --signal=INT 240 .venv/bin/audio-gender submit absent.yaml || true", 300)
 
     said = " ".join(printed.split())
-    assert re.search('ClipGenerator waits for its pod to start: .*secret "absent" not found', said)
+    assert re.search('ClipGenerator is waiting for its pod to start: .*secret "absent" not found', said)
     (run_id,) = set(re.findall("the run goes on; follow it again: .+--run ([0-9a-f-]{36})", said))
     cluster.kubectl("-n", "kubeflow", "delete", "workflow", f"run-{run_id}")
 

@@ -144,11 +144,11 @@ def test_praat_and_audacity_get_a_file_for_each_recording(serving, recordings, t
         ([], "no recording given"),
         (["a.wav"], "run --config demo` trains one and pushes it there"),
         (["a.wav", "--model", "9"], "work/serving: no version 9; there are none"),
-        (["a.wav", "b.wav", "--format", "textgrid"], "there are 2: give --output DIR"),
+        (["a.wav", "b.wav", "--format", "textgrid"], "there are 2; add --output DIR"),
         (["a.wav", "--output", "somewhere"], "--output is for --format textgrid and audacity; table goes to stdout"),
         (["a.wav", "--stream"], "--stream reads stdin: `audio-gender predict - --stream`"),
         (["a.wav", "--microphone"], "--microphone takes no PATH"),
-        (["-", "--stream", "--format", "csv"], "--stream writes JSON lines"),
+        (["-", "--stream", "--format", "csv"], "--stream writes one line of JSON per second"),
         (["-", "--stream", "--microphone"], "cannot be used together"),
     ],
 )

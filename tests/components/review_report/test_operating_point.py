@@ -207,7 +207,7 @@ def test_the_page_says_how_sure_the_choice_is_and_what_hindsight_would_have_chos
     page = render_report(inputs)
     point = inputs.operating_point
     assert "on 60 clips of 12 speakers. Other speakers would have led to another choice: 95 % of resamples" in page
-    assert f"lie in female {point.low[1]:.3f}" in page
+    assert f"give female {point.low[1]:.3f}" in page
     assert "best on these test clips, in hindsight" in page
     old = render_report(dataclasses.replace(inputs, operating_point=None))
     assert "an older version trained this model" in old
