@@ -22,6 +22,7 @@ from running_server import Running, put, running
 from beam_jobs.examples import RecordError
 from components.server import request_log
 from components.server.config import LogConfig
+from components.server.request_log import GATHER_S
 from components.watch.records import CANARY, Record, read_file
 
 ALL = frozenset({"measures", "mel", "embedding"})
@@ -220,6 +221,8 @@ def test_a_killed_server_leaves_every_record_but_the_last_whole(serving: Path, v
             connection.request("POST", "/analyse?name=a.wav", voices[k % 4])
             assert connection.getresponse().read()
             answered += 1
+            if k == 8:
+                time.sleep(4 * GATHER_S)  # in which what there is is written
         process.send_signal(signal.SIGKILL)  # with the last ones still in hand
         process.wait()
         process.stderr.close()
