@@ -486,7 +486,7 @@ def test_a_name_that_beam_takes_for_a_pattern(tmp_path: Path, index: SpeakerInde
     output.mkdir()
     (output / "mine.txt").write_text("mine")
 
-    assert "give a folder without them" in error_of(make_config(), index, output)
+    assert "choose a folder without them" in error_of(make_config(), index, output)
     assert files(output) == {"mine.txt"}
 
 
