@@ -128,7 +128,7 @@ def _add_buckets(extracts: dict[str, Any]) -> dict[str, Any]:
     features = {name: value for name, value in util.get_features_from_extracts(extracts).items() if name != names.PCM16}
     features[LOUDNESS] = np.array([loudness(_scalar(features[names.RMS_DBFS]))])
     features[SPEECH] = np.array([speech(_scalar(features[names.SPEECH_RATIO]))])
-    features[SUBSET] = np.array([subset(_texts(features[names.UTTERANCE_IDS]))])
+    features[SUBSET] = np.array([name for name in [subset(_texts(features[names.UTTERANCE_IDS]))] if name], dtype=str)
     # From here on TFMA hands on a copy of everything for each slice: without the audio, which has been answered for.
     kept = {
         name: value for name, value in extracts.items() if name not in (tfma.constants.INPUT_KEY, tfma.constants.FEATURES_KEY)

@@ -36,8 +36,8 @@ def speech(ratio: float) -> str:
 
 
 def subset(utterance_ids: Sequence[str]) -> str:
-    """`feedback` where one of a clip's recordings at least is of that subset, else `corpus`."""
-    return FEEDBACK if any(id.startswith(FEEDBACK_ID) for id in utterance_ids) else "corpus"
+    """`feedback` where one of a clip's recordings at least is of that subset; else empty, which makes no slice."""
+    return FEEDBACK if any(id.startswith(FEEDBACK_ID) for id in utterance_ids) else ""
 
 
 def slices_of(predictions: Predictions, classes: Sequence[str]) -> dict[str, np.ndarray]:
@@ -51,7 +51,7 @@ def slices_of(predictions: Predictions, classes: Sequence[str]) -> dict[str, np.
             continue
         array = np.array(values, dtype=str)
         in_order = classes if feature == "label" else sorted(set(values), key=lambda text: (_number(text), text))
-        for value in (value for value in in_order if value in values):
+        for value in (value for value in in_order if value and value in values):
             found[f"{feature}={value}"] = array == value
     return found
 
@@ -59,9 +59,7 @@ def slices_of(predictions: Predictions, classes: Sequence[str]) -> dict[str, np.
 def same_in_all(predictions: Predictions, classes: Sequence[str]) -> dict[str, str]:
     """The features that make no slice, with the value that all clips have."""
     columns = _columns(predictions, classes)
-    if FEEDBACK not in columns[SUBSET]:  # which is nothing to tell
-        del columns[SUBSET]
-    return {feature: values[0] for feature, values in columns.items() if len(set(values)) == 1}
+    return {feature: values[0] for feature, values in columns.items() if len(set(values)) == 1 and values[0]}
 
 
 def _columns(predictions: Predictions, classes: Sequence[str]) -> dict[str, list[str]]:

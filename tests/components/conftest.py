@@ -34,7 +34,8 @@ def test_clips() -> list[Clip]:
         speakers = tuple(f"{number % 2}{(number // 2 + k) % 6}" for k in range(1 + number // 2 % 3))
         mode = ("sequential", "simultaneous")[number // 4 % 2]
         ratio = (0.35, 0.55, 0.75, 1.0)[number % 4]
-        utterances = tuple(f"{speaker}-1-0000" for speaker in speakers)
+        heard_of_users = "feedback:" if number % 8 < 2 else ""
+        utterances = tuple(f"{heard_of_users}{speaker}-1-0000" for speaker in speakers)
         clip = dataclasses.replace(
             clip, id=f"test-{number:02d}", mode=mode, speaker_ids=speakers, utterance_ids=utterances, speech_ratio=ratio
         )

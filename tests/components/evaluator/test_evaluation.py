@@ -61,7 +61,7 @@ def test_every_figure_on_every_slice_is_that_of_scikit_learn_from_the_raw_predic
     slices = slices_of(predictions, CLASSES)
 
     assert set(reported) == set(slices)
-    assert {name.split("=")[0] for name in slices} == {"all", "label", "mode", "speakers", "loudness", "speech"}
+    assert {name.split("=")[0] for name in slices} == {"all", "label", "mode", "speakers", "loudness", "speech", "subset"}
     for name, inside in slices.items():
         expected = by_scikit_learn(predictions.labels[inside], scores[inside])
         assert reported[name] == {
