@@ -87,7 +87,7 @@ class ClipsConfig(Strict):
     simultaneous_share: Share = 0.5
     """Share of clips whose voices start together; in the others they follow one another."""
     mixed_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Of two labels, the share of clips with voices of both; above 0 there is a third class, `mixed`."""
+    """Share of clips with voices of both of two labels; above 0 there is a third class, `mixed`."""
     mixed_balance_db: Annotated[float, Field(ge=0, le=20)] = DEFAULT_BALANCE_DB
     """How much softer than the other the voices of one label may be in a `mixed` clip; at 20 dB the softer one is inaudible."""
     min_utterances: Annotated[int, Field(ge=1, le=100)] = 1

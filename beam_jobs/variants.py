@@ -51,7 +51,7 @@ class TrainVoice(Strict):
     effort_share: Share = 2 / 3
     """Of the changed voices, the share whose first formant and tilt follow the pitch, as vocal effort moves them."""
     own_pitch_share: Share = 0.5
-    """Of those, the share raised from the speaker's own pitch; the others draw from `pitch_hz`."""
+    """Share of the voices of `effort_share` that are raised from the speaker's own pitch; the others draw from `pitch_hz`."""
 
     def pitch_of(self, label: str) -> PitchRange:
         """The pitches of a label's voices."""

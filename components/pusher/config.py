@@ -13,30 +13,30 @@ class CanaryConfig(Strict):
     """How `audio-gender serve` tries a candidate against the version in serving, and when it promotes it."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Of the requests, chosen by a hash of the body, that the candidate answers; with `shadow`, that it is asked as well."""
+    """Share of the requests, chosen by a hash of the body, that the candidate answers; with `shadow`, is asked as well."""
     shadow: bool = False
     """The candidate answers nobody: it is asked after the version in serving has answered, and compared with it."""
     requests: Annotated[int, Field(ge=20)] = 200
-    """Compared, after which it is decided."""
+    """Compared requests after which the server decides."""
     min_agreement: Share = 0.85
     """Share of the answers whose label must be that of the version in serving."""
     max_label_shift: Share = 0.1
-    """By which the share of any label may differ."""
+    """Largest allowed change in the share of any label."""
     max_score_shift: Share = 0.15
-    """By which the probabilities of any class may differ, as the distance between their two distributions (Wasserstein's)."""
+    """Largest allowed distance (Wasserstein's) between the two versions' distributions of any class's probability."""
     max_slowdown: Annotated[float, Field(gt=0)] = 2.0
-    """Its median latency, in that of the version in serving."""
+    """Largest allowed median latency, as a multiple of that of the version in serving."""
 
 
 class RollbackConfig(Strict):
     """When `audio-gender serve` takes a new version out of serving again and puts the one before back."""
 
     requests: Annotated[int, Field(ge=20)] = 500
-    """For which a new version is watched; the one before stays in memory meanwhile and answers what the new one fails."""
+    """Requests that a new version is watched for; the one before stays in memory and answers what the new one fails."""
     max_failures: Share = 0.05
     """Share of the requests that may fail; at least five must, and what the version before fails too does not count."""
     max_slowdown: Annotated[float, Field(gt=0)] = 3.0
-    """Its median latency, in that of the version before."""
+    """Largest allowed median latency, as a multiple of that of the version before."""
 
 
 class PushConfig(Strict):

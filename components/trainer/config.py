@@ -139,7 +139,8 @@ class ServingConfig(Strict):
     """What the exported model accepts, and how it decides on a label."""
 
     max_duration_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
-    """Longest recording that the exported model accepts; longer ones get an error."""
+    """Longest recording that the exported model accepts; longer ones get an error. Part of the exported model: train again to
+    change it. The page and `/analyse` of `serve` cut recordings into blocks; their limit is `--max-duration-s`."""
     decision_threshold: Literal["argmax", "eval"] = "argmax"
     """How probabilities become a class: `argmax` takes the most probable one; `eval` takes thresholds by class, chosen on the
     eval split."""

@@ -49,6 +49,6 @@ class WatchConfig(Strict):
     max_accuracy_drop: Share | None = 0.05
     """How far the interval of the expected accuracy may be, as a whole, below the accuracy on the reference."""
     max_skew: Annotated[float, Field(gt=0)] | None = 1e-5
-    """Between what the training and the server hear of the canary."""
+    """Largest allowed difference between training's and the server's results for the canary recording."""
     quiet_days: Annotated[float, Field(ge=0, le=365)] = 7.0
     """How long `watch --retrain` starts nothing after a retraining that came to its end."""

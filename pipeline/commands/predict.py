@@ -39,7 +39,7 @@ def predict(
         bool,
         typer.Option("--stream", help="Answer every second of stdin (WAV, or 16-bit mono PCM at --rate) with a line of JSON."),
     ] = False,
-    microphone: Annotated[bool, typer.Option("--microphone", help="The same from the microphone, until Ctrl-C.")] = False,
+    microphone: Annotated[bool, typer.Option("--microphone", help="Answer each second of the microphone, until Ctrl-C.")] = False,
     rate: Annotated[int, typer.Option(min=4000, max=192_000, metavar="HZ", help="Sample rate of PCM on stdin.")] = 16_000,
     band: Annotated[
         float,

@@ -78,7 +78,7 @@ def _about(run: "RunSummary") -> Iterator[str]:
 def compare(
     context: typer.Context,
     first: Annotated[str, typer.Argument(metavar="A", help="A run's id, as `audio-gender runs` lists it.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another run's.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The other run's id.")],
     workdir: Annotated[Path | None, typer.Option(help="Work folder, with everything that runs write; default: work.")] = None,
     json_file: JsonFile = None,
     html: Annotated[

@@ -105,7 +105,7 @@ class KubernetesConfig(Strict):
     env: dict[str, str] = {}
     """Environment of every step."""
     secret_env: dict[str, SecretKey] = {}
-    """The same, from secrets: `NAME: {secret: …, key: …}`."""
+    """Environment variables of every step whose values come from secrets: `NAME: {secret: …, key: …}`."""
     image_pull_secrets: list[Name] = []
     """Names of secrets."""
     volumes: list[VolumeConfig] = [
@@ -117,7 +117,7 @@ class KubernetesConfig(Strict):
     step: StepConfig = StepConfig()
     """What each step's pod requests, unless `steps` names its node."""
     steps: dict[str, StepConfig] = {}
-    """The same for single nodes: `Trainer: {cpu: "8", memory: 16Gi, accelerator: {type: nvidia.com/gpu}}`."""
+    """What the pods of single nodes request instead: `Trainer: {cpu: "8", memory: 16Gi, accelerator: {type: nvidia.com/gpu}}`."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
