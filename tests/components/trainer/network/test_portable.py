@@ -68,6 +68,6 @@ def test_its_fourier_transform_is_kapres(recordings):
     noise = np.random.default_rng(1).normal(size=NUM_SAMPLES).astype(np.float32)
 
     for samples in (recordings["a voice"], noise, noise * 1e-3):
-        expected = model._portable._mel_decibels(samples[np.newaxis])[0].numpy()
+        expected = model._portable._frames.mel_decibels(samples[np.newaxis])[0].numpy()
         assert model._portable._decibels_of(samples).numpy() == pytest.approx(expected, abs=1e-2)
         assert np.abs(model._portable._decibels_of(samples).numpy() - expected).mean() < 1e-4
