@@ -94,6 +94,6 @@ def test_where_no_utterance_can_be_used_the_files_are_named(own_corpus: Path, tm
     for path in own_corpus.glob("*/*/*/*.flac"):
         samples, rate_hz = soundfile.read(path)
         soundfile.write(path, 1e-3 * samples, rate_hz)  # each another silence
-    with pytest.raises(UserError, match=r"cannot be used \(such as tones/.*\.flac: .*fix these files") as caught:
+    with pytest.raises(UserError, match=r"unusable \(for example tones/.*\.flac: .*fix these files") as caught:
         generate_clips(make_config(), index, str(tmp_path / "clips"))
     assert "min_speech_s" not in str(caught.value)

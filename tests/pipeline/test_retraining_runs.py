@@ -26,6 +26,7 @@ from processes import Processes, answers, free_port
 from small_demo import SMALL
 
 from components.alarm import Alarm
+from components.watch.records import CANARY, Record, read_file
 from pipeline.outcome import read_outcomes
 from pipeline.retraining import last_here, retrain
 from pipeline.workdir import WorkDir
@@ -76,6 +77,11 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def num_requests(log: Path) -> int:
+    found = (record for path in log.glob("*.tfrecord") for record in read_file(str(path)))
+    return sum(isinstance(record, Record) and record.path != CANARY for record in found)
+
+
 def ask_all(serving: Path, log: Path, recordings: list[Path]) -> None:
     port, processes = free_port(), Processes(log.parent)
     serve = [COMMAND, "serve", "--serving", serving, "--port", str(port), "--log", log, "--log-share", "1"]
@@ -88,8 +94,8 @@ def ask_all(serving: Path, log: Path, recordings: list[Path]) -> None:
             connection.request("POST", f"/analyse?name={recording.name}", recording.read_bytes())
             answer = connection.getresponse()
             assert (answer.status, bool(answer.read())) == (200, True)
-        while sum(path.stat().st_size for path in log.glob("*.tfrecord")) < 500 * len(recordings):
-            time.sleep(0.2)  # written by a thread of its own
+        while num_requests(log) < len(recordings):
+            time.sleep(0.2)  # written by a thread of its own, many at a time
     finally:
         processes.kill("server")
 
