@@ -108,7 +108,7 @@ def test_a_server_decides_about_the_model_of_a_run_and_everybody_is_told(audio_g
     assert re.search("its probabilities differ by |^agrees with version ", told["decision_note"])
     page = audio_gender("review", third["run_id"], "--workdir", workdir, "--html", tmp_path / "review.html")
     assert page.returncode == 0, page.stderr
-    assert "its probabilities differ by " in (tmp_path / "review.html").read_text()
+    assert told["decision_note"][:20] in (tmp_path / "review.html").read_text()
 
     # The same model again, out of the cache: it is not offered a second time.
     again = run(3, STRICT)
