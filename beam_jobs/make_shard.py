@@ -4,7 +4,8 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -22,6 +23,7 @@ from beam_jobs.files import cause, create, fsync, join, move, read_text, remove,
 from beam_jobs.filesystems import FileSystems
 from beam_jobs.planning import ClipPlan, ClipPlanner
 from beam_jobs.rendering import UnusableUtteranceError, render
+from beam_jobs.writers import StoppedError, writing
 
 UNFINISHED = "_unfinished"
 """Folder inside the output that holds the plan and the finished shards' manifests until the dataset is whole."""
@@ -88,14 +90,16 @@ class MakeShard(beam.DoFn):
         # A runner may give an attempt up while its worker goes on, until after another one has made the dataset whole.
         elif not FileSystems.exists(FileSystems.join(shard.output, INFO_FILE)):
             try:
-                self._make(shard)
+                # Nobody waits for a stopped job's shard; of an error Beam would print a traceback.
+                with suppress(StoppedError), writing() as check:
+                    self._make(shard, check)
             except storage_errors() as error:
                 raise UserError(
                     f"{shard.output}: cannot be written ({cause(error)}); free some space or choose another folder"
                 ) from None
         yield shard.file
 
-    def _make(self, shard: Shard) -> None:
+    def _make(self, shard: Shard, check: Callable[[], None]) -> None:
         clips, root, planners, counts = load_job(shard.output, shard.job)
         temporary = FileSystems.join(shard.output, UNFINISHED, f"{shard.split}-{shard.index:05d}.{uuid.uuid4().hex}.tmp")
         digest, num_bytes, index = hashlib.sha256(), 0, b""
@@ -105,6 +109,7 @@ class MakeShard(beam.DoFn):
         try:
             with create(temporary) as file:
                 for k in shard.clips(counts[shard.split]):
+                    check()
                     plan, clip = _make_clip(planners[shard.split], k, root, clips, unusable)
                     start = num_bytes
                     for part in frame_record(*encode_parts(clip)):

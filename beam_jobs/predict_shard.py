@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -19,6 +20,7 @@ from beam_jobs.files import cause, open_file, storage_errors, write_atomically
 from beam_jobs.filesystems import FileSystems
 from beam_jobs.paths import is_uri
 from beam_jobs.spreadsheet import csv_rows
+from beam_jobs.writers import StoppedError, writing
 
 UNFINISHED = "_unfinished"
 """Folder inside the output that holds the plan, and shards that are being written, until all are there."""
@@ -53,7 +55,9 @@ def predict_shard(shard: RecordingShard, ask: Ask) -> str:
         return shard.name
     rows = [_row(recording, ask) for recording in shard.recordings]
     try:
-        write_atomically(shard.target, encode(rows, shard.name), FileSystems.join(shard.output, UNFINISHED))
+        # Nobody waits for a stopped job's shard; of an error Beam would print a traceback.
+        with suppress(StoppedError), writing():
+            write_atomically(shard.target, encode(rows, shard.name), FileSystems.join(shard.output, UNFINISHED))
     except storage_errors() as error:
         raise UserError(f"{shard.output}: cannot be written ({cause(error)}); free some space or choose another folder") from None
     Metrics.counter("predict", "recordings").inc(len(rows))

@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stderr
 import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 
+from beam_jobs import writers
 from beam_jobs.console import progress
 from beam_jobs.errors import UserError
 from beam_jobs.files import absolute, join, remove, remove_folder, storage_errors
@@ -117,10 +118,12 @@ def watch(what: str, total: int, unit: str, count: Callable[[], int]) -> Iterato
 def tidied(folder: str, job: beam.Pipeline) -> Iterator[None]:
     """Removes half-written files of `folder` where the job is stopped: workers on this machine are, those of a cluster not."""
     runs_here = job.options.view_as(StandardOptions).runner == "DirectRunner"  # Beam puts another name there as it starts
+    writers.start()
     try:
         yield
     except BaseException:
         if runs_here:
+            writers.stop()
             for match in FileSystems.match([FileSystems.join(folder, "*.tmp")]):
                 for file in match.metadata_list:
                     remove(file.path)
