@@ -13,24 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from small_demo import TINY
+from small_demo import ANY_MODEL_PASSES
 
 pytestmark = pytest.mark.slow
 
-ANYTHING = """min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1,
-    max_accuracy_loss: 1, max_auc_loss: 1, max_recall_loss: 1, max_ece_rise: 1"""
 CONFIG = f"""\
-{TINY}train: {{epochs: 1, batch_size: 8, crop_s: 0.5}}
-gate:
-  overall: {{{ANYTHING}}}
-  slices: {{{ANYTHING}}}
-  bootstrap_samples: 100
-push:
+{ANY_MODEL_PASSES}push:
   mode: canary
   canary: {{share: 1, requests: 20, min_agreement: 0, max_label_shift: 1, max_score_shift: 1, max_slowdown: 100}}
   rollback: {{requests: 20}}
 """
-STRICT = "push.canary={share: 1, requests: 20, shadow: true, max_score_shift: 1.0e-06}"
+# Scores alone decide: two networks of one short training may name other labels too.
+STRICT = "push.canary={share: 1, requests: 20, shadow: true, min_agreement: 0, max_label_shift: 1, max_score_shift: 1.0e-06}"
 
 
 @contextmanager
@@ -104,11 +98,10 @@ def test_a_server_decides_about_the_model_of_a_run_and_everybody_is_told(audio_g
     assert versions()[-1] == second["trial_version"]
     told = row(third["run_id"])
     assert (told["verdict"], told["pushed_version"], told["decided_by"]) == ("rejected", None, "serve")
-    # Two networks of one short training may differ in their labels already.
-    assert re.search("its probabilities differ by |^agrees with version ", told["decision_note"])
+    assert "its probabilities differ by " in told["decision_note"]
     page = audio_gender("review", third["run_id"], "--workdir", workdir, "--html", tmp_path / "review.html")
     assert page.returncode == 0, page.stderr
-    assert told["decision_note"][:20] in (tmp_path / "review.html").read_text()
+    assert "its probabilities differ by " in (tmp_path / "review.html").read_text()
 
     # The same model again, out of the cache: it is not offered a second time.
     again = run(3, STRICT)

@@ -5,19 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-from small_demo import TINY
+from small_demo import ANY_MODEL_PASSES
 
 pytestmark = pytest.mark.slow
 
-ANYTHING = """min_accuracy: 0, min_auc: 0, min_recall: 0, max_ece: 1,
-    max_accuracy_loss: 1, max_auc_loss: 1, max_recall_loss: 1, max_ece_rise: 1"""
 CONFIG = f"""\
-{TINY}train: {{epochs: 1, batch_size: 8, crop_s: 0.5}}
-gate:
-  overall: {{{ANYTHING}}}
-  slices: {{{ANYTHING}}}
-  bootstrap_samples: 100
-push: {{mode: auto}}
+{ANY_MODEL_PASSES}push: {{mode: auto}}
 """
 
 
