@@ -198,14 +198,15 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str | Path, pr
     """Validates `data` whole.
 
     Raises:
-        UserError: one line that names the first wrong key, its value and what is allowed, and how many more are wrong.
+        UserError: one line that names a wrong key, an unknown one first, its value and what is allowed, and how many more are wrong.
 
     """
     try:
         return model.model_validate(data)
     except ValidationError as error:
         problems = error.errors()
-        problem = problems[0]
+        # A misspelt key first: it may be why another one is missing.
+        problem = min(problems, key=lambda one: one["type"] != "extra_forbidden")
         parts = [*([prefix] if prefix else []), *map(str, problem["loc"])]
         key = ".".join(part if part.isprintable() else repr(part) for part in parts)
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

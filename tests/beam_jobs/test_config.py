@@ -86,6 +86,12 @@ def test_an_unknown_key_is_named_with_the_known_ones() -> None:
     assert "unknown key clips.durations; known keys: clips_per_shard, duration_s, gain_db" in message
 
 
+def test_a_misspelt_key_is_named_before_the_one_that_is_missing_for_it() -> None:
+    settings = {key: value for key, value in CLIPS.items() if key != "duration_s"}
+
+    assert "unknown key clips.duraton_s; known keys: " in error_of({**settings, "duraton_s": 3, "num_clips": {}})
+
+
 def test_an_unknown_key_of_a_section_in_a_section() -> None:
     message = error_of({**CLIPS, "num_clips": {"train": 1, "eval": 1, "test": 1, "dev": 1}})
 
