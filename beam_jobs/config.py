@@ -198,7 +198,7 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str | Path, pr
     """Validates `data` whole.
 
     Raises:
-        UserError: one line that names a wrong key, an unknown one first, its value and what is allowed, and how many more are wrong.
+        UserError: one line that names a wrong key, an unknown one first, its value, what is allowed, and how many more are wrong.
 
     """
     try:

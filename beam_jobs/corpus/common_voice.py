@@ -39,6 +39,7 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) 
     choose_subsets(root, [SUBSET], subsets)
     column = labelling.label_column or "gender"
     named_by: dict[str, set[str | None]] = {}
+    labelled: set[str] = set()  # by a line that is used: others can contradict, and no more
     files = FileList(root, SPEAKER_LIST, SUBSET, "clips")
     for where, row in read_table(root / SPEAKER_LIST, "\t", ("client_id", "path", column), bad=files.reject):
         try:
@@ -48,10 +49,15 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) 
             if text := row[column]:
                 named.add(text if labelling.label_column else LABEL_OF_GENDER.get(text))
             files.add(where, path, speaker)
+            if text:
+                labelled.add(speaker)
         except LineError as error:
             files.reject(error)
     return files.listing(
-        {speaker: ListedSpeaker(next(iter(named)) if len(named) == 1 else None) for speaker, named in named_by.items()}
+        {
+            speaker: ListedSpeaker(next(iter(named)) if len(named) == 1 and speaker in labelled else None)
+            for speaker, named in named_by.items()
+        }
     )
 
 

@@ -43,6 +43,8 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) 
     labels: dict[str, tuple[str, str]] = {}
     splits: dict[str, tuple[str, str]] = {}
     listed: set[str] = set()
+    labelled: set[str] = set()
+    placed: set[str] = set()  # each by a line that is used: others can contradict, and no more
     column, per_recording = labelling.label_column or "label", labelling.label_per_recording
     for where, row in read_table(root / SPEAKER_LIST, ",", ("path", "speaker_id", column), ("split",), files.reject):
         try:
@@ -57,12 +59,17 @@ def list_files(root: Path, subsets: Sequence[str] | None, labelling: Labelling) 
             _agree(where, speaker, "in split", row["split"], splits)
             listed.add(speaker)
             files.add(where, path, speaker, label if per_recording else None)
+            if label and not per_recording:
+                labelled.add(speaker)
+            if row["split"]:
+                placed.add(speaker)
         except LineError as error:
             files.reject(error)
     speakers = {}
     for speaker in listed:
-        label, split = labels.get(speaker, ("", ""))[0], splits.get(speaker, ("", ""))[0]
-        speakers[speaker] = ListedSpeaker(label or None, split or None)
+        speakers[speaker] = ListedSpeaker(
+            labels[speaker][0] if speaker in labelled else None, splits[speaker][0] if speaker in placed else None
+        )
     return files.listing(speakers)
 
 

@@ -170,3 +170,28 @@ def check_labels(index: SpeakerIndex, said: Said) -> None:
         for item in speaker.utterances:
             if speakers_of:
                 assert speakers_of[item.path.split("/")[-1]] == speaker.id
+
+
+@pytest.mark.parametrize(
+    ("make", "file", "delimiter", "column", "speaker"),
+    [
+        (layouts.common_voice, "validated.tsv", "\t", "gender", "client11"),
+        (layouts.plain_csv, "utterances.csv", ",", "label", "s11"),
+    ],
+    ids=["Common Voice", "CSV"],
+)
+def test_a_line_that_is_not_used_labels_nobody(corpus, tmp_path, make, file, delimiter, column, speaker) -> None:
+    root = make(corpus, tmp_path / "corpus")
+    header, *rows = [line.split(delimiter) for line in (root / file).read_text().splitlines()]
+    place = header.index(column)
+    mine = [row for row in rows if speaker in row]
+    again = list(mine[0])  # names the label of the speaker, who has none otherwise, and a file that is listed already
+    for row in mine:
+        row[place] = ""
+    (root / file).write_text("".join(f"{delimiter.join(row)}\n" for row in (header, *rows, again)))
+
+    index = read_corpus(root)
+
+    assert again[place] and speaker in index.unlabelled
+    assert speaker not in {found.id for found in index.speakers}
+    assert f"{file}:{len(rows) + 2}" in {item.path for item in index.rejected}
