@@ -18,6 +18,7 @@ from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.listing import utterance_id
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.errors import UserError
+from beam_jobs.visible import visible
 
 MUTATIONS = int(os.environ.get("MUTATIONS", "200"))
 # What a slip of the hand, another program or a broken disk puts into such a file.
@@ -99,7 +100,7 @@ def csv_says(text: str) -> Said:
     header, *lines = [[field.strip().strip('"') for field in line.split(",")] for line in text.split("\n") if line.strip()]
     path, who, label = (header.index(name) for name in ("path", "speaker_id", "label"))
     return {
-        (line[who] or utterance_id(line[path]), line[path].split("/")[-1], words.get(line[label].lower(), line[label]))
+        (line[who] or utterance_id(line[path]), line[path].split("/")[-1], words.get(line[label].lower(), visible(line[label])))
         for line in lines
     }
 
