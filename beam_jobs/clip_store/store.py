@@ -123,6 +123,8 @@ class ClipStore:
             framed = self.scratch.read_range(path, entry.offset, entry.num_bytes) if self.scratch is not None else None
             if framed is None:
                 framed = read_range(path, entry.offset, entry.num_bytes)
+            if len(framed) < entry.num_bytes:
+                raise RecordError(f"the file ends before clip {entry.clip.id} does")
             (record,) = read_records(io.BytesIO(framed))
             if decode_clip(record).id != entry.clip.id:
                 raise RecordError(f"clip {entry.clip.id} is not where the index says")

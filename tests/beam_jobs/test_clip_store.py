@@ -95,6 +95,10 @@ def cut(dataset: Path, shard: Path, clips: list[Clip]) -> None:
     shard.write_bytes(shard.read_bytes()[:-1])
 
 
+def empty(dataset: Path, shard: Path, clips: list[Clip]) -> None:
+    shard.write_bytes(b"")
+
+
 def flip(dataset: Path, shard: Path, clips: list[Clip]) -> None:
     content = bytearray(shard.read_bytes())
     content[500] ^= 1
@@ -105,7 +109,7 @@ def lose(dataset: Path, shard: Path, clips: list[Clip]) -> None:
     shard.unlink()
 
 
-@pytest.mark.parametrize("change", [other_clips, cut, flip, lose])
+@pytest.mark.parametrize("change", [other_clips, cut, empty, flip, lose])
 def test_what_changed_since_the_check_is_refused_before_and_while_it_is_read(
     change, reference: ClipsReference, dataset: Path, clips: dict[str, list[list[Clip]]]
 ) -> None:
