@@ -12,7 +12,7 @@ from typing import IO, Self
 
 from beam_jobs.clip_store.reference import ClipsReference
 from beam_jobs.clip_store.scratch import DEFAULT_SCRATCH_GB, Scratch
-from beam_jobs.dataset import INFO_FILE, ShardInfo, fingerprint
+from beam_jobs.dataset import INFO_FILE, ShardInfo, changed_files, fingerprint, read_dataset_info
 from beam_jobs.errors import UserError
 from beam_jobs.examples import IndexEntry, RecordError, decode_clip, decode_index_entry, read_records
 from beam_jobs.files import cause, file_state, open_file, read_range, storage_errors
@@ -39,7 +39,10 @@ class ClipStore:
 
     def __init__(self, reference: ClipsReference, scratch_gb: float = DEFAULT_SCRATCH_GB) -> None:
         if reference.is_local and fingerprint(reference.dataset_uri) != reference.fingerprint:
-            raise UserError(f"{reference.dataset_uri}: {CHANGED}")
+            changed = changed_files(reference.dataset_uri, read_dataset_info(reference.dataset_uri))
+            raise ClipsError(
+                f"{reference.dataset_uri}: {CHANGED} (the first file that differs: {next(iter(changed), INFO_FILE)})"
+            )
         self.reference = reference
         self.scratch = None if reference.is_local else Scratch(reference, scratch_gb)
         self._states = self._look() if reference.is_local else {}

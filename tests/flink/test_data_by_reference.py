@@ -258,6 +258,20 @@ def test_a_shard_that_was_replaced_is_not_read(s3: S3Server, proxy: CountingProx
             store.records("train", {last.clip.id})
 
 
+def test_a_copy_that_somebody_removes_while_it_is_in_use_is_one_line(few: tuple[str, ClipsReference]) -> None:
+    _, reference = few
+    name = reference.location(reference.shards[0].file)
+    with (
+        ClipStore(reference, 1.0) as store,
+        pytest.raises(UserError, match=rf"this copy of {name} was removed or changed while it was in use; set TMPDIR"),
+        store.errors(),
+    ):
+        assert store.scratch is not None
+        for path in store.scratch.hold(name):
+            Path(path).unlink()
+            Path(path).read_bytes()
+
+
 @pytest.fixture
 def few(proxy: CountingProxy, speech: SpeakerIndex, few_clips: ClipsConfig) -> tuple[str, ClipsReference]:
     dataset = f"s3://{BUCKET}/by-reference/few-{time.monotonic_ns()}"
