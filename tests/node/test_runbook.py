@@ -4,7 +4,9 @@
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,8 +52,23 @@ def run_block(terminal: Terminal, number: int) -> str:
 
 
 def forward_again(terminal: Terminal) -> None:
-    """What an operator does where `kubectl port-forward` has lost its pod, or the kubelet."""
-    terminal.run("\n".join(["kill $forwards && wait || true", *FORWARDS, "sleep 2"]), 60)
+    """What an operator does where `kubectl port-forward` has lost its pod, or the kubelet: types it until it holds.
+
+    A kubelet that has just started refuses first, and then does not know its pods yet; the node is Ready all along.
+    """
+    ports = re.findall(r" (\d+):\d+ ", " ".join(FORWARDS))
+    assert len(ports) == len(FORWARDS)
+    for _ in range(30):
+        terminal.run("\n".join(["kill $forwards && wait || true", *FORWARDS, "sleep 3"]), 60)
+        if all(is_open(int(port)) for port in ports):
+            return
+    pytest.fail(f"no way to {ports} after 30 times")
+
+
+def is_open(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
 
 
 def versions(volumes: dict[str, Path]) -> list[str]:
@@ -197,15 +214,15 @@ def test_training_on_two_workers_of_which_one_is_killed(terminal: Terminal, clus
 
 
 def failure(terminal: Terminal, package: str, *settings: str, **parameters: str) -> tuple[str, str]:
-    """A run that fails: what `submit` prints of it, and what the `kubectl describe` that it names does, each as one line."""
+    """A run that fails: what `submit` prints of it, and what each `kubectl describe` that it names does, each as one line."""
     terminal.run(" ".join([COMPILE, package, *(f"--set '{setting}'" for setting in settings)]), 300)
     given = " ".join(f"--set {name}={value}" for name, value in parameters.items())
     printed = terminal.run(f".venv/bin/audio-gender submit {package} {given} || echo exit status $?", TIMEOUT_S)
     said = " ".join(printed.split())
     assert "Failed: run" in said
     assert said.endswith("exit status 1")
-    (describe,) = re.findall(r"details of its pod: `(kubectl describe .+?)`", said)
-    return said, " ".join(terminal.run(describe, 60).split())
+    described = [terminal.run(command, 60) for command in re.findall(r"details of its pod: `(kubectl describe .+?)`", said)]
+    return said, " ".join("".join(described).split())
 
 
 def test_a_missing_dataset(terminal: Terminal) -> None:
