@@ -46,9 +46,9 @@ class RunContext:
     """Where a run reads and writes.
 
     With a `corpus_uri`, even an empty one, the DAG begins with ClipGenerator, which makes the dataset in a folder below
-    `dataset_uri` and says where and its fingerprint; else `dataset_fingerprint` is it. `shared_folder` is one that training workers on other machines see too; None
-    where they are processes of this one. With `keep_pending` a model that waits for a person is kept in the serving folder, for
-    whoever decides where there is no work folder.
+    `dataset_uri` and says where it lies and its fingerprint; else `dataset_fingerprint` is it. `shared_folder` is one that
+    training workers on other machines see too; None where they are processes of this one. With `keep_pending` a model that waits
+    for a person is kept in the serving folder, for whoever decides where there is no work folder.
 
     `baseline_version` is that of ServingBaseline: empty where none is in serving. `baseline_config` is the configuration of the
     run that made it, None where it is not known. `serving_changes` is what people did to the serving folder since. `alarm` is

@@ -73,12 +73,15 @@ def promote(
     return stored
 
 
-def withdraw_candidate(serving: Path, decision: Decision) -> None:
+def withdraw_candidate(serving: Path, decision: Decision) -> Provenance | None:
     """Takes the candidate away, where it still is one, and remembers its model, so that no run pushes it again by itself.
 
     Args:
         serving: the serving folder.
         decision: why.
+
+    Returns:
+        The candidate's provenance with the decision; None where it was a candidate no more.
 
     Raises:
         OSError: the serving folder cannot be written.
@@ -87,10 +90,11 @@ def withdraw_candidate(serving: Path, decision: Decision) -> None:
     with locked(serving):
         known = _of(serving, decision.version)[1]
         if known is None:
-            return
+            return None
         add_withdrawals(serving, {known.model_digest: known.run_id}, "rolled back", SERVER, decision.login, decision.why)
         remember(serving, decision)
         remove_candidate(serving, decision.version)
+    return known.model_copy(update={"action": "rolled back", "by": SERVER, "login": decision.login, "note": decision.why})
 
 
 def push_config(provenance: Provenance) -> PushConfig:

@@ -4,15 +4,19 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from beam_jobs.errors import UserError
 from components.pusher.candidate import promote, push_config, withdraw_candidate
-from components.pusher.provenance import login, read_provenance
-from components.pusher.serving_folder import locked, roll_back, versions
+from components.pusher.lineage_events import send_rollback, send_verdict
+from components.pusher.provenance import Provenance, login, read_provenance
+from components.pusher.serving_folder import locked, put_back, versions
 from components.pusher.trials import CANDIDATE_FOLDER, SERVER, Decision, candidate, remember
 from components.server.config import ServerConfig
+from components.server.limits import Limits
 from components.server.metrics import Metrics
 from components.server.tally import Verdict, judge_candidate, judge_in_serving
 from components.server.trial import Trial
@@ -20,6 +24,8 @@ from components.server.versions import ServedVersion, Versions, state_of
 
 log = logging.getLogger(__name__)
 
+TELL_S = 3.0
+"""For which the end of a server waits for events about its decisions."""
 TIMED_SHARE = 0.1
 """Of the requests to a new version in serving, which are put to the one before as well."""
 
@@ -27,19 +33,20 @@ TIMED_SHARE = 0.1
 class TriedVersions(Versions):
     """Versions of which one at a time is on trial: a candidate, or the newest one for its first requests."""
 
-    def __init__(self, config: ServerConfig, metrics: Metrics, idle_s: Callable[[], float]) -> None:
+    def __init__(self, config: ServerConfig, metrics: Metrics, limits: Limits) -> None:
         """Loads the newest version that works.
 
         Args:
             config: of the server.
             metrics: the server's.
-            idle_s: for how long no request has been answered.
+            limits: the server's, which know how busy it is.
 
         Raises:
             UserError: there is none, or the key cannot be used.
         """
         self.trial: Trial | None = None
-        self._idle_s = idle_s
+        self._limits = limits
+        self._telling: list[threading.Thread] = []
         # The folder is looked at by one thread and decided about by another.
         self._changes = threading.RLock()
         super().__init__(config.serving, config.poll_s, metrics, config.public_key)
@@ -63,6 +70,18 @@ class TriedVersions(Versions):
         if trial := self.trial:
             trial.end()
 
+    def finish_telling(self) -> None:
+        """Waits for events about this server's decisions that are on their way, for a moment."""
+        until = time.monotonic() + TELL_S
+        for thread in self._telling:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _tell(self, send: Callable[[Path, Provenance], None], provenance: Provenance) -> None:
+        """In a thread of its own: whoever is told may hang."""
+        thread = threading.Thread(target=send, args=(self.serving, provenance), name="tell of a decision", daemon=True)
+        thread.start()
+        self._telling = [*filter(threading.Thread.is_alive, self._telling), thread]
+
     def _found(self, version: ServedVersion) -> None:
         self._end_trial()
         self._watch_closely(version, self._current)  # before the first request
@@ -81,7 +100,7 @@ class TriedVersions(Versions):
                 answers="everybody",
                 judge=partial(judge_in_serving, config=bounds, other=before.version),
                 decide=self._decided_in_serving,
-                idle_s=self._idle_s,
+                limits=self._limits,
                 metrics=self.metrics,
             )
             log.info("version %d is watched for %d requests", version.version, bounds.requests)
@@ -113,7 +132,7 @@ class TriedVersions(Versions):
             answers="nobody" if config.shadow else "share",
             judge=partial(judge_candidate, config=config, other=self._current.version),
             decide=self._decided_candidate,
-            idle_s=self._idle_s,
+            limits=self._limits,
             metrics=self.metrics,
         )
         self.metrics.canary.set(number)
@@ -138,7 +157,8 @@ class TriedVersions(Versions):
         self._say(decision)
         self.metrics.canary_decisions.labels(decision.outcome).inc()
         try:
-            (promote if verdict.good else withdraw_candidate)(self.serving, decision)
+            if stored := (promote if verdict.good else withdraw_candidate)(self.serving, decision):
+                self._tell(send_verdict, stored)
         except (OSError, UserError) as error:  # this server does not try it again
             self._refused[number] = state_of(self._candidates / str(number))
             log.error("candidate %d stays where it is: %s", number, error)
@@ -157,12 +177,14 @@ class TriedVersions(Versions):
             self.metrics.rollbacks.inc()
             decision = self._decision(trial.new.version, verdict, trial.other.version, trial.tally.asked)
             self._say(decision)
-            if versions(self.serving)[-1:] != [decision.version]:
-                return  # another server of this folder was first, or a person
             try:
-                roll_back(self.serving, decision.against, SERVER, decision.login, decision.why, self.public_key)
                 with locked(self.serving):
+                    if versions(self.serving)[-1:] != [decision.version]:
+                        return  # another server of this folder was first, or a person
+                    who = Provenance(by=SERVER, login=decision.login, note=decision.why)
+                    stored = put_back(self.serving, decision.against, who, self.public_key)
                     remember(self.serving, decision)
+                self._tell(send_rollback, stored)
             except (OSError, UserError) as error:
                 log.error("version %d is still the newest of the folder: %s", decision.version, error)
 
