@@ -31,7 +31,7 @@ Answers = Literal["share", "nobody", "everybody"]
 MAX_QUEUED = 64
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 QUIET_S = 0.02
-"""How long no request must have been answered for clients not to notice that two versions are compared."""
+"""How long no request must have been answered, or for as long as a comparison takes, before two versions are compared."""
 BUSY_COST = 0.1
 """Of the time for which workers answer requests: how much comparisons may take on top while they do."""
 HANGS_S = 10.0
@@ -74,6 +74,7 @@ class Trial:
         self.tally = Tally()
         self._judge, self._decide, self._limits, self._metrics = judge, decide, limits, metrics
         self._hangs_s = min(HANGS_S, limits.config.timeout_s / 2)
+        self._last_s = 0.0
         self.began_s, self.busy_s = limits.worked_s(), 0.0
         """What workers had answered for by its beginning, and for how long comparisons have competed with them since."""
         self._queue: queue.Queue[tuple[str, dict[str, Any], int] | None] = queue.Queue(MAX_QUEUED)
@@ -189,7 +190,8 @@ class Trial:
 
     def _compare(self, name: str, inputs: dict[str, Any], new_first: bool) -> None:
         """Puts a question to both, when no client waits, or comparisons have taken less than their part of the time."""
-        while (busy := self._limits.idle_s() < QUIET_S) and self._over_budget() and not self._ended:
+        # A gap that lasted for as long as a comparison takes is likely to last for one: shorter ones are those of a busy server.
+        while (busy := self._limits.idle_s() < max(QUIET_S, self._last_s)) and self._over_budget() and not self._ended:
             time.sleep(QUIET_S / 2)
         if self._ended or not all(name in served.signatures for served in (self.new, self.other)):
             return
@@ -197,7 +199,8 @@ class Trial:
         try:
             self._put_to_both(name, inputs, new_first)
         finally:
-            self.busy_s += time.perf_counter() - started if busy else 0.0
+            self._last_s = time.perf_counter() - started
+            self.busy_s += self._last_s if busy else 0.0
 
     def _over_budget(self) -> bool:
         return self.busy_s > BUSY_COST * (self._limits.worked_s() - self.began_s)

@@ -59,7 +59,7 @@ def generate(corpus: str, datasets: str, clips: ClipsConfig, folder: Path) -> st
     said = {name: standard_artifacts.String() for name in ("dataset", "fingerprint")}
     for name, artifact in said.items():
         artifact.uri = str(folder / name)
-    outputs = {name: [artifact] for name, artifact in said.items()}
+    outputs: dict[str, list[Artifact]] = {name: [artifact] for name, artifact in said.items()}
     ClipGeneratorExecutor().Do({}, outputs, {**properties, **counts, "beam_options": json.dumps(DEFAULT_BEAM_OPTIONS)})
     return str(said["dataset"].value)
 

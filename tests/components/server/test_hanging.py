@@ -5,6 +5,7 @@ import base64
 import os
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,6 +28,17 @@ TIMEOUT_S = 2.0
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other version answers after a second in place of the new one."""
     monkeypatch.setattr(trial, "HANGS_S", 1.0)
+
+
+def when(condition: Callable[[], bool]) -> threading.Event:
+    happened = threading.Event()
+
+    def watch() -> None:
+        wait(condition, 60)
+        happened.set()
+
+    threading.Thread(target=watch).start()
+    return happened
 
 
 def ask_all(server: Running, ended: threading.Event | None = None) -> list[float]:
@@ -52,8 +64,7 @@ def test_a_candidate_that_hangs_is_rolled_back_and_every_client_is_answered(smal
     with running(tmp_path, poll_s=0.1) as server:
         bad = place_model(small("hanging"), tmp_path, {"canary": {"requests": 30, **settings}})
         wait(lambda: on_trial(server) == bad)
-        decided = threading.Event()
-        threading.Thread(target=lambda: (wait(lambda: fate(tmp_path, bad) is not None, 60), decided.set())).start()
+        decided = when(lambda: fate(tmp_path, bad) is not None)
 
         taken = ask_all(server, decided)
 
@@ -67,8 +78,7 @@ def test_a_new_version_that_hangs_is_rolled_back_and_every_client_is_answered(sm
     with running(tmp_path, poll_s=0.1) as server:
         bad = push_model(small("hanging"), tmp_path, {"rollback": {"requests": 60}})
         wait(lambda: answers(server) == bad)
-        decided = threading.Event()
-        threading.Thread(target=lambda: (wait(lambda: len(versions(tmp_path)) == 3, 60), decided.set())).start()
+        decided = when(lambda: len(versions(tmp_path)) == 3)
 
         ask_all(server, decided)
 
