@@ -15,11 +15,11 @@ from components.model_digest import model_digest
 from components.pusher.candidate import finish_interrupted, place, promote, withdraw_candidate
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import locked, push, put_back, read_provenance, versions
-from components.pusher.trials import SERVER, Decision, candidate, fate, remember_if_possible
+from components.pusher.trials import SERVER, Decision, Outcome, candidate, fate, remember_if_possible
 from components.pusher.withdrawn import read_withdrawn
 
 
-def decision(version: int, outcome: str, against: int = 0) -> Decision:
+def decision(version: int, outcome: Outcome, against: int = 0) -> Decision:
     return Decision.now(version, outcome, "measured", against, 30, "serve@host")
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from running_server import running
+from running_server import Running, running
 from small_models import FILES, Maker, answers, ask, ask_until, on_trial, place_model, push_model, wait
 
 from components.pusher.provenance import Provenance
@@ -143,9 +143,7 @@ def test_a_server_process_killed_while_it_promotes_leaves_a_folder_that_the_next
     try:
         port = next(int(line.rsplit(":", 1)[1].split("/")[0]) for line in process.stderr if "http://" in line)
         threading.Thread(target=process.stderr.read, daemon=True).start()
-        from running_server import Running
-
-        server = Running(None, port)  # type: ignore[arg-type]
+        server = Running(None, port)
         wait(lambda: on_trial(server) == new)
         promoted = lambda: any(  # noqa: E731
             known and known.action == "promoted"
