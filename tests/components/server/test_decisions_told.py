@@ -83,7 +83,7 @@ def test_a_receiver_that_hangs_holds_up_neither_decisions_nor_answers_nor_the_en
 ) -> None:
     with hanging_server(drip) as url:
         with running(_folder(small, tmp_path), poll_s=0.1) as server:
-            settings = {"openlineage_url": url, "canary": CANARY}
+            settings = {"openlineage_url": url, "canary": CANARY, "rollback": None}
             for _ in range(2):  # the first event is still on its way when the next decision is made
                 new = place_model(small(), tmp_path, settings)
                 ask_until(server, lambda new=new: fate(tmp_path, new) is not None)
