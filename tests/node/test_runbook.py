@@ -166,15 +166,15 @@ def test_pods_outlive_the_kubelet_and_containerd(terminal: Terminal, cluster: Cl
 
 def test_clips_job_makes_the_same_dataset_again(terminal: Terminal, volumes: dict[str, Path]) -> None:
     dataset = volumes["seaweedfs"] / "objects/mlpipeline/audio-gender/clips"
-    before = {path.relative_to(dataset): path.read_bytes() for path in dataset.glob("*/*")}
+    before = {path.relative_to(dataset): path.read_bytes() for path in dataset.rglob("*.*")}
     terminal.run(f"{STORE} s3 rm --quiet --recursive s3://mlpipeline/audio-gender/clips", 300)
-    assert not list(dataset.glob("*/*"))
+    assert not list(dataset.rglob("*.*"))
 
     terminal.run("kubectl -n kubeflow create job --from=cronjob/audio-gender-clips clips-1", 60)
     terminal.run("kubectl -n kubeflow wait --for=condition=Complete --timeout=20m job/clips-1", 1260)
 
     assert len([path for path in before if path.suffix == ".tfrecord"]) == 14
-    assert {path.relative_to(dataset): path.read_bytes() for path in dataset.glob("*/*")} == before
+    assert {path.relative_to(dataset): path.read_bytes() for path in dataset.rglob("*.*")} == before
 
 
 def test_retraining_and_rollback(terminal: Terminal, volumes: dict[str, Path]) -> None:
