@@ -84,8 +84,8 @@ def watch(
 ) -> None:
     """Compare what a server was asked with what its model was trained on, and retrain if it differs.
 
-    Exit status: 3 if there is an alarm, whatever became of a retraining; 0 if there is none; 2 for a mistake that you can
-    correct.
+    Exit status: 3 if there is an alarm, whether or not it led to a retraining; 0 if there is none; 2 for a mistake that you
+    can correct, such as one that keeps a retraining from starting.
     """
     from pipeline.config import load_config
 

@@ -117,7 +117,8 @@ class KubernetesConfig(Strict):
     step: StepConfig = StepConfig()
     """What each step's pod requests, unless `steps` names its node."""
     steps: dict[str, StepConfig] = {}
-    """What the pods of single nodes request instead: `Trainer: {cpu: "8", memory: 16Gi, accelerator: {type: nvidia.com/gpu}}`."""
+    """In place of `step` for single nodes, such as `Trainer: {cpu: "8", memory: 16Gi, accelerator: {type: nvidia.com/gpu}}`. A key
+    that is left out here has its default, not its value under `step`."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
