@@ -101,7 +101,7 @@ class KubernetesConfig(Strict):
     """Where the model server finds versions: a folder on a volume of ServingBaseline and Pusher, or `gs://`."""
     shared_folder: MountPath | None = "/training"
     """On a volume of the Trainer and its workers: checkpoints, and the transform graph and model of workers in other pods.
-    null: neither; a training that is stopped then starts again."""
+    null: no such folder; several workers are then processes of the Trainer's own pod, and a training that is stopped starts again."""
     env: dict[str, str] = {}
     """Environment of every step."""
     secret_env: dict[str, SecretKey] = {}
