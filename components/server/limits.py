@@ -41,7 +41,7 @@ class Limits:
             RequestError: it is too large, comes too slowly, or there is no memory for it now.
         """
         held = 0
-        too_large = RequestError(f"a request larger than {max_mb} MiB; send less at a time", TOO_LARGE)
+        too_large = RequestError(f"the request is larger than {max_mb} MiB; send less at a time", TOO_LARGE)
 
         def hold(size: int) -> None:
             nonlocal held
@@ -77,7 +77,7 @@ class Limits:
         """
         with self._lock:
             if self._taken_on >= self.config.max_waiting + self.config.workers:
-                raise RequestError(f"{self.config.max_waiting} requests wait already; try again", BUSY)
+                raise RequestError(f"{self.config.max_waiting} requests are waiting already; try again later", BUSY)
             self._taken_on += 1
         future = self._pool.submit(work)
         future.add_done_callback(self._done)

@@ -91,7 +91,7 @@ def watch(
 
     since_s = time.time() - _seconds(since)
     if webhook is not None and not re.match("https?://", webhook):
-        raise UserError("--webhook: not an address that begins with http:// or https://")
+        raise UserError("--webhook: expected an address that begins with http:// or https://")
     found = load_config(config, settings or ())
     for path, option in ((html, "--html"), (metrics, "--metrics")):
         if path and not path.parent.is_dir():
@@ -126,7 +126,7 @@ def watch(
         from components.watch.tell import call_webhook
 
         if problem := call_webhook(result, webhook):
-            say(f"warning: the webhook was not told: {problem}")  # without its address, which may be a secret
+            say(f"warning: the webhook failed: {problem}")  # without its address, which may be a secret
     if alarm and start:
         result.retraining = start(result.cause) if result.cause else SKEW_ALONE
         _write(watched, html, metrics, file)

@@ -79,7 +79,7 @@ def compile_decision(config: PipelineConfig, image: str) -> str:
     kubernetes = config.kubernetes
     if "://" in kubernetes.serving_uri:
         raise UserError(
-            f"kubernetes.serving_uri {kubernetes.serving_uri}: an object store keeps no models waiting for a decision; "
+            f"kubernetes.serving_uri {kubernetes.serving_uri}: on an object store models cannot wait for a decision; "
             "serve from a folder on a volume"
         )
     parameters = _by_name(

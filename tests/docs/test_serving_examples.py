@@ -86,7 +86,9 @@ def test_over_rest(here: Path, port: int) -> None:
         shell = block("", containing).replace("localhost:8501", f"localhost:{port}")
         # The server of the page's block is the one that runs here already.
         commands = re.sub(r"^audio-gender serve .*\n", "", shell.replace("voice.flac", "voice.wav"))
-        assert '"probabilities"' in run(["bash", "-euo", "pipefail", "-c", commands.replace("curl ", "curl -sS --fail-with-body ")], here)
+        assert '"probabilities"' in run(
+            ["bash", "-euo", "pipefail", "-c", commands.replace("curl ", "curl -sS --fail-with-body ")], here
+        )
 
 
 def test_over_grpc(here: Path) -> None:

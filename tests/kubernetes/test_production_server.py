@@ -23,7 +23,9 @@ def test_production_serves_with_what_the_page_says(tmp_path: Path) -> None:
 
     objects = render(path.parent)
 
-    (server,) = (thing for thing in objects if thing["kind"] == "Deployment" and thing["metadata"]["name"] == "audio-gender-serving")
+    (server,) = (
+        thing for thing in objects if thing["kind"] == "Deployment" and thing["metadata"]["name"] == "audio-gender-serving"
+    )
     kubernetes_validate.validate(server, "1.33", strict=True)
     (container,) = server["spec"]["template"]["spec"]["containers"]
     assert (container["image"], container["command"]) == ("audio-gender", ["audio-gender", "serve"])
