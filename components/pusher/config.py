@@ -34,7 +34,7 @@ class RollbackConfig(Strict):
     requests: Annotated[int, Field(ge=20)] = 500
     """Requests for which a new version is watched; the previous one stays in memory and answers those that the new one fails."""
     max_failures: Share = 0.05
-    """Share of the requests that may fail; at least five must, and a request that the previous version fails too does not count."""
+    """Share of the requests that may fail; at least five must, and those that the previous version fails too do not count."""
     max_slowdown: Annotated[float, Field(gt=0)] = 3.0
     """Largest allowed median latency, as a multiple of that of the previous version."""
 

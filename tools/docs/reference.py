@@ -45,7 +45,8 @@ STATUSES = {
     "0": "done; of `run`: the model was pushed, waits for approval or is on trial",
     "1": "`submit`: the run on Kubeflow failed; anything else: a bug, with its traceback",
     "2": "a mistake that you can correct, in one line; of `predict`: a recording could not be read, the others were answered",
-    "3": "`run`: the gate refused the model; everything worked, and serving is unchanged. `watch`: there is an alarm, whether or not it led to a retraining",
+    "3": "`run`: the gate refused the model; everything worked, and serving is unchanged. `watch`: there is an alarm, whether or "
+    "not it led to a retraining",
     "129, 130, 143": "ended by SIGHUP, Ctrl-C or SIGTERM, in one line; child processes and half-written files are gone",
 }
 
