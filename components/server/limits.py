@@ -77,7 +77,7 @@ class Limits:
         """
         with self._lock:
             if self._taken_on >= self.config.max_waiting + self.config.workers:
-                raise RequestError(f"{self.config.max_waiting} requests are waiting already; try again later", BUSY)
+                raise RequestError(f"{self.config.max_waiting} requests wait already; try again", BUSY)
             self._taken_on += 1
         future = self._pool.submit(work)
         future.add_done_callback(self._done)
