@@ -55,7 +55,7 @@ class CorpusConfig(Strict):
     feedback: str | None = None
     """A list of recordings that users labelled, `path,label,who`, which join the corpus ([feedback](../corpora.md#feedback))."""
     synth: SynthConfig | None = None
-    """A corpus synthesised by espeak-ng, used where `--corpus` is not given, such as `{num_speakers: 60, utterances_per_speaker: 4}`.
+    """A corpus spoken by espeak-ng, used where `--corpus` is not given, such as `{num_speakers: 60, utterances_per_speaker: 4}`.
     """
 
     @property
