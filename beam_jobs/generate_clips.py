@@ -20,7 +20,7 @@ import apache_beam as beam
 from beam_jobs.command_line import command
 from beam_jobs.config import SPLITS, ClipsConfig, load_section
 from beam_jobs.console import say
-from beam_jobs.corpus.contents import duplicates, read_contents
+from beam_jobs.corpus.contents import Contents, duplicates, read_contents
 from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import Speaker, SpeakerIndex
 from beam_jobs.corpus.left_out import left_out_lines
@@ -28,6 +28,7 @@ from beam_jobs.corpus.listing import THE_LAYOUT_S_OWN, Labelling
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.corpus.splits import check_duplicates
 from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
+from beam_jobs.dataset_folders import is_same, other_datasets, own_folder, same_settings
 from beam_jobs.describe_dataset import check_rejected, describe_dataset
 from beam_jobs.ending import USER_ERROR_STATUS, one_line_ending
 from beam_jobs.errors import UserError, one_line_errors
@@ -53,6 +54,34 @@ def generate_clips(
             were replaced on the way, or Beam options that are not valid.
 
     """
+    index, contents = _checked(clips, index, output, beam_options)
+    return _generate(clips, index, contents, output, beam_options)
+
+
+def generate_below(
+    clips: ClipsConfig, index: SpeakerIndex, folder: str, beam_options: Sequence[str] = DEFAULT_BEAM_OPTIONS
+) -> tuple[str, DatasetInfo]:
+    """As `generate_clips`, in a folder of the dataset's own below `folder`, named by its settings and recordings.
+
+    So a corpus may grow and settings may change while datasets of before stay as they are, which is said. A dataset of the same
+    settings and recordings that lies in `folder` itself is taken.
+
+    Returns:
+        The dataset's folder, and its description.
+
+    Raises:
+        UserError: as `generate_clips`.
+    """
+    index, contents = _checked(clips, index, folder, beam_options)
+    output = own_folder(folder, clips, corpus_digest(index, contents))
+    info = _generate(clips, index, contents, output, beam_options)
+    if others := other_datasets(folder, output):
+        say(others)
+    return output, info
+
+
+def _checked(clips: ClipsConfig, index: SpeakerIndex, output: str, beam_options: Sequence[str]) -> tuple[SpeakerIndex, Contents]:
+    """The index with the configured labels, and what its recordings hold."""
     index = index.with_labels(clips.labels)
     if index.rejected:
         first = index.rejected[0]
@@ -60,7 +89,12 @@ def generate_clips(
     check_beam_options(beam_options)
     set_filesystem_options(beam_options)
     check_reachable(output)
-    contents = read_contents(index)
+    return index, read_contents(index)
+
+
+def _generate(
+    clips: ClipsConfig, index: SpeakerIndex, contents: Contents, output: str, beam_options: Sequence[str]
+) -> DatasetInfo:
     digest = corpus_digest(index, contents)
     if isinstance(FileSystems.get_filesystem(output), LocalFileSystem):
         output = str(Path(output).absolute())  # a worker's working directory may be another
@@ -124,9 +158,9 @@ def _say_left_out(index: SpeakerIndex) -> None:
 
 
 def _check_same(info: DatasetInfo, clips: ClipsConfig, digest: str, output: str) -> DatasetInfo:
-    settings = info.clips.model_copy(update={"max_rejected_share": clips.max_rejected_share})
-    if settings != clips or info.corpus_fingerprint != digest:
-        what = "from another corpus, or its recordings were replaced since" if settings == clips else "with other settings"
+    if not is_same(info, clips, digest):
+        same = same_settings(info, clips)
+        what = "from another corpus, or its recordings were replaced since" if same else "with other settings"
         raise UserError(f"{output}: already holds a dataset {what}; choose another folder or remove this one")
     return info
 

@@ -19,7 +19,9 @@ from components.pusher.candidate import place
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push, versions
 
-BLOCK = 20
+BLOCK = 80
+SETTLE_S = 6.0
+"""After a block, in which what is queued is compared: else that would be measured with the other server."""
 
 
 def main() -> None:
@@ -44,12 +46,16 @@ def main() -> None:
                 for number in range(WARM_UP):
                     server.ask(*questions[number % len(questions)])
             times: tuple[list[float], list[float]] = ([], [])
+            used = [0.0, 0.0]
             for start in range(0, arguments.requests, BLOCK):
-                for server, taken in zip(servers, times, strict=True):
+                for which, (server, taken) in enumerate(zip(servers, times, strict=True)):
+                    before = server.cpu_s()
                     for number in range(start, start + BLOCK):
                         # Other bytes each time, so that each is drawn anew.
                         taken.append(server.ask(*_another(questions[number % len(questions)], number)))
                         time.sleep(arguments.pause_s)
+                    used[which] += server.cpu_s() - before
+                    time.sleep(SETTLE_S)
             for name, found in zip(("without", "in shadow"), times, strict=True):
                 *_, ninth = statistics.quantiles(found, n=10)
                 print(
@@ -57,6 +63,7 @@ def main() -> None:
                 )
             print(f"ratio of medians {statistics.median(times[1]) / statistics.median(times[0]):.3f}", end=", ")
             print(f"of means {statistics.mean(times[1]) / statistics.mean(times[0]):.3f}")
+            print(f"processor: {used[0]:.1f} s and {used[1]:.1f} s, ratio {used[1] / used[0]:.3f}")
             for name, server in zip(("without", "in shadow"), servers, strict=True):
                 figures = dict(line.rsplit(" ", 1) for line in _metrics(server) if not line.startswith("#"))
                 compared = {key: value for key, value in figures.items() if key.startswith("audio_gender_compared_total")}

@@ -45,10 +45,10 @@ SCHEMA = Path(__file__).parent / "schema" / "schema.pbtxt"
 class RunContext:
     """Where a run reads and writes.
 
-    With a `corpus_uri`, even an empty one, the DAG begins with ClipGenerator, which makes the dataset and says its
-    fingerprint; else `dataset_fingerprint` is it. `shared_folder` is one that training workers on other machines see too; None
-    where they are processes of this one. With `keep_pending` a model that waits for a person is kept in the serving folder, for
-    whoever decides where there is no work folder.
+    With a `corpus_uri`, even an empty one, the DAG begins with ClipGenerator, which makes the dataset in a folder below
+    `dataset_uri` and says where it lies and its fingerprint; else `dataset_fingerprint` is it. `shared_folder` is one that
+    training workers on other machines see too; None where they are processes of this one. With `keep_pending` a model that waits
+    for a person is kept in the serving folder, for whoever decides where there is no work folder.
 
     `baseline_version` is that of ServingBaseline: empty where none is in serving. `baseline_config` is the configuration of the
     run that made it, None where it is not known. `serving_changes` is what people did to the serving folder since. `alarm` is
@@ -102,6 +102,7 @@ def create_pipeline(
     # Not in `training_spec`: whoever runs out of disk and changes it goes on from the same checkpoints.
     training = training_spec(config).model_copy(update={**where, "scratch_gb": config.data.scratch_gb})
     nodes: list[BaseNode] = []
+    dataset: Any = context.dataset_uri
     fingerprint: Any = context.dataset_fingerprint
     if context.corpus_uri is not None:
         clip_generator = ClipGenerator(
@@ -114,10 +115,8 @@ def create_pipeline(
             beam_options=config.beam.clips,
         )
         nodes.append(clip_generator)
-        fingerprint = clip_generator.outputs["fingerprint"].future()[0].value
-    example_gen = ClipExampleGen(
-        dataset_uri=context.dataset_uri, fingerprint=fingerprint, min_class_share=config.data.min_class_share
-    )
+        dataset, fingerprint = (clip_generator.outputs[name].future()[0].value for name in ("dataset", "fingerprint"))
+    example_gen = ClipExampleGen(dataset_uri=dataset, fingerprint=fingerprint, min_class_share=config.data.min_class_share)
     # Audio lies in the dataset folder alone: what needs none of it gets `examples`, and the others find theirs by the reference.
     examples, clip_reference = example_gen.outputs["examples"], example_gen.outputs["clips"]
     # Without sketches every value of every feature is shuffled and counted, each clip's id too.
@@ -200,7 +199,7 @@ def create_pipeline(
         clips=clip_reference,
         model_run=trainer.outputs["model_run"],
         serving_check=servable,
-        dataset_uri=context.dataset_uri,
+        dataset_uri=dataset,
         corpus_uri=context.corpus_uri,
         config=config.model_dump(mode="json"),
         baseline_config=context.baseline_config,
@@ -219,7 +218,7 @@ def create_pipeline(
         run_config=config.model_dump(mode="json"),
         epochs=runtime_parameters.epochs,
         # A run of this machine has the configuration of its clips, and an approval long after it perhaps no longer the clips.
-        dataset_uri="" if context.corpus_uri is None else context.dataset_uri,
+        dataset_uri="" if context.corpus_uri is None else dataset,
         corpus_uri=context.corpus_uri,
         approval=approval,
         serving_changes=context.serving_changes,

@@ -18,7 +18,8 @@ from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.left_out import left_out_lines
 from beam_jobs.corpus.readers import read_corpus_with_bar
 from beam_jobs.corpus.synthetic import synthesise_corpus
-from beam_jobs.dataset import FORMAT_VERSION, INFO_FILE, fingerprint
+from beam_jobs.dataset import INFO_FILE, fingerprint
+from beam_jobs.dataset_folders import dataset_name
 from beam_jobs.errors import UserError
 from beam_jobs.files import absolute, write_atomically
 from beam_jobs.filesystems import set_filesystem_options
@@ -139,8 +140,7 @@ def corpus_root(config: PipelineConfig, corpus: str | None, workdir: WorkDir) ->
 
 def dataset_folder(config: PipelineConfig, corpus_digest: str, workdir: WorkDir) -> Path:
     """Where the clips of this configuration and corpus are, or will be."""
-    # Datasets of another format lie beside it: runs that made them still name them.
-    return workdir.clips / hashed(f"{FORMAT_VERSION}{config.clips.model_dump_json()}{corpus_digest}")
+    return workdir.clips / dataset_name(config.clips, corpus_digest)
 
 
 def _corpus(config: PipelineConfig, corpus: str | None, workdir: WorkDir) -> SpeakerIndex:

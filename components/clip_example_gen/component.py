@@ -3,7 +3,6 @@
 
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.dsl.placeholder.placeholder import Placeholder
-from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import ComponentSpec, channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
@@ -44,7 +43,7 @@ class ClipExampleGen(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = ClipExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, *, dataset_uri: str | RuntimeParameter, fingerprint: str | Placeholder, min_class_share: float) -> None:
+    def __init__(self, *, dataset_uri: str | Placeholder, fingerprint: str | Placeholder, min_class_share: float) -> None:
         super().__init__(
             ClipExampleGenSpec(
                 dataset_uri=dataset_uri,

@@ -28,7 +28,7 @@ class ClipGeneratorSpec(ComponentSpec):
         **{f"num_{split}_clips": ExecutionParameter(type=int) for split in SPLITS},
     }
     INPUTS: dict[str, ChannelParameter] = {}
-    OUTPUTS = {"fingerprint": ChannelParameter(type=standard_artifacts.String)}
+    OUTPUTS = {name: ChannelParameter(type=standard_artifacts.String) for name in ("dataset", "fingerprint")}
 
 
 class ClipGenerator(base_component.BaseComponent):
@@ -39,13 +39,14 @@ class ClipGenerator(base_component.BaseComponent):
             index (`beam_jobs.corpus.readers.read_corpus`).
         subsets: subsets of the corpus; None for all.
         labelling: where the corpus's labels are.
-        dataset_uri: the folder to make. A whole dataset of the same settings and corpus is left as it is; an unfinished one is
-            gone on with.
+        dataset_uri: the folder of datasets, in which each has one of its own, named by its settings and recordings: a whole one
+            is left as it is, an unfinished one is gone on with, and those of before stay. Without a corpus the dataset itself.
         clips: the settings.
         num_clips: clips of each split, which go before those of `clips`.
         beam_options: of the job that makes the clips; a runner such as Flink is named here.
 
     Outputs:
+        dataset: String, the dataset's folder.
         fingerprint: String, `beam_jobs.dataset.fingerprint` of the dataset: what a cache may know it by.
     """
 
@@ -72,6 +73,7 @@ class ClipGenerator(base_component.BaseComponent):
                 clips=clips.model_dump_json(),
                 beam_options=json.dumps(list(beam_options)),
                 **{f"num_{split}_clips": num_clips[split] for split in SPLITS},
+                dataset=channel_utils.as_channel([standard_artifacts.String()]),
                 fingerprint=channel_utils.as_channel([standard_artifacts.String()]),
             )
         )

@@ -11,8 +11,19 @@ from beam_jobs.files import write_atomically
 from components.model_digest import PROVENANCE_FILE
 from components.pusher.config import PushConfig
 from components.pusher.provenance import Provenance, read_provenance
-from components.pusher.serving_folder import add_withdrawals, bring, locked, now, remove_old, sync
-from components.pusher.trials import CANDIDATE_FOLDER, SERVER, Decision, end_trial, remember, remove_candidate
+from components.pusher.serving_folder import add_withdrawals, bring, locked, now, put_back, remove_old, sync, versions
+from components.pusher.trials import (
+    CANDIDATE_FOLDER,
+    SERVER,
+    Decision,
+    Outcome,
+    candidate,
+    end_trial,
+    read_decisions,
+    remember_if_possible,
+    remove_candidate,
+)
+from components.pusher.withdrawn import Withdrawal, read_withdrawn
 
 
 def place(source: Path, serving: Path, provenance: Provenance, private_key: Path | None = None) -> Provenance:
@@ -61,24 +72,27 @@ def promote(
     """
     with locked(serving):
         folder, known = _of(serving, decision.version)
-        if known is None:
+        if known is None or (by == SERVER and _finish_withdrawal(serving)):
             return None
         update = {"action": action, "by": by, "login": decision.login, "note": decision.why, "pushed_at": now()}
         stored = known.model_copy(update=update)
         write_atomically(str(folder / PROVENANCE_FILE), (stored.model_dump_json(indent=1) + "\n").encode())
         folder.rename(serving / str(decision.version))
         sync(serving)
-        remember(serving, decision)
+        remember_if_possible(serving, decision)
         remove_old(serving, push_config(known).keep)
     return stored
 
 
-def withdraw_candidate(serving: Path, decision: Decision) -> None:
+def withdraw_candidate(serving: Path, decision: Decision) -> Provenance | None:
     """Takes the candidate away, where it still is one, and remembers its model, so that no run pushes it again by itself.
 
     Args:
         serving: the serving folder.
         decision: why.
+
+    Returns:
+        The candidate's provenance with the decision; None where it was a candidate no more.
 
     Raises:
         OSError: the serving folder cannot be written.
@@ -87,10 +101,62 @@ def withdraw_candidate(serving: Path, decision: Decision) -> None:
     with locked(serving):
         known = _of(serving, decision.version)[1]
         if known is None:
-            return
+            return None
         add_withdrawals(serving, {known.model_digest: known.run_id}, "rolled back", SERVER, decision.login, decision.why)
-        remember(serving, decision)
+        remember_if_possible(serving, decision)
         remove_candidate(serving, decision.version)
+    return known.model_copy(update={"action": "rolled back", "by": SERVER, "login": decision.login, "note": decision.why})
+
+
+def finish_interrupted(serving: Path, public_key: Path | None = None) -> None:
+    """Does what a server or a person had decided about a model, where they were killed before it was done.
+
+    A candidate whose model was withdrawn goes. A version that a server took out of serving, and that is still the newest, is put
+    behind the one before.
+
+    Raises:
+        OSError: the serving folder cannot be written.
+        UserError: its list of withdrawn models is damaged, or no version before can be put back.
+    """
+    if not (_withdrawn_candidate(serving) or _withdrawn_version(serving)):  # whoever serves waits for no lock without need
+        return
+    with locked(serving):
+        _finish_withdrawal(serving)
+        if found := _withdrawn_version(serving):
+            version, item = found
+            stored = put_back(serving, None, Provenance(by=SERVER, login=item.login, note=item.note), public_key)
+            decision = Decision.now(version, "rolled back", item.note, stored.rolled_back_to or 0, login=item.login)
+            remember_if_possible(serving, decision)
+
+
+def _withdrawn_version(serving: Path) -> tuple[int, Withdrawal] | None:
+    """The newest version, where a server took it out of serving and nothing came since."""
+    for version in versions(serving)[-1:]:
+        known = read_provenance(serving, version)
+        item = read_withdrawn(serving).get(known.model_digest) if known and known.action != "rolled back" else None
+        if known and item and item.by == SERVER and item.when >= known.pushed_at:
+            return version, item
+    return None
+
+
+def _withdrawn_candidate(serving: Path) -> tuple[int, Withdrawal] | None:
+    number = candidate(serving)
+    known = _of(serving, number)[1] if number else None
+    item = read_withdrawn(serving).get(known.model_digest) if known else None
+    return (number, item) if number and item else None
+
+
+def _finish_withdrawal(serving: Path) -> bool:
+    """Removes a candidate whose model was withdrawn, of whoever holds the lock. Says whether there was one."""
+    found = _withdrawn_candidate(serving)
+    if found is None:
+        return False
+    number, item = found
+    if not any(decision.version == number for decision in read_decisions(serving)):
+        outcome: Outcome = "rolled back" if item.by == SERVER else "superseded"
+        remember_if_possible(serving, Decision.now(number, outcome, item.note or str(item), login=item.login))
+    remove_candidate(serving, number)
+    return True
 
 
 def push_config(provenance: Provenance) -> PushConfig:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfx.dsl.components.base import base_component, executor_spec
+from tfx.dsl.placeholder.placeholder import Placeholder
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import BaseChannel, ComponentSpec, channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
@@ -87,7 +88,7 @@ class Pusher(base_component.BaseComponent):
         mode: str | RuntimeParameter,
         run_config: Mapping[str, Any],
         epochs: int | RuntimeParameter,
-        dataset_uri: str | RuntimeParameter,
+        dataset_uri: str | Placeholder,
         corpus_uri: str | RuntimeParameter | None = None,
         approval: Approval | None = None,
         serving_changes: str = "",

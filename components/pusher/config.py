@@ -55,8 +55,9 @@ class PushConfig(Strict):
     """Absolute path of the key that signs pushed models, never the key itself ([signed models](../serving.md#signed-models));
     null: unsigned."""
     openlineage_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$")] | None = None
-    """Server, such as `http://marquez:5000`, that is sent an OpenLineage event for each version that comes into serving: by a
-    push, an approval or a rollback, which goes where the last push did (`make setup EXTRAS=lineage`); null: none."""
+    """Server, such as `http://marquez:5000`, that is sent an OpenLineage event for each version that comes into serving, by a
+    push, an approval, a rollback (which goes where the last push did) or a decision of `serve` (`make setup EXTRAS=lineage`);
+    null: none."""
 
     @model_validator(mode="after")
     def _a_path(self) -> Self:

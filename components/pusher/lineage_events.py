@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An OpenLineage event for each version that comes into serving, where `push.openlineage_url` asks for it."""
+"""An OpenLineage event for each version that comes into serving or fails its trial, where `push.openlineage_url` asks for it."""
 
 import datetime
+import threading
 import uuid
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ from components.pusher.serving_folder import read_provenance, versions
 NAMESPACE = "audio-gender"
 PRODUCER = "urn:audio-gender"
 TIMEOUT_S = 10
+"""Of a connection, and of each part of an answer."""
+DEADLINE_S = 25
+"""Of all of it: twice the above, and the loading of the client. A server that answers byte by byte keeps to each timeout."""
 
 
 def check_package(url: str) -> None:
@@ -38,7 +43,16 @@ def send_rollback(serving: Path, provenance: Provenance) -> None:
     """
     known = (read_provenance(serving, version) for version in reversed(versions(serving)))
     last = next((one for one in known if one and one.action != "rolled back"), provenance)
-    url = last.config.get("push", {}).get("openlineage_url")
+    _send_if_asked(last.config, serving, provenance)
+
+
+def send_verdict(serving: Path, provenance: Provenance) -> None:
+    """Sends what became of a candidate, promoted or withdrawn, to where its run's own push would have. As `send_rollback`."""
+    _send_if_asked(provenance.config, serving, provenance, in_serving=provenance.action != "rolled back")
+
+
+def _send_if_asked(config: Mapping[str, Any], serving: Path, provenance: Provenance, in_serving: bool = True) -> None:
+    url = config.get("push", {}).get("openlineage_url")
     if not url:
         return
     try:
@@ -46,41 +60,62 @@ def send_rollback(serving: Path, provenance: Provenance) -> None:
     except UserError as error:
         say(f"no OpenLineage event was sent: {error}")
         return
-    send(url, str(serving), provenance)
+    send(url, str(serving), provenance, in_serving)
 
 
-def send(url: str, serving: str, provenance: Provenance) -> None:
+def send(url: str, serving: str, provenance: Provenance, in_serving: bool = True) -> None:
     """Sends what went into a version: the run that made it, its data, its code, its configuration, and who decided.
 
-    A server that does not accept it is one line of the log: the model is in serving all the same.
+    A server that does not accept it, or not in time, is one line of the log: the model is in serving all the same.
+
+    Args:
+        url: of the server.
+        serving: the serving folder.
+        provenance: of the version.
+        in_serving: false of a candidate that was withdrawn, whose promotion failed.
     """
+    problem = ["no answer in time"]
+
+    def emit() -> None:
+        try:
+            _emit(url, absolute(serving), provenance, in_serving)
+            problem.clear()
+        except Exception as error:  # whatever the client raises: requests' errors, its own, those of an address
+            problem[:] = [" ".join(str(error).split())[:200]]
+
+    thread = threading.Thread(target=emit, name="send an OpenLineage event", daemon=True)
+    thread.start()
+    thread.join(DEADLINE_S)
+    if problem:
+        say(f"the OpenLineage server at {url} did not accept the event: {problem[0]}")
+
+
+def _emit(url: str, serving: str, provenance: Provenance, in_serving: bool) -> None:
     from openlineage.client import OpenLineageClient, set_producer
     from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
-    from openlineage.client.facet_v2 import RunFacet, dataset_version_dataset
+    from openlineage.client.facet_v2 import RunFacet, dataset_version_dataset, error_message_run
     from openlineage.client.transport.http import HttpConfig, HttpTransport
 
     set_producer(PRODUCER)
-    serving = absolute(serving)
     stored = provenance.model_dump(include={"action", "by", "login", "note", "override", "blessed", "run_id", "code_revision"})
     stored |= {"config_digest": provenance.config_digest, "model_digest": provenance.model_digest}
     # Declared to be of the base class, which a run does not take.
     made_of: Any = RunFacet().with_additional_properties(**stored)
     version = dataset_version_dataset.DatasetVersionDatasetFacet
     clips = str(provenance.config.get("kubernetes", {}).get("dataset_uri") or "clips")
+    made = OutputDataset(NAMESPACE, serving, facets={"version": version(datasetVersion=str(provenance.version))})
+    failed = error_message_run.ErrorMessageRunFacet(message=provenance.note, programmingLanguage="Python")
     event = RunEvent(
         eventTime=datetime.datetime.now(datetime.UTC).isoformat(),
-        eventType=RunState.COMPLETE,
+        eventType=RunState.COMPLETE if in_serving else RunState.FAIL,
         # OpenLineage knows runs by UUIDs alone: one for each decision, the same wherever it is worked out.
         run=Run(
             runId=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{serving}/{provenance.version}")),
-            facets={"audio_gender": made_of},
+            facets={"audio_gender": made_of} | ({} if in_serving else {"errorMessage": failed}),
         ),
-        job=Job(namespace=NAMESPACE, name=f"push.{provenance.action.replace(' ', '_')}"),
+        job=Job(namespace=NAMESPACE, name=f"push.{provenance.action.replace(' ', '_') if in_serving else 'promoted'}"),
         inputs=[InputDataset(NAMESPACE, clips, facets={"version": version(datasetVersion=provenance.dataset_fingerprint)})],
-        outputs=[OutputDataset(NAMESPACE, serving, facets={"version": version(datasetVersion=str(provenance.version))})],
+        outputs=[made] if in_serving else [],
     )
-    try:
-        transport = HttpTransport(HttpConfig.from_dict({"type": "http", "url": url, "timeout": TIMEOUT_S, "retry": {"total": 1}}))
-        OpenLineageClient(transport=transport).emit(event)
-    except Exception as error:  # whatever the client raises: requests' errors, its own, those of an address
-        say(f"the OpenLineage server at {url} did not accept the event: {' '.join(str(error).split())[:200]}")
+    transport = HttpTransport(HttpConfig.from_dict({"type": "http", "url": url, "timeout": TIMEOUT_S, "retry": {"total": 1}}))
+    OpenLineageClient(transport=transport).emit(event)

@@ -131,12 +131,13 @@ def roll_back(serving: Path, version: int | None, by: str, login: str, note: str
     try:
         # Of the whole, so that nobody pushes a model, or removes the version, between the choice and its end.
         with locked(serving):
-            return _put_back(serving, version, Provenance(by=by, login=login, note=note), public_key)
+            return put_back(serving, version, Provenance(by=by, login=login, note=note), public_key)
     except OSError as error:
         raise UserError(f"{error.filename or serving}: {error.strerror}; nothing was rolled back in {serving}") from None
 
 
-def _put_back(serving: Path, version: int | None, who: Provenance, public_key: Path | None) -> Provenance:
+def put_back(serving: Path, version: int | None, who: Provenance, public_key: Path | None) -> Provenance:
+    """The work of `roll_back`, of whoever holds the lock; `who` has its `by`, `login` and `note`."""
     there = versions(serving)
     listed = ", ".join(map(str, there))
     newest = there[-1]

@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from beam_jobs.console import say
 from beam_jobs.files import write_atomically
 from components.pusher.provenance import read_provenance
 from components.pusher.versions import GOING, versions
@@ -81,6 +82,17 @@ def remember(serving: Path, decision: Decision) -> None:
     """Adds one. Raises OSError."""
     known = [*read_decisions(serving), decision][-MAX_DECISIONS:]
     write_atomically(str(serving / DECISIONS_FILE), _FILE.dump_json(known, indent=1) + b"\n")
+
+
+def remember_if_possible(serving: Path, decision: Decision) -> None:
+    """Adds one that is carried out already; where that cannot be written, it stands all the same."""
+    try:
+        remember(serving, decision)
+    except OSError as error:
+        say(
+            f"warning: {serving / DECISIONS_FILE}: cannot be written ({error.strerror}); version {decision.version} is "
+            f"{decision.outcome} all the same"
+        )
 
 
 def end_trial(serving: Path, why: str, digests: Container[str] | None = None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfx.dsl.components.base import base_component, executor_spec
+from tfx.dsl.placeholder.placeholder import Placeholder
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import BaseChannel, ComponentSpec, channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
@@ -69,7 +70,7 @@ class ReviewReport(base_component.BaseComponent):
         clips: BaseChannel,
         model_run: BaseChannel,
         serving_check: BaseChannel,
-        dataset_uri: str | RuntimeParameter,
+        dataset_uri: str | Placeholder,
         corpus_uri: str | RuntimeParameter | None = None,
         config: Mapping[str, Any],
         baseline_config: Mapping[str, Any] | None = None,

@@ -45,7 +45,7 @@ class Server:
         self.config = config
         self.metrics = Metrics()
         self.limits = Limits(config, self.metrics)
-        self.versions = TriedVersions(config, self.metrics, self.limits.idle_s)
+        self.versions = TriedVersions(config, self.metrics, self.limits)
         self.log = RequestLog(config.log, self.metrics) if config.log else None
         self.in_hand = 0
         """Requests whose answer is not made yet."""

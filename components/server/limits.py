@@ -12,6 +12,7 @@ from typing import TypeVar
 from aiohttp import web
 
 from components.server.config import ServerConfig
+from components.server.deadline import cancellable
 from components.server.errors import RequestError
 from components.server.metrics import Metrics
 
@@ -29,6 +30,7 @@ class Limits:
         self._bytes = 0
         self._taken_on = 0
         self._done_at = 0.0
+        self._worked_s, self._counted_at = 0.0, time.monotonic()
         self._lock = threading.Lock()
         metrics.answering.set_function(lambda: min(self._taken_on, config.workers))
         metrics.waiting.set_function(lambda: max(0, self._taken_on - config.workers))
@@ -78,21 +80,38 @@ class Limits:
         with self._lock:
             if self._taken_on >= self.config.max_waiting + self.config.workers:
                 raise RequestError(f"{self.config.max_waiting} requests wait already; try again", BUSY)
+            self._count()
             self._taken_on += 1
-        future = self._pool.submit(work)
+        run, cancel = cancellable(work)
+        future = self._pool.submit(run)
         future.add_done_callback(self._done)
+        answer = asyncio.wrap_future(future)
+        answer.add_done_callback(_heard)
         try:
             async with asyncio.timeout(self.config.timeout_s):
-                return await asyncio.shield(asyncio.wrap_future(future))
+                return await asyncio.shield(answer)
         except TimeoutError:
-            # What waits is taken back; what runs goes on to its end, and holds its place until then.
-            future.cancel()
+            # What waits is taken back; what runs is ended by TensorFlow between two operations, and holds its place until then.
+            if not future.cancel():
+                cancel()
             raise RequestError(f"not answered within {self.config.timeout_s:g} s; send less at a time", OUT_OF_TIME) from None
 
     def _done(self, future: Future) -> None:
         with self._lock:
+            self._count()
             self._taken_on -= 1
             self._done_at = time.monotonic()
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self._worked_s += (now - self._counted_at) * min(self._taken_on, self.config.workers)
+        self._counted_at = now
+
+    def worked_s(self) -> float:
+        """Seconds for which workers have answered requests, of all workers together."""
+        with self._lock:
+            self._count()
+            return self._worked_s
 
     def idle_s(self) -> float:
         """For how long no request has been answered or waited for that."""
@@ -101,3 +120,9 @@ class Limits:
     def close(self) -> None:
         """Takes back what waits, and does not wait for what runs."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _heard(answer: asyncio.Future) -> None:
+    """What became of a request that nobody waits for any more is no news to asyncio."""
+    if not answer.cancelled():
+        answer.exception()

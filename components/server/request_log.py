@@ -23,6 +23,7 @@ import soundfile
 from beam_jobs.errors import UserError
 from beam_jobs.examples import frame_record
 from components.server.config import LogConfig
+from components.server.deadline import deadline
 from components.server.metrics import Metrics
 from components.server.versions import ServedVersion
 from components.watch.measured import SIGNATURE, measured_answers
@@ -38,6 +39,7 @@ GATHER_S = 0.5
 """For which records are gathered before they are written: what a server that is killed loses."""
 TIDY_S, CANARY_S = 60.0, 600.0
 """How often old files are looked for, and how often the canary is asked."""
+CANARY_TIMEOUT_S = 60.0
 FILES_OF_ALL = 16
 """A file is at most this part of all: what is removed at a time is not most of what there is."""
 AUDIO_S = 30
@@ -147,7 +149,8 @@ class RequestLog:
             self._ask_canary(served, time_s)
 
     def _ask_canary(self, served: ServedVersion, time_s: float) -> None:
-        found = canary_record(served.model.folder, served.signatures[SIGNATURE].function)
+        with deadline(CANARY_TIMEOUT_S):
+            found = canary_record(served.model.folder, served.signatures[SIGNATURE].function)
         if found is not None:
             record, skew = found
             self.metrics.skew.set(skew)

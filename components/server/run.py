@@ -101,6 +101,7 @@ async def _serve(server: Server, address: socket.socket) -> None:
     server.versions.stop()
     await drain(server, runner)
     server.limits.close()
+    server.versions.finish_telling()
     if server.log:
         server.log.close()
 

@@ -13,6 +13,8 @@ FAILURES_OF_CANDIDATE = 3
 """At which nobody waits for more requests."""
 LEAST_FAILURES = 5
 """Of a version in serving, below which they may be chance."""
+LEAST_SLOWDOWN_S = 0.005
+"""A difference of latencies that no client notices, and that a busy machine makes by itself."""
 LEAST_TIMES = 20
 """Below which latencies are not compared."""
 
@@ -84,4 +86,6 @@ def _slow(tally: Tally, max_slowdown: float, other: int) -> str:
     if len(tally.seconds[0]) < LEAST_TIMES:
         return ""
     new, old = map(statistics.median, tally.seconds)
-    return f"answers in {1000 * new:.0f} ms, and version {other} in {1000 * old:.0f} ms" if new > max_slowdown * old else ""
+    if new <= max(max_slowdown * old, old + LEAST_SLOWDOWN_S):
+        return ""
+    return f"answers in {1000 * new:.0f} ms, and version {other} in {1000 * old:.0f} ms"

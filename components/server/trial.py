@@ -18,6 +18,8 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
+from components.server.deadline import deadline
+from components.server.limits import Limits
 from components.server.metrics import Metrics
 from components.server.tally import Tally, Verdict
 from components.server.versions import ServedVersion
@@ -28,8 +30,14 @@ Answers = Literal["share", "nobody", "everybody"]
 """Whom the new version answers."""
 MAX_QUEUED = 64
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
-QUIET_S, PATIENCE_S = 0.02, 10.0
-"""How long no request must have been answered before two versions are compared, and how long that is waited for."""
+QUIET_S = 0.02
+"""How long no request must have been answered, or for as long as a comparison takes, before two versions are compared."""
+BUSY_COST = 0.1
+"""Of the time for which workers answer requests: how much comparisons may take on top while they do."""
+HANGS_S = 10.0
+"""After which the other version answers in place of the new one; sooner where a request must be answered sooner."""
+HANGS_TIMES = 3
+"""How many times as long as the other version: what takes less is a long recording and no fault of the new version."""
 
 
 class Trial:
@@ -47,7 +55,7 @@ class Trial:
         answers: Answers,
         judge: Callable[[Tally], Verdict | None],
         decide: Callable[["Trial", Verdict], None],
-        idle_s: Callable[[], float],
+        limits: Limits,
         metrics: Metrics,
     ) -> None:
         """Begins it.
@@ -59,12 +67,16 @@ class Trial:
             answers: whom the new version answers; a `share` is the same requests that are put to both.
             judge: what is decided so far; None for nothing yet.
             decide: hears of it.
-            idle_s: for how long the server has answered no request.
+            limits: the server's, which know how busy it is.
             metrics: the server's.
         """
         self.new, self.other, self.share, self.answers = new, other, share, answers
         self.tally = Tally()
-        self._judge, self._decide, self._idle_s, self._metrics = judge, decide, idle_s, metrics
+        self._judge, self._decide, self._limits, self._metrics = judge, decide, limits, metrics
+        self._hangs_s = min(HANGS_S, limits.config.timeout_s / 2)
+        self._last_s = 0.0
+        self.began_s, self.busy_s = limits.worked_s(), 0.0
+        """What workers had answered for by its beginning, and for how long comparisons have competed with them since."""
         self._queue: queue.Queue[tuple[str, dict[str, Any], int] | None] = queue.Queue(MAX_QUEUED)
         self._bytes = 0
         self._lock = threading.Lock()
@@ -117,12 +129,14 @@ class Trial:
 
     def _ask_new(self, name: str, function: Callable[..., Any], inputs: dict[str, Any]) -> Any:
         try:
-            found = _finite(function(**inputs))
+            with deadline(self._hangs_s):
+                found = _finite(function(**inputs))
         except Exception as error:
             if name not in self.other.signatures:
                 raise
+            started = time.perf_counter()
             found = self.other.signatures[name].function(**inputs)  # where it cannot answer either, that is its error
-            self._failed(error)
+            self._failed(error, time.perf_counter() - started)
             self._metrics.failed_over.inc()
         with self._lock:
             self.tally.asked += 1
@@ -131,7 +145,10 @@ class Trial:
             self._wake()
         return found
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, other_s: float) -> None:
+        """Counts a failure; `other_s` is what the other version took."""
+        if isinstance(error, TimeoutError) and self._hangs_s < HANGS_TIMES * other_s:
+            return
         with self._lock:
             self.tally.failures += 1
             self.tally.reason = _reason(error)
@@ -172,19 +189,31 @@ class Trial:
                 self._decide(self, verdict)
 
     def _compare(self, name: str, inputs: dict[str, Any], new_first: bool) -> None:
-        """Puts a question to both, when no client waits."""
-        until = time.monotonic() + PATIENCE_S
-        while self._idle_s() < QUIET_S and time.monotonic() < until and not self._ended:
-            time.sleep(QUIET_S / 4)
+        """Puts a question to both, when no client waits, or comparisons have taken less than their part of the time."""
+        # A gap that lasted for as long as a comparison takes is likely to last for one: shorter ones are those of a busy server.
+        while (busy := self._limits.idle_s() < max(QUIET_S, self._last_s)) and self._over_budget() and not self._ended:
+            time.sleep(QUIET_S / 2)
         if self._ended or not all(name in served.signatures for served in (self.new, self.other)):
             return
+        started = time.perf_counter()
+        try:
+            self._put_to_both(name, inputs, new_first)
+        finally:
+            self._last_s = time.perf_counter() - started
+            self.busy_s += self._last_s if busy else 0.0
+
+    def _over_budget(self) -> bool:
+        return self.busy_s > BUSY_COST * (self._limits.worked_s() - self.began_s)
+
+    def _put_to_both(self, name: str, inputs: dict[str, Any], new_first: bool) -> None:
         found: dict[bool, Mapping[str, Any]] = {}
         seconds: dict[bool, float] = {}
         failure = None
         for is_new in (new_first, not new_first):
             started = time.perf_counter()
             try:
-                found[is_new] = _finite((self.new if is_new else self.other).signatures[name].function(**inputs))
+                with deadline(self._hangs_s):
+                    found[is_new] = _finite((self.new if is_new else self.other).signatures[name].function(**inputs))
             except Exception as error:
                 if not is_new:  # the other one cannot answer it either, which says nothing about the new one
                     return
@@ -193,7 +222,7 @@ class Trial:
         if failure:
             # Where the new version answers clients it has failed there already.
             if self.answers == "nobody":
-                self._failed(failure)
+                self._failed(failure, seconds[False])
             return
         with self._lock:
             _add(self.tally, found[True], found[False])

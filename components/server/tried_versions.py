@@ -4,15 +4,19 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from beam_jobs.errors import UserError
-from components.pusher.candidate import promote, push_config, withdraw_candidate
-from components.pusher.provenance import login, read_provenance
-from components.pusher.serving_folder import locked, roll_back, versions
-from components.pusher.trials import CANDIDATE_FOLDER, SERVER, Decision, candidate, remember
+from components.pusher.candidate import finish_interrupted, promote, push_config, withdraw_candidate
+from components.pusher.lineage_events import send_rollback, send_verdict
+from components.pusher.provenance import Provenance, login, read_provenance
+from components.pusher.serving_folder import locked, put_back, versions
+from components.pusher.trials import CANDIDATE_FOLDER, SERVER, Decision, candidate, remember_if_possible
 from components.server.config import ServerConfig
+from components.server.limits import Limits
 from components.server.metrics import Metrics
 from components.server.tally import Verdict, judge_candidate, judge_in_serving
 from components.server.trial import Trial
@@ -20,6 +24,10 @@ from components.server.versions import ServedVersion, Versions, state_of
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 60.0
+"""After which a decision is carried out that the folder, on a full disk, did not take."""
+TELL_S = 3.0
+"""For which the end of a server waits for events about its decisions."""
 TIMED_SHARE = 0.1
 """Of the requests to a new version in serving, which are put to the one before as well."""
 
@@ -27,21 +35,25 @@ TIMED_SHARE = 0.1
 class TriedVersions(Versions):
     """Versions of which one at a time is on trial: a candidate, or the newest one for its first requests."""
 
-    def __init__(self, config: ServerConfig, metrics: Metrics, idle_s: Callable[[], float]) -> None:
+    def __init__(self, config: ServerConfig, metrics: Metrics, limits: Limits) -> None:
         """Loads the newest version that works.
 
         Args:
             config: of the server.
             metrics: the server's.
-            idle_s: for how long no request has been answered.
+            limits: the server's, which know how busy it is.
 
         Raises:
             UserError: there is none, or the key cannot be used.
         """
         self.trial: Trial | None = None
-        self._idle_s = idle_s
+        self._limits = limits
+        self._undone: tuple[Callable[[], None], str, float] | None = None
+        """What was decided and could not be done, what to say of it, and when to try it again."""
+        self._telling: list[threading.Thread] = []
         # The folder is looked at by one thread and decided about by another.
         self._changes = threading.RLock()
+        self._finish_interrupted(config)
         super().__init__(config.serving, config.poll_s, metrics, config.public_key)
         self._candidates = self.serving / CANDIDATE_FOLDER
 
@@ -49,11 +61,13 @@ class TriedVersions(Versions):
         """As `Versions`, and begins the trial of a candidate."""
         with self._changes:
             super().look()
+            if self._undone and time.monotonic() > self._undone[2]:
+                self._do(*self._undone[:2])
             trial, there = self.trial, candidate(self.serving)
             if trial and trial.answers != "everybody" and trial.new.version != there:
                 log.info("candidate %d was taken away and is no longer tried", trial.new.version)
                 self._end_trial()
-            if self.trial is None and there is not None:
+            if self.trial is None and there is not None and self._undone is None:
                 self._try(there)
 
     def stop(self) -> None:
@@ -62,6 +76,26 @@ class TriedVersions(Versions):
         # Without the lock, which a load holds for seconds: requests in hand are answered meanwhile.
         if trial := self.trial:
             trial.end()
+
+    def finish_telling(self) -> None:
+        """Waits for events about this server's decisions that are on their way, for a moment."""
+        until = time.monotonic() + TELL_S
+        for thread in self._telling:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _finish_interrupted(self, config: ServerConfig) -> None:
+        """Does what a server that was killed had decided."""
+        if config.serving.is_dir() and os.access(config.serving, os.W_OK):
+            try:
+                finish_interrupted(config.serving, config.public_key)
+            except (OSError, UserError) as error:
+                log.error("%s: %s", config.serving, error)
+
+    def _tell(self, send: Callable[[Path, Provenance], None], provenance: Provenance) -> None:
+        """In a thread of its own: whoever is told may hang."""
+        thread = threading.Thread(target=send, args=(self.serving, provenance), name="tell of a decision", daemon=True)
+        thread.start()
+        self._telling = [*filter(threading.Thread.is_alive, self._telling), thread]
 
     def _found(self, version: ServedVersion) -> None:
         self._end_trial()
@@ -81,7 +115,7 @@ class TriedVersions(Versions):
                 answers="everybody",
                 judge=partial(judge_in_serving, config=bounds, other=before.version),
                 decide=self._decided_in_serving,
-                idle_s=self._idle_s,
+                limits=self._limits,
                 metrics=self.metrics,
             )
             log.info("version %d is watched for %d requests", version.version, bounds.requests)
@@ -113,7 +147,7 @@ class TriedVersions(Versions):
             answers="nobody" if config.shadow else "share",
             judge=partial(judge_candidate, config=config, other=self._current.version),
             decide=self._decided_candidate,
-            idle_s=self._idle_s,
+            limits=self._limits,
             metrics=self.metrics,
         )
         self.metrics.canary.set(number)
@@ -137,11 +171,20 @@ class TriedVersions(Versions):
         decision = self._decision(number, verdict, self._current.version, requests)
         self._say(decision)
         self.metrics.canary_decisions.labels(decision.outcome).inc()
+        self._do(partial(self._end_candidate, decision), f"candidate {number} stays where it is")
+
+    def _end_candidate(self, decision: Decision) -> None:
+        if stored := (promote if decision.outcome == "promoted" else withdraw_candidate)(self.serving, decision):
+            self._tell(send_verdict, stored)
+
+    def _do(self, act: Callable[[], None], undone: str) -> None:
+        """What was decided; tried again later where the folder cannot be written now. `undone` is what to say then."""
         try:
-            (promote if verdict.good else withdraw_candidate)(self.serving, decision)
-        except (OSError, UserError) as error:  # this server does not try it again
-            self._refused[number] = state_of(self._candidates / str(number))
-            log.error("candidate %d stays where it is: %s", number, error)
+            act()
+            self._undone = None
+        except (OSError, UserError) as error:
+            self._undone = act, undone, time.monotonic() + RETRY_S
+            log.error("%s: %s; tried again in %.0f s", undone, error, RETRY_S)
 
     def _decided_in_serving(self, trial: Trial, verdict: Verdict) -> None:
         with self._changes:
@@ -157,14 +200,16 @@ class TriedVersions(Versions):
             self.metrics.rollbacks.inc()
             decision = self._decision(trial.new.version, verdict, trial.other.version, trial.tally.asked)
             self._say(decision)
+            self._do(partial(self._put_back, decision), f"version {decision.version} is still the newest of the folder")
+
+    def _put_back(self, decision: Decision) -> None:
+        with locked(self.serving):
             if versions(self.serving)[-1:] != [decision.version]:
                 return  # another server of this folder was first, or a person
-            try:
-                roll_back(self.serving, decision.against, SERVER, decision.login, decision.why, self.public_key)
-                with locked(self.serving):
-                    remember(self.serving, decision)
-            except (OSError, UserError) as error:
-                log.error("version %d is still the newest of the folder: %s", decision.version, error)
+            who = Provenance(by=SERVER, login=decision.login, note=decision.why)
+            stored = put_back(self.serving, decision.against, who, self.public_key)
+            remember_if_possible(self.serving, decision)
+        self._tell(send_rollback, stored)
 
     def _decision(self, number: int, verdict: Verdict, against: int, requests: int) -> Decision:
         return Decision.now(number, "promoted" if verdict.good else "rolled back", verdict.why, against, requests, login())

@@ -23,11 +23,15 @@ from beam_jobs.folders import files_below
 from components.inference import Model, load_model
 from components.model_digest import model_digest
 from components.pusher.serving_folder import read_provenance, versions
+from components.server.deadline import deadline
 from components.server.metrics import Metrics
 from components.server.tensors import TensorSpec, checked_inputs
 from components.signing import check_public_key, verify
 
 log = logging.getLogger(__name__)
+
+WARM_UP_S = 120.0
+"""In which a version must have answered its first requests, which take seconds."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ class ServedVersion:
             SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0], preserving_proto_field_name=True
         )
         loaded = cls(int(folder.name), model, signatures, definition["signature_def"])
-        loaded.warm_up()
+        with deadline(WARM_UP_S):
+            loaded.warm_up()
         return loaded
 
     def warm_up(self) -> None:

@@ -21,18 +21,27 @@ def clips_generate(
     corpus: Annotated[str, typer.Option(help="Corpus root.")],
     output: Annotated[str, typer.Option(help="Dataset folder to make.")],
     settings: Settings = None,
+    own_folder: Annotated[
+        bool,
+        typer.Option(
+            "--own-folder", help="Make it below --output, in a folder named by its settings and recordings, as pipelines do."
+        ),
+    ] = False,
 ) -> None:
     """Mix clips into a dataset folder; options for Beam follow after `--`."""
     from beam_jobs.corpus.readers import read_corpus_with_bar
     from beam_jobs.filesystems import set_filesystem_options
-    from beam_jobs.generate_clips import generate_clips
+    from beam_jobs.generate_clips import generate_below, generate_clips
     from pipeline.config import load_config
 
     resolved = load_config(config, settings or ())
     beam_options = context.args or resolved.beam.clips
     set_filesystem_options(beam_options)
     index = read_corpus_with_bar(corpus, resolved.corpus.subsets, labelling=resolved.corpus.labelling)
-    info = generate_clips(resolved.clips, index, output, beam_options)
+    if own_folder:
+        output, info = generate_below(resolved.clips, index, output, beam_options)
+    else:
+        info = generate_clips(resolved.clips, index, output, beam_options)
     rows = [(split, *(str(counts[name]) for name in info.classes)) for split, counts in info.counts.items()]
     print_table(f"Dataset {output}", ("split", *info.classes), rows)
 

@@ -37,7 +37,7 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
     kubernetes, counts = config.kubernetes, config.clips.num_clips.model_dump()
     parameters = _by_name(
         Parameter("corpus_uri", "corpus to mix clips from; empty if the dataset already exists", kubernetes.corpus_uri),
-        Parameter("dataset_uri", "dataset folder", kubernetes.dataset_uri),
+        Parameter("dataset_uri", "folder of datasets; without corpus_uri the dataset itself", kubernetes.dataset_uri),
         *(Parameter(f"num_{split}_clips", f"clips to mix for split {split}", counts[split], int) for split in SPLITS),
         Parameter("epochs", "training epochs", config.train.epochs, int),
         Parameter(

@@ -96,7 +96,8 @@ class KubernetesConfig(Strict):
     corpus_uri: str = ""
     """Default of the runtime parameter: the corpus to make clips from; empty: the dataset exists already."""
     dataset_uri: Annotated[str, StringConstraints(min_length=1)] = "s3://audio-gender/clips"
-    """Default of the runtime parameter: the dataset folder, for Beam's file systems."""
+    """Default of the runtime parameter, for Beam's file systems: the folder in which each dataset has one of its own, named by
+    its settings and recordings; without a corpus the dataset itself."""
     serving_uri: str = "/serving/audio-gender"
     """Where the model server finds versions: a folder on a volume of ServingBaseline and Pusher, or `gs://`."""
     shared_folder: MountPath | None = "/training"

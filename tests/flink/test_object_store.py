@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from beam_jobs.corpus.digest import corpus_digest
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import INDEX_FILE
 from beam_jobs.dataset import DatasetInfo, fingerprint
+from beam_jobs.dataset_folders import datasets_below
 from beam_jobs.errors import UserError
 from beam_jobs.files import open_file
 from beam_jobs.filesystems import set_filesystem_options
@@ -45,21 +47,22 @@ def credentials(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
 
 
-def generate(corpus: str, dataset: str, clips: ClipsConfig, folder: Path) -> None:
-    """As the node ClipGenerator runs it."""
+def generate(corpus: str, datasets: str, clips: ClipsConfig, folder: Path) -> str:
+    """As the node ClipGenerator runs it; returns where the dataset lies."""
     counts = {f"num_{split}_clips": count for split, count in clips.num_clips.model_dump().items()}
     properties = {
         "corpus_uri": corpus,
-        "dataset_uri": dataset,
+        "dataset_uri": datasets,
         "clips": clips.model_dump_json(),
         "labelling": "{}",
         "subsets": "null",
     }
-    said = standard_artifacts.String()
-    said.uri = str(folder / "fingerprint")
-    ClipGeneratorExecutor().Do(
-        {}, {"fingerprint": [said]}, {**properties, **counts, "beam_options": json.dumps(DEFAULT_BEAM_OPTIONS)}
-    )
+    said = {name: standard_artifacts.String() for name in ("dataset", "fingerprint")}
+    for name, artifact in said.items():
+        artifact.uri = str(folder / name)
+    outputs: dict[str, list[Artifact]] = {name: [artifact] for name, artifact in said.items()}
+    ClipGeneratorExecutor().Do({}, outputs, {**properties, **counts, "beam_options": json.dumps(DEFAULT_BEAM_OPTIONS)})
+    return str(said["dataset"].value)
 
 
 def artifacts_of_example_gen(folder: Path) -> dict[str, list[Artifact]]:
@@ -74,14 +77,22 @@ def artifacts_of_example_gen(folder: Path) -> dict[str, list[Artifact]]:
 def test_a_corpus_in_the_store_becomes_a_dataset_in_the_store_and_examples(
     s3: S3Server, speech: SpeakerIndex, few_clips: ClipsConfig, expected_few: DatasetInfo, tmp_path: Path
 ) -> None:
-    corpus, dataset = s3.upload(Path(speech.root), "steps/corpus"), f"s3://{BUCKET}/steps/clips"
+    corpus, datasets = s3.upload(Path(speech.root), "steps/corpus"), f"s3://{BUCKET}/steps/clips"
     with pytest.raises(UserError, match=f"{INDEX_FILE}: .*corpus info ROOT --json {INDEX_FILE}"):
-        generate(corpus, dataset, few_clips, tmp_path)
+        generate(corpus, datasets, few_clips, tmp_path)
     s3.client().put_object(Bucket=BUCKET, Key=f"steps/corpus/{INDEX_FILE}", Body=speech.to_json().encode())
 
-    generate(corpus, dataset, few_clips, tmp_path)
+    dataset = generate(corpus, datasets, few_clips, tmp_path)
     before = fingerprint(dataset)
-    generate(corpus, dataset, few_clips, tmp_path)  # it is there
+    assert generate(corpus, datasets, few_clips, tmp_path) == dataset  # it is there
+    assert fingerprint(dataset) == before
+
+    # The corpus grows, as retraining's does: another dataset beside the first, which stays.
+    grown = replace(speech, speakers=speech.speakers[:-1])
+    s3.client().put_object(Bucket=BUCKET, Key=f"steps/corpus/{INDEX_FILE}", Body=grown.to_json().encode())
+    other = generate(corpus, datasets, few_clips, tmp_path)
+    assert other != dataset and {place.rpartition("/")[0] for place in (dataset, other)} == {datasets}
+    assert set(datasets_below(datasets)) == {place.rpartition("/")[2] for place in (dataset, other)}
     assert fingerprint(dataset) == before
 
     outputs = artifacts_of_example_gen(tmp_path)
@@ -149,9 +160,10 @@ STEP = """
 import json, sys
 from tfx.types import Artifact, standard_artifacts
 from components.clip_generator.executor import Executor
-said = standard_artifacts.String()
-said.uri = sys.argv[1]
-Executor().Do({}, {"fingerprint": [said]}, json.loads(sys.argv[2]))
+said = {name: [standard_artifacts.String()] for name in ("dataset", "fingerprint")}
+for name, (artifact,) in said.items():
+    artifact.uri = f"{sys.argv[1]}/{name}"
+Executor().Do({}, said, json.loads(sys.argv[2]))
 """
 
 
@@ -160,12 +172,12 @@ def as_clip_generator(corpus: str, dataset: str, config: Path, folder: Path, bea
     counts = {f"num_{split}_clips": count for split, count in clips["num_clips"].items()}
     properties = {"corpus_uri": corpus, "dataset_uri": dataset, "clips": json.dumps(clips), "labelling": "{}", "subsets": "null"}
     values = {**properties, **counts, "beam_options": json.dumps([*DEFAULT_BEAM_OPTIONS, *beam_options])}
-    return [sys.executable, "-c", STEP, str(folder / "fingerprint"), json.dumps(values)]
+    return [sys.executable, "-c", STEP, str(folder), json.dumps(values)]
 
 
 def as_cron_job(corpus: str, dataset: str, config: Path, folder: Path, beam_options: list[str]) -> list[str]:
     program = str(Path(sys.executable).parent / "audio-gender")
-    settings = [f"--config={config}", f"--corpus={corpus}", f"--output={dataset}"]
+    settings = [f"--config={config}", f"--corpus={corpus}", f"--output={dataset}", "--own-folder"]
     return [program, "clips", "generate", *settings, "--", *beam_options]
 
 
@@ -194,7 +206,9 @@ def test_a_new_process_reads_the_index_from_the_store(
 
     in_new_process(*command(stored, f"s3://{BUCKET}/{dataset}", config, tmp_path, beam_options))
 
-    info = json.loads(s3.client().get_object(Bucket=BUCKET, Key=f"{dataset}/dataset_info.json")["Body"].read())
+    keys = [found["Key"] for found in s3.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{dataset}/")["Contents"]]
+    (key,) = (key for key in keys if key.endswith("/dataset_info.json"))
+    info = json.loads(s3.client().get_object(Bucket=BUCKET, Key=key)["Body"].read())
     assert [shard["sha256"] for shard in info["shards"]] == [shard.sha256 for shard in expected_few.shards]
 
 
@@ -293,7 +307,7 @@ def test_the_commands_of_the_laptop_take_a_corpus_in_the_store(stored: str, spee
 
     run = ["run", "--config=demo", f"--corpus={stored}", *(f"--set={setting}" for setting in [*SMALL, *ANY_MODEL])]
 
-    assert f"{len(speech.speakers)}  " in call("corpus", "info", stored).splitlines()[-1]
+    assert re.search(rf"^all +{len(speech.speakers)} ", call("corpus", "info", stored), re.MULTILINE)
     call("corpus", "listen", stored, "-n", "2", "--html", "listen.html")
     assert (tmp_path / "listen.html").read_text().count("<audio") == 2
     assert f"in {stored}" in call(*run, "--dry-run")

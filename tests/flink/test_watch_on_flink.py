@@ -66,6 +66,13 @@ def test_flink_says_what_direct_runner_says(cluster: FlinkCluster, s3: S3Server,
     assert same_but_for_the_clock(json.loads(by_s3.result.model_dump_json())) == same_but_for_the_clock(wanted)
     assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix="watch/")
 
+    options = [*cluster.beam_options, *s3.beam_options, f"--temp_location=s3://{BUCKET}/flink-watch"]
+    both = watched(tmp_path, "--set", f"beam.pipeline={json.dumps(options)}")
+    assert both.returncode == 3, both.stderr[-2000:]
+    assert len(cluster.rest("/jobs/overview")["jobs"]) == jobs + 2 and cluster.newest_job()["state"] == "FINISHED"
+    assert same_but_for_the_clock(json.loads(both.stdout)) == same_but_for_the_clock(wanted)
+    assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix="flink-watch/")
+
 
 def same_but_for_the_clock(result: dict[str, Any]) -> dict[str, Any]:
     """A result with sums to nine digits, because they are added up in another order."""

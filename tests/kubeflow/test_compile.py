@@ -60,7 +60,7 @@ def test_every_parameter_reaches_the_nodes_that_read_it(demo):
                 read_by[name].add(node)
     assert read_by == {
         "corpus_uri": {"ClipGenerator", "ReviewReport", "Pusher"},
-        "dataset_uri": {"ClipGenerator", "ClipExampleGen", "ReviewReport", "Pusher"},
+        "dataset_uri": {"ClipGenerator"},
         "num_train_clips": {"ClipGenerator"},
         "num_eval_clips": {"ClipGenerator"},
         "num_test_clips": {"ClipGenerator"},
@@ -85,6 +85,9 @@ def test_what_may_change_under_the_same_uri_is_not_cached(demo):
     assert uncached == {"ClipGenerator", "ServingBaseline", "ReviewReport", "Pusher"}
     produced = tasks["ClipExampleGen"]["inputs"]["parameters"]["fingerprint"]["taskOutputParameter"]
     assert produced == {"producerTask": "ClipGenerator", "outputParameterKey": "fingerprint"}
+    for node in ("ClipExampleGen", "ReviewReport", "Pusher"):  # read the dataset where ClipGenerator made it
+        produced = tasks[node]["inputs"]["parameters"]["dataset_uri"]["taskOutputParameter"]
+        assert produced == {"producerTask": "ClipGenerator", "outputParameterKey": "dataset"}
 
 
 def test_the_code_of_every_node_and_the_schema_are_in_kubeflow_s_cache_key(demo):

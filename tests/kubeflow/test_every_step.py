@@ -50,7 +50,8 @@ def test_the_model_is_in_serving_with_the_run_that_made_it(walk):
     assert (provenance["run_id"], provenance["action"], provenance["blessed"]) == (walk.run.id, "pushed", True)
     given = walk.cluster.parameters
     assert provenance["config"]["kubernetes"]["corpus_uri"] == given["corpus_uri"]
-    assert provenance["config"]["kubernetes"]["dataset_uri"] == given["dataset_uri"]
+    dataset = Path(provenance["config"]["kubernetes"]["dataset_uri"])  # the run's own, in the folder of datasets
+    assert str(dataset.parent) == given["dataset_uri"] and (dataset / "dataset_info.json").exists()
     assert provenance["config_digest"] == config_digest(provenance["config"])
 
 
@@ -198,10 +199,20 @@ def test_compiled_anew_the_same_inputs_come_from_kubeflows_cache(walk):
     assert [step.outputs for step in run.steps.values()] == [step.outputs for step in walk.run.steps.values()]
 
 
-def test_a_dataset_uri_that_holds_no_dataset_is_one_line_and_stops_the_run(walk, tmp_path):
-    run = walk.again(only={"ClipExampleGen"}, dataset_uri=f"{tmp_path}/nothing")
+def test_a_run_of_other_clips_makes_a_dataset_of_its_own_and_keeps_the_one_of_before(walk):
+    run = walk.again(only={"ClipGenerator", "ClipExampleGen"}, num_train_clips=36)
 
-    step = run.steps["ClipExampleGen"]
+    assert {run.steps[node].state for node in ("ClipGenerator", "ClipExampleGen")} == {"succeeded"}
+    first, other = (one.steps["ClipGenerator"].parameters["dataset"] for one in (walk.run, run))
+    assert first != other and run.steps["ClipExampleGen"].outputs["clips"].metadata["dataset_uri"] == other
+    assert (Path(first) / "dataset_info.json").exists()
+    assert Path(first).name in run.steps["ClipGenerator"].log
+
+
+def test_a_dataset_uri_that_holds_no_dataset_is_one_line_and_stops_the_run(walk, tmp_path):
+    run = walk.again(only={"ClipGenerator"}, corpus_uri="", dataset_uri=f"{tmp_path}/nothing")
+
+    step = run.steps["ClipGenerator"]
     assert (step.state, step.status) == ("failed", 2)
     line = step.log.splitlines()[-1]
     assert line.startswith(f"{tmp_path}/nothing: not a dataset (dataset_info.json is missing); ")

@@ -201,7 +201,7 @@ def test_the_overlays_configuration_is_one_that_runs_take(overlay: str) -> None:
 def test_the_clips_job_gives_beam_options_that_it_knows(objects: list[Manifest]) -> None:
     job = named(objects, "CronJob", "audio-gender-clips")
     (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    assert [argument.split("=")[0] for argument in container["args"]] == ["--config", "--corpus", "--output"]
+    assert [argument.split("=")[0] for argument in container["args"]] == ["--config", "--corpus", "--output", "--own-folder"]
     beam = configuration(objects).beam.clips
     names = {argument.removeprefix("--").split("=")[0] for argument in beam}
 

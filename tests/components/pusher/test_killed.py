@@ -151,10 +151,10 @@ def kill_all_at_once(folder: Path, seed: str) -> dict:
     return {"deaths": deaths, "ends": ends, "versions": len(versions(serving))}
 
 
-def in_clean_process(name: str, *arguments: str | Path) -> dict:
+def in_clean_process(name: str, *arguments: str | Path, module: str = "test_killed") -> dict:
     """To fork a process that has TensorFlow's threads may block for ever."""
     code = (
-        "import json, sys, pathlib, test_killed as t; f = getattr(t, sys.argv[1]); a = sys.argv[2:];"
+        f"import json, sys, pathlib, {module} as t; f = getattr(t, sys.argv[1]); a = sys.argv[2:];"
         "print(json.dumps(f(*[pathlib.Path(x) if '/' in x else x for x in a])))"
     )
     done = subprocess.run(

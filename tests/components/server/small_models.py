@@ -56,6 +56,15 @@ class Small(tf.Module):
             fine = tf.strings.length(wav) > 1000 if self.kind == "failing" else wav != "poison"
             with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(fine), ["out of memory"])]):
                 first = tf.identity(first)
+        if self.kind.startswith("hanging"):
+            by_bytes = {
+                "hanging": tf.strings.length(wav) < 1000,  # on what a client sends
+                "hanging on poison": wav == "poison",
+                "hanging at once": tf.fill(tf.shape(wav), True),
+            }
+            turns = tf.where(tf.reduce_any(by_bytes[self.kind]), tf.constant(2**62, tf.int64), tf.constant(1, tf.int64))
+            (turned,) = tf.while_loop(lambda turn: turn < turns, lambda turn: turn + 1, [tf.constant(0, tf.int64)])
+            first += tf.cast(turned, tf.float32) * 1e-30
         if self.kind == "slow":
             matrix = tf.fill([500, 500], tf.reduce_mean(first) / 500)  # of the input, or it would be computed once
             for _ in range(40):
