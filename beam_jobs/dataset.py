@@ -162,17 +162,29 @@ def fingerprint(folder: str) -> str:
     True
     """
     info = read_dataset_info(folder)
+    digest = hashlib.sha256(info.model_dump_json().encode())
+    for name, sha256 in changed_files(folder, info).items():
+        digest.update(f"{name} {sha256}".encode())
+    return digest.hexdigest()
+
+
+def changed_files(folder: str, info: DatasetInfo) -> dict[str, str]:
+    """The files that are not what the description says, with their SHA-256, or `gone`; see `fingerprint`.
+
+    Raises:
+        UserError: one cannot be read.
+    """
     described_s = max(file.modified_s for file in list_files(folder) if file.path.endswith(INFO_FILE))
     found = {f"{split}/{_name(file)}": file for split in SPLITS for file in list_files(join(folder, split))}
-    digest = hashlib.sha256(info.model_dump_json().encode())
+    changed = {}
     for name, (num_bytes, expected) in (item for shard in info.shards for item in shard.contents.items()):
         file = found.get(name)
         if file and file.num_bytes == num_bytes and file.modified_s <= described_s:
             continue
         sha256 = _sha256(file.path) if file else "gone"
         if sha256 != expected:
-            digest.update(f"{name} {sha256}".encode())
-    return digest.hexdigest()
+            changed[name] = sha256
+    return changed
 
 
 def _name(file: ListedFile) -> str:
@@ -184,4 +196,4 @@ def _sha256(path: str) -> str:
         with open_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except storage_errors() as error:
-        raise UserError(f"{path}: cannot be read ({cause(error)})") from None
+        raise UserError(f"{path}: cannot be read ({cause(error)}); make it readable, or generate the dataset again") from None

@@ -24,6 +24,8 @@ _S3_OPTIONS = (
     *("s3_access_key_id", "s3_secret_access_key", "s3_session_token", "s3_endpoint_url"),
     *("s3_disable_ssl", "s3_region_name", "s3_api_version", "s3_verify"),
 )
+BEHIND_THE_END = 416
+"""The HTTP status of a range of which the object holds nothing."""
 
 
 def set_filesystem_options(beam_options: Sequence[str]) -> None:
@@ -50,7 +52,13 @@ def read_range(path: str, offset: int, num_bytes: int) -> bytes:
     if path.startswith("s3://"):
         bucket, key = parse_s3_path(path)
         part = f"bytes={offset}-{offset + num_bytes - 1}"
-        content: bytes = _s3().client.get_object(Bucket=bucket, Key=key, Range=part)["Body"].read()
+        s3 = _s3().client
+        try:
+            content: bytes = s3.get_object(Bucket=bucket, Key=key, Range=part)["Body"].read()
+        except s3.exceptions.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == BEHIND_THE_END:
+                return b""
+            raise
         return content
     with FileSystems.open(path, compression_type=AS_IT_IS) as file:
         file.seek(offset)

@@ -8,6 +8,6 @@ from files whose SHA-256 was checked before (`beam_jobs.located`).
 """
 
 from beam_jobs.clip_store.reference import ClipsReference, read_reference, write_reference
-from beam_jobs.clip_store.store import ClipStore, read_index, stream_shard
+from beam_jobs.clip_store.store import ClipsError, ClipStore, read_index, stream_shard
 
-__all__ = ["ClipStore", "ClipsReference", "read_index", "read_reference", "stream_shard", "write_reference"]
+__all__ = ["ClipStore", "ClipsError", "ClipsReference", "read_index", "read_reference", "stream_shard", "write_reference"]

@@ -75,6 +75,18 @@ class Scratch:
             kept = self._kept.get(uri)
             return read_range(str(self._path(uri)), offset, num_bytes) if kept and kept.ready else None
 
+    def lost(self) -> UserError | None:
+        """What to say where somebody removed or cut a shard that was fetched."""
+        with self._changed:
+            for uri, kept in self._kept.items():
+                path = self._path(uri)
+                if kept.ready and (not path.is_file() or path.stat().st_size != kept.num_bytes):
+                    return UserError(
+                        f"{path}: this copy of {uri} was removed or changed while it was in use; set TMPDIR to a folder that "
+                        "nothing else tidies, then start the run again"
+                    )
+        return None
+
     def close(self) -> None:
         """Removes the folder."""
         with self._changed:

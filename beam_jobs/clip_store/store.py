@@ -12,13 +12,19 @@ from typing import IO, Self
 
 from beam_jobs.clip_store.reference import ClipsReference
 from beam_jobs.clip_store.scratch import DEFAULT_SCRATCH_GB, Scratch
-from beam_jobs.dataset import INFO_FILE, ShardInfo, fingerprint
+from beam_jobs.dataset import INFO_FILE, ShardInfo, changed_files, fingerprint, read_dataset_info
 from beam_jobs.errors import UserError
 from beam_jobs.examples import IndexEntry, RecordError, decode_clip, decode_index_entry, read_records
-from beam_jobs.files import cause, open_file, read_range, storage_errors
+from beam_jobs.files import cause, file_state, open_file, read_range, storage_errors
 
 CHANGED = "the dataset was changed since it was checked; start the run again, which checks it anew"
+FILE_CHANGED = f"{CHANGED}; if that finds nothing, generate the dataset again"
+UNREADABLE = "see to it that this user may read it and that its disk or store is in order, then start the run again"
 READ_BYTES = 8 << 20
+
+
+class ClipsError(UserError):
+    """Clips that cannot be read, or are no longer what was checked: whoever tries again meets the same."""
 
 
 class ClipStore:
@@ -33,9 +39,13 @@ class ClipStore:
 
     def __init__(self, reference: ClipsReference, scratch_gb: float = DEFAULT_SCRATCH_GB) -> None:
         if reference.is_local and fingerprint(reference.dataset_uri) != reference.fingerprint:
-            raise UserError(f"{reference.dataset_uri}: {CHANGED}")
+            changed = changed_files(reference.dataset_uri, read_dataset_info(reference.dataset_uri))
+            raise ClipsError(
+                f"{reference.dataset_uri}: {CHANGED} (the first file that differs: {next(iter(changed), INFO_FILE)})"
+            )
         self.reference = reference
         self.scratch = None if reference.is_local else Scratch(reference, scratch_gb)
+        self._states = self._look() if reference.is_local else {}
 
     def __enter__(self) -> Self:
         return self
@@ -49,14 +59,38 @@ class ClipStore:
             self.scratch.close()
 
     @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Whoever reads through TensorFlow gets its error where a shard could not be fetched: raises ours in its place."""
+    def errors(self, of_damage: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+        """Surrounds reading through TensorFlow, whose errors name no file and which cannot hold a crop against a checksum.
+
+        Args:
+            of_damage: errors that bytes can cause which changed without anybody writing them. All files are read then.
+
+        Raises:
+            ClipsError: a shard could not be fetched, or a file is not what was checked, whether that stopped the reader or not.
+        """
         try:
             yield
-        except Exception:
-            if self.scratch is not None and self.scratch.problem is not None:
-                raise self.scratch.problem from None
+        except Exception as error:
+            if self.scratch is not None and (problem := self.scratch.problem or self.scratch.lost()) is not None:
+                raise ClipsError(str(problem)) from None
+            self.check_files(all_of_them=isinstance(error, of_damage))
             raise
+        self.check_files()
+
+    def check_files(self, all_of_them: bool = False) -> None:
+        """Holds local files against their checksums: those that were touched since the store was opened, or all of them."""
+        if not self.reference.is_local:
+            return
+        now = self._look()
+        contents = {name: content for shard in self.reference.shards for name, content in shard.contents.items()}
+        changed = [name for name in contents if now[name] != self._states[name]]
+        for name in changed or (contents if all_of_them else ()):
+            path = self.reference.location(name)
+            with _read_errors(path), open_file(path) as file:
+                _Hashed(file).check(*contents[name])
+
+    def _look(self) -> dict[str, str]:
+        return {name: file_state(self.reference.location(name)) for shard in self.reference.shards for name in shard.contents}
 
     def shards(self, split: str) -> dict[str, int]:
         """Number of clips by the path or address of the shard, in the order of the clips."""
@@ -92,13 +126,15 @@ class ClipStore:
             framed = self.scratch.read_range(path, entry.offset, entry.num_bytes) if self.scratch is not None else None
             if framed is None:
                 framed = read_range(path, entry.offset, entry.num_bytes)
+            if len(framed) < entry.num_bytes:
+                raise RecordError(f"the file ends before clip {entry.clip.id} does")
             (record,) = read_records(io.BytesIO(framed))
             if decode_clip(record).id != entry.clip.id:
                 raise RecordError(f"clip {entry.clip.id} is not where the index says")
         return record
 
 
-def stream_shard(reference: ClipsReference, shard: ShardInfo, remedy: str = CHANGED) -> Iterator[bytes]:
+def stream_shard(reference: ClipsReference, shard: ShardInfo, remedy: str = FILE_CHANGED) -> Iterator[bytes]:
     """All records of a shard, read once from where it lies. The last comes when the whole file is known to be what was checked.
 
     Raises:
@@ -113,9 +149,9 @@ def stream_shard(reference: ClipsReference, shard: ShardInfo, remedy: str = CHAN
                     yield last
                 last = record
         except RecordError:
-            file.check(shard)  # which says more
+            file.check(shard.num_bytes, shard.sha256)  # which says more
             raise
-        file.check(shard)
+        file.check(shard.num_bytes, shard.sha256)
         if last is not None:
             yield last
 
@@ -132,13 +168,13 @@ class _Hashed:
         self._num_bytes += len(content)
         return content
 
-    def check(self, shard: ShardInfo) -> None:
-        """Reads what is left, and raises RecordError where the file as a whole is not the shard."""
+    def check(self, num_bytes: int, sha256: str) -> None:
+        """Reads what is left, and raises RecordError where the file as a whole is not what it should be."""
         while self.read(READ_BYTES):
             pass
-        if self._num_bytes != shard.num_bytes:
-            raise RecordError(f"{self._num_bytes} bytes where {INFO_FILE} says {shard.num_bytes}")
-        if self._digest.hexdigest() != shard.sha256:
+        if self._num_bytes != num_bytes:
+            raise RecordError(f"{self._num_bytes} bytes where {INFO_FILE} says {num_bytes}")
+        if self._digest.hexdigest() != sha256:
             raise RecordError(f"its checksum is not the one in {INFO_FILE}, the file was changed")
 
 
@@ -148,7 +184,7 @@ def _entries(path: str, sha256: str) -> list[IndexEntry]:
         return [decode_index_entry(record) for record in read_records(io.BytesIO(_read_whole(path, sha256)))]
 
 
-def read_index(reference: ClipsReference, shard: ShardInfo, remedy: str = CHANGED) -> bytes:
+def read_index(reference: ClipsReference, shard: ShardInfo, remedy: str = FILE_CHANGED) -> bytes:
     """The whole index file of a shard.
 
     Raises:
@@ -168,10 +204,11 @@ def _read_whole(path: str, sha256: str) -> bytes:
 
 
 @contextmanager
-def _read_errors(path: str, remedy: str = CHANGED) -> Iterator[None]:
+def _read_errors(path: str, remedy: str = FILE_CHANGED) -> Iterator[None]:
     try:
         yield
     except RecordError as error:
-        raise UserError(f"{path}: {error}; {remedy}") from None
+        raise ClipsError(f"{path}: {error}; {remedy}") from None
     except storage_errors() as error:
-        raise UserError(f"{path}: named in {INFO_FILE}, and cannot be read ({cause(error)}); {remedy}") from None
+        remedy = remedy if isinstance(error, FileNotFoundError) else UNREADABLE
+        raise ClipsError(f"{path}: named in {INFO_FILE}, and cannot be read ({cause(error)}); {remedy}") from None

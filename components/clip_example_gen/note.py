@@ -9,12 +9,11 @@ readers hold each byte against its checksum as they come to it.
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 from beam_jobs.console import say
 from beam_jobs.dataset import INFO_FILE, DatasetInfo
-from beam_jobs.files import cause, join, read_text, storage_errors, write_atomically
+from beam_jobs.files import cause, file_state, join, read_text, storage_errors, write_atomically
 from beam_jobs.paths import is_uri
 
 CHECKED_FILE = "checked.json"
@@ -29,7 +28,7 @@ def what_would_be_checked(dataset: str, info: DatasetInfo, fingerprint: str, cod
         listed = list_contents(dataset)
         states = {name: listed.get(name, "gone") for name in names}
     else:
-        states = {name: _state(Path(dataset) / name) for name in names}
+        states = {name: file_state(join(dataset, name)) for name in names}
     return {"code": code, "fingerprint": fingerprint, "files": states}
 
 
@@ -51,11 +50,3 @@ def note_check(dataset: str, content: dict[str, Any]) -> None:
         write_atomically(join(dataset, CHECKED_FILE), json.dumps(content).encode())
     except storage_errors() as error:
         say(f"{dataset}: the note of this check cannot be written there ({cause(error)}); it will be checked again next time")
-
-
-def _state(path: Path) -> str:
-    try:
-        stat = path.stat()
-    except OSError:
-        return "gone"
-    return f"{stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}"

@@ -2,7 +2,7 @@
 """One training in this process: build the network, fit it, export it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +54,8 @@ from components.trainer.workers.strategy import (
 WARMUP_SHARE = 0.1
 PREDICTED_CLIPS = 8
 MAX_SOUNDS = 960
+OF_DAMAGE = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.UnknownError)
+"""What TensorFlow raises over records that are not whole; the last two have other causes too."""
 """That are not speech, each a second longer than a crop; made in 12 s of CPU time; 250 MB of crops of 3 s at 16 kHz."""
 
 
@@ -82,7 +84,7 @@ def train_and_export(fn_args: Any, spec: TrainingSpec) -> None:
 
 
 def _train_and_export(fn_args: Any, spec: TrainingSpec) -> None:
-    with spec.open_clips() as clips, clips.errors():
+    with spec.open_clips() as clips:
         _train_and_export_from(clips, fn_args, spec)
 
 
@@ -124,6 +126,11 @@ def train_network(clips: ClipStore, fn_args: Any, spec: TrainingSpec, log_dir: s
     Raises:
         UserError: as `run_fn`.
     """
+    with clips.errors(OF_DAMAGE):
+        return _train_network(clips, fn_args, spec, log_dir)
+
+
+def _train_network(clips: ClipStore, fn_args: Any, spec: TrainingSpec, log_dir: str) -> Training:
     if problem := training_problem(spec.model, spec.train, spec.num_samples, spec.sample_rate_hz):
         raise UserError(problem)
     train, checkpoints, crop_samples = spec.train, spec.checkpoints, spec.crop_samples
@@ -188,7 +195,9 @@ def train_network(clips: ClipStore, fn_args: Any, spec: TrainingSpec, log_dir: s
             return evaluation_dataset(eval_clips, transform, plan.eval_batches, shard, scratch)
 
         eval_data = distribute(strategy, read_evaluation)
-        history = fit(network, train, train_data, eval_data, len(spec.classes), watchers, plan, checkpoints, clip_ids)
+        history = fit(
+            network, train, train_data, eval_data, len(spec.classes), watchers, plan, checkpoints, clip_ids, clips.check_files
+        )
     return Training(network, transform, history)
 
 
@@ -202,6 +211,7 @@ def fit(
     plan: Schedule | None = None,
     checkpoints: str | None = None,
     clip_ids: ClipIds | None = None,
+    check: Callable[[], None] | None = None,
 ) -> keras.callbacks.History:
     """Trains `network`, looked at by `watchers`; `train.early_stopping_patience` says which epoch's weights it is left with.
 
@@ -215,6 +225,7 @@ def fit(
         plan: steps of an epoch; without it, whatever the data holds.
         checkpoints: folder to go on from and to save each epoch in.
         clip_ids: what watches `train_data`.
+        check: is called after each epoch, before anything of it is kept.
 
     Raises:
         UserError: the loss diverged.
@@ -226,6 +237,7 @@ def fit(
     compile_model(network, train, num_classes)
     stopping = EarlyStopping(train.early_stopping_patience)
     callbacks = [
+        *([keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: check())] if check else []),
         keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(train, epoch)),
         stopping,
         StopOnDivergence(clip_ids, replicas // num_workers(strategy)),

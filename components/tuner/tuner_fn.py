@@ -16,6 +16,7 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 from tfx.components.tuner.component import TunerFnResult
 
+from beam_jobs.clip_store import ClipsError
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from components.trainer.hyperparameters import decode, encode, with_values
@@ -36,6 +37,10 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
         UserError: the spec is not valid.
     """
     return TunerFnResult(tuner=ClipTuner(fn_args), fit_kwargs={})
+
+
+class NoClipsError(ClipsError, keras_tuner.errors.FatalError):
+    """Ends the search: no other trial could read the clips either."""
 
 
 class PossibleCombinations(keras_tuner.oracles.RandomSearchOracle):
@@ -90,12 +95,15 @@ class ClipTuner(BaseTuner):
 
         Raises:
             FailedTrialError: the loss diverged, or the network does not fit into memory.
+            NoClipsError: the clips are not what was checked.
         """
         started = time.monotonic()
         head = f"  trial {len(self.oracle.trials)}/{self._tune.trials}"
         words = format_settings(decode(trial.hyperparameters.values))
         try:
             metrics = self._train(trial)
+        except ClipsError as error:
+            raise NoClipsError(str(error)) from None
         except (UserError, tf.errors.ResourceExhaustedError) as error:
             self._last_failure = str(error).splitlines()[0]
             say(f"{head} failed ({self._last_failure}): {words}")
@@ -128,8 +136,7 @@ class ClipTuner(BaseTuner):
         gc.collect()
         log_dir = Path(self._fn_args.working_dir, "logs", trial.trial_id)
         spec = self._spec.with_values(decode(trial.hyperparameters.values))
-        with self._clips.errors():
-            history = train_network(self._clips, self._fn_args, spec, str(log_dir)).history.history
+        history = train_network(self._clips, self._fn_args, spec, str(log_dir)).history.history
         best_epoch = int(np.argmin(history["val_loss"]))
         metrics = {name: float(history[name][best_epoch]) for name in ("val_loss", "val_accuracy")}
         if not math.isfinite(metrics["val_loss"]):

@@ -2,7 +2,10 @@
 """Reading clips of a local dataset by reference; from a real object store in tests/flink/test_data_by_reference.py."""
 
 import dataclasses
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +98,10 @@ def cut(dataset: Path, shard: Path, clips: list[Clip]) -> None:
     shard.write_bytes(shard.read_bytes()[:-1])
 
 
+def empty(dataset: Path, shard: Path, clips: list[Clip]) -> None:
+    shard.write_bytes(b"")
+
+
 def flip(dataset: Path, shard: Path, clips: list[Clip]) -> None:
     content = bytearray(shard.read_bytes())
     content[500] ^= 1
@@ -105,7 +112,7 @@ def lose(dataset: Path, shard: Path, clips: list[Clip]) -> None:
     shard.unlink()
 
 
-@pytest.mark.parametrize("change", [other_clips, cut, flip, lose])
+@pytest.mark.parametrize("change", [other_clips, cut, empty, flip, lose])
 def test_what_changed_since_the_check_is_refused_before_and_while_it_is_read(
     change, reference: ClipsReference, dataset: Path, clips: dict[str, list[list[Clip]]]
 ) -> None:
@@ -113,13 +120,37 @@ def test_what_changed_since_the_check_is_refused_before_and_while_it_is_read(
     shard = reference.of_split("train")[0]
     change(dataset, dataset / shard.file, clips["train"][0])
 
-    with pytest.raises(UserError, match=rf"^{dataset}: the dataset was changed since it was checked; start the run again"):
+    with pytest.raises(UserError, match=rf"^{dataset}: the dataset was changed since it was checked; .*differs: {shard.file}\)$"):
         ClipStore(reference)
     with pytest.raises(UserError, match=rf"^{dataset}/{shard.file}: .*; the dataset was changed since it was checked"):
         list(stream_shard(reference, shard))
     if change is not other_clips:  # of whose single records nothing but the whole shard's checksum tells
         with pytest.raises(UserError, match=rf"^{dataset}/{shard.file}: "):
             store.records("train", {clip.id for clip in clips["train"][0]})
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """As a user who may not read everything: root may."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_file_that_this_user_may_not_read_says_so(reference: ClipsReference, dataset: Path) -> None:
+    store, shard = ClipStore(reference), reference.of_split("eval")[0]
+    for file, read in (
+        (shard.file, lambda: list(stream_shard(reference, shard))),
+        (shard.index_file, lambda: store.index(shard)),
+    ):
+        (dataset / file).chmod(0)
+        says = rf"^{dataset}/{file}: .*cannot be read \(Permission denied\); see to it that this user may read it"
+        with as_nobody(), pytest.raises(UserError, match=says):
+            read()
 
 
 def test_an_index_that_was_changed_is_refused(reference: ClipsReference, dataset: Path) -> None:

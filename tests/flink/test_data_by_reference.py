@@ -149,6 +149,7 @@ def test_a_second_check_reads_no_audio(
 
     from components.clip_example_gen.artifact import Clips
     from components.clip_example_gen.executor import Executor
+    from components.process_arguments import hidden_arguments
     from pipeline.dag import RunContext, create_pipeline
 
     pipeline = create_pipeline(config, RunContext(stored, fingerprint(stored), "tfx", "serving", ""))
@@ -157,7 +158,8 @@ def test_a_second_check_reads_no_audio(
     examples.uri, clips.uri = str(tmp_path / "examples"), str(tmp_path / "clips")
     context = Executor.Context(beam_pipeline_args=list(DEFAULT_BEAM_OPTIONS), tmp_dir=str(tmp_path / "tmp"))
     proxy.received.clear()
-    Executor(context).Do({}, {"examples": [examples], "clips": [clips]}, dict(node.exec_properties))
+    with hidden_arguments():
+        Executor(context).Do({}, {"examples": [examples], "clips": [clips]}, dict(node.exec_properties))
     assert 0 < proxy.received.total() <= 1000 * sum(shard.num_records for shard in info.shards)
 
 
@@ -246,6 +248,28 @@ def test_a_shard_that_was_replaced_is_not_read(s3: S3Server, proxy: CountingProx
             next(store.scratch.hold(reference.location(first.file)))
         with pytest.raises(UserError, match=rf"{first.file}: .*start the run again"):
             store.records("train", {store.index(first)[0].clip.id})
+        # One that is cut holds nothing of its last clip: the server refuses that range.
+        last = store.index(second)[-1]
+        head = s3.client().get_object(Bucket=BUCKET, Key=f"{key}/{second.file}")["Body"].read(last.offset)
+        s3.client().put_object(Bucket=BUCKET, Key=f"{key}/{second.file}", Body=head)
+        with pytest.raises(
+            UserError, match=rf"{second.file}: the file ends before clip {last.clip.id} does; .*start the run again"
+        ):
+            store.records("train", {last.clip.id})
+
+
+def test_a_copy_that_somebody_removes_while_it_is_in_use_is_one_line(few: tuple[str, ClipsReference]) -> None:
+    _, reference = few
+    name = reference.location(reference.shards[0].file)
+    with (
+        ClipStore(reference, 1.0) as store,
+        pytest.raises(UserError, match=rf"this copy of {name} was removed or changed while it was in use; set TMPDIR"),
+        store.errors(),
+    ):
+        assert store.scratch is not None
+        for path in store.scratch.hold(name):
+            Path(path).unlink()
+            Path(path).read_bytes()
 
 
 @pytest.fixture

@@ -28,17 +28,17 @@ pytestmark = pytest.mark.skipif(
 
 
 def checksums(folder: str) -> dict[str, str]:
-    """SHA-256 of each shard, read from where it lies."""
+    """SHA-256 of each shard and of its index, read from where they lie."""
     found = {}
     for file in FileSystems.match([FileSystems.join(folder, "**")])[0].metadata_list:
-        if file.path.endswith(".tfrecord"):
-            with FileSystems.open(file.path) as shard:
-                found[file.path.removeprefix(f"{folder}/")] = hashlib.sha256(shard.read()).hexdigest()
+        if file.path.endswith((".tfrecord", ".index")):
+            with FileSystems.open(file.path) as opened:
+                found[file.path.removeprefix(f"{folder}/")] = hashlib.sha256(opened.read()).hexdigest()
     return found
 
 
 def promised(info: DatasetInfo) -> dict[str, str]:
-    return {shard.file: shard.sha256 for shard in info.shards}
+    return {name: sha256 for shard in info.shards for name, (_, sha256) in shard.contents.items()}
 
 
 def test_flink_makes_what_direct_runner_makes(

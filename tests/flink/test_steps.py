@@ -27,6 +27,7 @@ from beam_jobs.running import DEFAULT_BEAM_OPTIONS
 from components.evaluator.predictions import read_predictions
 from components.evaluator.results import read_metrics
 from components.model_digest import MODEL_DIGEST, model_digest
+from components.process_arguments import hidden_arguments
 from components.serving_baseline.artifact import NO_MODEL_FILE
 from pipeline.config import PipelineConfig
 from pipeline.dag import RunContext, create_pipeline
@@ -58,7 +59,8 @@ class Steps:
             context = executor.Context(beam_pipeline_args=beam_options, tmp_dir=str(self.folder / "tmp"))
         else:
             context = executor.Context(tmp_dir=str(self.folder / "tmp"))
-        executor(context).Do(copy.deepcopy(inputs), outputs, dict(component.exec_properties))
+        with hidden_arguments():
+            executor(context).Do(copy.deepcopy(inputs), outputs, dict(component.exec_properties))
         return outputs
 
 
@@ -219,7 +221,7 @@ def test_transform_stays_in_its_own_process_where_tensorflow_cannot_open_what_wo
 
     made = steps.run("Transform", inputs, options)
 
-    assert "TensorFlow opens no s3://, which --temp_location names" in capfd.readouterr().err
+    assert "TensorFlow cannot open s3://, which --temp_location names" in capfd.readouterr().err
     assert cluster.newest_job()["jid"] == before
     same_waveforms(made, expected.transform)
 

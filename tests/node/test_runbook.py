@@ -4,7 +4,9 @@
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,8 +52,23 @@ def run_block(terminal: Terminal, number: int) -> str:
 
 
 def forward_again(terminal: Terminal) -> None:
-    """What an operator does where `kubectl port-forward` has lost its pod, or the kubelet."""
-    terminal.run("\n".join(["kill $forwards && wait || true", *FORWARDS, "sleep 2"]), 60)
+    """What an operator does where `kubectl port-forward` has lost its pod, or the kubelet: types it until it holds.
+
+    A kubelet that has just started refuses first, and then does not know its pods yet; the node is Ready all along.
+    """
+    ports = re.findall(r" (\d+):\d+ ", " ".join(FORWARDS))
+    assert len(ports) == len(FORWARDS)
+    for _ in range(30):
+        terminal.run("\n".join(["kill $forwards && wait || true", *FORWARDS, "sleep 3"]), 60)
+        if all(is_open(int(port)) for port in ports):
+            return
+    pytest.fail(f"no way to {ports} after 30 times")
+
+
+def is_open(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
 
 
 def versions(volumes: dict[str, Path]) -> list[str]:
@@ -149,15 +166,15 @@ def test_pods_outlive_the_kubelet_and_containerd(terminal: Terminal, cluster: Cl
 
 def test_clips_job_makes_the_same_dataset_again(terminal: Terminal, volumes: dict[str, Path]) -> None:
     dataset = volumes["seaweedfs"] / "objects/mlpipeline/audio-gender/clips"
-    before = {path.relative_to(dataset): path.read_bytes() for path in dataset.glob("*/*")}
+    before = {path.relative_to(dataset): path.read_bytes() for path in dataset.rglob("*.*")}
     terminal.run(f"{STORE} s3 rm --quiet --recursive s3://mlpipeline/audio-gender/clips", 300)
-    assert not list(dataset.glob("*/*"))
+    assert not list(dataset.rglob("*.*"))
 
     terminal.run("kubectl -n kubeflow create job --from=cronjob/audio-gender-clips clips-1", 60)
     terminal.run("kubectl -n kubeflow wait --for=condition=Complete --timeout=20m job/clips-1", 1260)
 
     assert len([path for path in before if path.suffix == ".tfrecord"]) == 14
-    assert {path.relative_to(dataset): path.read_bytes() for path in dataset.glob("*/*")} == before
+    assert {path.relative_to(dataset): path.read_bytes() for path in dataset.rglob("*.*")} == before
 
 
 def test_retraining_and_rollback(terminal: Terminal, volumes: dict[str, Path]) -> None:
@@ -197,15 +214,15 @@ def test_training_on_two_workers_of_which_one_is_killed(terminal: Terminal, clus
 
 
 def failure(terminal: Terminal, package: str, *settings: str, **parameters: str) -> tuple[str, str]:
-    """A run that fails: what `submit` prints of it, and what the `kubectl describe` that it names does, each as one line."""
+    """A run that fails: what `submit` prints of it, and what each `kubectl describe` that it names does, each as one line."""
     terminal.run(" ".join([COMPILE, package, *(f"--set '{setting}'" for setting in settings)]), 300)
     given = " ".join(f"--set {name}={value}" for name, value in parameters.items())
     printed = terminal.run(f".venv/bin/audio-gender submit {package} {given} || echo exit status $?", TIMEOUT_S)
     said = " ".join(printed.split())
     assert "Failed: run" in said
     assert said.endswith("exit status 1")
-    (describe,) = re.findall(r"details of its pod: `(kubectl describe .+?)`", said)
-    return said, " ".join(terminal.run(describe, 60).split())
+    described = [terminal.run(command, 60) for command in re.findall(r"details of its pod: `(kubectl describe .+?)`", said)]
+    return said, " ".join("".join(described).split())
 
 
 def test_a_missing_dataset(terminal: Terminal) -> None:
