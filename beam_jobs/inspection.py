@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from beam_jobs.clip_store import ClipsReference, stream_shard
 from beam_jobs.config import SPLITS
-from beam_jobs.dataset import CLIPS_FILE, DatasetInfo, read_dataset_info
+from beam_jobs.dataset import CLIPS_FILE, DatasetInfo, ShardInfo, read_dataset_info
 from beam_jobs.errors import UserError
-from beam_jobs.examples import Clip, RecordError, decode_clip, read_records
-from beam_jobs.files import cause, join, open_file, read_text, storage_errors, write_atomically
+from beam_jobs.examples import Clip, decode_clip
+from beam_jobs.files import join, read_text, write_atomically
 from beam_jobs.html_pages import mel_spectrogram, player_source, render_page
 from beam_jobs.object_store import check_reachable
 from beam_jobs.spreadsheet import read_rows
+
+AGAIN = "generate the dataset again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def _rows(folder: str) -> Iterator[dict[str, str]]:
     try:
         text = read_text(join(folder, CLIPS_FILE))
     except OSError:
-        raise UserError(f"{folder}: {CLIPS_FILE} is not there; generate the dataset again") from None
+        raise UserError(f"{folder}: {CLIPS_FILE} is not there; {AGAIN}") from None
     return read_rows(text)
 
 
@@ -85,7 +88,9 @@ def write_page(folder: str, target: str, num_clips: int = 10, seed: int = 0) -> 
     wanted: dict[str, set[str]] = defaultdict(set)
     for row in drawn:
         wanted[row["shard"]].add(row["id"])
-    clips = {clip.id: clip for shard, ids in wanted.items() for clip in _clips(folder, shard, ids)}
+    clips = {clip.id: clip for shard in info.shards for clip in _clips(folder, shard, wanted[shard.file])}
+    if any(row["id"] not in clips for row in drawn):
+        raise UserError(f"{join(folder, CLIPS_FILE)}: names clips that no shard holds; {AGAIN}")
     page = render_page(
         "clips.html",
         folder=folder,
@@ -96,15 +101,10 @@ def write_page(folder: str, target: str, num_clips: int = 10, seed: int = 0) -> 
     write_atomically(target, page.encode())
 
 
-def _clips(folder: str, shard: str, ids: set[str]) -> Iterator[Clip]:
-    path = join(folder, *shard.split("/"))
-    try:
-        with open_file(path) as file:
-            yield from (clip for clip in map(decode_clip, read_records(file)) if clip.id in ids)
-    except storage_errors() as error:
-        raise UserError(f"{path}: {cause(error)}; generate the dataset again") from None
-    except RecordError as error:
-        raise UserError(f"{path}: {error}; generate the dataset again") from None
+def _clips(folder: str, shard: ShardInfo, ids: set[str]) -> Iterator[Clip]:
+    if ids:
+        records = stream_shard(ClipsReference(dataset_uri=folder, fingerprint="", shards=[]), shard, AGAIN)
+        yield from (clip for clip in map(decode_clip, records) if clip.id in ids)
 
 
 def _card(clip: Clip, row: dict[str, str], info: DatasetInfo) -> dict[str, Any]:

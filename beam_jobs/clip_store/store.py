@@ -84,10 +84,11 @@ class ClipStore:
         now = self._look()
         contents = {name: content for shard in self.reference.shards for name, content in shard.contents.items()}
         changed = [name for name in contents if now[name] != self._states[name]]
-        for name in changed or (contents if all_of_them else ()):
+        for name in contents if all_of_them else changed:
             path = self.reference.location(name)
             with _read_errors(path), open_file(path) as file:
                 _Hashed(file).check(*contents[name])
+            self._states[name] = now[name]  # it was only touched
 
     def _look(self) -> dict[str, str]:
         return {name: file_state(self.reference.location(name)) for shard in self.reference.shards for name in shard.contents}

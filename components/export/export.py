@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from beam_jobs.audio import AudioError, read_audio, resample
+from beam_jobs.clip_store import ClipsReference, stream_shard
 from beam_jobs.dataset import read_dataset_info
 from beam_jobs.errors import UserError
-from beam_jobs.examples import decode_clip, read_records
+from beam_jobs.examples import decode_clip
 from beam_jobs.files import write_atomically
 from beam_jobs.mixing import Samples
 from components.decision_rule import THRESHOLDS, over_thresholds, thresholds_of
@@ -127,12 +128,12 @@ def _read_recording(path: str, rate_hz: int) -> Iterator[Recording]:
 
 
 def _read_clips(folder: str, rate_hz: int) -> Iterator[Recording]:
-    for shard in read_dataset_info(folder).shards:
-        with (Path(folder) / shard.file).open("rb") as file:
-            for record in read_records(file):
-                clip = decode_clip(record)
-                samples = clip.pcm16.astype(np.float32) / np.float32(32768)
-                yield Recording(clip.id, resample(samples, clip.sample_rate_hz, rate_hz))
+    info = read_dataset_info(folder)
+    reference = ClipsReference(dataset_uri=folder, fingerprint="", shards=[])
+    for shard in info.shards:
+        for clip in map(decode_clip, stream_shard(reference, shard, "give another dataset to --check")):
+            samples = clip.pcm16.astype(np.float32) / np.float32(32768)
+            yield Recording(clip.id, resample(samples, clip.sample_rate_hz, rate_hz))
 
 
 def with_hard_ones(recordings: Sequence[Recording], rate_hz: int) -> list[Recording]:

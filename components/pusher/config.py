@@ -29,18 +29,18 @@ class CanaryConfig(Strict):
 
 
 class RollbackConfig(Strict):
-    """When `audio-gender serve` takes a new version out of serving again and puts the one before back."""
+    """When `audio-gender serve` takes a new version out of serving and puts the previous one back."""
 
     requests: Annotated[int, Field(ge=20)] = 500
-    """Requests that a new version is watched for; the one before stays in memory and answers what the new one fails."""
+    """Requests for which a new version is watched; the previous one stays in memory and answers those that the new one fails."""
     max_failures: Share = 0.05
-    """Share of the requests that may fail; at least five must, and what the version before fails too does not count."""
+    """Share of the requests that may fail; at least five must, and those that the previous version fails too do not count."""
     max_slowdown: Annotated[float, Field(gt=0)] = 3.0
-    """Largest allowed median latency, as a multiple of that of the version before."""
+    """Largest allowed median latency, as a multiple of that of the previous version."""
 
 
 class PushConfig(Strict):
-    """How a blessed model comes into serving, and what happens to it there."""
+    """How a blessed model gets into serving, and what happens to it there."""
 
     mode: Literal["auto", "review", "canary"] = "auto"
     """`auto` pushes what the gate blesses; with `review` it waits for `audio-gender approve`; with `canary` it is a candidate,
@@ -50,7 +50,7 @@ class PushConfig(Strict):
     rollback: RollbackConfig | None = RollbackConfig()
     """When a new version is taken out of serving again; null: never."""
     keep: Annotated[int, Field(ge=0)] = 5
-    """Old versions to keep beside the newest, for rolling back."""
+    """Old versions to keep beside the newest, for rolling back; at least 1 unless `rollback` is null."""
     private_key: str | None = None
     """Absolute path of the key that signs pushed models, never the key itself ([signed models](../serving.md#signed-models));
     null: unsigned."""
@@ -58,6 +58,12 @@ class PushConfig(Strict):
     """Server, such as `http://marquez:5000`, that is sent an OpenLineage event for each version that comes into serving, by a
     push, an approval, a rollback (which goes where the last push did) or a decision of `serve` (`make setup EXTRAS=lineage`);
     null: none."""
+
+    @model_validator(mode="after")
+    def _something_to_put_back(self) -> Self:
+        if self.keep == 0 and self.rollback is not None:
+            raise ValueError("keep: 0 leaves no version that `rollback` could put back; keep at least 1, or set rollback: null")
+        return self
 
     @model_validator(mode="after")
     def _a_path(self) -> Self:

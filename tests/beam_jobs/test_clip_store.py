@@ -129,6 +129,13 @@ def test_what_changed_since_the_check_is_refused_before_and_while_it_is_read(
             store.records("train", {clip.id for clip in clips["train"][0]})
 
 
+def test_a_file_that_was_only_touched_is_what_was_checked(reference: ClipsReference, dataset: Path) -> None:
+    with ClipStore(reference) as store:
+        for shard in reference.shards:
+            (dataset / shard.file).touch()
+        store.check_files()
+
+
 @contextmanager
 def as_nobody() -> Iterator[None]:
     """As a user who may not read everything: root may."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looking into a dataset: figures that fit the records, and a page that a real browser shows and plays."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from beam_jobs.clip_store import ClipsReference, ClipStore
 from beam_jobs.dataset import INFO_FILE
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_clips
@@ -65,6 +67,19 @@ def test_the_same_seed_draws_the_same_clips(inspected, page, tmp_path):
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
     with pytest.raises(UserError, match=INFO_FILE):
         summarise(str(tmp_path))
+
+
+def test_a_shard_that_was_cut_between_two_clips_is_one_line(inspected, tmp_path):
+    folder = shutil.copytree(inspected, tmp_path / "clips")
+    reference = ClipsReference.of_dataset(str(folder))
+    shard = reference.of_split("test")[0]
+    with ClipStore(reference) as store:
+        os.truncate(folder / shard.file, store.index(shard)[1].offset)
+
+    says = rf"^{folder}/{shard.file}: \d+ bytes where dataset_info.json says {shard.num_bytes}; generate the dataset again$"
+    with pytest.raises(UserError, match=says):
+        write_page(str(folder), str(tmp_path / "page.html"), num_clips=1000)
+    assert not (tmp_path / "page.html").exists()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -3,6 +3,8 @@
 
 import importlib.util
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +106,16 @@ def test_a_file_that_answers_otherwise_is_not_written(target, trained, voices, t
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "model"]
     assert (tmp_path / "file").read_text() == "an earlier export"
+
+
+@pytest.mark.parametrize("target", BOTH)
+def test_clips_of_a_damaged_dataset_are_one_line(target, trained, shards, tmp_path):
+    dataset = shutil.copytree(shards, tmp_path / "clips")
+    shard = sorted(dataset.glob("train/*.tfrecord"))[0]
+    os.truncate(shard, shard.stat().st_size - 1)
+
+    with pytest.raises(UserError, match=rf"^{shard}: \d+ bytes where .*; give another dataset to --check$"):
+        export_model(Path(trained.serving_model_dir), target, tmp_path / "file", [str(dataset)])
 
 
 def test_a_model_that_is_older_than_export_is_refused(saved_models, voices, tmp_path):
