@@ -128,8 +128,12 @@ class Trial:
 
     def _watched(self, name: str, function: Callable[..., Any], is_new: bool, put: bool) -> Callable[..., Any]:
         def ask(**inputs: Any) -> Any:
+            nonlocal function, is_new, put
             if is_new:
-                return self._ask_new(name, function, inputs, put)
+                found, answered = self._ask_new(name, function, inputs, put)
+                if not answered:  # the other version gets the other pieces of a long recording too, without waiting for each
+                    function, is_new, put = self.other.signatures[name].function, False, False
+                return found
             found = function(**inputs)
             if put:
                 self._put(name, inputs)
@@ -137,10 +141,11 @@ class Trial:
 
         return ask
 
-    def _ask_new(self, name: str, function: Callable[..., Any], inputs: dict[str, Any], put: bool) -> Any:
-        hangs_s, counts = self.hangs_s, True
+    def _ask_new(self, name: str, function: Callable[..., Any], inputs: dict[str, Any], put: bool) -> tuple[Any, bool]:
+        """The answer, and whether it is the new version's."""
+        hangs_s, counts, answered = self.hangs_s, True, False
         if self._failing and name in self.other.signatures:  # as is known: who waited meanwhile need not see
-            return self.other.signatures[name].function(**inputs)
+            return self.other.signatures[name].function(**inputs), False
         try:
             with deadline(hangs_s):
                 found = _finite(function(**inputs))
@@ -152,6 +157,7 @@ class Trial:
             counts = self._failed(error, hangs_s, time.perf_counter() - started)
             self._metrics.failed_over.inc()
         else:
+            answered = True
             if put:
                 self._put(name, inputs)
         with self._lock:
@@ -160,7 +166,7 @@ class Trial:
             self._failing = seen is not None and not seen.good
         if seen:
             self._wake()
-        return found
+        return found, answered
 
     def _failed(self, error: Exception, hangs_s: float, other_s: float) -> bool:
         """Counts a failure, unless `hangs_s` was little time for what took the other version `other_s`; says whether it did."""

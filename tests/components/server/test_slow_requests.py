@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from running_server import Running, running
 from small_models import FILES, Maker, answers, ask, on_trial, place_model, push_model, wait
 
@@ -105,3 +106,17 @@ def test_requests_that_wait_while_a_hanging_version_is_found_out_do_not_ask_it(s
         with ThreadPoolExecutor(40) as clients:  # 10 s of hanging for each of the two workers
             list(clients.map(lambda file: ask(server, file), FILES[:40]))
         wait(lambda: len(versions(tmp_path)) == 3, 10)
+
+
+def test_a_long_recording_waits_for_a_version_that_hangs_once_and_not_for_each_piece(small: Maker, tmp_path: Path) -> None:
+    push_model(small(), tmp_path)
+    with running(tmp_path, poll_s=0.1, timeout_s=2) as server:
+        bad = push_model(small("hanging"), tmp_path, {"rollback": {"requests": 20}})
+        wait(lambda: answers(server) == bad)
+        on = server.server.versions.trial
+        function = on.watching(on.new, b"a recording").signatures["wav"].function
+        started = time.monotonic()
+        for piece in (b"one", b"two", b"three", b"four"):
+            function(wav=tf.constant([piece]))
+        assert 1 < time.monotonic() - started < 2
+        assert (on.tally.asked, on.tally.failures) == (1, 1)
