@@ -69,6 +69,7 @@ def promote(
 
     Raises:
         OSError: the serving folder cannot be written.
+        UserError: its list of withdrawn models is damaged.
     """
     with locked(serving):
         folder, known = _of(serving, decision.version)
@@ -108,25 +109,29 @@ def withdraw_candidate(serving: Path, decision: Decision) -> Provenance | None:
     return known.model_copy(update={"action": "rolled back", "by": SERVER, "login": decision.login, "note": decision.why})
 
 
-def finish_interrupted(serving: Path, public_key: Path | None = None) -> None:
+def finish_interrupted(serving: Path, public_key: Path | None = None) -> tuple[Provenance | None, Provenance | None]:
     """Does what a server or a person had decided about a model, where they were killed before it was done.
 
     A candidate whose model was withdrawn goes. A version that a server took out of serving, and that is still the newest, is put
     behind the one before.
+
+    Returns:
+        The provenance of the candidate, with the decision, and that of the version that was put back; None where there is none.
 
     Raises:
         OSError: the serving folder cannot be written.
         UserError: its list of withdrawn models is damaged, or no version before can be put back.
     """
     if not (_withdrawn_candidate(serving) or _withdrawn_version(serving)):  # whoever serves waits for no lock without need
-        return
+        return None, None
     with locked(serving):
-        _finish_withdrawal(serving)
+        withdrawn, stored = _finish_withdrawal(serving), None
         if found := _withdrawn_version(serving):
             version, item = found
             stored = put_back(serving, None, Provenance(by=SERVER, login=item.login, note=item.note), public_key)
             decision = Decision.now(version, "rolled back", item.note, stored.rolled_back_to or 0, login=item.login)
             remember_if_possible(serving, decision)
+    return withdrawn, stored
 
 
 def _withdrawn_version(serving: Path) -> tuple[int, Withdrawal] | None:
@@ -139,24 +144,25 @@ def _withdrawn_version(serving: Path) -> tuple[int, Withdrawal] | None:
     return None
 
 
-def _withdrawn_candidate(serving: Path) -> tuple[int, Withdrawal] | None:
+def _withdrawn_candidate(serving: Path) -> tuple[Provenance, Withdrawal] | None:
     number = candidate(serving)
     known = _of(serving, number)[1] if number else None
     item = read_withdrawn(serving).get(known.model_digest) if known else None
-    return (number, item) if number and item else None
+    return (known, item) if known and item else None
 
 
-def _finish_withdrawal(serving: Path) -> bool:
-    """Removes a candidate whose model was withdrawn, of whoever holds the lock. Says whether there was one."""
+def _finish_withdrawal(serving: Path) -> Provenance | None:
+    """Removes a candidate whose model was withdrawn, of whoever holds the lock. Its provenance with the decision."""
     found = _withdrawn_candidate(serving)
     if found is None:
-        return False
-    number, item = found
+        return None
+    known, item = found
+    number = known.version
     if not any(decision.version == number for decision in read_decisions(serving)):
         outcome: Outcome = "rolled back" if item.by == SERVER else "superseded"
         remember_if_possible(serving, Decision.now(number, outcome, item.note or str(item), login=item.login))
     remove_candidate(serving, number)
-    return True
+    return known.model_copy(update={"action": "rolled back", "by": item.by, "login": item.login, "note": item.note})
 
 
 def push_config(provenance: Provenance) -> PushConfig:

@@ -50,7 +50,7 @@ class PushConfig(Strict):
     rollback: RollbackConfig | None = RollbackConfig()
     """When a new version is taken out of serving again; null: never."""
     keep: Annotated[int, Field(ge=0)] = 5
-    """Old versions to keep beside the newest, for rolling back."""
+    """Old versions to keep beside the newest, for rolling back; at least 1 unless `rollback` is null."""
     private_key: str | None = None
     """Absolute path of the key that signs pushed models, never the key itself ([signed models](../serving.md#signed-models));
     null: unsigned."""
@@ -58,6 +58,12 @@ class PushConfig(Strict):
     """Server, such as `http://marquez:5000`, that is sent an OpenLineage event for each version that comes into serving, by a
     push, an approval, a rollback (which goes where the last push did) or a decision of `serve` (`make setup EXTRAS=lineage`);
     null: none."""
+
+    @model_validator(mode="after")
+    def _something_to_put_back(self) -> Self:
+        if self.keep == 0 and self.rollback is not None:
+            raise ValueError("keep: 0 leaves no version that `rollback` could put back; keep at least 1, or set rollback: null")
+        return self
 
     @model_validator(mode="after")
     def _a_path(self) -> Self:

@@ -79,8 +79,11 @@ def fate(serving: Path, version: int) -> Decision | None:
 
 
 def remember(serving: Path, decision: Decision) -> None:
-    """Adds one. Raises OSError."""
-    known = [*read_decisions(serving), decision][-MAX_DECISIONS:]
+    """Adds one; what is tried again is remembered once. Raises OSError."""
+    known = read_decisions(serving)
+    if any((one.version, one.outcome) == (decision.version, decision.outcome) for one in known):
+        return
+    known = [*known, decision][-MAX_DECISIONS:]
     write_atomically(str(serving / DECISIONS_FILE), _FILE.dump_json(known, indent=1) + b"\n")
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import version as package_version
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -24,6 +24,7 @@ from components.server.versions import ServedVersion
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 UNMATCHED = "(none)"
 KEEPS_NOTHING = b"which keeps nothing of it"
@@ -89,7 +90,7 @@ class Server:
         name, longest = request.query.get("name", ""), self.config.max_duration_s
         async with self.limits.body(request, self.config.max_recording_mb) as body:
             served = self._chosen(self.versions.current, request, body)
-            answer = await self.limits.answer(partial(analyse, served, body, name, longest))
+            answer = await self._answer(partial(analyse, served, body, name, longest))
         return web.Response(body=answer, content_type="application/json")
 
     async def show_metrics(self, request: web.Request) -> web.Response:
@@ -122,7 +123,7 @@ class Server:
             served, signature = self._asked_v2(request)
             served = self._chosen(served, request, body, signature)
             work = partial(open_inference.infer, served, name, served.signatures[signature], body, header)
-            answer, json_length = await self.limits.answer(work)
+            answer, json_length = await self._answer(work)
         if json_length is None:
             return web.Response(body=answer, content_type="application/json")
         return web.Response(
@@ -143,7 +144,7 @@ class Server:
         async with self.limits.body(request, self.config.max_body_mb) as body:
             served = self._chosen(self._asked(request, self.config.name), request, body)
             work = partial(tensorflow_serving.predict, served, body)
-            answer = await self.limits.answer(work)
+            answer = await self._answer(work)
         return web.Response(body=answer, content_type="application/json")
 
     def _chosen(self, served: ServedVersion, request: web.Request, body: bytes, signature: str | None = None) -> ServedVersion:
@@ -155,6 +156,11 @@ class Server:
             served = trial.chosen(body, signature)
         watched = self.log.watching(served, _route(request)) if self.log else served
         return trial.watching(watched, body) if trial else watched
+
+    async def _answer(self, work: Callable[[], T]) -> T:
+        """Runs it in a worker. While a new version may keep requests waiting in vain, they have that much longer."""
+        trial = self.versions.trial
+        return await self.limits.answer(work, trial.more_s if trial else 0.0)
 
     def _asked(self, request: web.Request, *names: str) -> ServedVersion:
         """The version that a path names, which is the one that answers now.

@@ -39,7 +39,7 @@ class ServerConfig:
     max_waiting: int = 64
     """Requests that wait for a free worker; one more is answered with 503."""
     timeout_s: float = 120.0
-    """In which a request must have arrived, and after that be answered."""
+    """In which a request must have arrived, and after that be answered; `Trial.more_s` later while a new version is tried."""
     workers: int = len(os.sched_getaffinity(0))
     """Requests that the model answers at a time."""
     poll_s: float = 1.0

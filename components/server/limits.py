@@ -71,8 +71,12 @@ class Limits:
         finally:
             self._bytes -= held
 
-    async def answer(self, work: Callable[[], T]) -> T:
+    async def answer(self, work: Callable[[], T], more_s: float = 0.0) -> T:
         """Runs `work` in one of the workers.
+
+        Args:
+            work: gives the answer.
+            more_s: added to the time allowed.
 
         Raises:
             RequestError: too many wait, or it was not done in time.
@@ -87,14 +91,15 @@ class Limits:
         future.add_done_callback(self._done)
         answer = asyncio.wrap_future(future)
         answer.add_done_callback(_heard)
+        timeout_s = self.config.timeout_s + more_s
         try:
-            async with asyncio.timeout(self.config.timeout_s):
+            async with asyncio.timeout(timeout_s):
                 return await asyncio.shield(answer)
         except TimeoutError:
             # What waits is taken back; what runs is ended by TensorFlow between two operations, and holds its place until then.
             if not future.cancel():
                 cancel()
-            raise RequestError(f"not answered within {self.config.timeout_s:g} s; send less at a time", OUT_OF_TIME) from None
+            raise RequestError(f"not answered within {timeout_s:g} s; send less at a time", OUT_OF_TIME) from None
 
     def _done(self, future: Future) -> None:
         with self._lock:

@@ -35,9 +35,11 @@ QUIET_S = 0.02
 BUSY_COST = 0.1
 """Of the time for which workers answer requests: how much comparisons may take on top while they do."""
 HANGS_S = 10.0
-"""After which the other version answers in place of the new one; sooner where a request must be answered sooner."""
+"""After which the other version answers in place of the new one, at first; sooner where a request must be answered sooner."""
 HANGS_TIMES = 3
 """How many times as long as the other version: what takes less is a long recording and no fault of the new version."""
+MORE_TIME = 2
+"""By which the time for the new version grows, at least, when it was too short: so that happens a few times and no more."""
 
 
 class Trial:
@@ -73,14 +75,15 @@ class Trial:
         self.new, self.other, self.share, self.answers = new, other, share, answers
         self.tally = Tally()
         self._judge, self._decide, self._limits, self._metrics = judge, decide, limits, metrics
-        self._hangs_s = min(HANGS_S, limits.config.timeout_s / 2)
+        self.hangs_s = min(HANGS_S, limits.config.timeout_s / 2)
+        """After which the other version answers in place of the new one; longer once requests are known to take long."""
         self._last_s = 0.0
         self.began_s, self.busy_s = limits.worked_s(), 0.0
         """What workers had answered for by its beginning, and for how long comparisons have competed with them since."""
         self._queue: queue.Queue[tuple[str, dict[str, Any], int] | None] = queue.Queue(MAX_QUEUED)
         self._bytes = 0
         self._lock = threading.Lock()
-        self._ended = self._awake = False
+        self._ended = self._awake = self._failing = False
         self._thread = threading.Thread(target=self._compare_all, name="compare versions", daemon=True)
         self._thread.start()
 
@@ -88,6 +91,11 @@ class Trial:
     def present(self) -> ServedVersion:
         """The version that answers where nothing else is said."""
         return self.new if self.answers == "everybody" else self.other
+
+    @property
+    def more_s(self) -> float:
+        """What a request may take beyond its time: for as long the new version may have kept it, or the worker it waits for."""
+        return 0.0 if self.answers == "nobody" else self.hangs_s
 
     def chosen(self, body: bytes, signature: str | None) -> ServedVersion:
         """The version that answers a request: the same one each time."""
@@ -120,38 +128,57 @@ class Trial:
 
     def _watched(self, name: str, function: Callable[..., Any], is_new: bool, put: bool) -> Callable[..., Any]:
         def ask(**inputs: Any) -> Any:
-            found = self._ask_new(name, function, inputs) if is_new else function(**inputs)
+            nonlocal function, is_new, put
+            if is_new:
+                found, answered = self._ask_new(name, function, inputs, put)
+                if not answered:  # the other version gets the other pieces of a long recording too, without waiting for each
+                    function, is_new, put = self.other.signatures[name].function, False, False
+                return found
+            found = function(**inputs)
             if put:
                 self._put(name, inputs)
             return found
 
         return ask
 
-    def _ask_new(self, name: str, function: Callable[..., Any], inputs: dict[str, Any]) -> Any:
+    def _ask_new(self, name: str, function: Callable[..., Any], inputs: dict[str, Any], put: bool) -> tuple[Any, bool]:
+        """The answer, and whether it is the new version's."""
+        hangs_s, counts, answered = self.hangs_s, True, False
+        if self._failing and name in self.other.signatures:  # as is known: who waited meanwhile need not see
+            return self.other.signatures[name].function(**inputs), False
         try:
-            with deadline(self._hangs_s):
+            with deadline(hangs_s):
                 found = _finite(function(**inputs))
         except Exception as error:
             if name not in self.other.signatures:
                 raise
             started = time.perf_counter()
             found = self.other.signatures[name].function(**inputs)  # where it cannot answer either, that is its error
-            self._failed(error, time.perf_counter() - started)
+            counts = self._failed(error, hangs_s, time.perf_counter() - started)
             self._metrics.failed_over.inc()
+        else:
+            answered = True
+            if put:
+                self._put(name, inputs)
         with self._lock:
-            self.tally.asked += 1
+            self.tally.asked += counts
             seen = self._judge(self.tally)
+            self._failing = seen is not None and not seen.good
         if seen:
             self._wake()
-        return found
+        return found, answered
 
-    def _failed(self, error: Exception, other_s: float) -> None:
-        """Counts a failure; `other_s` is what the other version took."""
-        if isinstance(error, TimeoutError) and self._hangs_s < HANGS_TIMES * other_s:
-            return
+    def _failed(self, error: Exception, hangs_s: float, other_s: float) -> bool:
+        """Counts a failure, unless `hangs_s` was little time for what took the other version `other_s`; says whether it did."""
+        timeout_s = self._limits.config.timeout_s
+        enough_s = min(HANGS_TIMES * other_s, timeout_s)
         with self._lock:
+            if isinstance(error, TimeoutError) and hangs_s < enough_s:
+                self.hangs_s = max(self.hangs_s, enough_s, min(MORE_TIME * hangs_s, timeout_s))
+                return False
             self.tally.failures += 1
             self.tally.reason = _reason(error)
+            return True
 
     def _put(self, name: str, inputs: dict[str, Any]) -> None:
         size = sum(_bytes(value) for value in inputs.values())
@@ -208,13 +235,14 @@ class Trial:
         return self.busy_s > BUSY_COST * (self._limits.worked_s() - self.began_s)
 
     def _put_to_both(self, name: str, inputs: dict[str, Any], new_first: bool) -> None:
+        hangs_s = self.hangs_s
         found: dict[bool, Mapping[str, Any]] = {}
         seconds: dict[bool, float] = {}
         failure = None
         for is_new in (new_first, not new_first):
             started = time.perf_counter()
             try:
-                with deadline(self._hangs_s):
+                with deadline(hangs_s if is_new else self._limits.config.timeout_s):
                     found[is_new] = _finite((self.new if is_new else self.other).signatures[name].function(**inputs))
             except Exception as error:
                 if not is_new:  # the other one cannot answer it either, which says nothing about the new one
@@ -224,7 +252,7 @@ class Trial:
         if failure:
             # Where the new version answers clients it has failed there already.
             if self.answers == "nobody":
-                self._failed(failure, seconds[False])
+                self._failed(failure, hangs_s, seconds[False])
             return
         with self._lock:
             _add(self.tally, found[True], found[False])

@@ -53,8 +53,12 @@ class TriedVersions(Versions):
         self._telling: list[threading.Thread] = []
         # The folder is looked at by one thread and decided about by another.
         self._changes = threading.RLock()
-        self._finish_interrupted(config)
+        withdrawn, back = self._finish_interrupted(config)
         super().__init__(config.serving, config.poll_s, metrics, config.public_key)
+        if withdrawn and withdrawn.by == SERVER:
+            self._tell(send_verdict, withdrawn)
+        if back:
+            self._tell(send_rollback, back)
         self._candidates = self.serving / CANDIDATE_FOLDER
 
     def look(self) -> None:
@@ -83,13 +87,14 @@ class TriedVersions(Versions):
         for thread in self._telling:
             thread.join(max(0.0, until - time.monotonic()))
 
-    def _finish_interrupted(self, config: ServerConfig) -> None:
+    def _finish_interrupted(self, config: ServerConfig) -> tuple[Provenance | None, Provenance | None]:
         """Does what a server that was killed had decided."""
         if config.serving.is_dir() and os.access(config.serving, os.W_OK):
             try:
-                finish_interrupted(config.serving, config.public_key)
+                return finish_interrupted(config.serving, config.public_key)
             except (OSError, UserError) as error:
                 log.error("%s: %s", config.serving, error)
+        return None, None
 
     def _tell(self, send: Callable[[Path, Provenance], None], provenance: Provenance) -> None:
         """In a thread of its own: whoever is told may hang."""
@@ -174,17 +179,24 @@ class TriedVersions(Versions):
         self._do(partial(self._end_candidate, decision), f"candidate {number} stays where it is")
 
     def _end_candidate(self, decision: Decision) -> None:
-        if stored := (promote if decision.outcome == "promoted" else withdraw_candidate)(self.serving, decision):
+        try:
+            stored = (promote if decision.outcome == "promoted" else withdraw_candidate)(self.serving, decision)
+        except UserError:
+            self._refused[decision.version] = state_of(self._candidates / str(decision.version))  # not tried over and over
+            raise
+        if stored:
             self._tell(send_verdict, stored)
 
     def _do(self, act: Callable[[], None], undone: str) -> None:
         """What was decided; tried again later where the folder cannot be written now. `undone` is what to say then."""
+        self._undone = None
         try:
             act()
-            self._undone = None
-        except (OSError, UserError) as error:
+        except OSError as error:
             self._undone = act, undone, time.monotonic() + RETRY_S
             log.error("%s: %s; tried again in %.0f s", undone, error, RETRY_S)
+        except UserError as error:
+            log.error("%s until a person changes that: %s", undone, error)
 
     def _decided_in_serving(self, trial: Trial, verdict: Verdict) -> None:
         with self._changes:

@@ -212,6 +212,11 @@ def test_a_key_that_is_no_absolute_path_is_refused_and_not_repeated(refused, con
     assert not (tmp_path / "work").exists()
 
 
+def test_no_old_version_beside_a_rollback_is_refused(refused, config, make_corpus, tmp_path):
+    line = refused("run", "--config", config, "--corpus", make_corpus(), "--workdir", tmp_path / "work", "--set", "push.keep=0")
+    assert "push: keep: 0 leaves no version that `rollback` could put back; keep at least 1, or set rollback: null" in line
+
+
 def test_a_key_that_cannot_sign_is_told_before_anything_is_made(refused, config, make_corpus, tmp_path):
     where = ["--corpus", make_corpus(), "--workdir", tmp_path / "work"]
     line = refused("run", "--config", config, *where, "--set", f"push.private_key={tmp_path}/nowhere.pem")

@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a server decides by itself is told to the OpenLineage server that pushes are told to, and waits for none that hangs."""
 
+import select
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from openlineage_server import openlineage_server
-from running_server import running
+from running_server import Running, running
 from small_models import FILES, Maker, answers, ask, ask_until, place_model, push_model, wait
 
 from components.pusher import lineage_events
-from components.pusher.serving_folder import read_provenance, versions
-from components.pusher.trials import fate
+from components.pusher.serving_folder import add_withdrawals, locked, read_provenance, versions
+from components.pusher.trials import CANDIDATE_FOLDER, SERVER, candidate, fate
 
 CANARY = {"share": 0.5, "requests": 30}
 needs_openlineage = pytest.mark.skipif(not find_spec("openlineage"), reason="the optional package openlineage-python is missing")
@@ -46,6 +50,29 @@ def hanging_server(drip: bytes = b"") -> Iterator[str]:
             thread.join()
             for connection in held:
                 connection.close()
+
+
+@contextmanager
+def slow_receiver() -> Iterator[tuple[list[bool], str]]:
+    """Answers after 1.5 s; whether who sent each event still listened then."""
+    listened: list[bool] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            listened.append(not select.select([self.connection], [], [], 1.5)[0])  # what can be read then is its end
+            self.send_response(201)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield listened, f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 @needs_openlineage
@@ -78,21 +105,55 @@ def test_a_promotion_a_candidate_s_rollback_and_an_automatic_rollback_are_events
 
 @needs_openlineage
 @pytest.mark.parametrize("drip", [b"", b"H"], ids=["silent", "dripping"])
-def test_a_receiver_that_hangs_holds_up_neither_decisions_nor_answers_nor_the_end(
-    small: Maker, tmp_path: Path, drip: bytes
-) -> None:
-    with hanging_server(drip) as url:
-        with running(_folder(small, tmp_path), poll_s=0.1) as server:
-            settings = {"openlineage_url": url, "canary": CANARY, "rollback": None}
-            for _ in range(2):  # the first event is still on its way when the next decision is made
+def test_a_receiver_that_hangs_holds_up_neither_decisions_nor_answers(small: Maker, tmp_path: Path, drip: bytes) -> None:
+    with hanging_server(drip) as url, running(_folder(small, tmp_path), poll_s=0.1) as server:
+        settings = {"openlineage_url": url, "canary": CANARY, "rollback": None}
+        for _ in range(2):  # the first event is still on its way when the next decision is made
+            new = place_model(small(), tmp_path, settings)
+            ask_until(server, lambda new=new: fate(tmp_path, new) is not None)
+            wait(lambda new=new: answers(server) == new, 5)
+        started = time.monotonic()
+        assert ask(server, FILES[0]) == str(new)
+        assert time.monotonic() - started < 2
+
+
+@needs_openlineage
+def test_the_end_of_a_server_waits_for_its_last_event_and_for_no_receiver_that_hangs(small: Maker, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "serve", "--serving", str(_folder(small, tmp_path)), "--port", "0"]
+    with hanging_server() as hangs, slow_receiver() as (answered, slow):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            port = next(int(line.rsplit(":", 1)[1].split("/")[0]) for line in process.stderr if "http://" in line)
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            server = Running(None, port)
+            for url in (hangs, slow):
+                settings = {"openlineage_url": url, "canary": {"share": 1.0, "requests": 20}, "rollback": None}
                 new = place_model(small(), tmp_path, settings)
                 ask_until(server, lambda new=new: fate(tmp_path, new) is not None)
-                wait(lambda new=new: answers(server) == new, 5)
+            process.terminate()
             started = time.monotonic()
-            assert ask(server, FILES[0]) == str(new)
-            assert time.monotonic() - started < 2
-            started = time.monotonic()
-        assert time.monotonic() - started < 10
+            assert process.wait(60) == 0 and time.monotonic() - started < 8  # and not the 20 s of an event
+        finally:
+            process.kill()
+            process.wait()
+            process.stderr.close()
+    assert answered == [True]
+
+
+@needs_openlineage
+def test_what_a_killed_server_had_decided_is_told_by_the_one_that_does_it(small: Maker, tmp_path: Path) -> None:
+    with openlineage_server() as (events, url):
+        old = push_model(small(), tmp_path)
+        bad = push_model(small("contrary"), tmp_path, {"openlineage_url": url})
+        tried = place_model(small("unsure"), tmp_path, {"openlineage_url": url})
+        found = (read_provenance(tmp_path, bad), read_provenance(tmp_path / CANDIDATE_FOLDER, tried))
+        with locked(tmp_path):
+            add_withdrawals(tmp_path, {known.model_digest: "r" for known in found}, "rolled back", SERVER, "serve@host", "slow")
+        with running(tmp_path, poll_s=0.1) as server:
+            assert answers(server) == versions(tmp_path)[-1] > bad > old and candidate(tmp_path) is None
+            wait(lambda: len(events) == 2)
+    told = {(event["eventType"], event["job"]["name"]) for _, event in events}
+    assert told == {("FAIL", "push.promoted"), ("COMPLETE", "push.rolled_back")}
 
 
 @pytest.mark.parametrize("installed", [True, False])

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decisions of servers that are killed, that share a folder, or whose folder cannot be written when they decide."""
 
+import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +21,7 @@ from small_models import FILES, Maker, answers, ask, ask_until, on_trial, place_
 from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import add_withdrawals, locked, read_provenance, versions
 from components.pusher.trials import CANDIDATE_FOLDER, DECISIONS_FILE, SERVER, candidate, fate, read_decisions
+from components.pusher.withdrawn import WITHDRAWN_FILE
 from components.server import tried_versions
 
 CANARY = {"canary": {"share": 0.5, "requests": 30}}
@@ -185,3 +188,45 @@ def test_five_hundred_requests_at_once_in_a_trial_are_answered_or_told_to_come_a
         assert ask(server, FILES[0])
         assert server.figure("audio_gender_waiting") == 0
         assert threading.active_count() < 60
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[str], int]:
+    """How often the server's log has a text."""
+    caplog.set_level(logging.INFO, "components.server")
+    return lambda text: sum(text in record.getMessage() for record in caplog.records)
+
+
+def test_a_rollback_that_nobody_can_carry_out_is_said_once_and_holds_up_no_candidate(
+    small: Maker, tmp_path: Path, said: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tried_versions, "RETRY_S", 0.2)
+    old = push_model(small(), tmp_path)
+    with running(tmp_path, poll_s=0.1) as server:
+        bad = push_model(small("failing"), tmp_path, {"rollback": {"requests": 60}})
+        wait(lambda: answers(server) == bad)
+        shutil.rmtree(tmp_path / str(old))
+        ask_until(server, lambda: answers(server) == old)
+        new = place_model(small(), tmp_path, CANARY)
+        ask_until(server, lambda: answers(server) == new)
+    assert versions(tmp_path) == [bad, new]
+    assert said(f"version {bad} is still the newest of the folder until a person changes that: {tmp_path}: no version {old}") == 1
+
+
+@pytest.mark.parametrize("kind", ["good", "contrary"])
+def test_a_decision_beside_a_damaged_list_is_said_once_and_holds_up_no_later_candidate(
+    small: Maker, tmp_path: Path, kind: str, said: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tried_versions, "RETRY_S", 0.2)
+    push_model(small(), tmp_path)
+    with running(tmp_path, poll_s=0.1) as server:
+        tried = place_model(small(kind), tmp_path, CANARY)
+        wait(lambda: on_trial(server) == tried)
+        (tmp_path / WITHDRAWN_FILE).write_text("[")
+        ask_until(server, lambda: on_trial(server) == 0)
+        time.sleep(1)
+        assert on_trial(server) == 0 and candidate(tmp_path) == tried  # and it is not tried over and over
+        (tmp_path / WITHDRAWN_FILE).unlink()
+        new = place_model(small(), tmp_path, CANARY)
+        ask_until(server, lambda: answers(server) == new)
+    assert said(f"candidate {tried} stays where it is until a person changes that: {tmp_path / WITHDRAWN_FILE}: damaged") == 1

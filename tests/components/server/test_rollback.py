@@ -87,7 +87,7 @@ def test_without_bounds_or_a_configuration_nothing_is_rolled_back(small: Maker, 
 def test_the_version_before_answers_though_the_folder_holds_it_no_more(small: Maker, tmp_path: Path) -> None:
     old = push_model(small(), tmp_path)
     with running(tmp_path, poll_s=0.1) as server:
-        provenance = Provenance(by="gate", login="", config={"push": {"keep": 0, **BOUNDS}})
+        provenance = Provenance(by="gate", login="", config={"push": BOUNDS})
         bad = push(small("failing"), tmp_path, provenance, keep=0).version
         wait(lambda: answers(server) == bad)
         ask_until(server, lambda: answers(server) == old)
