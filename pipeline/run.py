@@ -195,7 +195,7 @@ def _pipeline(config: PipelineConfig, workdir: WorkDir, outcome: Outcome, begin:
     if outcome.alarm and newest and outcome.baseline_version != newest:
         raise NothingNewError(
             f"the recordings, the configuration and the code are those that made version {newest}, so training again would make "
-            "the same model; add recordings like those that it meets (docs/corpora.md#feedback)"
+            "the same model; add recordings like those in production (docs/corpora.md#feedback)"
         )
     context = RunContext(
         dataset_uri=outcome.dataset,

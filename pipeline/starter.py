@@ -76,7 +76,7 @@ def allowed_values(field: FieldInfo) -> str:
     """A key's bounds or choices in words; empty where any value of its type will do."""
     for part in (field.annotation, *get_args(field.annotation)):
         if get_origin(part) is Literal:
-            *others, last = map(str, get_args(part))
+            *others, last = (str(choice) or "empty" for choice in get_args(part))
             return f"{', '.join(others)} or {last}"
     bounds = [
         f"{sign} {getattr(constraint, name)}"

@@ -103,7 +103,7 @@ def degraded(predictions: Predictions, num_classes: int, baseline: bool) -> Robu
     conditions += [Condition(degradation=name, strength=strength) for name in names for strength in STRENGTHS]
     for number, condition in enumerate(conditions):
         if condition.degradation == "opus":
-            condition.not_measured = "this machine's libsndfile 1.0.28 cannot code OPUS"
+            condition.not_measured = "this machine's libsndfile 1.0.28 cannot encode OPUS"
         else:
             condition.candidate = drawn(number, number)
             condition.baseline = drawn(number + 1, 100 + number) if baseline else None

@@ -133,6 +133,6 @@ def check_packages(target: str) -> None:
     missing = [name for name in FORMATS[target][0] if find_spec(name) is None]
     if missing:
         raise UserError(
-            f"--to {target} takes {' and '.join(missing).replace('_', '-')}; `make setup EXTRAS=export` installs it, or "
+            f"--to {target} needs {' and '.join(missing).replace('_', '-')}; `make setup EXTRAS=export` installs it, or "
             "export.lock beside the wheel"
         )

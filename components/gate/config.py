@@ -61,7 +61,7 @@ class SliceThresholds(Thresholds):
 
 
 class GateConfig(Strict):
-    """A model is pushed only if all of these hold on the test split."""
+    """A model is blessed if none of these fails on the test split; thresholds on too few clips are undecided and do not count."""
 
     overall: OverallThresholds = OverallThresholds()
     """On the whole test split; null switches a threshold off."""

@@ -29,18 +29,18 @@ class CanaryConfig(Strict):
 
 
 class RollbackConfig(Strict):
-    """When `audio-gender serve` takes a new version out of serving again and puts the one before back."""
+    """When `audio-gender serve` takes a new version out of serving and puts the previous one back."""
 
     requests: Annotated[int, Field(ge=20)] = 500
-    """Requests that a new version is watched for; the one before stays in memory and answers what the new one fails."""
+    """Requests for which a new version is watched; the previous one stays in memory and answers those that the new one fails."""
     max_failures: Share = 0.05
-    """Share of the requests that may fail; at least five must, and what the version before fails too does not count."""
+    """Share of the requests that may fail; at least five must, and those that the previous version fails too do not count."""
     max_slowdown: Annotated[float, Field(gt=0)] = 3.0
-    """Largest allowed median latency, as a multiple of that of the version before."""
+    """Largest allowed median latency, as a multiple of that of the previous version."""
 
 
 class PushConfig(Strict):
-    """How a blessed model comes into serving, and what happens to it there."""
+    """How a blessed model gets into serving, and what happens to it there."""
 
     mode: Literal["auto", "review", "canary"] = "auto"
     """`auto` pushes what the gate blesses; with `review` it waits for `audio-gender approve`; with `canary` it is a candidate,

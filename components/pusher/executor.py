@@ -55,7 +55,7 @@ class Executor(base_executor.BaseExecutor):
         canary = exec_properties["mode"] == "canary" and not approval
         if canary and "://" in serving:
             raise UserError(
-                f"{serving}: push.mode canary needs a serving folder on a volume; an object store renames no candidate"
+                f"{serving}: push.mode canary needs a serving folder on a volume; an object store cannot rename a candidate"
             )
         model = trained_model(artifact_utils.get_single_instance(input_dict["model"]))
         digest = _property(input_dict["model"], MODEL_DIGEST)

@@ -140,7 +140,7 @@ def babble(
         DegradationError: there are no other voices.
     """
     if not voices:
-        raise DegradationError("there are no clips of other speakers to babble")
+        raise DegradationError("there are no clips of other speakers to make babble from")
     others = np.zeros(len(samples))
     for number in rng.choice(len(voices), NUM_BABBLERS):
         voice = np.resize(voices[number], len(samples) + int(rng.integers(rate_hz)))[-len(samples) :]
@@ -183,7 +183,7 @@ def _tilt(samples: np.ndarray, rate_hz: int, db_an_octave: float) -> np.ndarray:
 
 def _coded(samples: np.ndarray, rate_hz: int, container: str, subtype: str, level: float | None = None) -> np.ndarray:
     if not soundfile.check_format(container, subtype):
-        raise DegradationError(f"this machine's libsndfile {soundfile.__libsndfile_version__} cannot code {subtype}")
+        raise DegradationError(f"this machine's libsndfile {soundfile.__libsndfile_version__} cannot encode {subtype}")
     file = io.BytesIO()
     soundfile.write(file, samples, rate_hz, format=container, subtype=subtype, compression_level=level)
     file.seek(0)

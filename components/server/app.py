@@ -199,7 +199,9 @@ class Server:
         try:
             if self.config.host in LOOPBACK and _host(request) not in LOOPBACK:
                 # Else a page of the Internet whose name leads here could ask, and read the answer (DNS rebinding).
-                raise RequestError("Host is not this machine's; a server for others needs --host", 403)
+                raise RequestError(
+                    "the Host header does not name this machine; to serve others, start the server with --host", 403
+                )
             return await handler(request)
         except RequestError as error:
             return _refused(str(error), error.status)

@@ -43,7 +43,7 @@ class Limits:
             RequestError: it is too large, comes too slowly, or there is no memory for it now.
         """
         held = 0
-        too_large = RequestError(f"a request larger than {max_mb} MiB; send less at a time", TOO_LARGE)
+        too_large = RequestError(f"the request is larger than {max_mb} MiB; send less at a time", TOO_LARGE)
 
         def hold(size: int) -> None:
             nonlocal held

@@ -188,7 +188,7 @@ class Versions:
                 self._refused[version] = state
                 self.metrics.refused.inc()
                 reason = " ".join(str(error).split()) or type(error).__name__
-                log.error("version %d is not taken up: %s", version, reason[:300])
+                log.error("version %d is refused: %s", version, reason[:300])
         return None
 
     def _take(self, version: ServedVersion) -> None:

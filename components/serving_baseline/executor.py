@@ -91,7 +91,7 @@ def check_served_model(folder: str, classes: Sequence[str]) -> None:
         if found != list(classes):
             raise UserError(f"{folder}: the model's classes are {', '.join(found)}, not {', '.join(classes)}")
     except UserError as error:
-        raise UserError(f"the model in serving is not one of this pipeline: {error}; {REMEDY}") from None
+        raise UserError(f"the model in serving is not one of this pipeline's: {error}; {REMEDY}") from None
 
 
 def _predict(folder: str, waveform: Any) -> dict[str, tf.Tensor]:

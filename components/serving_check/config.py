@@ -12,6 +12,6 @@ class ServingCheckConfig(Strict):
     """Budgets of the process in which the exported model answers, TensorFlow itself included."""
 
     max_memory_mb: Annotated[int, Field(ge=1)] = 4096
-    """Peak memory, including some 500 MB for TensorFlow itself."""
+    """Peak memory of this check, including some 500 MB for TensorFlow itself. A step's own limit is `kubernetes.step.memory`."""
     max_seconds: Annotated[float, Field(gt=0)] = 300.0
     """Wall time, including several seconds to load TensorFlow."""

@@ -29,7 +29,7 @@ class Executor(executor.Executor):
         location = temp_location(self._beam_pipeline_args) or ""
         scheme = location.partition("://")[0] if "://" in location else ""
         if scheme not in tf.io.gfile.get_registered_schemes():
-            say(f"Transform runs in its own process: TensorFlow opens no {scheme}://, which --temp_location names")
+            say(f"Transform runs in its own process: TensorFlow cannot open {scheme}://, which --temp_location names")
             self._beam_pipeline_args = [*HERE]
         with staged(self._beam_pipeline_args, input_dict["examples"], output_dict["transform_graph"]):
             super().Do(input_dict, output_dict, exec_properties)

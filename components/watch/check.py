@@ -146,7 +146,7 @@ def _skew(heard: Heard, expected: Record, config: WatchConfig) -> Skew | None:
 def _reasons(drift: Sequence[Drift], accuracy: ExpectedAccuracy | None, found: Skew | None) -> list[str]:
     reasons = []
     if found and found.alarm:
-        reasons.append(f"skew: the server hears its canary differently from the training, by {found.value:.1g}")
+        reasons.append(f"skew: the server hears its canary recording differently from training, by {found.value:.1g}")
     if accuracy and accuracy.alarm:
         reasons.append(
             f"accuracy: {accuracy.value:.1%} of the labels are expected to be right, {accuracy.low:.1%} to {accuracy.high:.1%}; "

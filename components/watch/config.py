@@ -18,7 +18,7 @@ class DriftThresholds(Strict):
     """
 
     duration_s: Distance = None
-    """Duration; not judged by default, because clips have one length and recordings have not."""
+    """Duration; not judged by default, because clips all have the same length and recordings do not."""
     speech: Distance = 0.25
     """Share of the recording that is speech."""
     level_dbfs: Distance = 0.25
@@ -51,4 +51,4 @@ class WatchConfig(Strict):
     max_skew: Annotated[float, Field(gt=0)] | None = 1e-5
     """Largest allowed difference between training's and the server's results for the canary recording."""
     quiet_days: Annotated[float, Field(ge=0, le=365)] = 7.0
-    """How long `watch --retrain` starts nothing after a retraining that came to its end."""
+    """For how many days after a retraining that finished `watch --retrain` starts no other."""

@@ -162,7 +162,8 @@ def read_reference(folder: Path) -> list[Record]:
         found = list(read_file(str(path)))
     except FileNotFoundError:
         raise UserError(
-            f"{folder}: has no reference ({REFERENCE_FILE}), because its model is older than that; train and push a new one"
+            f"{folder}: has no reference ({REFERENCE_FILE}), because its model was trained before there were any; "
+            "train and push a new one"
         ) from None
     for record in found:
         if isinstance(record, RecordError):

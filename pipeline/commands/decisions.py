@@ -52,7 +52,9 @@ def reject(run_id: RunId, by: By = "", note: Note = "", workdir: WorkFolder = Pa
 
 
 def rollback(
-    version: Annotated[int | None, typer.Argument(metavar="VERSION", help="Default: the version before.")] = None,
+    version: Annotated[
+        int | None, typer.Argument(metavar="VERSION", help="Default: the model that was in serving before the present one.")
+    ] = None,
     by: Annotated[
         str | None, typer.Option("--by", metavar="NAME", help="Who decides; default: the user of this session.")
     ] = None,

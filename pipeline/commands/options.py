@@ -56,7 +56,7 @@ JsonFile = Annotated[
         help="Write the result to this file too, for scripts; - is stdout, which then holds nothing else.",
     ),
 ]
-By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides (required).")]
 PublicKey = Annotated[
     Path | None,
     typer.Option(

@@ -79,7 +79,9 @@ def compare(
     context: typer.Context,
     first: Annotated[str, typer.Argument(metavar="A", help="A run's id, as `audio-gender runs` lists it.")],
     second: Annotated[str, typer.Argument(metavar="B", help="The other run's id.")],
-    workdir: Annotated[Path | None, typer.Option(help="Work folder, with everything that runs write; default: work.")] = None,
+    workdir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Work folder, with everything that runs write; default: work.")
+    ] = None,
     json_file: JsonFile = None,
     html: Annotated[
         Path | None,

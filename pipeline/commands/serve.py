@@ -41,7 +41,7 @@ def serve(
         float, typer.Option(min=0.1, help="Time limit for receiving a request, and for answering it.")
     ] = DEFAULT.timeout_s,
     workers: Annotated[
-        int, typer.Option(min=1, help="Requests that the model answers at the same time; default: the number of processors.")
+        int, typer.Option(min=1, help="Requests that the model answers at the same time.", show_default="number of processors")
     ] = DEFAULT.workers,
     public_key: PublicKey = None,
     log: Annotated[

@@ -84,14 +84,14 @@ def watch(
 ) -> None:
     """Compare what a server was asked with what its model was trained on, and retrain if it differs.
 
-    Exit status: 3 if there is an alarm, whatever became of a retraining; 0 if there is none; 2 for a mistake that you can
-    correct.
+    Exit status: 3 if there is an alarm, whether or not it led to a retraining; 0 if there is none; 2 for a mistake that you
+    can correct, such as one that keeps a retraining from starting.
     """
     from pipeline.config import load_config
 
     since_s = time.time() - _seconds(since)
     if webhook is not None and not re.match("https?://", webhook):
-        raise UserError("--webhook: not an address that begins with http:// or https://")
+        raise UserError("--webhook: expected an address that begins with http:// or https://")
     found = load_config(config, settings or ())
     for path, option in ((html, "--html"), (metrics, "--metrics")):
         if path and not path.parent.is_dir():
@@ -126,7 +126,7 @@ def watch(
         from components.watch.tell import call_webhook
 
         if problem := call_webhook(result, webhook):
-            say(f"warning: the webhook was not told: {problem}")  # without its address, which may be a secret
+            say(f"warning: the webhook failed: {problem}")  # without its address, which may be a secret
     if alarm and start:
         result.retraining = start(result.cause) if result.cause else SKEW_ALONE
         _write(watched, html, metrics, file)

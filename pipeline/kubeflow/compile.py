@@ -31,8 +31,8 @@ def compile_pipeline(config: PipelineConfig, image: str) -> str:
     _check_key(config)
     if config.push.mode == "canary" and "://" in config.kubernetes.serving_uri:
         raise UserError(
-            f"push.mode canary: kubernetes.serving_uri {config.kubernetes.serving_uri} is an object store, which renames no "
-            "candidate; serve from a folder on a volume"
+            f"push.mode canary: kubernetes.serving_uri {config.kubernetes.serving_uri} is an object store, which cannot rename "
+            "a candidate; serve from a folder on a volume"
         )
     kubernetes, counts = config.kubernetes, config.clips.num_clips.model_dump()
     parameters = _by_name(
@@ -79,7 +79,7 @@ def compile_decision(config: PipelineConfig, image: str) -> str:
     kubernetes = config.kubernetes
     if "://" in kubernetes.serving_uri:
         raise UserError(
-            f"kubernetes.serving_uri {kubernetes.serving_uri}: an object store keeps no models waiting for a decision; "
+            f"kubernetes.serving_uri {kubernetes.serving_uri}: on an object store models cannot wait for a decision; "
             "serve from a folder on a volume"
         )
     parameters = _by_name(

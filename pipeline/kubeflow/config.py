@@ -102,7 +102,7 @@ class KubernetesConfig(Strict):
     """Where the model server finds versions: a folder on a volume of ServingBaseline and Pusher, or `gs://`."""
     shared_folder: MountPath | None = "/training"
     """On a volume of the Trainer and its workers: checkpoints, and the transform graph and model of workers in other pods.
-    null: neither; a training that is stopped then starts again."""
+    null: no such folder; workers are then processes of the Trainer's own pod, and a training that is stopped starts again."""
     env: dict[str, str] = {}
     """Environment of every step."""
     secret_env: dict[str, SecretKey] = {}
@@ -118,7 +118,8 @@ class KubernetesConfig(Strict):
     step: StepConfig = StepConfig()
     """What each step's pod requests, unless `steps` names its node."""
     steps: dict[str, StepConfig] = {}
-    """What the pods of single nodes request instead: `Trainer: {cpu: "8", memory: 16Gi, accelerator: {type: nvidia.com/gpu}}`."""
+    """In place of `step` for single nodes, such as `Trainer: {cpu: "8", memory: 16Gi, accelerator: {type: nvidia.com/gpu}}`. A
+    key that is left out here has its default, not its value under `step`."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -40,7 +40,7 @@ def run_on_kubeflow(alarm: Alarm, kubeflow: Kubeflow, package: Path, service_acc
         UserError: as `pipeline.kubeflow.submit.submit`.
     """
     if last and not last.at_work and last.ended is None:
-        say(f"the retraining before, {last.name}, did not succeed; see {kubeflow.host}/#/runs")
+        say(f"the previous retraining, {last.name}, did not succeed; see {kubeflow.host}/#/runs")
     run_id = submit(
         package,
         kubeflow,

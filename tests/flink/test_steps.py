@@ -221,7 +221,7 @@ def test_transform_stays_in_its_own_process_where_tensorflow_cannot_open_what_wo
 
     made = steps.run("Transform", inputs, options)
 
-    assert "TensorFlow opens no s3://, which --temp_location names" in capfd.readouterr().err
+    assert "TensorFlow cannot open s3://, which --temp_location names" in capfd.readouterr().err
     assert cluster.newest_job()["jid"] == before
     same_waveforms(made, expected.transform)
 

@@ -229,7 +229,7 @@ def test_a_decision_is_a_pipeline_of_one_step_beside_the_serving_folder():
     (executor,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
     assert [mount["mountPath"] for mount in executor["pvcMount"]] == ["/serving"]
     assert executor["podMetadata"]["labels"]["app.kubernetes.io/component"] == "decision"
-    with pytest.raises(UserError, match="an object store keeps no models waiting for a decision"):
+    with pytest.raises(UserError, match="on an object store models cannot wait for a decision"):
         compile_decision(load_config(DEMO, ["kubernetes.serving_uri=gs://models/audio-gender"]), IMAGE)
 
 

@@ -80,7 +80,7 @@ def test_after_a_run_that_failed_there_is_no_quiet(server: KubeflowApi, again: C
     server.runs[-1].state = state
 
     assert again(kubeflow).startswith("retraining: run run-2 was started")
-    assert "the retraining before, run run-1, did not succeed" in capsys.readouterr().err
+    assert "the previous retraining, run run-1, did not succeed" in capsys.readouterr().err
 
 
 def test_of_several_calls_at_once_one_starts_a_run(server: KubeflowApi, again: Callable) -> None:

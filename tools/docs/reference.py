@@ -42,10 +42,11 @@ API = {
 """What users import, by module."""
 
 STATUSES = {
-    "0": "done; of `run`: the model was pushed, or waits for approval",
+    "0": "done; of `run`: the model was pushed, waits for approval or is on trial",
     "1": "`submit`: the run on Kubeflow failed; anything else: a bug, with its traceback",
     "2": "a mistake that you can correct, in one line; of `predict`: a recording could not be read, the others were answered",
-    "3": "`run`: the gate refused the model; everything worked, and serving is unchanged. `watch`: there is an alarm",
+    "3": "`run`: the gate refused the model; everything worked, and serving is unchanged. `watch`: there is an alarm, whether or "
+    "not it led to a retraining",
     "129, 130, 143": "ended by SIGHUP, Ctrl-C or SIGTERM, in one line; child processes and half-written files are gone",
 }
 
@@ -180,7 +181,7 @@ def _plain_type(found: re.Match[str]) -> str:
     name = found[0][1:-1]
     if "|" in name:
         return name
-    return "N" if name.endswith("range") else "DIR" if name == "path" else "" if name == "Path" else "TEXT"
+    return "N" if name.endswith("range") else "" if name == "path" else "" if name == "Path" else "TEXT"
 
 
 def _plain_help(text: str) -> str:

@@ -31,7 +31,7 @@ def make_strategy(train: TrainConfig) -> tf.distribute.Strategy:
             raise UserError("train.precision mixed_float16 needs a GPU; without one take mixed_bfloat16 or float32")
         if train.jit_compile and train.strategy in ("mirrored", "multi_worker"):
             raise UserError(
-                f"train.jit_compile with train.strategy {train.strategy} needs GPUs: XLA compiles no sums over several CPUs; "
+                f"train.jit_compile with train.strategy {train.strategy} needs GPUs: XLA cannot compile sums over several CPUs; "
                 "set train.jit_compile to false"
             )
     if train.strategy == "mirrored":

@@ -165,7 +165,7 @@ def test_degraded_clips_stand_beside_the_clean_ones_with_what_could_not_be_measu
         figures = (accuracy.candidate, accuracy.baseline, error.candidate, error.baseline)
         assert cells[:4] == [f"{found.value:.3f} {found.low:.3f}\u2013{found.high:.3f}" for found in figures]
         assert cells[4:] == [str(row.no_speech), str(row.baseline_no_speech)]
-    assert "<p>Not measured: opus 1, opus 2, opus 3. This machine&#39;s libsndfile 1.0.28 cannot code OPUS.</p>" in page
+    assert "<p>Not measured: opus 1, opus 2, opus 3. This machine&#39;s libsndfile 1.0.28 cannot encode OPUS.</p>" in page
     assert "GSM 6.10 at 8 kHz" in page and "a reverberation time" not in page  # only what was measured is described
     reason = "calibration error on degradation=opus, strength=1 could not be measured: this machine's libsndfile 1.0.28 cannot"
     assert any(text.startswith(reason) for text in inputs.gate.reasons)

@@ -197,7 +197,7 @@ def of_one_speaker(test_clips, models, tmp_path) -> RobustnessScores:
 def test_a_degradation_that_cannot_be_made_says_why_and_stands_beside_the_others(of_one_speaker):
     clean, babble, clipped = of_one_speaker.conditions
 
-    assert babble.not_measured == "there are no clips of other speakers to babble"
+    assert babble.not_measured == "there are no clips of other speakers to make babble from"
     assert babble.candidate is None
     assert clean.candidate and clipped.candidate and not clipped.not_measured
     row = robustness.figures(GateConfig(bootstrap_samples=100), of_one_speaker).rows[1]
@@ -214,5 +214,5 @@ def test_a_threshold_on_what_could_not_be_measured_fails(of_one_speaker):
 
 
 def test_a_codec_that_libsndfile_lacks_is_named():
-    with pytest.raises(DegradationError, match=re.compile(r"libsndfile [\d.]+ cannot code GSM610")):
+    with pytest.raises(DegradationError, match=re.compile(r"libsndfile [\d.]+ cannot encode GSM610")):
         _coded(np.zeros(8000, np.float32), 8000, "OGG", "GSM610")

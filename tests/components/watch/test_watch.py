@@ -163,7 +163,7 @@ def test_a_server_that_hears_otherwise_than_the_training_is_an_alarm(serving: Pa
     result = look(serving, tmp_path / "log", tmp_path)
 
     assert result.status == "alarm" and result.skew.asked == 2 and 1e-4 < result.skew.value < 1e-3
-    assert result.reasons[0].startswith("skew: the server hears its canary differently")
+    assert result.reasons[0].startswith("skew: the server hears its canary recording differently")
 
 
 class Hook(http.server.BaseHTTPRequestHandler):
