@@ -31,11 +31,10 @@ from beam_jobs.dataset_folders import datasets_folder, is_plan_of, is_same, othe
 from beam_jobs.describe_dataset import check_rejected, describe_dataset
 from beam_jobs.ending import USER_ERROR_STATUS, one_line_ending
 from beam_jobs.errors import UserError, one_line_errors
-from beam_jobs.files import absolute, cause, read_text, remove_folder, storage_errors, write_atomically
+from beam_jobs.files import cause, read_text, remove_folder, storage_errors, write_atomically
 from beam_jobs.filesystems import FileSystems, LocalFileSystem, set_filesystem_options
 from beam_jobs.make_shard import PLAN_FILE, UNFINISHED, MakeShard, Shard, split_for
 from beam_jobs.object_store import check_reachable
-from beam_jobs.paths import is_uri
 from beam_jobs.planning import ClipPlanner, counted
 from beam_jobs.running import DEFAULT_BEAM_OPTIONS, check_beam_options, make_pipeline, tidied, watch
 
@@ -73,7 +72,7 @@ def generate_below(
     Raises:
         UserError: as `generate_clips`.
     """
-    folder = folder.rstrip("/") if is_uri(folder) else absolute(folder)
+    folder = folder.rstrip("/") or folder
     index, contents = _checked(clips, index, folder, beam_options)
     output = own_folder(folder, clips, index, corpus_digest(index, contents))
     info = _generate(clips, index, contents, output, beam_options)

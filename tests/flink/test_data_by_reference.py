@@ -274,6 +274,11 @@ def test_an_object_that_is_gone_is_no_trouble_of_the_store_s(s3: S3Server, few: 
             store.index(second)
         with pytest.raises(UserError, match=rf"{first.file}: named in .*start the run again.*generate the dataset again"):
             list(stream_shard(reference, first))
+        assert store.scratch is not None
+        with pytest.raises(
+            UserError, match=rf"{first.file}: cannot be fetched .*Not Found.*see that it is there.*start the run a"
+        ):
+            next(store.scratch.hold(reference.location(first.file)))
 
 
 def test_a_copy_that_somebody_removes_while_it_is_in_use_is_one_line(few: tuple[str, ClipsReference]) -> None:
