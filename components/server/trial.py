@@ -80,7 +80,7 @@ class Trial:
         self._queue: queue.Queue[tuple[str, dict[str, Any], int] | None] = queue.Queue(MAX_QUEUED)
         self._bytes = 0
         self._lock = threading.Lock()
-        self._ended = False
+        self._ended = self._awake = False
         self._thread = threading.Thread(target=self._compare_all, name="compare versions", daemon=True)
         self._thread.start()
 
@@ -168,6 +168,7 @@ class Trial:
             self._metrics.compared.labels("dropped").inc()
 
     def _wake(self) -> None:
+        self._awake = True  # whatever is queued: a verdict waits for no comparison
         with suppress(queue.Full):  # then it is awake
             self._queue.put_nowait(None)
 
@@ -182,6 +183,7 @@ class Trial:
                 with self._lock:
                     self._bytes -= size
                 del item, inputs
+            self._awake = self._ended
             with self._lock:
                 verdict = self._judge(self.tally)
             if verdict is not None and not self._ended:
@@ -191,9 +193,9 @@ class Trial:
     def _compare(self, name: str, inputs: dict[str, Any], new_first: bool) -> None:
         """Puts a question to both, when no client waits, or comparisons have taken less than their part of the time."""
         # A gap that lasted for as long as a comparison takes is likely to last for one: shorter ones are those of a busy server.
-        while (busy := self._limits.idle_s() < max(QUIET_S, self._last_s)) and self._over_budget() and not self._ended:
+        while (busy := self._limits.idle_s() < max(QUIET_S, self._last_s)) and self._over_budget() and not self._awake:
             time.sleep(QUIET_S / 2)
-        if self._ended or not all(name in served.signatures for served in (self.new, self.other)):
+        if self._awake or not all(name in served.signatures for served in (self.new, self.other)):
             return
         started = time.perf_counter()
         try:

@@ -66,11 +66,14 @@ def test_flink_says_what_direct_runner_says(cluster: FlinkCluster, s3: S3Server,
     assert same_but_for_the_clock(json.loads(by_s3.result.model_dump_json())) == same_but_for_the_clock(wanted)
     assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix="watch/")
 
+    # Its options give the workers the store's credentials, which a configuration may not hold.
     options = [*cluster.beam_options, *s3.beam_options, f"--temp_location=s3://{BUCKET}/flink-watch"]
-    both = watched(tmp_path, "--set", f"beam.pipeline={json.dumps(options)}")
-    assert both.returncode == 3, both.stderr[-2000:]
+    both = check(
+        *(tmp_path / "serving", tmp_path / "log", time.time() - 7 * DAY_S, None, WatchConfig()),
+        *(options, str(tmp_path / "unused")),
+    )
     assert len(cluster.rest("/jobs/overview")["jobs"]) == jobs + 2 and cluster.newest_job()["state"] == "FINISHED"
-    assert same_but_for_the_clock(json.loads(both.stdout)) == same_but_for_the_clock(wanted)
+    assert same_but_for_the_clock(json.loads(both.result.model_dump_json())) == same_but_for_the_clock(wanted)
     assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix="flink-watch/")
 
 

@@ -13,11 +13,21 @@ from components.pusher.trials import fate
 from components.server.trial import BUSY_COST
 
 
-@pytest.mark.parametrize("kind", ["good", pytest.param("contrary", marks=pytest.mark.slow)])
-def test_under_constant_load_hundreds_of_comparisons_take_less_than_a_minute(small: Maker, tmp_path: Path, kind: str) -> None:
-    push_model(small(), tmp_path)
+@pytest.mark.parametrize(
+    ("present", "tried", "requests", "outcome"),
+    [
+        ("good", "good", 200, "promoted"),
+        # Its inferences take so long that workers are never idle, not for 20 ms.
+        pytest.param("slow", "slow", 20, "promoted", marks=pytest.mark.slow),
+        pytest.param("good", "contrary", 200, "rolled back", marks=pytest.mark.slow),
+    ],
+)
+def test_under_constant_load_a_trial_ends_in_minutes(
+    small: Maker, tmp_path: Path, present: str, tried: str, requests: int, outcome: str
+) -> None:
+    push_model(small(present), tmp_path)
     with running(tmp_path, poll_s=0.1) as server:
-        new = place_model(small(kind), tmp_path, {"canary": {"share": 0.5, "requests": 200}})
+        new = place_model(small(tried), tmp_path, {"canary": {"share": 0.5, "requests": requests}})
         wait(lambda: on_trial(server) == new)
         trial, limits = server.server.versions.trial, server.server.limits
         ended, asked = threading.Event(), [0] * 6
@@ -32,7 +42,7 @@ def test_under_constant_load_hundreds_of_comparisons_take_less_than_a_minute(sma
             thread.start()
         try:
             started = time.monotonic()
-            while fate(tmp_path, new) is None and time.monotonic() - started < 60:
+            while fate(tmp_path, new) is None and time.monotonic() - started < 120:
                 time.sleep(0.2)
             compared, spent_s, worked_s = trial.tally.compared, trial.busy_s, limits.worked_s() - trial.began_s
         finally:
@@ -41,8 +51,8 @@ def test_under_constant_load_hundreds_of_comparisons_take_less_than_a_minute(sma
                 thread.join()
 
         decision = fate(tmp_path, new)
-        assert decision, f"{compared} comparisons in a minute, of {sum(asked)} requests"
-        assert decision.outcome == ("promoted" if kind == "good" else "rolled back")
-        assert decision.requests >= 200
+        assert decision, f"{compared} comparisons in two minutes, of {sum(asked)} requests"
+        assert decision.outcome == outcome
+        assert decision.requests >= requests
         # While clients wait, comparisons take that part of the workers' time, and at most one of them more.
         assert spent_s <= BUSY_COST * worked_s + 0.5
