@@ -14,6 +14,7 @@ from node_cluster import NODE, Cluster
 from runbook import Terminal, as_run_here, blocks, instead
 from volumes import add_volume
 
+from components.clip_example_gen.note import CHECKED_FILE
 from components.pusher.serving_folder import read_provenance
 
 pytestmark = pytest.mark.skipif(
@@ -45,6 +46,12 @@ def terminal(cluster: Cluster, volumes: dict[str, Path], tmp_path_factory: pytes
     terminal = Terminal(cluster, tmp_path_factory.mktemp("checkout"))
     yield terminal
     terminal.close()
+
+
+def files(datasets: Path) -> dict[Path, bytes]:
+    """What lies below the folder of datasets, but for what a run notes about its check."""
+    found = [path for path in datasets.rglob("*.*") if path.name != CHECKED_FILE]
+    return {path.relative_to(datasets): path.read_bytes() for path in found}
 
 
 def run_block(terminal: Terminal, number: int) -> str:
@@ -166,15 +173,15 @@ def test_pods_outlive_the_kubelet_and_containerd(terminal: Terminal, cluster: Cl
 
 def test_clips_job_makes_the_same_dataset_again(terminal: Terminal, volumes: dict[str, Path]) -> None:
     dataset = volumes["seaweedfs"] / "objects/mlpipeline/audio-gender/clips"
-    before = {path.relative_to(dataset): path.read_bytes() for path in dataset.rglob("*.*")}
+    before = files(dataset)
     terminal.run(f"{STORE} s3 rm --quiet --recursive s3://mlpipeline/audio-gender/clips", 300)
-    assert not list(dataset.rglob("*.*"))
+    assert not files(dataset)
 
     terminal.run("kubectl -n kubeflow create job --from=cronjob/audio-gender-clips clips-1", 60)
     terminal.run("kubectl -n kubeflow wait --for=condition=Complete --timeout=20m job/clips-1", 1260)
 
     assert len([path for path in before if path.suffix == ".tfrecord"]) == 14
-    assert {path.relative_to(dataset): path.read_bytes() for path in dataset.rglob("*.*")} == before
+    assert files(dataset) == before
 
 
 def test_retraining_and_rollback(terminal: Terminal, volumes: dict[str, Path]) -> None:
