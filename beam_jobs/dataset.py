@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
@@ -20,6 +21,8 @@ FORMAT_VERSION = 3
 INFO_FILE = "dataset_info.json"
 CLIPS_FILE = "clips.csv"
 REJECTED_FILE = "rejected.csv"
+OWN_NAME = "[0-9a-f]{12}"
+"""Of the folder of a dataset among others (`beam_jobs.dataset_folders`), as a regular expression."""
 
 
 Split = Annotated[str, StringConstraints(pattern=f"^({'|'.join(SPLITS)})$")]
@@ -102,6 +105,13 @@ class DatasetInfo(Strict):
 def shard_name(split: str, shard: int, num_shards: int) -> str:
     """Name of a shard's file, relative to the dataset folder."""
     return f"{split}/clips-{shard:05d}-of-{num_shards:05d}.tfrecord"
+
+
+def folder_above(dataset: str) -> str:
+    """The folder of datasets that a dataset of its own folder is in; else `dataset`. Looks at the name alone."""
+    above, _, name = dataset.rstrip("/").rpartition("/")
+    in_one = re.fullmatch(OWN_NAME, name) and above and not above.endswith(":/")  # the name of a bucket
+    return above if in_one else dataset
 
 
 def _generate(folder: str) -> str:

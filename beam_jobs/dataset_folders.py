@@ -2,36 +2,71 @@
 """Datasets in one folder, each in a folder of its own, whose name stands for its settings and the recordings it is made of."""
 
 import hashlib
+import json
 import re
 from collections import Counter
+from dataclasses import replace
 
 from beam_jobs.config import ClipsConfig
-from beam_jobs.dataset import FORMAT_VERSION, INFO_FILE, DatasetInfo, read_dataset_info
+from beam_jobs.corpus.index import SpeakerIndex
+from beam_jobs.dataset import FORMAT_VERSION, INFO_FILE, OWN_NAME, DatasetInfo, folder_above, read_dataset_info
 from beam_jobs.errors import UserError
-from beam_jobs.files import join
+from beam_jobs.files import join, read_text, storage_errors
 from beam_jobs.filesystems import FileSystems
+from beam_jobs.make_shard import PLAN_FILE, UNFINISHED
 
-NAME = "[0-9a-f]{12}"
-"""Of a dataset's own folder, as a regular expression."""
+MARKS = ((INFO_FILE,), (UNFINISHED, PLAN_FILE))
+"""Files of which a dataset has one: a whole one the first, an unfinished one the second."""
 MAX_NAMED = 5
 """Of other datasets, in the line about them."""
+NO_PART_OF_CLIPS = "max_rejected_share"
+"""The setting on which no clip depends."""
 
 
 def dataset_name(clips: ClipsConfig, corpus_digest: str) -> str:
     """Name of the folder of a dataset, whose corpus is known by its digest."""
+    default = ClipsConfig.model_fields[NO_PART_OF_CLIPS].default
+    settings = clips.model_copy(update={NO_PART_OF_CLIPS: default}).model_dump_json()
     # Datasets of another format lie beside it: runs that made them still name them.
-    text = f"{FORMAT_VERSION}{clips.model_dump_json()}{corpus_digest}"
+    text = f"{FORMAT_VERSION}{settings}{corpus_digest}"
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def own_folder(folder: str, clips: ClipsConfig, corpus_digest: str) -> str:
-    """Where a dataset lies, or will: below `folder`, or in it where it lies there already."""
+def datasets_folder(folder: str) -> str:
+    """The folder of datasets that is meant by one of them: a run records its own dataset, and others start from that."""
+    above = folder_above(folder)
+    return above if above != folder and any(FileSystems.exists(join(folder, *mark)) for mark in MARKS) else folder
+
+
+def own_folder(folder: str, clips: ClipsConfig, index: SpeakerIndex, corpus_digest: str) -> str:
+    """Where a dataset lies, or will: in a folder of its own, or in `folder` itself where it lies or was begun there already."""
+    own = join(datasets_folder(folder), dataset_name(clips, corpus_digest))
     try:
-        if is_same(read_dataset_info(folder), clips, corpus_digest):
-            return folder
-    except UserError:  # it holds none, or one that this program does not read
-        pass
-    return join(folder, dataset_name(clips, corpus_digest))
+        if FileSystems.exists(join(folder, INFO_FILE)):
+            return folder if is_same(read_dataset_info(folder), clips, corpus_digest) else own
+        begun = read_text(join(folder, UNFINISHED, PLAN_FILE))
+    except (UserError, ValueError):  # one that this program does not read
+        return own
+    except storage_errors():  # none
+        return own
+    resumed = is_plan_of(begun, clips, index, corpus_digest) and not FileSystems.exists(join(own, INFO_FILE))
+    return folder if resumed else own
+
+
+def plan_of(clips: ClipsConfig, index: SpeakerIndex, corpus_digest: str) -> str:
+    """What an unfinished dataset holds of its job: a text from which the workers' settings and corpus are read."""
+    settings = clips.model_dump(exclude={NO_PART_OF_CLIPS})
+    index = replace(index, passed_over=(), other_files={}, other_labels={})  # no clip depends on what is no part of the corpus
+    return json.dumps({"clips": settings, "corpus_digest": corpus_digest, "index": json.loads(index.to_json())}, indent=1)
+
+
+def is_plan_of(plan: str, clips: ClipsConfig, index: SpeakerIndex, corpus_digest: str) -> bool:
+    """Whether a plan is of this job. Where the corpus lies makes no difference: it may have been moved since."""
+    try:
+        root = str(json.loads(plan)["index"]["root"])
+    except (ValueError, KeyError, TypeError):  # damaged, so that it is no plan of ours
+        return False
+    return plan == plan_of(clips, replace(index, root=root), corpus_digest)
 
 
 def is_same(info: DatasetInfo, clips: ClipsConfig, corpus_digest: str) -> bool:
@@ -41,17 +76,17 @@ def is_same(info: DatasetInfo, clips: ClipsConfig, corpus_digest: str) -> bool:
 
 def same_settings(info: DatasetInfo, clips: ClipsConfig) -> bool:
     """Whether a dataset's settings are these; how many unusable files are too many changes no clip."""
-    return info.clips.model_copy(update={"max_rejected_share": clips.max_rejected_share}) == clips
+    return info.clips.model_copy(update={NO_PART_OF_CLIPS: clips.max_rejected_share}) == clips
 
 
 def datasets_below(folder: str) -> dict[str, int]:
     """Bytes of the datasets below a folder, whole or not, by name; "" for one that lies in the folder itself."""
     prefix, found = join(folder, ""), Counter[str]()
     files = FileSystems.match([join(folder, "**")])[0].metadata_list
-    in_itself = any(file.path == join(folder, INFO_FILE) for file in files)
+    in_itself = not {file.path for file in files}.isdisjoint(join(folder, *mark) for mark in MARKS)
     for file in files:
         first = file.path.removeprefix(prefix).split("/")[0]
-        if re.fullmatch(NAME, first):
+        if re.fullmatch(OWN_NAME, first):
             found[first] += file.size_in_bytes
         elif in_itself:
             found[""] += file.size_in_bytes

@@ -56,7 +56,7 @@ def describe_dataset(
                 for row in manifest["rows"]:
                     counts[row["split"]][row["label"]] += 1
                 file.write(csv_rows(CLIPS_COLUMNS, manifest["rows"]))
-        check_rejected(len(rejected), min(rejected.items(), default=None), clips, index)
+        check_rejected(len(rejected), "such as " + ": ".join(min(rejected.items(), default=())), clips, index)
         rows = csv_rows(["path", "speaker", "reason"], _left_out_rows(index, rejected), header=True)
         write_atomically(FileSystems.join(output, REJECTED_FILE), rows, unfinished)
         move(temporary, FileSystems.join(output, CLIPS_FILE))
@@ -94,15 +94,15 @@ def _left_out_rows(index: SpeakerIndex, rejected: Mapping[str, str]) -> Iterator
     yield from ({"path": item.path, "reason": item.reason} for item in index.passed_over)
 
 
-def check_rejected(number: int, example: tuple[str, str] | None, clips: ClipsConfig, index: SpeakerIndex) -> None:
-    """Checks the share of the corpus's files that are unusable.
+def check_rejected(number: int, which: str, clips: ClipsConfig, index: SpeakerIndex) -> None:
+    """Checks the share of the corpus's files that are unusable; `which` says in words which are.
 
     Raises:
         UserError: it is above `max_rejected_share`.
     """
     num_files = len(index.rejected) + sum(1 for _ in index.utterances())
-    if example and number > clips.max_rejected_share * num_files:
+    if number > clips.max_rejected_share * num_files:
         raise UserError(
-            f"{index.root}: {number} of {num_files} files are unusable (such as {example[0]}: {example[1]}), more than "
-            f"clips.max_rejected_share {clips.max_rejected_share:g} allows; fix the corpus or raise the share"
+            f"{index.root}: {number} of {num_files} files are unusable ({which}), more than clips.max_rejected_share "
+            f"{clips.max_rejected_share:g} allows; fix the corpus or raise the share"
         )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Beam's filesystems, for those who run Beam anyway; everybody else opens files with `beam_jobs.files`."""
 
+import errno
 import shutil
 from collections.abc import Sequence
 from copy import copy
@@ -24,6 +25,7 @@ _S3_OPTIONS = (
     *("s3_access_key_id", "s3_secret_access_key", "s3_session_token", "s3_endpoint_url"),
     *("s3_disable_ssl", "s3_region_name", "s3_api_version", "s3_verify"),
 )
+NOT_FOUND = 404
 BEHIND_THE_END = 416
 """The HTTP status of a range of which the object holds nothing."""
 
@@ -56,8 +58,11 @@ def read_range(path: str, offset: int, num_bytes: int) -> bytes:
         try:
             content: bytes = s3.get_object(Bucket=bucket, Key=key, Range=part)["Body"].read()
         except s3.exceptions.ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == BEHIND_THE_END:
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if status == BEHIND_THE_END:
                 return b""
+            if status == NOT_FOUND:
+                raise FileNotFoundError(errno.ENOENT, error.response["Error"]["Message"], path) from None
             raise
         return content
     with FileSystems.open(path, compression_type=AS_IT_IS) as file:

@@ -7,7 +7,6 @@ file into place, so memory stays flat, nothing is shuffled, a restart goes by sh
 
 import argparse
 import hashlib
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -27,8 +26,8 @@ from beam_jobs.corpus.left_out import left_out_lines
 from beam_jobs.corpus.listing import THE_LAYOUT_S_OWN, Labelling
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.corpus.splits import check_duplicates
-from beam_jobs.dataset import INFO_FILE, DatasetInfo, read_dataset_info
-from beam_jobs.dataset_folders import is_same, other_datasets, own_folder, same_settings
+from beam_jobs.dataset import INFO_FILE, REJECTED_FILE, DatasetInfo, read_dataset_info
+from beam_jobs.dataset_folders import datasets_folder, is_plan_of, is_same, other_datasets, own_folder, plan_of, same_settings
 from beam_jobs.describe_dataset import check_rejected, describe_dataset
 from beam_jobs.ending import USER_ERROR_STATUS, one_line_ending
 from beam_jobs.errors import UserError, one_line_errors
@@ -64,7 +63,8 @@ def generate_below(
     """As `generate_clips`, in a folder of the dataset's own below `folder`, named by its settings and recordings.
 
     So a corpus may grow and settings may change while datasets of before stay as they are, which is said. A dataset of the same
-    settings and recordings that lies in `folder` itself is taken.
+    settings and recordings that lies in `folder` itself is taken, or finished. One of others whose own folder `folder` is stands
+    for the folder of datasets that it is in.
 
     Returns:
         The dataset's folder, and its description.
@@ -72,10 +72,11 @@ def generate_below(
     Raises:
         UserError: as `generate_clips`.
     """
+    folder = folder.rstrip("/") or folder
     index, contents = _checked(clips, index, folder, beam_options)
-    output = own_folder(folder, clips, corpus_digest(index, contents))
+    output = own_folder(folder, clips, index, corpus_digest(index, contents))
     info = _generate(clips, index, contents, output, beam_options)
-    if others := other_datasets(folder, output):
+    if others := other_datasets(datasets_folder(output), output):
         say(others)
     return output, info
 
@@ -85,7 +86,7 @@ def _checked(clips: ClipsConfig, index: SpeakerIndex, output: str, beam_options:
     index = index.with_labels(clips.labels)
     if index.rejected:
         first = index.rejected[0]
-        check_rejected(len(index.rejected), (first.path, first.reason), clips, index)
+        check_rejected(len(index.rejected), f"such as {first.path}: {first.reason}", clips, index)
     check_beam_options(beam_options)
     set_filesystem_options(beam_options)
     check_reachable(output)
@@ -101,6 +102,7 @@ def _generate(
     if FileSystems.exists(FileSystems.join(output, INFO_FILE)):
         remove_folder(FileSystems.join(output, UNFINISHED))  # an earlier run was killed while it did
         info = _check_same(read_dataset_info(output), clips, digest, output)
+        check_rejected(info.rejected, f"listed in {FileSystems.join(output, REJECTED_FILE)}", clips, index)
         _say_left_out(index)
         return info
     splits = split_for(index, clips)
@@ -169,15 +171,14 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex, digest: str) ->
     """Makes `output` this job's, or joins what an earlier run of the same job left there."""
     if set(output) & set("*?["):
         raise UserError(f"{output}: Beam reads `*`, `?` and `[` in a folder name as a pattern; choose a folder without them")
-    plan = _plan(clips, index, digest)
+    plan = plan_of(clips, index, digest)
     path = FileSystems.join(output, UNFINISHED, PLAN_FILE)
     try:
         found = FileSystems.exists(path)
         if not found and _holds_anything(output):
             raise UserError(f"{output}: not empty; choose another folder or remove this one")
         before = read_text(path) if found else ""
-        # Where the corpus lies makes no difference: it may have been moved, with the work folder or alone.
-        if found and before != _plan(clips, replace(index, root=_root_of(before)), digest):
+        if found and not is_plan_of(before, clips, index, digest):
             raise UserError(
                 f"{output}: holds an unfinished dataset with other settings or from another corpus, or recordings were replaced "
                 "since; remove it or choose another folder"
@@ -196,19 +197,6 @@ def _claim(output: str, clips: ClipsConfig, index: SpeakerIndex, digest: str) ->
         of = -(-getattr(clips.num_clips, split) // clips.clips_per_shard)
         shards += [Shard(output, job, split, number, of) for number in range(of)]
     return shards
-
-
-def _plan(clips: ClipsConfig, index: SpeakerIndex, digest: str) -> str:
-    settings = clips.model_dump(exclude={"max_rejected_share"})
-    index = replace(index, passed_over=(), other_files={}, other_labels={})  # no clip depends on what is no part of the corpus
-    return json.dumps({"clips": settings, "corpus_digest": digest, "index": json.loads(index.to_json())}, indent=1)
-
-
-def _root_of(plan: str) -> str:
-    try:
-        return str(json.loads(plan)["index"]["root"])
-    except (ValueError, KeyError, TypeError):  # damaged, so that it is no plan of ours
-        return ""
 
 
 def _holds_anything(output: str) -> bool:

@@ -191,7 +191,10 @@ class Scratch:
                     f"{path.parent}: {cause(error)}; set data.scratch_gb (now {self._gigabytes:g}) lower, or give the step more "
                     "storage"
                 ) from None
-            raise UserError(f"{uri}: cannot be fetched ({cause(error)})") from None
+            raise UserError(
+                f"{uri}: cannot be fetched ({cause(error)}); see that it is there and that the store is in order, then start the "
+                "run again, which checks the dataset anew"
+            ) from None
         if sha256 != shard.sha256:
             raise UserError(f"{uri}: its checksum is not {shard.sha256}; start the run again, which checks the dataset anew")
 

@@ -46,7 +46,7 @@ def _check_there(dataset: str) -> None:
     try:
         read_dataset_info(dataset)
     except UserError as error:
-        if not (below := sorted(datasets_below(dataset))):
+        if not (below := sorted(filter(None, datasets_below(dataset)))):
             raise
         lie = "lies" if len(below) == 1 else "lie"
         raise UserError(f"{error}; {', '.join(below)} {lie} below it, give its folder") from None

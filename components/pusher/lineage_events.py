@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_jobs.console import say
+from beam_jobs.dataset import folder_above
 from beam_jobs.errors import UserError
 from beam_jobs.files import absolute
 from components.pusher.provenance import Provenance
@@ -98,11 +99,12 @@ def _emit(url: str, serving: str, provenance: Provenance, in_serving: bool) -> N
 
     set_producer(PRODUCER)
     stored = provenance.model_dump(include={"action", "by", "login", "note", "override", "blessed", "run_id", "code_revision"})
-    stored |= {"config_digest": provenance.config_digest, "model_digest": provenance.model_digest}
+    dataset = str(provenance.config.get("kubernetes", {}).get("dataset_uri") or "")
+    stored |= {"config_digest": provenance.config_digest, "model_digest": provenance.model_digest, "dataset_uri": dataset}
+    clips = folder_above(dataset) or "clips"  # one dataset for OpenLineage, of which a grown corpus makes another version
     # Declared to be of the base class, which a run does not take.
     made_of: Any = RunFacet().with_additional_properties(**stored)
     version = dataset_version_dataset.DatasetVersionDatasetFacet
-    clips = str(provenance.config.get("kubernetes", {}).get("dataset_uri") or "clips")
     made = OutputDataset(NAMESPACE, serving, facets={"version": version(datasetVersion=str(provenance.version))})
     failed = error_message_run.ErrorMessageRunFacet(message=provenance.note, programmingLanguage="Python")
     event = RunEvent(

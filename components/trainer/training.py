@@ -54,9 +54,9 @@ from components.trainer.workers.strategy import (
 WARMUP_SHARE = 0.1
 PREDICTED_CLIPS = 8
 MAX_SOUNDS = 960
+"""That are not speech, each a second longer than a crop; made in 12 s of CPU time; 250 MB of crops of 3 s at 16 kHz."""
 OF_DAMAGE = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.UnknownError)
 """What TensorFlow raises over records that are not whole; the last two have other causes too."""
-"""That are not speech, each a second longer than a crop; made in 12 s of CPU time; 250 MB of crops of 3 s at 16 kHz."""
 
 
 class Training(NamedTuple):

@@ -14,7 +14,7 @@ import pytest
 from counting_proxy import CountingProxy
 from small_demo import ANY_MODEL, SMALL
 
-from beam_jobs.clip_store import ClipsReference, ClipStore
+from beam_jobs.clip_store import ClipsReference, ClipStore, stream_shard
 from beam_jobs.clip_store.scratch import OPEN_SHARDS, Scratch
 from beam_jobs.config import ClipsConfig
 from beam_jobs.corpus.index import SpeakerIndex
@@ -256,6 +256,29 @@ def test_a_shard_that_was_replaced_is_not_read(s3: S3Server, proxy: CountingProx
             UserError, match=rf"{second.file}: the file ends before clip {last.clip.id} does; .*start the run again"
         ):
             store.records("train", {last.clip.id})
+
+
+def test_an_object_that_is_gone_is_no_trouble_of_the_store_s(s3: S3Server, few: tuple[str, ClipsReference]) -> None:
+    dataset, reference = few
+    first, second = [shard for shard in reference.shards if shard.split == "train"][:2]
+    key = dataset.removeprefix(f"s3://{BUCKET}/")
+    with ClipStore(reference, 1.0) as store:
+        clip = store.index(first)[0].clip.id
+        for file in (first.file, second.index_file):
+            s3.client().delete_object(Bucket=BUCKET, Key=f"{key}/{file}")
+        with pytest.raises(
+            UserError, match=rf"{first.file}: named in dataset_info.json, .*start the run again.*generate the data"
+        ):
+            store.records("train", {clip})
+        with pytest.raises(UserError, match=rf"{second.index_file}: named in .*start the run again.*generate the dataset again"):
+            store.index(second)
+        with pytest.raises(UserError, match=rf"{first.file}: named in .*start the run again.*generate the dataset again"):
+            list(stream_shard(reference, first))
+        assert store.scratch is not None
+        with pytest.raises(
+            UserError, match=rf"{first.file}: cannot be fetched .*Not Found.*see that it is there.*start the run a"
+        ):
+            next(store.scratch.hold(reference.location(first.file)))
 
 
 def test_a_copy_that_somebody_removes_while_it_is_in_use_is_one_line(few: tuple[str, ClipsReference]) -> None:

@@ -14,6 +14,7 @@ from beam_jobs.dataset import fingerprint, read_dataset_info
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import DEFAULT_BEAM_OPTIONS
 from components.clip_generator.executor import Executor
+from components.run_config import used_config
 
 Generate = Callable[..., Path]
 
@@ -98,6 +99,23 @@ def test_without_a_corpus_nothing_is_made_and_a_dataset_must_be_there(generate, 
     assert generate(corpus_uri="", dataset_uri=made) == made
     with pytest.raises(UserError, match=rf"not a dataset .*; {made.name} lies below it, give its folder"):
         generate(corpus_uri="")
+
+
+def test_without_a_corpus_an_unfinished_dataset_in_the_folder_itself_is_none_below_it(generate, tmp_path):
+    (tmp_path / "datasets/_unfinished").mkdir(parents=True)
+    (tmp_path / "datasets/_unfinished/plan.json").write_text("{}")
+    with pytest.raises(UserError, match="not a dataset") as error:
+        generate(corpus_uri="")
+    assert "below it" not in str(error.value)
+
+
+def test_a_recorded_configuration_makes_datasets_where_its_own_lies(generate):
+    made = generate(train=6)
+    compiled = {"train": {}, "push": {}, "kubernetes": {"corpus_uri": "", "dataset_uri": str(made.parent)}}
+    recorded = used_config(json.dumps(compiled), epochs=1, push_mode="auto", dataset_uri=str(made), corpus_uri="s3://corpus")
+    there = Path(recorded["kubernetes"]["dataset_uri"])
+    assert there == generate(train=6, dataset_uri=there) == made
+    assert generate(train=7, dataset_uri=there).parent == made.parent
 
 
 def test_a_subset_that_is_not_there_is_one_line(generate):

@@ -461,6 +461,20 @@ def test_an_openlineage_server_is_told_which_data_and_code_made_the_version(push
     assert (facet["by"], facet["run_id"], len(facet["config_digest"])) == ("gate", "20261123-000000", 64)
 
 
+def test_datasets_of_one_folder_are_versions_of_one_dataset_to_an_openlineage_server(tmp_path):
+    pytest.importorskip("openlineage", reason="the optional package openlineage-python is not installed")
+    with openlineage_server() as (events, url):
+        for digest, dataset in (("d1", "s3://clips/demo/0123456789ab"), ("d2", "s3://clips/demo/ba9876543210")):
+            config = {"kubernetes": {"corpus_uri": "s3://corpus", "dataset_uri": dataset}}
+            made_of = Provenance(by="gate", login="root@pod", dataset_fingerprint=digest, config=config)
+            lineage_events.send(url, str(tmp_path), made_of)
+
+    told = [(event["inputs"][0]["name"], event["inputs"][0]["facets"]["version"]["datasetVersion"]) for _, event in events]
+    assert told == [("s3://clips/demo", "d1"), ("s3://clips/demo", "d2")]
+    (_, newest) = events[-1]
+    assert newest["run"]["facets"]["audio_gender"]["dataset_uri"] == "s3://clips/demo/ba9876543210"
+
+
 def test_an_openlineage_server_that_is_not_there_holds_up_no_push(pusher, capsys):
     pytest.importorskip("openlineage", reason="the optional package openlineage-python is not installed")
 
