@@ -19,8 +19,8 @@ from tfx.components.tuner.component import TunerFnResult
 from beam_jobs.clip_store import ClipsError
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
+from components.trainer import training
 from components.trainer.hyperparameters import decode, encode, with_values
-from components.trainer.training import train_network
 from components.tuner.search_space import SearchRange, TuneConfig, TuningSpec, format_settings, impossible
 
 MAX_DRAWS = 1000
@@ -136,7 +136,7 @@ class ClipTuner(BaseTuner):
         gc.collect()
         log_dir = Path(self._fn_args.working_dir, "logs", trial.trial_id)
         spec = self._spec.with_values(decode(trial.hyperparameters.values))
-        history = train_network(self._clips, self._fn_args, spec, str(log_dir)).history.history
+        history = training.train_network(self._clips, self._fn_args, spec, str(log_dir)).history.history
         best_epoch = int(np.argmin(history["val_loss"]))
         metrics = {name: float(history[name][best_epoch]) for name in ("val_loss", "val_accuracy")}
         if not math.isfinite(metrics["val_loss"]):
