@@ -150,10 +150,14 @@ class Server:
     def _chosen(self, served: ServedVersion, request: web.Request, body: bytes, signature: str | None = None) -> ServedVersion:
         """The version that answers this request, which may be a candidate, and of which something may be kept."""
         trial = self.versions.trial
-        if trial and trial.present is not served:  # it has just ended, or begun
+        if trial and trial.present is not served and trial.answers != "everybody":  # it has just ended, or begun
             trial = None
-        if trial and "version" not in request.match_info:
-            served = trial.chosen(body, signature)
+        if "version" not in request.match_info:
+            present = self.versions.current
+            if trial:
+                served = trial.chosen(body, signature)
+            elif signature is None or signature in present.signatures:  # it may have been rolled back meanwhile
+                served = present
         watched = self.log.watching(served, _route(request)) if self.log else served
         return trial.watching(watched, body) if trial else watched
 

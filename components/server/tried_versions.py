@@ -103,9 +103,15 @@ class TriedVersions(Versions):
         self._telling = [*filter(threading.Thread.is_alive, self._telling), thread]
 
     def _found(self, version: ServedVersion) -> None:
-        self._end_trial()
+        # At no moment does a version that is watched answer without the one that answers in its place.
+        ended = self.trial
         self._watch_closely(version, self._current)  # before the first request
         self._take(version)
+        if self.trial is ended:
+            self._end_trial()
+        elif ended:
+            ended.end()
+            self.metrics.canary.set(0)
 
     def _watch_closely(self, version: ServedVersion, before: ServedVersion) -> None:
         known = read_provenance(self.serving, version.version)
@@ -202,13 +208,14 @@ class TriedVersions(Versions):
         with self._changes:
             if self.trial is not trial:
                 return
-            self._end_trial()
             if verdict.good:
+                self._end_trial()
                 log.info("version %d stays: %s", trial.new.version, verdict.why)
                 return
-            # At once and here, whatever becomes of the folder.
+            # At once and here, whatever becomes of the folder; and before the trial ends, for the requests of this moment.
             self._refused[trial.new.version] = state_of(self.serving / str(trial.new.version))
             self._take(trial.other)
+            self._end_trial()
             self.metrics.rollbacks.inc()
             decision = self._decision(trial.new.version, verdict, trial.other.version, trial.tally.asked)
             self._say(decision)
