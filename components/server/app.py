@@ -19,6 +19,7 @@ from components.server.errors import RequestError
 from components.server.limits import BUSY, Limits
 from components.server.metrics import Metrics
 from components.server.request_log import RequestLog
+from components.server.trial import ask_one
 from components.server.tried_versions import TriedVersions
 from components.server.versions import ServedVersion
 
@@ -90,7 +91,7 @@ class Server:
         name, longest = request.query.get("name", ""), self.config.max_duration_s
         async with self.limits.body(request, self.config.max_recording_mb) as body:
             served = self._chosen(self.versions.current, request, body)
-            answer = await self._answer(partial(analyse, served, body, name, longest))
+            answer = await self._answer(served, lambda one: analyse(one, body, name, longest))
         return web.Response(body=answer, content_type="application/json")
 
     async def show_metrics(self, request: web.Request) -> web.Response:
@@ -122,8 +123,9 @@ class Server:
         async with self.limits.body(request, self.config.max_body_mb) as body:
             served, signature = self._asked_v2(request)
             served = self._chosen(served, request, body, signature)
-            work = partial(open_inference.infer, served, name, served.signatures[signature], body, header)
-            answer, json_length = await self._answer(work)
+            answer, json_length = await self._answer(
+                served, lambda one: open_inference.infer(one, name, one.signatures[signature], body, header)
+            )
         if json_length is None:
             return web.Response(body=answer, content_type="application/json")
         return web.Response(
@@ -143,8 +145,7 @@ class Server:
         self._asked(request, self.config.name)
         async with self.limits.body(request, self.config.max_body_mb) as body:
             served = self._chosen(self._asked(request, self.config.name), request, body)
-            work = partial(tensorflow_serving.predict, served, body)
-            answer = await self._answer(work)
+            answer = await self._answer(served, lambda one: tensorflow_serving.predict(one, body))
         return web.Response(body=answer, content_type="application/json")
 
     def _chosen(self, served: ServedVersion, request: web.Request, body: bytes, signature: str | None = None) -> ServedVersion:
@@ -161,10 +162,10 @@ class Server:
         watched = self.log.watching(served, _route(request)) if self.log else served
         return trial.watching(watched, body) if trial else watched
 
-    async def _answer(self, work: Callable[[], T]) -> T:
-        """Runs it in a worker. While a new version may keep requests waiting in vain, they have that much longer."""
+    async def _answer(self, served: ServedVersion, ask: Callable[[ServedVersion], T]) -> T:
+        """Asks in a worker. While a new version may keep requests waiting in vain, they have that much longer."""
         trial = self.versions.trial
-        return await self.limits.answer(work, trial.more_s if trial else 0.0)
+        return await self.limits.answer(partial(ask_one, ask, served), trial.more_s if trial else 0.0)
 
     def _asked(self, request: web.Request, *names: str) -> ServedVersion:
         """The version that a path names, which is the one that answers now.

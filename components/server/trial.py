@@ -13,7 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +27,7 @@ from components.server.versions import ServedVersion
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Answers = Literal["share", "nobody", "everybody"]
 """Whom the new version answers."""
 MAX_QUEUED = 64
@@ -40,6 +42,22 @@ HANGS_TIMES = 3
 """How many times as long as the other version: what takes less is a long recording and no fault of the new version."""
 MORE_TIME = 2
 """By which the time for the new version grows, at least, when it was too short: so that happens a few times and no more."""
+
+
+class FailedOver(Exception):  # noqa: N818 (no error of the request)
+    """The new version did not answer. `other` is asked in its place, for the whole request."""
+
+    def __init__(self, other: ServedVersion) -> None:
+        super().__init__(f"version {other.version} is asked in its place")
+        self.other = other
+
+
+def ask_one(ask: Callable[[ServedVersion], T], served: ServedVersion) -> T:
+    """What `ask` makes of one version: of `served`, or of the other one where `served` is on trial and did not answer."""
+    try:
+        return ask(served)
+    except FailedOver as error:
+        return ask(error.other)
 
 
 class Trial:
@@ -108,15 +126,12 @@ class Trial:
         put = self._drawn(body) and (is_new or self.answers == "nobody")
         if not (is_new or put):
             return served
-        signatures = {
-            name: dataclasses.replace(signature, function=self._watched(name, signature.function, is_new, put))
+        functions = {
+            name: partial(self._ask_new if is_new else self._ask_present, name, signature.function, put)
             for name, signature in served.signatures.items()
             if "probabilities" in signature.outputs
         }
-        model = served.model
-        if "timeline" in signatures:
-            model = model.asking("timeline", signatures["timeline"].function)
-        return dataclasses.replace(served, model=model, signatures={**served.signatures, **signatures})
+        return _asking(served, functions)
 
     def end(self) -> None:
         """Without a decision."""
@@ -126,47 +141,51 @@ class Trial:
     def _drawn(self, body: bytes) -> bool:
         return int.from_bytes(hashlib.sha256(body).digest()[:8]) < self.share * 2**64
 
-    def _watched(self, name: str, function: Callable[..., Any], is_new: bool, put: bool) -> Callable[..., Any]:
-        def ask(**inputs: Any) -> Any:
-            nonlocal function, is_new, put
-            if is_new:
-                found, answered = self._ask_new(name, function, inputs, put)
-                if not answered:  # the other version gets the other pieces of a long recording too, without waiting for each
-                    function, is_new, put = self.other.signatures[name].function, False, False
-                return found
-            found = function(**inputs)
-            if put:
-                self._put(name, inputs)
-            return found
+    def _ask_present(self, name: str, function: Callable[..., Any], put: bool, /, **inputs: Any) -> Any:
+        found = function(**inputs)
+        if put:
+            self._put(name, inputs)
+        return found
 
-        return ask
-
-    def _ask_new(self, name: str, function: Callable[..., Any], inputs: dict[str, Any], put: bool) -> tuple[Any, bool]:
-        """The answer, and whether it is the new version's."""
-        hangs_s, counts, answered = self.hangs_s, True, False
+    def _ask_new(self, name: str, function: Callable[..., Any], put: bool, /, **inputs: Any) -> Any:
+        hangs_s = self.hangs_s
         if self._failing and name in self.other.signatures:  # as is known: who waited meanwhile need not see
-            return self.other.signatures[name].function(**inputs), False
+            raise FailedOver(self.other)
         try:
             with deadline(hangs_s):
                 found = _finite(function(**inputs))
         except Exception as error:
             if name not in self.other.signatures:
                 raise
+            raise FailedOver(self._other_after(error, name, hangs_s)) from error
+        if put:
+            self._put(name, inputs)
+        self._count(True)
+        return found
+
+    def _other_after(self, error: Exception, name: str, hangs_s: float) -> ServedVersion:
+        """The other version, whose first answer tells whether the request or the new version was at fault."""
+        function, counted = self.other.signatures[name].function, False
+
+        def ask(**inputs: Any) -> Any:
+            nonlocal counted
             started = time.perf_counter()
-            found = self.other.signatures[name].function(**inputs)  # where it cannot answer either, that is its error
-            counts = self._failed(error, hangs_s, time.perf_counter() - started)
-            self._metrics.failed_over.inc()
-        else:
-            answered = True
-            if put:
-                self._put(name, inputs)
+            found = function(**inputs)  # where it cannot answer either, that is its error
+            if not counted:
+                counted = True
+                self._metrics.failed_over.inc()
+                self._count(self._failed(error, hangs_s, time.perf_counter() - started))
+            return found
+
+        return _asking(self.other, {name: ask})
+
+    def _count(self, counts: bool) -> None:
         with self._lock:
             self.tally.asked += counts
             seen = self._judge(self.tally)
             self._failing = seen is not None and not seen.good
         if seen:
             self._wake()
-        return found, answered
 
     def _failed(self, error: Exception, hangs_s: float, other_s: float) -> bool:
         """Counts a failure, unless `hangs_s` was little time for what took the other version `other_s`; says whether it did."""
@@ -259,6 +278,13 @@ class Trial:
             for which, taken in zip(self.tally.seconds, (seconds[True], seconds[False]), strict=True):
                 which.append(taken)
         self._metrics.compared.labels("compared").inc()
+
+
+def _asking(served: ServedVersion, functions: Mapping[str, Callable[..., Any]]) -> ServedVersion:
+    """A copy of a version that is asked by other functions."""
+    signatures = {name: dataclasses.replace(served.signatures[name], function=function) for name, function in functions.items()}
+    model = served.model.asking("timeline", functions["timeline"]) if "timeline" in functions else served.model
+    return dataclasses.replace(served, model=model, signatures={**served.signatures, **signatures})
 
 
 def _add(tally: Tally, new: Mapping[str, Any], other: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from small_models import FILES, Maker, answers, ask, on_trial, place_model, push
 from components.pusher.serving_folder import read_provenance, versions
 from components.pusher.trials import candidate, fate
 from components.server import trial
+from components.server.versions import ServedVersion
 
 CANARY = {"canary": {"share": 1.0, "requests": 20}}
 SHADOW = {"canary": {"share": 1.0, "requests": 20, "shadow": True}}
@@ -114,9 +116,40 @@ def test_a_long_recording_waits_for_a_version_that_hangs_once_and_not_for_each_p
         bad = push_model(small("hanging"), tmp_path, {"rollback": {"requests": 20}})
         wait(lambda: answers(server) == bad)
         on = server.server.versions.trial
-        function = on.watching(on.new, b"a recording").signatures["wav"].function
         started = time.monotonic()
-        for piece in (b"one", b"two", b"three", b"four"):
-            function(wav=tf.constant([piece]))
+        trial.ask_one(ask_in_pieces([b"one", b"two", b"three", b"four"]), on.watching(on.new, b"a recording"))
         assert 1 < time.monotonic() - started < 2
         assert (on.tally.asked, on.tally.failures) == (1, 1)
+
+
+def test_a_version_that_fails_in_the_middle_of_a_long_recording_has_no_part_in_its_answer(small: Maker, tmp_path: Path) -> None:
+    old = push_model(small(), tmp_path)
+    with running(tmp_path, poll_s=0.1) as server:
+        new = push_model(small("poisoned"), tmp_path, {"rollback": {"requests": 20}})
+        wait(lambda: answers(server) == new)
+        on = server.server.versions.trial
+        asked = ask_in_pieces([b"one", b"poison", b"three"])
+        assert trial.ask_one(asked, on.watching(on.new, b"a recording")) == [old] * 3
+        assert trial.ask_one(ask_in_pieces([b"one", b"two"]), on.watching(on.new, b"another")) == [new] * 2
+        assert (on.tally.asked, on.tally.failures) == (4, 1)
+
+
+def test_the_answer_names_the_version_that_gave_it(small: Maker, tmp_path: Path) -> None:
+    old = push_model(small(), tmp_path)
+    with running(tmp_path, poll_s=0.1) as server:
+        new = push_model(small("failing"), tmp_path, {"rollback": {"requests": 20}})
+        wait(lambda: answers(server) == new)
+        assert ask(server, FILES[0]) == str(old)
+        body = {"signature_name": "wav", "inputs": {"wav": [{"b64": FILES[1]}]}}
+        assert server.ask("POST", "/v1/models/audio-gender:predict", body).status == 200
+
+
+def ask_in_pieces(pieces: list[bytes]) -> Callable[[ServedVersion], list[int]]:
+    """The version that answered for each piece."""
+
+    def ask_all(served: ServedVersion) -> list[int]:
+        for piece in pieces:
+            served.signatures["wav"].function(wav=tf.constant([piece]))
+        return [served.version for _ in pieces]
+
+    return ask_all
