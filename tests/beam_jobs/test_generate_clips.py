@@ -19,6 +19,7 @@ import pytest
 import soundfile
 import yaml
 from scipy.io import wavfile
+from small_disks import small_file_system
 
 from beam_jobs.config import ClipsConfig, NumClips, Range
 from beam_jobs.corpus.contents import read_contents
@@ -518,13 +519,8 @@ def test_an_unwritable_folder(tmp_path: Path, index: SpeakerIndex, make_config: 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 400 kB, half of what the dataset needs."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(disk)], capture_output=True, text=True)
-    if mount.returncode:
-        pytest.skip(f"a small file system cannot be mounted: {mount.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with small_file_system(tmp_path / "disk", "400k") as disk:
+        yield disk
 
 
 def test_a_full_disk_and_what_follows_when_there_is_room(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from counting_proxy import CountingProxy
 from small_demo import ANY_MODEL, SMALL
+from small_disks import small_file_system
 
 from beam_jobs.clip_store import ClipsReference, ClipStore, stream_shard
 from beam_jobs.clip_store.scratch import OPEN_SHARDS, Scratch
@@ -209,13 +210,8 @@ def test_a_scratch_folder_that_is_too_small_names_the_setting(stored: str, info:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(disk)], capture_output=True, text=True)
-    if mount.returncode:
-        pytest.skip(f"a small file system cannot be mounted: {mount.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with small_file_system(tmp_path / "disk", "3m") as disk:
+        yield disk
 
 
 def test_a_disk_that_is_too_small_or_fills_up_names_the_setting(

@@ -96,16 +96,22 @@ def remains(serving: Path) -> set[str]:
     return (hidden(serving) | inner) - {".lock", ".highest_version", ".withdrawn.json", ".waiting"}
 
 
+def exit_status(action: str, models: Path, before: Path, serving: Path, moment: int) -> int | None:
+    """Of a process that acts on a copy of a serving folder and is killed at some moment, if it is not done by then."""
+    shutil.copytree(before, serving)
+    process = FORK.Process(target=act, args=(action, models, serving, moment))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
 def kill_at_every_moment(action: str, folder: Path) -> dict:
     models, before = start_state(folder)
     moments, killed, outcomes, left = 0, -signal.SIGKILL, set(), set()
     while killed == -signal.SIGKILL:
         moments += 1
-        serving = Path(shutil.copytree(before, folder / f"serving-{moments}"))
-        process = FORK.Process(target=act, args=(action, models, serving, moments))
-        process.start()
-        process.join()
-        killed = process.exitcode
+        serving = folder / f"serving-{moments}"
+        killed = exit_status(action, models, before, serving, moments)
         check(models, serving)
         assert versions(serving)[-1] >= versions(before)[-1]
         left |= {name.rstrip("0123456789") for name in remains(serving)}

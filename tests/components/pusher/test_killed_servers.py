@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server that is killed while it promotes, withdraws or rolls back: the next one ends that work and undoes no decision."""
 
-import shutil
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_killed import ACTIONS, act, in_clean_process, make_model, remains
-from test_serving_folder import FORK, PROVENANCE
+from test_killed import ACTIONS, exit_status, in_clean_process, make_model, remains
+from test_serving_folder import PROVENANCE
 
 from components.model_digest import model_digest
 from components.pusher.candidate import finish_interrupted, place, promote, withdraw_candidate
@@ -57,11 +56,8 @@ def kill_at_every_moment(action: str, folder: Path) -> list:
     outcomes, moment, killed = [], 0, -signal.SIGKILL
     while killed == -signal.SIGKILL:
         moment += 1
-        serving = Path(shutil.copytree(before, folder / f"serving-{moment}"))
-        process = FORK.Process(target=act, args=(action, models, serving, moment))
-        process.start()
-        process.join()
-        killed = process.exitcode
+        serving = folder / f"serving-{moment}"
+        killed = exit_status(action, models, before, serving, moment)
         decided = model_digest(models / content) in read_withdrawn(serving)
 
         finish_interrupted(serving)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from running_server import Running, running
+from small_disks import small_file_system
 from small_models import FILES, Maker, answers, ask, ask_until, on_trial, place_model, push_model, wait
 
 from components.pusher.provenance import Provenance
@@ -56,13 +57,8 @@ def test_a_decision_that_cannot_be_remembered_stands(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(disk)], capture_output=True, text=True)
-    if mount.returncode:
-        pytest.skip(f"cannot mount a small disk: {mount.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with small_file_system(tmp_path / "disk", "8m") as disk:
+        yield disk
 
 
 @pytest.mark.parametrize(
