@@ -23,8 +23,8 @@ SIGNALS = {
     signal.SIGHUP: "SIGHUP: its terminal was closed",
 }
 
-AGAIN_S = 0.1
-"""After which an interrupt that was lost comes again."""
+AGAIN_S = 1.0
+"""After which an interrupt comes again, if nothing is being cleaned up because of it: then it was lost."""
 
 NO_TEMPORARY_FOLDER = "No usable temporary directory found"
 """What `tempfile` says, which tries TMPDIR, /tmp, /var/tmp and the current folder."""
@@ -41,18 +41,20 @@ def one_line_ending() -> Iterator[None]:
     caught: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        # It can be lost, and the run would go on, to a push even: Python ignores what is raised in `__del__` or in a weak
+        # reference's callback, and TensorFlow's C++ makes a SystemError of it, which others then take for a failure.
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        if number == signal.SIGALRM and _is_cleaning_up():
+            return
         caught.append(number)
         threading.excepthook = lambda arguments: None  # Beam's threads complain of the workers that end too
         raise KeyboardInterrupt
 
-    def raise_again(unraisable: Any) -> None:
-        if caught and isinstance(unraisable.exc_value, KeyboardInterrupt):
-            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
-        else:
+    def say_nothing(unraisable: Any) -> None:
+        if not (caught and isinstance(unraisable.exc_value, KeyboardInterrupt)):
             hook_before(unraisable)
 
-    # Python ignores what is raised in `__del__` or in a weak reference's callback, an interrupt too: the run would go on.
-    hook_before, sys.unraisablehook = sys.unraisablehook, raise_again
+    hook_before, sys.unraisablehook = sys.unraisablehook, say_nothing
     signal.signal(signal.SIGALRM, interrupt)
     before = {one: signal.getsignal(one) for one in SIGNALS}
     for one, handler in before.items():
@@ -79,6 +81,16 @@ def one_line_ending() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         sys.unraisablehook = hook_before
+
+
+def _is_cleaning_up() -> bool:
+    """Whether what runs now runs because of an interrupt, or of what it became on its way."""
+    error = sys.exception()
+    while error is not None:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            return True
+        error = error.__context__
+    return False
 
 
 def _leave(status: int) -> NoReturn:

@@ -156,7 +156,7 @@ def check(small: tuple[Path, str], scratch: Path, examples: int) -> None:
 
 def lost(root: Path, marker: str, index: SpeakerIndex) -> list[str]:
     """The files that are neither used nor named."""
-    done = subprocess.run(["find", "-L", ".", "-type", "f", "-print0"], cwd=root, capture_output=True, check=False)
+    done = subprocess.run(["find", "-L", ".", "-not", "-type", "d", "-print0"], cwd=root, capture_output=True, check=False)
     there = sorted(os.fsdecode(name[2:]) for name in done.stdout.split(b"\0") if name)
     there = [path for path in there if not any(part.startswith(".") for part in path.split("/")) and path != marker]
     used = [utterance.path for utterance in index.utterances()]

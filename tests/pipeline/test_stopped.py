@@ -228,6 +228,34 @@ def test_one_that_arrives_where_python_ignores_what_is_raised(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (143, "", "stopped by SIGTERM\n")
 
 
+SWALLOWED = """
+import os, signal, time
+from beam_jobs.ending import one_line_ending
+with one_line_ending():
+    try:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
+        except KeyboardInterrupt:
+            raise SystemError("a result with an exception set") from None
+    except Exception:
+        print("failed, tried again")
+    try:
+        time.sleep(30)
+        print("went on")
+    finally:
+        time.sleep(3)
+        print("cleaned up", flush=True)
+"""
+
+
+def test_one_that_others_take_for_a_failure(tmp_path):
+    """As TensorFlow and Beam did: the run went on and pushed. What cleans up after it has all the time that it needs."""
+    done = subprocess.run([sys.executable, "-c", SWALLOWED], capture_output=True, text=True, env=environment(), timeout=60)
+    said = "failed, tried again\ncleaned up\n"
+    assert (done.returncode, done.stdout, done.stderr) == (143, said, "stopped by SIGTERM\n")
+
+
 def test_one_that_is_ignored_from_the_start_stays_ignored(corpus):
     """As `nohup` does it, and a shell to what it runs in the background."""
     done = subprocess.run(

@@ -35,7 +35,7 @@ SOUND = Path(__file__).parents[2] / "docs/custom.md"
 def config_of_the_tutorial() -> str:
     """The configuration that docs/custom.md shows, as it stands there."""
     text = SOUND.read_text(encoding="utf-8").split("## 2. A configuration\n")[1].split("\n- ")[0]
-    return "\n".join(line.removeprefix("    ") for line in text.splitlines())
+    return "\n".join(line.removeprefix("    ") for line in text.splitlines() if line.startswith("    "))
 
 
 def run(tmp_path: Path, config: str, corpus: Path) -> dict[str, Any]:

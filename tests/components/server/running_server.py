@@ -6,14 +6,17 @@ import http.client
 import io
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import soundfile
 from aiohttp import web_app
 
@@ -95,3 +98,19 @@ def wav(samples: np.ndarray, sample_rate_hz: int = 16_000) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
     return file.getvalue()
+
+
+@contextmanager
+def serve(serving: Path, *options: str) -> Iterator[tuple[psutil.Popen, Running]]:
+    """`audio-gender serve`, in a process of its own."""
+    command = [sys.executable, "-m", "pipeline", "serve", "--serving", str(serving), "--port", "0", *options]
+    process = psutil.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        port = next(int(line.rsplit(":", 1)[1].split("/")[0]) for line in process.stderr if "http://" in line)
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield process, Running(None, port)
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+        process.wait()
+        process.stderr.close()

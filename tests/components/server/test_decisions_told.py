@@ -3,8 +3,6 @@
 
 import select
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from openlineage_server import openlineage_server
-from running_server import Running, running
+from running_server import running, serve
 from small_models import FILES, Maker, answers, ask, ask_until, place_model, push_model, wait
 
 from components.pusher import lineage_events
@@ -119,24 +117,15 @@ def test_a_receiver_that_hangs_holds_up_neither_decisions_nor_answers(small: Mak
 
 @needs_openlineage
 def test_the_end_of_a_server_waits_for_its_last_event_and_for_no_receiver_that_hangs(small: Maker, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipeline", "serve", "--serving", str(_folder(small, tmp_path)), "--port", "0"]
-    with hanging_server() as hangs, slow_receiver() as (answered, slow):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        try:
-            port = next(int(line.rsplit(":", 1)[1].split("/")[0]) for line in process.stderr if "http://" in line)
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            server = Running(None, port)
-            for url in (hangs, slow):
-                settings = {"openlineage_url": url, "canary": {"share": 1.0, "requests": 20}, "rollback": None}
-                new = place_model(small(), tmp_path, settings)
-                ask_until(server, lambda new=new: fate(tmp_path, new) is not None)
-            process.terminate()
-            started = time.monotonic()
-            assert process.wait(60) == 0 and time.monotonic() - started < 8  # and not the 20 s of an event
-        finally:
-            process.kill()
-            process.wait()
-            process.stderr.close()
+    _folder(small, tmp_path)
+    with hanging_server() as hangs, slow_receiver() as (answered, slow), serve(tmp_path) as (process, server):
+        for url in (hangs, slow):
+            settings = {"openlineage_url": url, "canary": {"share": 1.0, "requests": 20}, "rollback": None}
+            new = place_model(small(), tmp_path, settings)
+            ask_until(server, lambda new=new: fate(tmp_path, new) is not None)
+        process.terminate()
+        started = time.monotonic()
+        assert process.wait(60) == 0 and time.monotonic() - started < 8  # and not the 20 s of an event
     assert answered == [True]
 
 

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 import tensorflow as tf
-from running_server import Running, running
+from running_server import Running, running, serve
 from small_models import FILES, POISON, Maker, answers, ask, on_trial, place_model, push_model, wait
 
 from components.pusher.serving_folder import read_provenance, versions
@@ -108,8 +107,7 @@ def test_what_both_versions_hang_on_is_no_fault_of_the_new_one(small: Maker, tmp
 @pytest.mark.slow
 def test_without_a_trial_a_hanging_request_is_504_and_then_keeps_nothing(small: Maker, tmp_path: Path) -> None:
     push_model(small("hanging on poison"), tmp_path)
-    process = psutil.Process(os.getpid())
-    with running(tmp_path, poll_s=0.1, timeout_s=TIMEOUT_S, workers=2) as server:
+    with serve(tmp_path, f"--timeout-s={TIMEOUT_S}", "--workers=2") as (process, server):
         padding = base64.b64encode(os.urandom(4 * 2**20)).decode()
         body = {"signature_name": "wav", "inputs": {"wav": [{"b64": POISON}, {"b64": padding}]}}
 
