@@ -21,7 +21,7 @@ from argo_workflows import build_argo
 from control_plane import ADMIN_TOKEN, write_certificate, write_kubeconfig
 from images import load_programs
 from machine import ADDRESS, CGROUP, PODS, SERVICES, Machine
-from processes import CACHE, Processes
+from processes import CACHE, Processes, answers
 from programs import CONTROL_PLANE, build_programs
 
 HERE = Path(__file__).parent
@@ -37,6 +37,7 @@ IMAGES = CACHE / "node-images"
 """containerd's store, which is kept: an image is loaded once."""
 TOOLS = ("containerd", "runc", "buildah", "mmdebstrap", "iptables", "nsenter", "setpriv", "ip", "/usr/lib/cni/bridge")
 QUEUE = "98"
+KUBELET_PORT = 10250
 
 
 def missing() -> str:
@@ -105,8 +106,11 @@ class Cluster:
         self._write("cni/10-pods.conflist", _network(self.folder / "addresses"))
         path = self.folder / "containerd.toml"
         path.write_text(_CONTAINERD.format(root=IMAGES, state=self.folder / "run", network=plugins, socket=self.socket))
+        log = self.folder / "containerd.log"
+        before = log.stat().st_size if log.exists() else 0
         self._start("containerd", f"--config={path}")
-        self.processes.wait_until(lambda: not self.ctr("version", check=False).returncode, "containerd")
+        # `ctr` is answered before a kubelet is, and a kubelet that comes too early ends. This is the last line of its start.
+        self.processes.wait_until(lambda: b"Start streaming server" in log.read_bytes()[before:], "containerd")
 
     def start_kubelet(self) -> None:
         """Starts the kubelet, and waits until the node is ready."""
@@ -116,7 +120,8 @@ class Cluster:
             *(f"--config={self._write('kubelet.yaml', _kubelet(self))}", f"--kubeconfig={self._as('kubelet')}"),
             *(f"--root-dir={self.folder}/kubelet", f"--hostname-override={NODE}", f"--node-ip={ADDRESS}"),
         )
-        self.processes.wait_until(self.is_ready, "node")
+        # The node is called ready for a while after its kubelet was killed.
+        self.processes.wait_until(lambda: answers(KUBELET_PORT, ADDRESS) and self.is_ready(), "node")
 
     def is_ready(self) -> bool:
         """Whether the node says that it is ready."""
