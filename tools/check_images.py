@@ -41,7 +41,7 @@ def main() -> int:
     if without:
         print(
             f"error: images without a digest: {', '.join(without)}; nothing is applied; pin each in k8s/overlays/production/"
-            "kustomization.yaml with `kustomize edit set image NAME=REPOSITORY@sha256:…` (docs/kubernetes.md)",
+            "kustomization.yaml with `kustomize edit set image NAME=REPOSITORY@sha256:…` (docs/kubernetes-production.md)",
             file=sys.stderr,
         )
         return 2

@@ -31,7 +31,7 @@ def overlays(tmp_path: Path) -> Path:
 
 
 def pin(folder: Path, *names: str) -> None:
-    """As docs/kubernetes.md has it."""
+    """As docs/kubernetes-production.md has it."""
     for name in names:
         edit = [kustomize(), "edit", "set", "image", f"{name}={IMAGES[name]}@{DIGEST}"]
         subprocess.run(edit, cwd=folder, check=True, timeout=60)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Overlay `production` with `audio-gender serve`, by the components that docs/kubernetes.md lists for it."""
+"""Overlay `production` with `audio-gender serve`, by the components that docs/kubernetes-production.md lists for it."""
 
 import re
 import shutil
@@ -12,7 +12,8 @@ from overlays import ROOT
 
 
 def test_production_serves_with_what_the_page_says(tmp_path: Path) -> None:
-    chapter = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8").partition("### Which server\n")[2].partition("\n### ")[0]
+    page = (ROOT / "docs/kubernetes-production.md").read_text(encoding="utf-8")
+    chapter = page.partition("### Which server\n")[2].partition("\n### ")[0]
     components = re.findall(r"^      - (\.\./\.\./components/\S+)", chapter, re.MULTILINE)
     assert len(components) == 3
     shutil.copytree(ROOT / "k8s", tmp_path / "k8s")

@@ -406,7 +406,7 @@ def test_the_component_writes_the_page(inputs, dataset, tmp_path, monkeypatch):
 
     page = (tmp_path / "value").read_text()
     assert page.startswith("<!doctype html>") and page.count("<audio") == 1 and "git:1" in page
-    # This run's id, and the commands that decide where there is no work folder, as docs/kubernetes.md has them.
+    # This run's id, and the commands that decide where there is no work folder, as docs/kubernetes-operations.md has them.
     read = text_of(page)
     assert "Waits for a decision" in read and "run 4a6c date 20" in read and " UTC corpus " in read
     for action in ("approve", "reject"):
