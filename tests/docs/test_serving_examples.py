@@ -62,7 +62,7 @@ def port(here: Path) -> Iterator[int]:
     command = [sys.executable, "-m", "pipeline", "serve", "--serving", str(here / "work/serving"), "--port", str(number)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as server:
         try:
-            ready = ["curl", "-sf", "--retry", "60", "--retry-delay", "1", "--retry-connrefused"]
+            ready = ["curl", "-sf", "--retry", "300", "--retry-delay", "1", "--retry-connrefused"]
             subprocess.run([*ready, f"localhost:{number}/v2/health/ready"], check=True, stdout=subprocess.DEVNULL)
             yield number
         finally:
