@@ -32,15 +32,31 @@ def dataset_name(clips: ClipsConfig, corpus_digest: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def datasets_folder(folder: str) -> str:
-    """The folder of datasets that is meant by one of them: a run records its own dataset, and others start from that."""
+def datasets_folder(folder: str, name: str) -> str:
+    """The folder of datasets that is meant by one of them: a run records its own dataset, and others start from that.
+
+    That one may be gone since. `name`, that of the dataset in question, or other datasets beside it then tell what it was.
+    """
     above = folder_above(folder)
-    return above if above != folder and any(FileSystems.exists(join(folder, *mark)) for mark in MARKS) else folder
+    if above == folder:
+        return folder
+    if any(FileSystems.exists(join(folder, *mark)) for mark in MARKS):
+        return above
+    gone = not _holds_datasets(folder) and (name == folder.rsplit("/", 1)[1] or _holds_datasets(above))
+    return above if gone else folder
+
+
+def _holds_datasets(folder: str) -> bool:
+    prefix = join(folder, "")
+    found = FileSystems.match([join(folder, "*", *mark) for mark in MARKS])
+    names = (file.path.removeprefix(prefix).split("/")[0] for one in found for file in one.metadata_list)
+    return any(re.fullmatch(OWN_NAME, name) for name in names)
 
 
 def own_folder(folder: str, clips: ClipsConfig, index: SpeakerIndex, corpus_digest: str) -> str:
     """Where a dataset lies, or will: in a folder of its own, or in `folder` itself where it lies or was begun there already."""
-    own = join(datasets_folder(folder), dataset_name(clips, corpus_digest))
+    name = dataset_name(clips, corpus_digest)
+    own = join(datasets_folder(folder, name), name)
     try:
         if FileSystems.exists(join(folder, INFO_FILE)):
             return folder if is_same(read_dataset_info(folder), clips, corpus_digest) else own

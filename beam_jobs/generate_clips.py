@@ -76,7 +76,7 @@ def generate_below(
     index, contents = _checked(clips, index, folder, beam_options)
     output = own_folder(folder, clips, index, corpus_digest(index, contents))
     info = _generate(clips, index, contents, output, beam_options)
-    if others := other_datasets(datasets_folder(output), output):
+    if others := other_datasets(datasets_folder(output, ""), output):
         say(others)
     return output, info
 

@@ -217,8 +217,7 @@ def create_pipeline(
         mode=runtime_parameters.push_mode,
         run_config=config.model_dump(mode="json"),
         epochs=runtime_parameters.epochs,
-        # A run of this machine has the configuration of its clips, and an approval long after it perhaps no longer the clips.
-        dataset_uri="" if context.corpus_uri is None else dataset,
+        dataset_uri=dataset,
         corpus_uri=context.corpus_uri,
         approval=approval,
         serving_changes=context.serving_changes,

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from beam_jobs.locks import lock
 from components.alarm import Alarm
+from components.watch.clocks import MAX_AHEAD_S
 from pipeline.config import PipelineConfig
 from pipeline.outcome import read_outcomes
 from pipeline.workdir import WorkDir
@@ -74,6 +76,14 @@ def retrain(log: Path, quiet_days: float, before: Callable[[], Before | None], s
         return start(last)
 
 
+def by_a_wrong_clock(name: str, when: datetime.datetime) -> bool:
+    """Whether a retraining is dated in the future, and so not counted: that time may be years away. Says so."""
+    ahead = when > datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=MAX_AHEAD_S)
+    if ahead:
+        say(f"warning: {name} is dated {_minute(when)}, in the future, because a clock was wrong: it is not counted")
+    return ahead
+
+
 def _minute(when: datetime.datetime) -> str:
     return f"{when.astimezone(datetime.UTC):%Y-%m-%d %H:%M} UTC"
 
@@ -100,13 +110,11 @@ def last_here(workdir: WorkDir) -> Before | None:
     if workdir.at_work():  # whoever started it; an approval or a prune is no run
         at_work = newest and newest.state == "at work"
         return Before(f"run {newest.run_id}" if newest and at_work else f"another command in {workdir.root}", True, None)
-    found = [outcome for outcome in outcomes.values() if outcome.alarm]
-    if not found:
-        return None
-    last = found[-1]
-    started = datetime.datetime.fromisoformat(last.started)
-    ended = started + datetime.timedelta(seconds=last.seconds) if last.state == "finished" else None
-    return Before(f"run {last.run_id}", False, ended)
+    for last in reversed([outcome for outcome in outcomes.values() if outcome.alarm]):
+        ended = datetime.datetime.fromisoformat(last.started) + datetime.timedelta(seconds=last.seconds)
+        if not by_a_wrong_clock(f"run {last.run_id}", ended):
+            return Before(f"run {last.run_id}", False, ended if last.state == "finished" else None)
+    return None
 
 
 def run_here(alarm: Alarm, config: PipelineConfig, corpus: str | None, workdir: WorkDir, last: Before | None) -> str:

@@ -28,7 +28,8 @@ def provenance_of(serving: str, version: str | None) -> Provenance:
 
 def facts(serving: str, stored: Provenance) -> list[tuple[str, str]]:
     """What made a version, for people: names and values, without those that are not known."""
-    config = stored.config
+    config, kubernetes = stored.config, stored.config.get("kubernetes", {})
+    on_kubeflow = stored.dataset_uri in ("", kubernetes.get("dataset_uri"))
     decision = f"{stored.action} by {stored.by} ({stored.login})"
     if stored.override:
         decision += ", overriding the gate or the comparison"
@@ -47,7 +48,8 @@ def facts(serving: str, stored: Provenance) -> list[tuple[str, str]]:
         ("files", _files(serving, stored)),
         ("data", stored.dataset_fingerprint),
         ("clips", _shortly(config.get("clips", {}).get("num_clips"))),
-        ("corpus", config.get("kubernetes", {}).get("corpus_uri") or ""),
+        # Of a run on a laptop, that section is what Kubeflow would have used.
+        ("corpus", (on_kubeflow and kubernetes.get("corpus_uri")) or ""),
         ("config", stored.config_digest),
         ("epochs", str(config.get("train", {}).get("epochs", ""))),
         ("code", stored.code_revision),

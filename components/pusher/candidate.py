@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A candidate's way: placed beside the versions in serving, then promoted to be the newest of them, or withdrawn."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_atomically
 from components.model_digest import PROVENANCE_FILE
-from components.pusher.config import PushConfig
+from components.pusher.config import PushConfig, RollbackConfig
 from components.pusher.provenance import Provenance, read_provenance
 from components.pusher.serving_folder import add_withdrawals, bring, locked, now, put_back, remove_old, sync, versions
 from components.pusher.trials import (
@@ -166,11 +169,29 @@ def _finish_withdrawal(serving: Path) -> Provenance | None:
 
 
 def push_config(provenance: Provenance) -> PushConfig:
-    """Section `push` of the configuration that a version was made with; the defaults where another version of this wrote it."""
-    try:
-        return PushConfig.model_validate(provenance.config.get("push", {}))
-    except ValidationError:
-        return PushConfig()
+    """Section `push` of the configuration that a version was made with.
+
+    Where another release of this program wrote it, the settings that this one knows hold, and it says which do not. `keep: 0`
+    beside `rollback`, which earlier releases took, is 1: what is taken out of serving needs one before it.
+    """
+    stored = provenance.config.get("push", {})
+    with suppress(ValidationError):
+        return PushConfig.model_validate(stored)
+    stored = stored if isinstance(stored, Mapping) else {}
+    kept = {name: value for name, value in stored.items() if _valid({"rollback": None, name: value})}
+    if unknown := sorted(stored.keys() - kept.keys()):
+        names = ", ".join(f"push.{name}" for name in unknown)
+        say(f"version {provenance.version} was made by another release of this program: {names} cannot be used, defaults apply")
+    if kept.get("keep") == 0 and kept.get("rollback", RollbackConfig()) is not None:
+        kept["keep"] = 1
+    return PushConfig.model_validate(kept)
+
+
+def _valid(settings: Mapping[str, Any]) -> bool:
+    with suppress(ValidationError):
+        PushConfig.model_validate(settings)
+        return True
+    return False
 
 
 def _of(serving: Path, version: int) -> tuple[Path, Provenance | None]:

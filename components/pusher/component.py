@@ -59,7 +59,7 @@ class Pusher(base_component.BaseComponent):
         mode: as `config.mode`, before which it goes: whether a blessed model is pushed at once, waits or becomes a candidate.
         run_config: the run's resolved configuration, for its provenance; of a compiled pipeline the one it was compiled with.
         epochs: what the run really had, before `run_config`.
-        dataset_uri: the dataset of a compiled pipeline, likewise; else empty.
+        dataset_uri: the run's dataset folder, for its provenance.
         corpus_uri: the corpus of a compiled pipeline, likewise; else None.
         approval: who approved the model; None in a run.
         serving_changes: what people did to the serving folder since: versions of the same run that were removed by hand, models

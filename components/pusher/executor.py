@@ -64,15 +64,18 @@ class Executor(base_executor.BaseExecutor):
             asked_for = "push.mode is review" if exec_properties["mode"] == "review" else _newcomer(serving, input_dict)
             waiting_for = ", and ".join(reason for reason in (_withdrawn(serving, digest), asked_for) if reason)
         pushed.set_int_custom_property("waiting", int(bool(waiting_for)))
+        dataset = exec_properties["dataset_uri"]
         config = used_config(
             exec_properties["run_config"],
             epochs=exec_properties["epochs"],
             push_mode=exec_properties["mode"],
-            dataset_uri=exec_properties["dataset_uri"],
+            # A run of this machine has the configuration of its clips, and an approval long after it perhaps no longer the clips.
+            dataset_uri="" if exec_properties.get("corpus_uri") is None else dataset,
             corpus_uri=exec_properties.get("corpus_uri"),
         )
         known: dict[str, Any] = {
             "model_digest": digest,
+            "dataset_uri": absolute(dataset) if dataset else "",
             "dataset_fingerprint": _property(input_dict["model"], DATASET_FINGERPRINT),
             "config_digest": config_digest(config),
             "config": config,
@@ -165,7 +168,8 @@ def record(pushed: Artifact, serving: str, provenance: Provenance, openlineage_u
     # The names that TFX's own Pusher gives.
     pushed.set_string_custom_property("pushed_version", str(provenance.version))
     pushed.set_string_custom_property("pushed_destination", f"{serving}/{provenance.version}")
-    for name, value in provenance.model_dump(exclude={"version", "model_version", "rolled_back_to", "config", "alarm"}).items():
+    elsewhere = {"version", "model_version", "rolled_back_to", "dataset_uri", "config", "alarm"}
+    for name, value in provenance.model_dump(exclude=elsewhere).items():
         if isinstance(value, bool):
             pushed.set_int_custom_property(name, int(value))
         else:

@@ -99,7 +99,7 @@ def _emit(url: str, serving: str, provenance: Provenance, in_serving: bool) -> N
 
     set_producer(PRODUCER)
     stored = provenance.model_dump(include={"action", "by", "login", "note", "override", "blessed", "run_id", "code_revision"})
-    dataset = str(provenance.config.get("kubernetes", {}).get("dataset_uri") or "")
+    dataset = provenance.dataset_uri or str(provenance.config.get("kubernetes", {}).get("dataset_uri") or "")
     stored |= {"config_digest": provenance.config_digest, "model_digest": provenance.model_digest, "dataset_uri": dataset}
     clips = folder_above(dataset) or "clips"  # one dataset for OpenLineage, of which a grown corpus makes another version
     # Declared to be of the base class, which a run does not take.

@@ -27,7 +27,8 @@ class Provenance(BaseModel):
     `model_version` is the version under which the model was first pushed: `version` itself, or of a rollback an earlier one.
     `action` is `promoted` of a candidate that a server tried.
     `run_id` is the run that trained it; empty where something else put the version there. `note` is the reason of an
-    override, or what the person who decided had to say. `config` is the run's configuration with the values that it really had,
+    override, or what the person who decided had to say. `dataset_uri` is the dataset folder of that run, where it lay then; empty
+    in versions of before. `config` is the run's configuration with the values that it really had,
     empty in versions of before; `config_digest` is its digest. `alarm` is why it was retrained; None where a person started the
     run. Times are ISO 8601 in UTC.
     """
@@ -43,6 +44,7 @@ class Provenance(BaseModel):
     override: bool = False
     blessed: bool = False
     run_id: str = ""
+    dataset_uri: str = ""
     dataset_fingerprint: str = ""
     config_digest: str = ""
     config: dict[str, Any] = {}

@@ -18,6 +18,7 @@ from components.server.config import ServerConfig
 from components.server.errors import RequestError
 from components.server.limits import BUSY, Limits
 from components.server.metrics import Metrics
+from components.server.parts import combining
 from components.server.request_log import RequestLog
 from components.server.trial import ask_one
 from components.server.tried_versions import TriedVersions
@@ -91,7 +92,7 @@ class Server:
         name, longest = request.query.get("name", ""), self.config.max_duration_s
         async with self.limits.body(request, self.config.max_recording_mb) as body:
             served = self._chosen(self.versions.current, request, body)
-            answer = await self._answer(served, lambda one: analyse(one, body, name, longest))
+            answer = await self._answer(request, served, lambda one: analyse(one, body, name, longest))
         return web.Response(body=answer, content_type="application/json")
 
     async def show_metrics(self, request: web.Request) -> web.Response:
@@ -124,7 +125,7 @@ class Server:
             served, signature = self._asked_v2(request)
             served = self._chosen(served, request, body, signature)
             answer, json_length = await self._answer(
-                served, lambda one: open_inference.infer(one, name, one.signatures[signature], body, header)
+                request, served, lambda one: open_inference.infer(one, name, one.signatures[signature], body, header)
             )
         if json_length is None:
             return web.Response(body=answer, content_type="application/json")
@@ -145,7 +146,7 @@ class Server:
         self._asked(request, self.config.name)
         async with self.limits.body(request, self.config.max_body_mb) as body:
             served = self._chosen(self._asked(request, self.config.name), request, body)
-            answer = await self._answer(served, lambda one: tensorflow_serving.predict(one, body))
+            answer = await self._answer(request, served, lambda one: tensorflow_serving.predict(one, body))
         return web.Response(body=answer, content_type="application/json")
 
     def _chosen(self, served: ServedVersion, request: web.Request, body: bytes, signature: str | None = None) -> ServedVersion:
@@ -153,19 +154,21 @@ class Server:
         trial = self.versions.trial
         if trial and trial.present is not served and trial.answers != "everybody":  # it has just ended, or begun
             trial = None
-        if "version" not in request.match_info:
+        if not _names_version(request):
             present = self.versions.current
             if trial:
                 served = trial.chosen(body, signature)
             elif signature is None or signature in present.signatures:  # it may have been rolled back meanwhile
                 served = present
         watched = self.log.watching(served, _route(request)) if self.log else served
+        watched = combining(watched, None if _names_version(request) else _naming(request, served.version))
         return trial.watching(watched, body) if trial else watched
 
-    async def _answer(self, served: ServedVersion, ask: Callable[[ServedVersion], T]) -> T:
+    async def _answer(self, request: web.Request, served: ServedVersion, ask: Callable[[ServedVersion], T]) -> T:
         """Asks in a worker. While a new version may keep requests waiting in vain, they have that much longer."""
         trial = self.versions.trial
-        return await self.limits.answer(partial(ask_one, ask, served), trial.more_s if trial else 0.0)
+        work = partial(ask_one, ask, served, _names_version(request))
+        return await self.limits.answer(work, trial.more_s if trial else 0.0)
 
     def _asked(self, request: web.Request, *names: str) -> ServedVersion:
         """The version that a path names, which is the one that answers now.
@@ -228,6 +231,15 @@ class Server:
 def _route(request: web.Request) -> str:
     resource = request.match_info.route.resource
     return resource.canonical if resource else UNMATCHED
+
+
+def _names_version(request: web.Request) -> bool:
+    return "version" in request.match_info
+
+
+def _naming(request: web.Request, version: int) -> str:
+    """The path of a request, with a version in it."""
+    return re.sub(r"(/models/[^/:]*)", rf"\g<1>/versions/{version}", request.path, count=1)
 
 
 def _host(request: web.Request) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import tensorflow as tf
 from tensorflow.python.eager import cancellation
 
 T = TypeVar("T")
@@ -40,7 +39,7 @@ def deadline(seconds: float) -> Iterator[None]:
     try:
         with _used(manager):
             yield
-    except tf.errors.CancelledError:
+    except Exception:  # whatever was made of TensorFlow's CancelledError on its way
         if not manager.is_cancelled:
             raise
         raise TimeoutError(f"no answer within {seconds:g} s") from None

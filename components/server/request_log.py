@@ -26,6 +26,7 @@ from components.server.config import LogConfig
 from components.server.deadline import deadline
 from components.server.metrics import Metrics
 from components.server.versions import ServedVersion
+from components.watch.clocks import MAX_AHEAD_S
 from components.watch.measured import SIGNATURE, measured_answers
 from components.watch.records import FILE_NAME, Record, encode, hour_of
 from components.watch.skew import canary_record
@@ -195,15 +196,20 @@ class RequestLog:
     def _tidy(self) -> None:
         """Removes files older than is kept, and the oldest where all are too large. Their names say how old they are."""
         self._tidied = time.monotonic()
-        oldest = hour_of(max(0.0, time.time() - self.config.days * 86_400))
+        now_s = time.time()
+        oldest, latest = hour_of(max(0.0, now_s - self.config.days * 86_400)), hour_of(now_s + MAX_AHEAD_S)
         try:
-            files = sorted(path for path in self.config.folder.iterdir() if FILE_NAME.fullmatch(path.name))
+            # What is from the future, by a wrong clock, goes first where room is needed: else it would outlast all that comes.
+            files = sorted(
+                (path for path in self.config.folder.iterdir() if FILE_NAME.fullmatch(path.name)),
+                key=lambda path: (path.name[:13] <= latest, path.name),
+            )
             sizes = {path: path.stat().st_size for path in files}
             total = sum(sizes.values())
             for path, size in sizes.items():
                 # Room for one more file of this process.
                 if path.name[:13] >= oldest and total <= self._max_bytes * (FILES_OF_ALL - 1) // FILES_OF_ALL:
-                    break
+                    continue
                 path.unlink(missing_ok=True)
                 total -= size
             self.metrics.log_bytes.set(total)

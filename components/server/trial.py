@@ -20,8 +20,10 @@ import numpy as np
 import tensorflow as tf
 
 from components.server.deadline import deadline
+from components.server.errors import RequestError
 from components.server.limits import Limits
 from components.server.metrics import Metrics
+from components.server.parts import COMBINE
 from components.server.tally import Tally, Verdict
 from components.server.versions import ServedVersion
 
@@ -52,12 +54,19 @@ class FailedOver(Exception):  # noqa: N818 (no error of the request)
         self.other = other
 
 
-def ask_one(ask: Callable[[ServedVersion], T], served: ServedVersion) -> T:
-    """What `ask` makes of one version: of `served`, or of the other one where `served` is on trial and did not answer."""
+def ask_one(ask: Callable[[ServedVersion], T], served: ServedVersion, named: bool = False) -> T:
+    """What `ask` makes of one version: of `served`, or of the other one where `served` is on trial and did not answer.
+
+    Raises:
+        RequestError: `served` did not answer, and was `named`.
+    """
     try:
         return ask(served)
     except FailedOver as error:
-        return ask(error.other)
+        found, other = ask(error.other), error.other.version
+    if named:
+        raise RequestError(f"version {served.version} failed; version {other} answers this if no version is named", 500)
+    return found
 
 
 class Trial:
@@ -129,7 +138,7 @@ class Trial:
         functions = {
             name: partial(self._ask_new if is_new else self._ask_present, name, signature.function, put)
             for name, signature in served.signatures.items()
-            if "probabilities" in signature.outputs
+            if "probabilities" in signature.outputs and name != COMBINE  # parts that a version heard are no recording
         }
         return _asking(served, functions)
 

@@ -81,7 +81,8 @@ class ServedVersion:
             raise UserError("its files are not those that were pushed")
         if public_key:
             verify(folder, public_key)
-        model = load_model(folder)
+        with deadline(WARM_UP_S):
+            model = load_model(folder)  # which asks it, too
         signatures = {name: Signature.of(function) for name, function in model.signatures.items()}
         definition = MessageToDict(
             SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0], preserving_proto_field_name=True

@@ -21,13 +21,12 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from beam_jobs.examples import RecordError, frame_record
 from beam_jobs.files import copy_file, join, open_file, read_text, write_atomically
 from beam_jobs.running import make_pipeline, shared_folder
+from components.watch.clocks import MAX_AHEAD_S
 from components.watch.measures import values_of
 from components.watch.records import CANARY, FILE_NAME, Record, decode, encode, hour_of, read_file
 
 SAMPLE = 1000
 """Requests that the two-sample tests and the page are made from, drawn by their hash."""
-MAX_AHEAD_S = 3600.0
-"""A clock may be this far ahead; what is from later still was written by one that was wrong."""
 STATISTICS_FILE, SAMPLE_FILE, SUMS_FILE = "statistics.pb", "sample.tfrecord", "sums.json"
 
 
@@ -60,14 +59,14 @@ class Heard:
 
 
 def log_files(folder: Path, window: Window) -> list[str]:
-    """The files of a log that may hold records of a window; a file's name is the hour of its records.
+    """The files of a log that may hold records of a window, or of its future, which is told. A file's name is their hour.
 
     Raises:
         OSError: the folder cannot be read.
     """
-    first, last = hour_of(max(0.0, window.since_s)), hour_of(window.until_s + MAX_AHEAD_S)
+    first = hour_of(max(0.0, window.since_s))
     names = sorted(path.name for path in folder.iterdir())
-    return [str(folder / name) for name in names if (hour := FILE_NAME.fullmatch(name)) and first <= hour[1] <= last]
+    return [str(folder / name) for name in names if (hour := FILE_NAME.fullmatch(name)) and first <= hour[1]]
 
 
 def hear(files: Sequence[str], window: Window, folder: str, beam_options: Sequence[str]) -> Heard:

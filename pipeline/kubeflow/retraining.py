@@ -9,9 +9,11 @@ from components.alarm import Alarm
 from pipeline.kubeflow.client import Kubeflow, user_errors
 from pipeline.kubeflow.run_nodes import FINAL, SUCCEEDED
 from pipeline.kubeflow.submit import find_experiment, submit
-from pipeline.retraining import Before
+from pipeline.retraining import Before, by_a_wrong_clock
 
 EXPERIMENT = "audio-gender-retraining"
+NUM_RUNS = 20
+"""Newest ones, of which the last retraining is the first that no wrong clock dates."""
 
 
 def last_on_kubeflow(kubeflow: Kubeflow) -> Before | None:
@@ -25,12 +27,14 @@ def last_on_kubeflow(kubeflow: Kubeflow) -> Before | None:
         if experiment_id is None:
             return None
         runs = kubeflow.client.runs.run_service_list_runs(
-            namespace=kubeflow.user_namespace, experiment_id=experiment_id, sort_by="created_at desc", page_size=1
+            namespace=kubeflow.user_namespace, experiment_id=experiment_id, sort_by="created_at desc", page_size=NUM_RUNS
         ).runs
-    if not runs:
-        return None
-    last = runs[0]
-    return Before(f"run {last.run_id}", last.state not in FINAL, last.finished_at if last.state == SUCCEEDED else None)
+    for run in runs or []:
+        if run.state not in FINAL:
+            return Before(f"run {run.run_id}", True, None)
+        if not by_a_wrong_clock(f"run {run.run_id}", max(run.created_at, run.finished_at or run.created_at)):
+            return Before(f"run {run.run_id}", False, run.finished_at if run.state == SUCCEEDED else None)
+    return None
 
 
 def run_on_kubeflow(alarm: Alarm, kubeflow: Kubeflow, package: Path, service_account: str | None, last: Before | None) -> str:

@@ -118,6 +118,23 @@ def test_the_folder_of_a_dataset_stands_for_the_folder_it_is_in(
     assert Path(generate_below(make_config(), index, str(tmp_path / "202611271035"))[0]).parent == tmp_path / "202611271035"
 
 
+def test_the_folder_of_a_dataset_that_was_removed_still_stands_for_the_folder_it_was_in(
+    index: SpeakerIndex, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "clips"
+    first, _ = generate_below(make_config(), index, str(folder))
+    shutil.rmtree(first)
+    assert generate_below(make_config(), index, f"{first}/")[0] == first  # as a run's recorded configuration names it
+    other, _ = generate_below(make_config(seed=4), index, str(folder))
+    shutil.rmtree(first)
+    third, _ = generate_below(make_config(seed=5), index, first)
+    assert {Path(other).parent, Path(third).parent} == {folder} and not Path(first).exists()
+    # A folder of datasets whose name looks like one's stays what it is.
+    shutil.move(folder, tmp_path / "202611271035")
+    inside, _ = generate_below(make_config(seed=6), index, str(tmp_path / "202611271035"))
+    assert Path(inside).parent == tmp_path / "202611271035"
+
+
 @pytest.mark.parametrize(
     ("dataset", "above"),
     [

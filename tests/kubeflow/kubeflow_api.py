@@ -124,7 +124,8 @@ class KubeflowApi:
         return _named([thing for thing in things if thing.namespace == query.get("namespace")], query)
 
     def _create(self, path: str, body: dict[str, Any]) -> Any:
-        name = f"{path.strip('/').rstrip('s')}-1"
+        there = len(self.pipelines if path == "/pipelines" else self.experiments)
+        name = f"{path.strip('/').rstrip('s')}-{there + 1}"
         now = datetime.now(UTC)
         if path == "/pipelines":
             self.pipelines.append(api.V2beta1Pipeline(pipeline_id=name, created_at=now, **body))

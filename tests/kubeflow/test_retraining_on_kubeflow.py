@@ -73,6 +73,19 @@ def test_one_run_at_a_time_and_none_in_the_quiet_period(server: KubeflowApi, pac
     assert again(kubeflow).startswith("retraining: run run-3 was started")
 
 
+def test_a_run_from_the_future_blocks_nothing_unless_it_is_at_work(server: KubeflowApi, again: Callable, capsys) -> None:
+    kubeflow = connect(server.host)
+    again(kubeflow)
+    ahead = server.runs[-1]
+    ahead.created_at += timedelta(days=1500)
+    assert again(kubeflow) == "not retrained: run run-1 is at work"
+    ahead.state, ahead.finished_at = "SUCCEEDED", ahead.created_at + timedelta(hours=1)
+    assert again(kubeflow).startswith("retraining: run run-2 was started")
+    assert "warning: run run-1 is dated 20" in capsys.readouterr().err
+    server.runs[-1].state, server.runs[-1].finished_at = "SUCCEEDED", datetime.now(UTC)
+    assert again(kubeflow).startswith("not retrained: run run-2 ended on ")
+
+
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED"])
 def test_after_a_run_that_failed_there_is_no_quiet(server: KubeflowApi, again: Callable, state: str, capsys) -> None:
     kubeflow = connect(server.host)

@@ -215,3 +215,12 @@ def test_the_nodes_are_those_of_the_pipeline(tmp_path: Path) -> None:
     pipeline = create_pipeline(config, RunContext("d", "f", str(tmp_path), str(tmp_path / "s"), "", corpus_uri=""))
 
     assert {node.id for node in pipeline.components} == set(NODES)
+
+
+def test_the_pusher_of_a_run_on_this_machine_knows_its_dataset(tmp_path: Path) -> None:
+    from pipeline.dag import RunContext, create_pipeline
+
+    context = RunContext("clips/0123456789ab", "f", str(tmp_path), str(tmp_path / "s"), "")
+    (pusher,) = (node for node in create_pipeline(load_config("demo"), context).components if node.id == "Pusher")
+
+    assert pusher.exec_properties["dataset_uri"] == "clips/0123456789ab"

@@ -109,6 +109,27 @@ def test_the_last_retraining_is_asked_of_the_work_folder(tmp_path: Path) -> None
         assert last_here(workdir) == Before(f"another command in {workdir.root}", True, None)
 
 
+def test_a_retraining_from_the_future_blocks_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its clock was wrong, and until its time comes may be years."""
+    workdir = WorkDir.at(tmp_path / "work")
+
+    def keep(run_id: str, days: float, seconds: float = 60) -> None:
+        outcome = Outcome(run_id=run_id, started=days_ago(days).isoformat(), state="finished", alarm=ALARM, seconds=seconds)
+        (workdir.reports / run_id).mkdir(parents=True)
+        (workdir.reports / run_id / "outcome.json").write_text(outcome.model_dump_json())
+
+    def again() -> str:
+        return retrain(tmp_path, 7.0, lambda: last_here(workdir), start)
+
+    keep("20301231-000000", -1500)
+    assert again() == "started after none"
+    assert "warning: run 20301231-000000 is dated 20" in capsys.readouterr().err
+    keep("20261120-000000", 6.9)  # which came afterwards, by a clock that was right
+    assert again().startswith("not retrained: run 20261120-000000 ended on ")
+    keep("20261121-000000", 0, seconds=1800)  # of a clock that is half an hour ahead, as some are
+    assert again().startswith("not retrained: run 20261121-000000 ended on ")
+
+
 def test_an_outcome_keeps_why(tmp_path: Path) -> None:
     workdir = WorkDir.at(tmp_path / "work")
     (workdir.reports / "1").mkdir(parents=True)

@@ -21,6 +21,7 @@ from components.pusher.serving_folder import read_provenance, roll_back, version
 from components.pusher.trials import Decision, candidate, fate, read_decisions
 from components.run_config import config_digest
 from components.signing import verify
+from pipeline.served import facts
 
 COMPILED = {"train": {"epochs": 2}, "push": {"mode": "review"}}
 """The configuration that a pipeline was compiled with; its run had other values."""
@@ -55,6 +56,8 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
         openlineage_url: str = "",
         alarm: Alarm | None = None,
         serving_uri: str = "",
+        dataset_uri: str = "",
+        run_config: dict = COMPILED,
     ) -> dict:
         candidate, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
         candidate.uri, pushed.uri = str(tmp_path / "model"), str(tmp_path / "pushed")
@@ -77,9 +80,9 @@ def pusher(tmp_path, model) -> Callable[..., dict]:
                 "serving_uri": serving_uri or str(tmp_path / "serving"),
                 "mode": mode,
                 "keep": 5,
-                "run_config": json.dumps(COMPILED),
+                "run_config": json.dumps(run_config),
                 "epochs": 10,
-                "dataset_uri": "",
+                "dataset_uri": dataset_uri,
                 "approval": approval.model_dump_json() if approval else "",
                 "keep_pending": int(keep_pending),
                 "private_key": private_key,
@@ -459,6 +462,23 @@ def test_an_openlineage_server_is_told_which_data_and_code_made_the_version(push
     )
     facet = event["run"]["facets"]["audio_gender"]
     assert (facet["by"], facet["run_id"], len(facet["config_digest"])) == ("gate", "20261123-000000", 64)
+
+
+def test_an_openlineage_server_is_told_which_dataset_a_laptop_used(pusher, tmp_path, monkeypatch):
+    """Whatever the configuration says of Kubeflow; and the dataset need not be there any more, as for a late approval."""
+    pytest.importorskip("openlineage", reason="the optional package openlineage-python is not installed")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    config = COMPILED | {"kubernetes": {"corpus_uri": "s3://corpus", "dataset_uri": "s3://audio-gender/clips"}}
+    with openlineage_server() as (events, url):
+        version = int(pusher(openlineage_url=url, dataset_uri="clips/0123456789ab", run_config=config)["pushed_version"])
+
+    ((_, event),) = events
+    assert event["inputs"][0]["name"] == f"{tmp_path}/work/clips"
+    assert event["run"]["facets"]["audio_gender"]["dataset_uri"] == f"{tmp_path}/work/clips/0123456789ab"
+    stored = read_provenance(tmp_path / "serving", version)
+    assert stored.dataset_uri == f"{tmp_path}/work/clips/0123456789ab" and stored.config["kubernetes"] == config["kubernetes"]
+    assert "corpus" not in dict(facts(f"{tmp_path}/serving", stored))
 
 
 def test_datasets_of_one_folder_are_versions_of_one_dataset_to_an_openlineage_server(tmp_path):

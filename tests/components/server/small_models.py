@@ -18,7 +18,7 @@ FILES = [base64.b64encode(f"recording {number}".encode()).decode() for number in
 """What the small models take for recordings: they only look at the bytes' hash."""
 POISON = base64.b64encode(b"poison").decode()
 """What no model of the kind `poisoned` can answer."""
-SIGNATURES = ("wav", "serving_default", "waveform", "waveforms")
+SIGNATURES = ("wav", "serving_default", "waveform", "waveforms", "combine")
 
 
 class Small(tf.Module):
@@ -83,7 +83,10 @@ class Small(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, "waveform")], autograph=False)
     def waveform(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self.answer(tf.fill([tf.shape(waveform)[0]], 0.3))
+        first = tf.fill([tf.shape(waveform)[0]], 0.3)
+        if self.kind == "endless":  # on what is asked while it is loaded
+            first = tf.while_loop(lambda first: tf.reduce_all(first < 1), lambda first: (first * 1.0,), [first])[0]
+        return self.answer(first)
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, None], tf.float32, "waveform"), tf.TensorSpec([None], tf.int64, "lengths")],
@@ -91,6 +94,18 @@ class Small(tf.Module):
     )
     def waveforms(self, waveform: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
         return self.answer(tf.fill([tf.size(lengths)], 0.3))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None, None], tf.float32, "step_pooled"),
+            tf.TensorSpec([None, None], tf.float32, "step_weights"),
+        ],
+        autograph=False,
+    )
+    def combine(self, step_pooled: tf.Tensor, step_weights: tf.Tensor) -> dict[str, tf.Tensor]:
+        pooled = tf.ensure_shape(step_pooled, [None, None, 3 if self.kind == "wide" else 2])
+        found = self.answer(tf.reduce_mean(pooled[..., 0] * step_weights, axis=1))
+        return {name: found[name] for name in ("probabilities", "classes", "thresholds", "label")}
 
 
 def save_small(kind: str, folder: Path) -> None:

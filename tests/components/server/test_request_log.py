@@ -161,7 +161,7 @@ def test_sound_is_kept_where_the_operator_says_so_and_fields_are_left_out(
 def test_the_oldest_goes_when_it_is_too_old_or_there_is_too_much(serving: Path, voices: list[bytes], tmp_path: Path) -> None:
     folder = tmp_path / "log"
     folder.mkdir()
-    hours = [time.strftime("%Y-%m-%dT%H", time.gmtime(time.time() - 3600 * back)) for back in (100, 20, 10, 2)]
+    hours = [time.strftime("%Y-%m-%dT%H", time.gmtime(time.time() - 3600 * back)) for back in (100, 20, 10, 2, -48)]
     for hour in hours:
         (folder / f"{hour}Z-0.tfrecord").write_bytes(bytes(400_000))
     (folder / "notes.txt").write_text("not ours")
@@ -177,6 +177,7 @@ def test_the_oldest_goes_when_it_is_too_old_or_there_is_too_much(serving: Path, 
     left = sorted(path.name for path in folder.iterdir())
     assert f"{hours[0]}Z-0.tfrecord" not in left  # too old
     assert f"{hours[1]}Z-0.tfrecord" not in left  # the oldest of what is too much
+    assert f"{hours[4]}Z-0.tfrecord" not in left  # of a clock that was wrong: it would outlast all others
     assert {f"{hours[2]}Z-0.tfrecord", f"{hours[3]}Z-0.tfrecord", "notes.txt"} < set(left)
 
 
