@@ -11,13 +11,16 @@ LOG = "/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log"
 """Of a pod that is there, or Argo's copy of it (kubeflow/pipelines 2.17.0, backend/src/apiserver/main.go; no client has it)."""
 LOG_FAILED = '{"error_message":'
 """So the answer ends where the log cannot be read: its status was sent before."""
-EVENTS = "/k8s/pod/events"
-"""Kubeflow's pages have them (frontend/server/handlers/pod-info.ts), the API behind them does not."""
+LOG_OF_PAGES, EVENTS = "/k8s/pod/logs", "/k8s/pod/events"
+"""Kubeflow's pages have these (frontend/server/app.ts) and not `LOG`, the API behind them the other way round."""
 
 
 def read_log(kubeflow: Kubeflow, run_id: str, pod: str) -> list[str]:
     """The lines of a pod's log; none where Kubeflow does not have it."""
     text = _get(kubeflow, LOG, {"run_id": run_id, "pod": pod}, {})
+    if not text:
+        query = {"podname": pod, "podnamespace": kubeflow.namespace, "runid": run_id}
+        text = _get(kubeflow, LOG_OF_PAGES, {}, query)
     return [] if LOG_FAILED in text else [line for line in text.splitlines() if line.strip()]
 
 

@@ -38,10 +38,12 @@ class KubeflowApi:
 
     `refuse` is raised at any call, or at the one of that path; `history` is what a run becomes, call by call; `logs` and
     `events` are those of pods, by name. While `silent` is set there is no answer, and while `drips` is, a byte of it in a while.
+    With `pages` it is Kubeflow's UI, behind which the API has fewer calls and `/k8s/…` some more (frontend/server/app.ts).
     """
 
-    def __init__(self, multi_user: bool = False) -> None:
+    def __init__(self, multi_user: bool = False, pages: bool = True) -> None:
         self.multi_user = multi_user
+        self.pages = pages
         self.pipelines: list[api.V2beta1Pipeline] = []
         self.versions: list[api.V2beta1PipelineVersion] = []
         self.experiments: list[api.V2beta1Experiment] = []
@@ -83,11 +85,18 @@ class KubeflowApi:
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
         if refused := self.refuse.get("") or self.refuse.get(path):
             raise refused
+        if path.startswith("/apis/v1alpha1/" if self.pages else "/k8s/"):
+            raise Refused(404, f"Cannot GET {path}")
         if path.endswith("/log"):
-            pod = path.split("/")[-2]
-            return self.logs.get(pod, '{"error_message":"Failed to read logs for run"}')
+            log = self.log_of(path.split("/")[-2])
+            return '{"error_message":"Failed to read logs for run"}' if log is None else log
+        if path == "/k8s/pod/logs":
+            log = self.log_of(query["podname"])
+            if log is None:
+                raise Refused(500, "Could not get main container logs: S3Error: The specified key does not exist.")
+            return log
         if path == "/k8s/pod/events":
-            return json.dumps({"kind": "EventList", "items": self.events.get(query["podname"], [])})
+            return json.dumps({"kind": "EventList", "items": self.events_of(query["podname"])})
         if path.endswith("/healthz"):
             return api.V2beta1GetHealthzResponse(multi_user=self.multi_user, pipeline_store="database")
         if path == "/pipelines/upload_version":
@@ -95,6 +104,14 @@ class KubeflowApi:
         if method == "GET":
             return self._get(path, query)
         return self._create(path, json.loads(body))
+
+    def log_of(self, pod: str) -> str | None:
+        """A pod's log, or None."""
+        return self.logs.get(pod)
+
+    def events_of(self, pod: str) -> list[dict[str, Any]]:
+        """What Kubernetes notes about a pod."""
+        return self.events.get(pod, [])
 
     def _get(self, path: str, query: dict[str, str]) -> Any:
         if path == "/pipelines":

@@ -332,6 +332,7 @@ def test_a_run_is_followed_with_one_line_a_node(
 PUSHER = node("Pusher", "SUCCEEDED", 220, 230)
 
 
+@pytest.mark.parametrize("pages", [True, False], ids=["behind-the-ui", "api"])
 @pytest.mark.parametrize(
     "verdict",
     [
@@ -341,8 +342,9 @@ PUSHER = node("Pusher", "SUCCEEDED", 220, 230)
     ],
 )
 def test_what_became_of_the_model_is_said_in_the_words_of_its_own_step(
-    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], verdict: str
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], verdict: str, pages: bool
 ) -> None:
+    server.pages = pages
     run_id = submit(package, kubeflow)
     server.history = [becomes("SUCCEEDED", GEN, PUSHER)] * 2
     server.logs[pod_of("Pusher")] = f"I1126 launcher: uploading\nverdict: {verdict}\nI1126 launcher: done\n"
@@ -356,9 +358,11 @@ def test_what_became_of_the_model_is_said_in_the_words_of_its_own_step(
     assert (approve in err) == verdict.startswith("waits")
 
 
+@pytest.mark.parametrize("pages", [True, False], ids=["behind-the-ui", "api"])
 def test_a_log_that_cannot_be_read_leaves_the_verdict_out(
-    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], pages: bool
 ) -> None:
+    server.pages = pages
     run_id = submit(package, kubeflow)
     server.history = [becomes("SUCCEEDED", GEN, PUSHER)] * 2
 
@@ -392,7 +396,7 @@ def test_where_nobody_says_why_a_pod_does_not_start_the_command_that_does_is_nam
     run_id = submit(package, kubeflow)
     driver = task("Trainer-driver", "PENDING", 90, 0)
     driver.pod_name = "audio-gender-x7k2p-system-container-driver-7"
-    server.refuse["/k8s/pod/events"] = Refused(404, "page not found")  # the API's own address
+    server.pages = False
     server.history = [becomes("RUNNING", [driver, task("Trainer", None, 90, 0)])] * 3 + [becomes("SUCCEEDED", GEN)] * 2
 
     assert follow(kubeflow, run_id, poll_s=0.01, pending_s=0)

@@ -3,6 +3,7 @@
 
 import json
 import os
+import threading
 import uuid
 from datetime import UTC, datetime
 from http.server import ThreadingHTTPServer
@@ -18,15 +19,16 @@ NAMESPACE = "kubeflow"
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 WORKFLOWS = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/workflows"
 STATES = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Error": "FAILED", "Running": "RUNNING", "Pending": "PENDING"}
+PODS = f"/api/v1/namespaces/{NAMESPACE}"
 
 
 class Server(KubeflowApi):
-    """Answers at port 8888 of every address."""
+    """Answers at a port of every address."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, port: int, pages: bool) -> None:
+        super().__init__(pages=pages)
         self._http.server_close()
-        self._http: ThreadingHTTPServer = ThreadingHTTPServer(("0.0.0.0", 8888), self._handler())
+        self._http: ThreadingHTTPServer = ThreadingHTTPServer(("0.0.0.0", port), self._handler())
         # By its address: the certificate names no other.
         address = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}"
         self._cluster = Api(address, ACCOUNT / "ca.crt", (ACCOUNT / "token").read_text())
@@ -35,16 +37,12 @@ class Server(KubeflowApi):
         """Until the pod ends."""
         self._http.serve_forever()
 
-    def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
-        pods = f"/api/v1/namespaces/{NAMESPACE}"
-        if path.endswith("/log"):
-            answer = self._cluster._session.get(
-                f"{self._cluster.url}{pods}/pods/{path.split('/')[-2]}/log?container=main", timeout=30
-            )
-            return answer.text if answer.ok else '{"error_message":"Failed to read logs for run"}'
-        if path == "/k8s/pod/events":
-            return json.dumps(self._cluster.get(f"{pods}/events", fieldSelector=f"involvedObject.name={query['podname']}"))
-        return super().answer(method, path, query, body)
+    def log_of(self, pod: str) -> str | None:
+        answer = self._cluster._session.get(f"{self._cluster.url}{PODS}/pods/{pod}/log?container=main", timeout=30)
+        return answer.text if answer.ok else None
+
+    def events_of(self, pod: str) -> list[dict[str, Any]]:
+        return self._cluster.items(f"{PODS}/events", fieldSelector=f"involvedObject.name={pod}")
 
     def _create(self, path: str, body: dict[str, Any]) -> Any:
         created = super()._create(path, body)
@@ -112,4 +110,8 @@ def _uploaded(form: str) -> str:
 
 
 if __name__ == "__main__":
-    Server().serve()
+    api, ui = Server(8888, pages=False), Server(3000, pages=True)
+    # One Kubeflow at two addresses.
+    ui.pipelines, ui.versions, ui.experiments, ui.runs = api.pipelines, api.versions, api.experiments, api.runs
+    threading.Thread(target=ui.serve, daemon=True).start()
+    api.serve()
