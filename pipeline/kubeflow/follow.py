@@ -15,8 +15,8 @@ from beam_jobs.errors import UserError
 from components.verdict import BEGINNING, WAITS
 from pipeline.kubeflow.client import Kubeflow, is_transient, user_errors
 from pipeline.kubeflow.platform import NODE_LABEL
-from pipeline.kubeflow.pods import read_log, why_pending
-from pipeline.kubeflow.run_nodes import DRIVER_FAILED, FAILED, FINAL, SUCCEEDED, nodes_of, pending_pods
+from pipeline.kubeflow.pods import pods_of, read_log, why_pending
+from pipeline.kubeflow.run_nodes import DRIVER_FAILED, FAILED, FINAL, SUCCEEDED, is_pending, nodes_of
 
 PATIENCE_S = 300.0
 """How long a server that fails is asked again: a restart, a rollout or a lost connection does not end the run."""
@@ -104,16 +104,16 @@ class _Waiting:
 
     def look(self, run: Any) -> None:
         now = time.monotonic()
-        pending = {pod: node for node, pod in pending_pods(run)}
-        self._since = {pod: self._since.get(pod, now) for pod in pending}
-        for pod, node in pending.items():
-            if now - self._since[pod] < self._after_s:
+        pending = [pod for pod in pods_of(self._kubeflow, run.run_id) if pod.is_pending] if is_pending(run) else []
+        self._since = {pod.name: self._since.get(pod.name, now) for pod in pending}
+        for pod in pending:
+            if now - self._since[pod.name] < self._after_s:
                 continue
             reason = why_pending(self._kubeflow, pod)
-            if (pod, reason) not in self._said:
-                self._said.add((pod, reason))
-                why = reason or f"why: `kubectl describe pod -n {self._kubeflow.namespace} {pod}`"
-                say(f"{node} is waiting for its pod to start: {why}")
+            if (pod.name, reason) not in self._said:
+                self._said.add((pod.name, reason))
+                why = reason or f"why: `kubectl describe pod -n {self._kubeflow.namespace} {pod.name}`"
+                say(f"{pod.node} is waiting for its pod to start: {why}")
 
 
 def _verdict(kubeflow: Kubeflow, run: Any) -> bool:
@@ -139,9 +139,9 @@ def _verdict(kubeflow: Kubeflow, run: Any) -> bool:
 
 def _decided(kubeflow: Kubeflow, run: Any) -> str:
     """What the run's own log says became of the model; empty where no log does."""
-    for node in nodes_of(run):
-        if node.name in DECIDING and node.pod:
-            verdicts = [line for line in read_log(kubeflow, run.run_id, node.pod) if BEGINNING in line]
+    for pod in pods_of(kubeflow, run.run_id):
+        if pod.node in DECIDING and not pod.is_driver:
+            verdicts = [line for line in read_log(kubeflow, run.run_id, pod.name) if BEGINNING in line]
             if verdicts:
                 return verdicts[-1].partition(BEGINNING)[2]
     return ""
@@ -150,9 +150,12 @@ def _decided(kubeflow: Kubeflow, run: Any) -> str:
 def _failures(kubeflow: Kubeflow, run: Any) -> None:
     of_run = f"-n {kubeflow.namespace} -l pipeline/runid={run.run_id}"
     failed = [node for node in nodes_of(run) if node.state == FAILED]
+    pod_names = {(pod.node, pod.is_driver): pod.name for pod in pods_of(kubeflow, run.run_id)} if failed else {}
     for node in failed:
-        pods = of_run if DRIVER_FAILED in node.note else f"{of_run},{NODE_LABEL}={node.name.lower()}"
-        for line in read_log(kubeflow, run.run_id, node.pod)[-LAST_LINES:] if node.pod else ():
+        in_driver = DRIVER_FAILED in node.note
+        pods = of_run if in_driver else f"{of_run},{NODE_LABEL}={node.name.lower()}"
+        pod = pod_names.get((node.name, in_driver))
+        for line in read_log(kubeflow, run.run_id, pod)[-LAST_LINES:] if pod else ():
             say(f"  {node.name}: {line}")
         say(f"{node.name} {node.note}; its log: `kubectl logs {pods} -c main --tail=-1 --prefix`")
         say(f"  details of its pod: `kubectl describe pods {pods}`")

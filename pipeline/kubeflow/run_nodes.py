@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nodes of a run, out of Kubeflow's list of Argo's tasks: drivers, pods, and the DAGs around them."""
+"""The nodes of a run, out of Kubeflow's list of Argo's tasks: drivers, pods, and the DAGs around them.
+
+Argo's controller, as Kubeflow sets it up, has each of them twice: `Trainer`, and its only attempt `Trainer(0)`.
+"""
 
 import datetime
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 SUCCEEDED, FAILED, PENDING, SKIPPED = "SUCCEEDED", "FAILED", "PENDING", "SKIPPED"
@@ -19,19 +21,18 @@ NO_POD_S = 3
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node of the pipeline, as far as Kubeflow knows of it; `pod` is that of its driver or its step, whichever was the last."""
+    """A node of the pipeline, as far as Kubeflow knows of it."""
 
     name: str
     state: str
     note: str
     ended: datetime.datetime | None
     seconds: float
-    pod: str
 
 
 def nodes_of(run: Any) -> list[Node]:
     """The nodes that have begun; `root`, which is around them, where its driver failed."""
-    tasks = (run.run_details and run.run_details.task_details) or []
+    tasks = _tasks(run)
     by_name = {task.display_name: task for task in tasks}
     skipped = [task.start_time for task in tasks if task.display_name == EXECUTOR and task.state == SKIPPED]
     nodes = []
@@ -40,40 +41,32 @@ def nodes_of(run: Any) -> list[Node]:
         if driver is None:
             continue
         if driver.state == FAILED:
-            nodes.append(_node(name, driver, DRIVER_FAILED, driver.pod_name or ""))
+            nodes.append(_node(name, driver, DRIVER_FAILED))
         elif name == ROOT:
             continue
         elif task.state != SUCCEEDED:
-            nodes.append(_node(name, task, str(task.state).lower(), _pod(task, tasks)))
+            nodes.append(_node(name, task, str(task.state).lower()))
         else:
-            node = _node(name, task, "", _pod(task, tasks))
             # The API has no word for it: the pod of a node that comes from the cache is skipped.
-            cached = task.start_time in skipped and node.seconds <= NO_POD_S
-            nodes.append(replace(node, note="cached") if cached else node)
+            cached = task.start_time in skipped and _seconds(task) <= NO_POD_S
+            nodes.append(_node(name, task, "cached" if cached else ""))
     return nodes
 
 
-def pending_pods(run: Any) -> Iterator[tuple[str, str]]:
-    """Node and pod of each driver and step whose pod does not run yet."""
-    tasks = (run.run_details and run.run_details.task_details) or []
-    steps = {_pod(task, tasks): task.display_name for task in tasks if task.display_name != EXECUTOR}
-    for task in tasks:
-        name = str(task.display_name)
-        if task.state == PENDING and task.pod_name and (name == EXECUTOR or name.endswith(DRIVER)):
-            yield name.removesuffix(DRIVER) if name != EXECUTOR else steps.get(task.pod_name, "a step"), task.pod_name
+def is_pending(run: Any) -> bool:
+    """Whether the pod of a driver or step does not run yet."""
+    names = [str(task.display_name).partition("(")[0] for task in _tasks(run) if task.state == PENDING]
+    return any(name == EXECUTOR or name.endswith(DRIVER) for name in names)
 
 
-def _pod(task: Any, tasks: list[Any]) -> str:
-    """The pod of a node's step, by Argo's number of it: Kubeflow lists a task's children by Argo's ids, and pods by names."""
-    numbers = [_number(child.pod_name) for child in task.child_tasks or [] if child.pod_name]
-    pods = [other.pod_name for other in tasks if other.display_name == EXECUTOR and other.pod_name]
-    return next((str(pod) for pod in pods if _number(pod) in numbers), "")
+def _tasks(run: Any) -> list[Any]:
+    return (run.run_details and run.run_details.task_details) or []
 
 
-def _number(name: str) -> str:
-    return name.rpartition("-")[2]
+def _node(name: str, task: Any, note: str) -> Node:
+    return Node(name, task.state, note, task.end_time, _seconds(task))
 
 
-def _node(name: str, task: Any, note: str, pod: str) -> Node:
+def _seconds(task: Any) -> float:
     took = task.end_time - task.start_time if task.end_time and task.start_time else datetime.timedelta()
-    return Node(name, task.state, note, task.end_time, took.total_seconds(), pod)
+    return float(took.total_seconds())

@@ -17,6 +17,10 @@ from urllib.parse import parse_qs, urlsplit
 import kfp_server_api as api
 
 BASE = "/apis/v2beta1"
+RUNS_V1 = "/apis/v1beta1/runs/"
+STATES = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Error": "FAILED", "Running": "RUNNING", "Pending": "PENDING",
+          "Skipped": "SKIPPED", "Omitted": None}  # fmt: skip
+"""Kubeflow's words for Argo's."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -36,7 +40,8 @@ def grpc_error(status: int, message: str) -> Refused:
 class KubeflowApi:
     """The server, as a context manager. A test reads `pipelines`, `versions`, `experiments` and `runs`, and sets the rest.
 
-    `refuse` is raised at any call, or at the one of that path; `history` is what a run becomes, call by call; `logs` and
+    `refuse` is raised at any call, or at the one of that path; `history` is what a run becomes, call by call; `workflows` are
+    Argo's, by run; `logs` and
     `events` are those of pods, by name. While `silent` is set there is no answer, and while `drips` is, a byte of it in a while.
     With `pages` it is Kubeflow's UI, behind which the API has fewer calls and `/k8s/…` some more (frontend/server/app.ts).
     """
@@ -49,7 +54,8 @@ class KubeflowApi:
         self.experiments: list[api.V2beta1Experiment] = []
         self.runs: list[api.V2beta1Run] = []
         self.headers: list[dict[str, str]] = []
-        self.history: list[Callable[[api.V2beta1Run], None]] = []
+        self.history: list[Callable[[KubeflowApi, api.V2beta1Run], None]] = []
+        self.workflows: dict[str, dict[str, Any]] = {}
         self.refuse: dict[str, Refused] = {}
         self.logs: dict[str, str] = {}
         self.events: dict[str, list[dict[str, Any]]] = {}
@@ -95,6 +101,9 @@ class KubeflowApi:
             if log is None:
                 raise Refused(500, "Could not get main container logs: S3Error: The specified key does not exist.")
             return log
+        if path.startswith(RUNS_V1):
+            manifest = json.dumps(self.workflows[path.removeprefix(RUNS_V1)])
+            return {"run": {"id": path.removeprefix(RUNS_V1)}, "pipeline_runtime": {"workflow_manifest": manifest}}
         if path == "/k8s/pod/events":
             return json.dumps({"kind": "EventList", "items": self.events_of(query["podname"])})
         if path.endswith("/healthz"):
@@ -104,6 +113,18 @@ class KubeflowApi:
         if method == "GET":
             return self._get(path, query)
         return self._create(path, json.loads(body))
+
+    def report(self, run: api.V2beta1Run, workflow: dict[str, Any]) -> None:
+        """What Kubeflow's persistence agent does: the run gets the state and the tasks of its Argo workflow."""
+        self.workflows[run.run_id] = workflow
+        status = workflow.get("status", {})
+        run.state = STATES.get(status.get("phase", ""), "PENDING")
+        if status.get("finishedAt"):
+            run.finished_at = _time(status["finishedAt"])
+        details = [_task(run.run_id, node) for node in (status.get("nodes") or {}).values()]
+        # And one for each entry that a launcher made for the cache.
+        details.append(api.V2beta1PipelineTaskDetail(run_id=run.run_id, task_id="0", execution_id="3"))
+        run.run_details = api.V2beta1RunDetails(task_details=details)
 
     def log_of(self, pod: str) -> str | None:
         """A pod's log, or None."""
@@ -131,7 +152,7 @@ class KubeflowApi:
         for run in self.runs:
             if path == f"/runs/{run.run_id}":
                 if self.history:
-                    self.history.pop(0)(run)
+                    self.history.pop(0)(self, run)
                 return run
         raise grpc_error(404, f"Failed to get a run: ResourceNotFoundError: Run {path.rpartition('/')[2]} not found")
 
@@ -199,6 +220,24 @@ class KubeflowApi:
                 pass
 
         return Handler
+
+
+def _task(run_id: str, node: dict[str, Any]) -> api.V2beta1PipelineTaskDetail:
+    """A node of a workflow as version 2 lists it: no pod has a name, and children have Argo's ids (toApiPipelineTaskDetail)."""
+    children = [api.PipelineTaskDetailChildTask(pod_name=child) for child in node.get("children") or []]
+    return api.V2beta1PipelineTaskDetail(
+        run_id=run_id,
+        task_id=node["id"],
+        display_name=node["displayName"],
+        state=STATES.get(node.get("phase", "")),
+        start_time=_time(node["startedAt"]) if node.get("startedAt") else None,
+        end_time=_time(node["finishedAt"]) if node.get("finishedAt") else datetime(1, 1, 1, tzinfo=UTC),
+        child_tasks=children or None,
+    )
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 def _named(things: list[Any], query: dict[str, str]) -> list[Any]:

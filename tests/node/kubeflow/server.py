@@ -5,7 +5,6 @@ import json
 import os
 import threading
 import uuid
-from datetime import UTC, datetime
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from workflow import workflow
 NAMESPACE = "kubeflow"
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 WORKFLOWS = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/workflows"
-STATES = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Error": "FAILED", "Running": "RUNNING", "Pending": "PENDING"}
 PODS = f"/api/v1/namespaces/{NAMESPACE}"
 
 
@@ -70,37 +68,7 @@ class Server(KubeflowApi):
         return super()._get(path, query)
 
     def _look(self, run: models.V2beta1Run) -> None:
-        status = self._cluster.get(f"{WORKFLOWS}/run-{run.run_id}").get("status", {})
-        run.state = STATES.get(status.get("phase", ""), "PENDING")
-        if status.get("finishedAt"):
-            run.finished_at = _time(status["finishedAt"])
-        details = [_task(run.run_id, node) for node in (status.get("nodes") or {}).values()]
-        run.run_details = models.V2beta1RunDetails(task_details=details)
-
-
-def _task(run_id: str, node: dict[str, Any]) -> models.V2beta1PipelineTaskDetail:
-    """A node of a workflow as Kubeflow lists it: pods by their names, children by Argo's ids."""
-    children = [models.PipelineTaskDetailChildTask(pod_name=child) for child in node.get("children", [])]
-    return models.V2beta1PipelineTaskDetail(
-        run_id=run_id,
-        task_id=node["id"],
-        display_name=node["displayName"],
-        state=STATES.get(node.get("phase", ""), "SKIPPED"),
-        pod_name=_pod_name(node) if node["type"] == "Pod" else None,
-        start_time=_time(node["startedAt"]) if node.get("startedAt") else None,
-        end_time=_time(node["finishedAt"]) if node.get("finishedAt") else None,
-        child_tasks=children or None,
-    )
-
-
-def _pod_name(node: dict[str, Any]) -> str:
-    """WORKFLOW-TEMPLATE-NUMBER (workflow/util/pod_name.go of Argo); a node's id is WORKFLOW-NUMBER."""
-    workflow_name, _, number = node["id"].rpartition("-")
-    return f"{workflow_name}-{node['templateName']}-{number}"
-
-
-def _time(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        self.report(run, self._cluster.get(f"{WORKFLOWS}/run-{run.run_id}"))
 
 
 def _uploaded(form: str) -> str:
@@ -112,6 +80,7 @@ def _uploaded(form: str) -> str:
 if __name__ == "__main__":
     api, ui = Server(8888, pages=False), Server(3000, pages=True)
     # One Kubeflow at two addresses.
-    ui.pipelines, ui.versions, ui.experiments, ui.runs = api.pipelines, api.versions, api.experiments, api.runs
+    ui.pipelines, ui.versions, ui.experiments = api.pipelines, api.versions, api.experiments
+    ui.runs, ui.workflows = api.runs, api.workflows
     threading.Thread(target=ui.serve, daemon=True).start()
     api.serve()
