@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Kubeflow Pipelines can say of a run's pods: their names, their logs, and why one does not start."""
+"""What Kubeflow Pipelines can say of a run beside its state: its workflow, its pods' logs, and why one does not start."""
 
 import json
-import re
-from dataclasses import dataclass
 from typing import Any
 
 from beam_jobs.errors import UserError
-from pipeline.kubeflow.client import Kubeflow, user_errors
-from pipeline.kubeflow.run_nodes import DRIVER, EXECUTOR
+from pipeline.kubeflow.client import Kubeflow, is_transient, user_errors
+from pipeline.kubeflow.run_nodes import Json, Pod
 
 RUN = "/apis/v1beta1/runs/{run_id}"
-"""Version 1 of the API hands out the run's Argo workflow. Version 2 knows no pods (2.17.0, toApiPipelineTaskDetail)."""
+"""Version 1 of the API has the run's Argo workflow. The tasks of version 2 name no pods, and stand still once the workflow is
+larger than 1 MiB, as that of 14 nodes is (2.17.0, toApiPipelineTaskDetail and NodeStatuses)."""
 LOG = "/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log"
 """Of a pod that is there, or Argo's copy of it (kubeflow/pipelines 2.17.0, backend/src/apiserver/main.go; no client has it)."""
 LOG_FAILED = '{"error_message":'
@@ -20,36 +19,21 @@ LOG_OF_PAGES, EVENTS = "/k8s/pod/logs", "/k8s/pod/events"
 """Kubeflow's pages have these (frontend/server/app.ts) and not `LOG`, the API behind them the other way round."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """The pod of a node's step, or of its driver."""
+def read_workflow(kubeflow: Kubeflow, run_id: str) -> Json:
+    """The Argo workflow of a run, as far as Kubeflow knows of it; empty where it does not say.
 
-    name: str
-    node: str
-    is_driver: bool
-    is_pending: bool
-    message: str
-    """Argo's, such as the scheduler's reason; may be empty."""
-
-
-def pods_of(kubeflow: Kubeflow, run_id: str) -> list[Pod]:
-    """The pods of a run, the oldest first; none where Kubeflow does not say."""
+    Raises:
+        UserError: there is no answer, or the server fails, for the moment.
+    """
     try:
-        workflow = json.loads(json.loads(_get(kubeflow, RUN, {"run_id": run_id}, {}))["pipeline_runtime"]["workflow_manifest"])
-        nodes = [node for node in workflow["status"]["nodes"].values() if node["type"] == "Pod"]
-        return [_pod(workflow["metadata"]["name"], node) for node in sorted(nodes, key=lambda node: str(node["startedAt"]))]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return []
-
-
-def _pod(workflow: str, node: dict[str, Any]) -> Pod:
-    """Argo's name of a node is a path: `WORKFLOW(0).root(0).Trainer(0).executor(0)`; a number is that of an attempt."""
-    *_, parent, name = re.sub(r"\(\d+\)", "", node["name"]).split(".")
-    # As Argo names pods (workflow/util/pod_name.go).
-    pod = f"{workflow}-{node['templateName']}-{node['id'].rpartition('-')[2]}"
-    is_driver = name != EXECUTOR
-    of_node = name.removesuffix(DRIVER) if is_driver else parent
-    return Pod(pod, of_node, is_driver, node["phase"] == "Pending", node.get("message", ""))
+        answer = json.loads(_request(kubeflow, f"run {run_id}", RUN, {"run_id": run_id}, {}))
+        return dict(json.loads(answer["pipeline_runtime"]["workflow_manifest"]))
+    except UserError as error:
+        if is_transient(error):
+            raise
+        return {}
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def read_log(kubeflow: Kubeflow, run_id: str, pod: str) -> list[str]:
@@ -76,10 +60,14 @@ def _time(event: dict[str, Any]) -> str:
 
 
 def _get(kubeflow: Kubeflow, path: str, path_parameters: dict[str, str], query: dict[str, str]) -> str:
-    client = kubeflow.client.runs.api_client
     try:
-        with user_errors(path):
-            client.call_api(path, "GET", path_parameters, list(query.items()), auth_settings=["Bearer"])
+        return _request(kubeflow, path, path, path_parameters, query)
     except UserError:  # what is said besides must not end what follows the run
         return ""
+
+
+def _request(kubeflow: Kubeflow, where: str, path: str, path_parameters: dict[str, str], query: dict[str, str]) -> str:
+    client = kubeflow.client.runs.api_client
+    with user_errors(where):
+        client.call_api(path, "GET", path_parameters, list(query.items()), auth_settings=["Bearer"])
     return str(client.last_response.data)

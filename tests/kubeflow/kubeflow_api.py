@@ -18,8 +18,7 @@ import kfp_server_api as api
 
 BASE = "/apis/v2beta1"
 RUNS_V1 = "/apis/v1beta1/runs/"
-STATES = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Error": "FAILED", "Running": "RUNNING", "Pending": "PENDING",
-          "Skipped": "SKIPPED", "Omitted": None}  # fmt: skip
+STATES = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Error": "FAILED", "Running": "RUNNING", "Pending": "PENDING"}
 """Kubeflow's words for Argo's."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -102,7 +101,8 @@ class KubeflowApi:
                 raise Refused(500, "Could not get main container logs: S3Error: The specified key does not exist.")
             return log
         if path.startswith(RUNS_V1):
-            manifest = json.dumps(self.workflows[path.removeprefix(RUNS_V1)])
+            workflow = self.workflows.get(path.removeprefix(RUNS_V1))
+            manifest = json.dumps(workflow) if workflow else ""
             return {"run": {"id": path.removeprefix(RUNS_V1)}, "pipeline_runtime": {"workflow_manifest": manifest}}
         if path == "/k8s/pod/events":
             return json.dumps({"kind": "EventList", "items": self.events_of(query["podname"])})
@@ -115,16 +115,12 @@ class KubeflowApi:
         return self._create(path, json.loads(body))
 
     def report(self, run: api.V2beta1Run, workflow: dict[str, Any]) -> None:
-        """What Kubeflow's persistence agent does: the run gets the state and the tasks of its Argo workflow."""
+        """What Kubeflow's persistence agent does: the run gets the state of its Argo workflow."""
         self.workflows[run.run_id] = workflow
         status = workflow.get("status", {})
         run.state = STATES.get(status.get("phase", ""), "PENDING")
         if status.get("finishedAt"):
             run.finished_at = _time(status["finishedAt"])
-        details = [_task(run.run_id, node) for node in (status.get("nodes") or {}).values()]
-        # And one for each entry that a launcher made for the cache.
-        details.append(api.V2beta1PipelineTaskDetail(run_id=run.run_id, task_id="0", execution_id="3"))
-        run.run_details = api.V2beta1RunDetails(task_details=details)
 
     def log_of(self, pod: str) -> str | None:
         """A pod's log, or None."""
@@ -220,20 +216,6 @@ class KubeflowApi:
                 pass
 
         return Handler
-
-
-def _task(run_id: str, node: dict[str, Any]) -> api.V2beta1PipelineTaskDetail:
-    """A node of a workflow as version 2 lists it: no pod has a name, and children have Argo's ids (toApiPipelineTaskDetail)."""
-    children = [api.PipelineTaskDetailChildTask(pod_name=child) for child in node.get("children") or []]
-    return api.V2beta1PipelineTaskDetail(
-        run_id=run_id,
-        task_id=node["id"],
-        display_name=node["displayName"],
-        state=STATES.get(node.get("phase", "")),
-        start_time=_time(node["startedAt"]) if node.get("startedAt") else None,
-        end_time=_time(node["finishedAt"]) if node.get("finishedAt") else datetime(1, 1, 1, tzinfo=UTC),
-        child_tasks=children or None,
-    )
 
 
 def _time(text: str) -> datetime:
