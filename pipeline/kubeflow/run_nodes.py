@@ -1,79 +1,104 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nodes of a run, out of Kubeflow's list of Argo's tasks: drivers, pods, and the DAGs around them."""
+"""The nodes of a run and their pods, out of its Argo workflow.
 
+Argo's name of a thing is a path, such as `WORKFLOW(0).root(0).Trainer(0).executor(0)`. The numbers are those of attempts: as
+Kubeflow sets Argo up, each thing is there twice, itself and its attempt.
+"""
+
+import base64
 import datetime
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import gzip
+import json
+import re
+from dataclasses import dataclass
 from typing import Any
 
-SUCCEEDED, FAILED, PENDING, SKIPPED = "SUCCEEDED", "FAILED", "PENDING", "SKIPPED"
+Json = dict[str, Any]
+SUCCEEDED, FAILED, SKIPPED = "SUCCEEDED", "FAILED", "SKIPPED"
 FINAL = (SUCCEEDED, FAILED, SKIPPED, "CANCELED")
 ROOT, EXECUTOR = "root", "executor"
 """Kubeflow's own names for the DAG of all nodes, and for the pod of each."""
 DRIVER = "-driver"
 """Kubeflow runs a task of this suffix before each node: it resolves the inputs and looks into the cache."""
 DRIVER_FAILED = "failed in its driver, before it started"
-NO_POD_S = 3
-"""No pod starts and ends within this time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node of the pipeline, as far as Kubeflow knows of it; `pod` is that of its driver or its step, whichever was the last."""
+    """A node of the pipeline, as far as Kubeflow knows of it."""
 
     name: str
     state: str
     note: str
     ended: datetime.datetime | None
     seconds: float
-    pod: str
 
 
-def nodes_of(run: Any) -> list[Node]:
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """The pod of a node's step, or of its driver. `message` is Argo's, such as the scheduler's reason; it may be empty."""
+
+    name: str
+    node: str
+    is_driver: bool
+    is_pending: bool
+    message: str
+
+
+def nodes_of(workflow: Json) -> list[Node]:
     """The nodes that have begun; `root`, which is around them, where its driver failed."""
-    tasks = (run.run_details and run.run_details.task_details) or []
-    by_name = {task.display_name: task for task in tasks}
-    skipped = [task.start_time for task in tasks if task.display_name == EXECUTOR and task.state == SKIPPED]
+    tasks = {_path(node): node for node in _argo_nodes(workflow) if not node["name"].endswith(")")}
     nodes = []
-    for name, task in by_name.items():
-        driver = by_name.get(f"{name}{DRIVER}")
+    for path, task in tasks.items():
+        *parents, name = path
+        driver = tasks.get((*parents, f"{name}{DRIVER}"))
         if driver is None:
             continue
-        if driver.state == FAILED:
-            nodes.append(_node(name, driver, DRIVER_FAILED, driver.pod_name or ""))
+        if _state(driver) == FAILED:
+            nodes.append(_node(name, driver, DRIVER_FAILED))
         elif name == ROOT:
             continue
-        elif task.state != SUCCEEDED:
-            nodes.append(_node(name, task, str(task.state).lower(), _pod(task, tasks)))
+        elif (state := _state(task)) != SUCCEEDED:
+            nodes.append(_node(name, task, state.lower()))
         else:
-            node = _node(name, task, "", _pod(task, tasks))
-            # The API has no word for it: the pod of a node that comes from the cache is skipped.
-            cached = task.start_time in skipped and node.seconds <= NO_POD_S
-            nodes.append(replace(node, note="cached") if cached else node)
+            executor = tasks.get((*path, EXECUTOR))
+            nodes.append(_node(name, task, "cached" if executor and _state(executor) == SKIPPED else ""))
     return nodes
 
 
-def pending_pods(run: Any) -> Iterator[tuple[str, str]]:
-    """Node and pod of each driver and step whose pod does not run yet."""
-    tasks = (run.run_details and run.run_details.task_details) or []
-    steps = {_pod(task, tasks): task.display_name for task in tasks if task.display_name != EXECUTOR}
-    for task in tasks:
-        name = str(task.display_name)
-        if task.state == PENDING and task.pod_name and (name == EXECUTOR or name.endswith(DRIVER)):
-            yield name.removesuffix(DRIVER) if name != EXECUTOR else steps.get(task.pod_name, "a step"), task.pod_name
+def pods_of(workflow: Json) -> list[Pod]:
+    """All pods so far, the oldest first."""
+    nodes = [node for node in _argo_nodes(workflow) if node["type"] == "Pod"]
+    return [_pod(workflow["metadata"]["name"], node) for node in sorted(nodes, key=lambda node: str(node["startedAt"]))]
 
 
-def _pod(task: Any, tasks: list[Any]) -> str:
-    """The pod of a node's step, by Argo's number of it: Kubeflow lists a task's children by Argo's ids, and pods by names."""
-    numbers = [_number(child.pod_name) for child in task.child_tasks or [] if child.pod_name]
-    pods = [other.pod_name for other in tasks if other.display_name == EXECUTOR and other.pod_name]
-    return next((str(pod) for pod in pods if _number(pod) in numbers), "")
+def _argo_nodes(workflow: Json) -> list[Json]:
+    """None before Argo has seen the workflow; packed where there is no room for them (workflow/packer of Argo)."""
+    status = workflow.get("status", {})
+    if packed := status.get("compressedNodes"):
+        return list(json.loads(gzip.decompress(base64.b64decode(packed))).values())
+    return list((status.get("nodes") or {}).values())
 
 
-def _number(name: str) -> str:
-    return name.rpartition("-")[2]
+def _path(node: Json) -> tuple[str, ...]:
+    return tuple(re.sub(r"\(\d+\)", "", node["name"]).split("."))
 
 
-def _node(name: str, task: Any, note: str, pod: str) -> Node:
-    took = task.end_time - task.start_time if task.end_time and task.start_time else datetime.timedelta()
-    return Node(name, task.state, note, task.end_time, took.total_seconds(), pod)
+def _state(node: Json) -> str:
+    """In Kubeflow's words."""
+    phase = str(node.get("phase", ""))
+    return FAILED if phase == "Error" else phase.upper()
+
+
+def _node(name: str, task: Json, note: str) -> Node:
+    began, ended = (task.get(key) and datetime.datetime.fromisoformat(task[key]) for key in ("startedAt", "finishedAt"))
+    return Node(name, _state(task), note, ended, (ended - began).total_seconds() if began and ended else 0.0)
+
+
+def _pod(workflow: str, node: Json) -> Pod:
+    *_, parent, name = _path(node)
+    # As Argo names pods (workflow/util/pod_name.go).
+    pod = f"{workflow}-{node['templateName']}-{node['id'].rpartition('-')[2]}"
+    is_driver = name != EXECUTOR
+    of_node = name.removesuffix(DRIVER) if is_driver else parent
+    return Pod(pod, of_node, is_driver, node.get("phase") == "Pending", node.get("message", ""))

@@ -17,6 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 import kfp_server_api as api
 
 BASE = "/apis/v2beta1"
+RUNS_V1 = "/apis/v1beta1/runs/"
+STATES = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Error": "FAILED", "Running": "RUNNING", "Pending": "PENDING"}
+"""Kubeflow's words for Argo's."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -36,18 +39,22 @@ def grpc_error(status: int, message: str) -> Refused:
 class KubeflowApi:
     """The server, as a context manager. A test reads `pipelines`, `versions`, `experiments` and `runs`, and sets the rest.
 
-    `refuse` is raised at any call, or at the one of that path; `history` is what a run becomes, call by call; `logs` and
+    `refuse` is raised at any call, or at the one of that path; `history` is what a run becomes, call by call; `workflows` are
+    Argo's, by run; `logs` and
     `events` are those of pods, by name. While `silent` is set there is no answer, and while `drips` is, a byte of it in a while.
+    With `pages` it is Kubeflow's UI, behind which the API has fewer calls and `/k8s/…` some more (frontend/server/app.ts).
     """
 
-    def __init__(self, multi_user: bool = False) -> None:
+    def __init__(self, multi_user: bool = False, pages: bool = True) -> None:
         self.multi_user = multi_user
+        self.pages = pages
         self.pipelines: list[api.V2beta1Pipeline] = []
         self.versions: list[api.V2beta1PipelineVersion] = []
         self.experiments: list[api.V2beta1Experiment] = []
         self.runs: list[api.V2beta1Run] = []
         self.headers: list[dict[str, str]] = []
-        self.history: list[Callable[[api.V2beta1Run], None]] = []
+        self.history: list[Callable[[KubeflowApi, api.V2beta1Run], None]] = []
+        self.workflows: dict[str, dict[str, Any]] = {}
         self.refuse: dict[str, Refused] = {}
         self.logs: dict[str, str] = {}
         self.events: dict[str, list[dict[str, Any]]] = {}
@@ -83,11 +90,22 @@ class KubeflowApi:
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
         if refused := self.refuse.get("") or self.refuse.get(path):
             raise refused
+        if path.startswith("/apis/v1alpha1/" if self.pages else "/k8s/"):
+            raise Refused(404, f"Cannot GET {path}")
         if path.endswith("/log"):
-            pod = path.split("/")[-2]
-            return self.logs.get(pod, '{"error_message":"Failed to read logs for run"}')
+            log = self.log_of(path.split("/")[-2])
+            return '{"error_message":"Failed to read logs for run"}' if log is None else log
+        if path == "/k8s/pod/logs":
+            log = self.log_of(query["podname"])
+            if log is None:
+                raise Refused(500, "Could not get main container logs: S3Error: The specified key does not exist.")
+            return log
+        if path.startswith(RUNS_V1):
+            workflow = self.workflows.get(path.removeprefix(RUNS_V1))
+            manifest = json.dumps(workflow) if workflow else ""
+            return {"run": {"id": path.removeprefix(RUNS_V1)}, "pipeline_runtime": {"workflow_manifest": manifest}}
         if path == "/k8s/pod/events":
-            return json.dumps({"kind": "EventList", "items": self.events.get(query["podname"], [])})
+            return json.dumps({"kind": "EventList", "items": self.events_of(query["podname"])})
         if path.endswith("/healthz"):
             return api.V2beta1GetHealthzResponse(multi_user=self.multi_user, pipeline_store="database")
         if path == "/pipelines/upload_version":
@@ -95,6 +113,22 @@ class KubeflowApi:
         if method == "GET":
             return self._get(path, query)
         return self._create(path, json.loads(body))
+
+    def report(self, run: api.V2beta1Run, workflow: dict[str, Any]) -> None:
+        """What Kubeflow's persistence agent does: the run gets the state of its Argo workflow."""
+        self.workflows[run.run_id] = workflow
+        status = workflow.get("status", {})
+        run.state = STATES.get(status.get("phase", ""), "PENDING")
+        if status.get("finishedAt"):
+            run.finished_at = _time(status["finishedAt"])
+
+    def log_of(self, pod: str) -> str | None:
+        """A pod's log, or None."""
+        return self.logs.get(pod)
+
+    def events_of(self, pod: str) -> list[dict[str, Any]]:
+        """What Kubernetes notes about a pod."""
+        return self.events.get(pod, [])
 
     def _get(self, path: str, query: dict[str, str]) -> Any:
         if path == "/pipelines":
@@ -114,7 +148,7 @@ class KubeflowApi:
         for run in self.runs:
             if path == f"/runs/{run.run_id}":
                 if self.history:
-                    self.history.pop(0)(run)
+                    self.history.pop(0)(self, run)
                 return run
         raise grpc_error(404, f"Failed to get a run: ResourceNotFoundError: Run {path.rpartition('/')[2]} not found")
 
@@ -183,6 +217,10 @@ class KubeflowApi:
                 pass
 
         return Handler
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 def _named(things: list[Any], query: dict[str, str]) -> list[Any]:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Submitting a compiled pipeline and following its run, against a server on the loopback interface."""
 
+import base64
+import gzip
+import json
 import signal
 import sys
 import threading
@@ -9,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import kfp_server_api as api
 import pytest
@@ -252,41 +256,70 @@ def test_a_run_whose_start_was_not_answered_may_be_there(server: KubeflowApi, ku
 
 # Following
 
-Tasks = list[api.V2beta1PipelineTaskDetail]
+Argo = list[dict[str, Any]]
+WORKFLOW = "audio-gender-x7k2p"
+INSIDE = f"{WORKFLOW}(0).root(0)"
 
 
-def task(name: str, state: str | None, start_s: int, end_s: int) -> api.V2beta1PipelineTaskDetail:
-    times = {"start_time": STARTED + timedelta(seconds=start_s), "end_time": STARTED + timedelta(seconds=end_s)}
-    return api.V2beta1PipelineTaskDetail(display_name=name, state=state, **times)
+def task(path: str, kind: str, template: str, state: str, start_s: int, end_s: int) -> Argo:
+    """Argo's nodes for one task: with a retry strategy, which Kubeflow gives to all, itself and its one attempt."""
+
+    def argo(name: str, kind: str) -> dict[str, Any]:
+        return {
+            "id": f"{WORKFLOW}-{zlib.crc32(name.encode())}",
+            "name": name,
+            "displayName": name.rpartition(".")[2],
+            "type": kind,
+            "templateName": template,
+            "phase": state.capitalize(),
+            "startedAt": _at(start_s),
+            "finishedAt": _at(end_s) if end_s else None,
+        }
+
+    return [argo(path, kind)] if state in ("SKIPPED", "OMITTED") else [argo(path, "Retry"), argo(f"{path}(0)", kind)]
 
 
-def node(name: str, state: str, start_s: int, end_s: int, pod: str | None = None) -> Tasks:
-    """What Kubeflow lists for one node: its driver, itself, and its pod; children by Argo's ids, pods by their names."""
-    tasks = [
-        task(f"{name}-driver", "SUCCEEDED", start_s - 5, start_s - 1),
-        task(name, state, start_s, end_s),
-        task("executor", pod or state, start_s, end_s),
+def _at(second: int) -> str:
+    return (STARTED + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def driver(name: str, state: str, start_s: int, end_s: int) -> Argo:
+    path = f"{INSIDE}.{name}-driver" if name != "root" else f"{WORKFLOW}(0).root-driver"
+    return task(path, "Pod", f"system-{'dag' if name == 'root' else 'container'}-driver", state, start_s, end_s)
+
+
+def node(name: str, state: str, start_s: int, end_s: int, pod: str | None = None) -> Argo:
+    """What Argo has for one node: its driver, itself, and its pod."""
+    path = f"{INSIDE}.{name}"
+    return [
+        *driver(name, "SUCCEEDED", start_s - 5, start_s - 1),
+        *task(path, "DAG", "metadata-0-2-system-container-executor", state, start_s, end_s),
+        *task(f"{path}(0).executor", "Pod", "metadata-0-2-system-container-impl", pod or state, start_s, end_s),
     ]
-    number = zlib.crc32(name.encode())
-    tasks[0].pod_name = f"audio-gender-x7k2p-system-container-driver-{number + 1}"
-    tasks[1].child_tasks = [api.PipelineTaskDetailChildTask(pod_name=f"audio-gender-x7k2p-{number}")]
-    tasks[2].pod_name = pod_of(name)
-    return tasks
 
 
-def pod_of(name: str) -> str:
-    return f"audio-gender-x7k2p-system-container-impl-{zlib.crc32(name.encode())}"
+def not_started(name: str, driver_state: str, start_s: int, end_s: int) -> Argo:
+    return [*driver(name, driver_state, start_s, end_s), *task(f"{INSIDE}.{name}", "DAG", "", "OMITTED", end_s, end_s)]
 
 
-ROOT = [task("audio-gender-x7k2p", "RUNNING", 0, 0), *node("root", "RUNNING", 5, 5)[:2]]
+def pod_of(nodes: Argo) -> str:
+    """Of the last one."""
+    return f"{WORKFLOW}-{nodes[-1]['templateName']}-{nodes[-1]['id'].rpartition('-')[2]}"
 
 
-def becomes(state: str, *tasks: Tasks) -> Callable[[api.V2beta1Run], None]:
-    """A step of a run's history."""
+ROOT = [*task(WORKFLOW, "DAG", "entrypoint", "RUNNING", 0, 0), *driver("root", "SUCCEEDED", 0, 4)]
+ROOT += task(f"{WORKFLOW}(0).root", "DAG", "root", "RUNNING", 5, 0)
 
-    def step(run: api.V2beta1Run) -> None:
+
+def becomes(state: str, *nodes: Argo, packed: bool = False) -> Callable[[KubeflowApi, api.V2beta1Run], None]:
+    """A step of a run's history. Argo packs what is too large for Kubernetes."""
+
+    def step(server: KubeflowApi, run: api.V2beta1Run) -> None:
+        by_id = {one["id"]: one for one in [*ROOT, *(one for group in nodes for one in group)]}
+        compressed = base64.b64encode(gzip.compress(json.dumps(by_id).encode())).decode()
+        status = {"compressedNodes": compressed} if packed else {"nodes": by_id}
+        server.report(run, {"metadata": {"name": WORKFLOW}, "status": status})
         run.state = state
-        run.run_details = api.V2beta1RunDetails(task_details=[*ROOT, *(task for group in tasks for task in group)])
         if state not in ("PENDING", "RUNNING"):
             run.finished_at = run.created_at + timedelta(seconds=300)
 
@@ -308,8 +341,8 @@ def test_a_run_is_followed_with_one_line_a_node(
         becomes("PENDING"),
         becomes("RUNNING", GEN),
         becomes("RUNNING", VALIDATOR, GEN, STATISTICS, running),
-        becomes("SUCCEEDED", VALIDATOR, GEN, STATISTICS, running),
-        becomes("SUCCEEDED", VALIDATOR, GEN, STATISTICS, trainer),
+        becomes("SUCCEEDED", VALIDATOR, GEN, STATISTICS, running, packed=True),
+        becomes("SUCCEEDED", VALIDATOR, GEN, STATISTICS, trainer, packed=True),
     ]
     capsys.readouterr()
 
@@ -332,6 +365,7 @@ def test_a_run_is_followed_with_one_line_a_node(
 PUSHER = node("Pusher", "SUCCEEDED", 220, 230)
 
 
+@pytest.mark.parametrize("pages", [True, False], ids=["behind-the-ui", "api"])
 @pytest.mark.parametrize(
     "verdict",
     [
@@ -341,11 +375,12 @@ PUSHER = node("Pusher", "SUCCEEDED", 220, 230)
     ],
 )
 def test_what_became_of_the_model_is_said_in_the_words_of_its_own_step(
-    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], verdict: str
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], verdict: str, pages: bool
 ) -> None:
+    server.pages = pages
     run_id = submit(package, kubeflow)
     server.history = [becomes("SUCCEEDED", GEN, PUSHER)] * 2
-    server.logs[pod_of("Pusher")] = f"I1126 launcher: uploading\nverdict: {verdict}\nI1126 launcher: done\n"
+    server.logs[pod_of(PUSHER)] = f"I1126 launcher: uploading\nverdict: {verdict}\nI1126 launcher: done\n"
     capsys.readouterr()
 
     assert follow(kubeflow, run_id, poll_s=0.01)
@@ -356,9 +391,11 @@ def test_what_became_of_the_model_is_said_in_the_words_of_its_own_step(
     assert (approve in err) == verdict.startswith("waits")
 
 
+@pytest.mark.parametrize("pages", [True, False], ids=["behind-the-ui", "api"])
 def test_a_log_that_cannot_be_read_leaves_the_verdict_out(
-    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], pages: bool
 ) -> None:
+    server.pages = pages
     run_id = submit(package, kubeflow)
     server.history = [becomes("SUCCEEDED", GEN, PUSHER)] * 2
 
@@ -371,10 +408,12 @@ def test_a_pod_that_does_not_start_is_said_with_the_schedulers_reason_once(
     server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = submit(package, kubeflow)
-    waiting = becomes("RUNNING", GEN, node("Trainer", "RUNNING", 90, 0, pod="PENDING"))
-    server.history = [waiting] * 6 + [becomes("SUCCEEDED", GEN, node("Trainer", "SUCCEEDED", 90, 210))] * 2
+    waiting = node("Trainer", "RUNNING", 90, 0, pod="PENDING")
+    server.history = [becomes("RUNNING", GEN, waiting)] * 6 + [
+        becomes("SUCCEEDED", GEN, node("Trainer", "SUCCEEDED", 90, 210))
+    ] * 2
     reason = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available."
-    server.events[pod_of("Trainer")] = [
+    server.events[pod_of(waiting)] = [
         {"type": "Warning", "message": "older", "lastTimestamp": "2026-01-01T00:00:01Z"},
         {"type": "Warning", "message": reason, "lastTimestamp": "2026-01-01T00:00:09Z"},
         {"type": "Normal", "message": "TriggeredScaleUp", "lastTimestamp": "2026-01-01T00:00:10Z"},
@@ -390,15 +429,29 @@ def test_where_nobody_says_why_a_pod_does_not_start_the_command_that_does_is_nam
     server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = submit(package, kubeflow)
-    driver = task("Trainer-driver", "PENDING", 90, 0)
-    driver.pod_name = "audio-gender-x7k2p-system-container-driver-7"
-    server.refuse["/k8s/pod/events"] = Refused(404, "page not found")  # the API's own address
-    server.history = [becomes("RUNNING", [driver, task("Trainer", None, 90, 0)])] * 3 + [becomes("SUCCEEDED", GEN)] * 2
+    server.pages = False
+    waiting = driver("Trainer", "PENDING", 90, 0)
+    server.history = [becomes("RUNNING", waiting)] * 3 + [becomes("SUCCEEDED", GEN)] * 2
 
     assert follow(kubeflow, run_id, poll_s=0.01, pending_s=0)
 
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "is waiting" in line]
-    assert line == f"Trainer is waiting for its pod to start: why: `kubectl describe pod -n kubeflow {driver.pod_name}`"
+    assert line == f"Trainer is waiting for its pod to start: why: `kubectl describe pod -n kubeflow {pod_of(waiting)}`"
+
+
+def test_behind_the_api_alone_argo_says_why_a_pod_does_not_start(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    server.pages = False
+    waiting = driver("Trainer", "PENDING", 90, 0)
+    waiting[-1]["message"] = "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
+    server.history = [becomes("RUNNING", waiting)] * 3 + [becomes("SUCCEEDED", GEN)] * 2
+
+    assert follow(kubeflow, run_id, poll_s=0.01, pending_s=0)
+
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "is waiting" in line]
+    assert line == f"Trainer is waiting for its pod to start: {waiting[-1]['message']}"
 
 
 def test_names_of_nodes_are_no_markup(
@@ -432,7 +485,7 @@ def test_a_failed_run_names_the_node_and_its_log(
     server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = submit(package, kubeflow)
-    left_out = [task("Pusher-driver", None, 211, 211), task("Pusher", None, 211, 211)]
+    left_out = not_started("Pusher", "OMITTED", 211, 211)
     server.history = [becomes("FAILED", GEN, node("Trainer", "FAILED", 90, 210), left_out)]
     capsys.readouterr()
 
@@ -452,7 +505,7 @@ def test_a_node_whose_driver_failed_is_named(
     server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = submit(package, kubeflow)
-    server.history = [becomes("FAILED", [task("Gate-driver", "FAILED", 60, 68), task("Gate", None, 69, 69)])]
+    server.history = [becomes("FAILED", not_started("Gate", "FAILED", 60, 68))]
 
     assert not follow(kubeflow, run_id, poll_s=0.01)
 
@@ -463,16 +516,9 @@ def test_where_the_root_driver_failed_its_log_is_shown(
     server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = submit(package, kubeflow)
-    driver = task("root-driver", "FAILED", 5, 9)
-    driver.pod_name = "audio-gender-x7k2p-system-dag-driver-5"
-    server.logs[driver.pod_name] = (
-        "".join(f"line {number}\n" for number in range(20)) + "KFP driver: failed to get pipeline root\n"
-    )
-
-    def fails(run: api.V2beta1Run) -> None:
-        run.state, run.finished_at = "FAILED", run.created_at + timedelta(seconds=9)
-        run.run_details = api.V2beta1RunDetails(task_details=[driver, task("root", None, 9, 9)])
-
+    nodes = driver("root", "FAILED", 5, 9)
+    server.logs[pod_of(nodes)] = "".join(f"line {number}\n" for number in range(20)) + "KFP driver: failed to get pipeline root\n"
+    fails = becomes("FAILED", nodes, task(f"{WORKFLOW}(0).root", "DAG", "root", "OMITTED", 9, 9))
     server.history = [fails, fails]
 
     assert not follow(kubeflow, run_id, poll_s=0.01)
@@ -509,7 +555,7 @@ def test_an_error_in_the_middle_of_following_keeps_what_was_shown_and_is_one_lin
     server.history = [
         becomes("RUNNING"),
         becomes("RUNNING", GEN),
-        lambda run: server.refuse.update({f"/runs/{run_id}": refused}),
+        lambda _, run: server.refuse.update({f"/runs/{run_id}": refused}),
     ]
     capsys.readouterr()
 
@@ -531,7 +577,7 @@ def test_an_error_in_the_middle_of_following_keeps_what_was_shown_and_is_one_lin
 def test_a_lost_connection_says_how_to_follow_again(server: KubeflowApi, kubeflow: Kubeflow, package: Path) -> None:
     run_id = submit(package, kubeflow)
     # The server falls silent after the first look at the run.
-    server.history = [becomes("RUNNING"), lambda run: server.refuse.update({"": grpc_error(503, "no healthy upstream")})]
+    server.history = [becomes("RUNNING"), lambda _, run: server.refuse.update({"": grpc_error(503, "no healthy upstream")})]
 
     with pytest.raises(UserError) as caught:
         follow(kubeflow, run_id, poll_s=0.01, patience_s=0.1)
@@ -551,7 +597,7 @@ def test_a_server_that_comes_back_is_waited_for(
 ) -> None:
     run_id = submit(package, kubeflow)
 
-    def refuse(run: api.V2beta1Run) -> None:
+    def refuse(server: KubeflowApi, run: api.V2beta1Run) -> None:
         raise refused
 
     server.history = [becomes("RUNNING"), refuse, refuse, refuse, becomes("SUCCEEDED", GEN)]
@@ -577,7 +623,7 @@ def test_control_c_leaves_the_run_going(
     server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = submit(package, kubeflow)
-    server.history = [becomes("RUNNING"), becomes("RUNNING"), lambda run: _interrupt()]
+    server.history = [becomes("RUNNING"), becomes("RUNNING"), lambda _, run: _interrupt()]
 
     with pytest.raises(KeyboardInterrupt):
         follow(kubeflow, run_id, poll_s=0.2)

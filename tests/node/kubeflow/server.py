@@ -3,8 +3,8 @@
 
 import json
 import os
+import threading
 import uuid
-from datetime import UTC, datetime
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,16 @@ from workflow import workflow
 NAMESPACE = "kubeflow"
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 WORKFLOWS = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/workflows"
-STATES = {"Succeeded": "SUCCEEDED", "Failed": "FAILED", "Error": "FAILED", "Running": "RUNNING", "Pending": "PENDING"}
+PODS = f"/api/v1/namespaces/{NAMESPACE}"
 
 
 class Server(KubeflowApi):
-    """Answers at port 8888 of every address."""
+    """Answers at a port of every address."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, port: int, pages: bool) -> None:
+        super().__init__(pages=pages)
         self._http.server_close()
-        self._http: ThreadingHTTPServer = ThreadingHTTPServer(("0.0.0.0", 8888), self._handler())
+        self._http: ThreadingHTTPServer = ThreadingHTTPServer(("0.0.0.0", port), self._handler())
         # By its address: the certificate names no other.
         address = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}"
         self._cluster = Api(address, ACCOUNT / "ca.crt", (ACCOUNT / "token").read_text())
@@ -35,16 +35,12 @@ class Server(KubeflowApi):
         """Until the pod ends."""
         self._http.serve_forever()
 
-    def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
-        pods = f"/api/v1/namespaces/{NAMESPACE}"
-        if path.endswith("/log"):
-            answer = self._cluster._session.get(
-                f"{self._cluster.url}{pods}/pods/{path.split('/')[-2]}/log?container=main", timeout=30
-            )
-            return answer.text if answer.ok else '{"error_message":"Failed to read logs for run"}'
-        if path == "/k8s/pod/events":
-            return json.dumps(self._cluster.get(f"{pods}/events", fieldSelector=f"involvedObject.name={query['podname']}"))
-        return super().answer(method, path, query, body)
+    def log_of(self, pod: str) -> str | None:
+        answer = self._cluster._session.get(f"{self._cluster.url}{PODS}/pods/{pod}/log?container=main", timeout=30)
+        return answer.text if answer.ok else None
+
+    def events_of(self, pod: str) -> list[dict[str, Any]]:
+        return self._cluster.items(f"{PODS}/events", fieldSelector=f"involvedObject.name={pod}")
 
     def _create(self, path: str, body: dict[str, Any]) -> Any:
         created = super()._create(path, body)
@@ -72,37 +68,7 @@ class Server(KubeflowApi):
         return super()._get(path, query)
 
     def _look(self, run: models.V2beta1Run) -> None:
-        status = self._cluster.get(f"{WORKFLOWS}/run-{run.run_id}").get("status", {})
-        run.state = STATES.get(status.get("phase", ""), "PENDING")
-        if status.get("finishedAt"):
-            run.finished_at = _time(status["finishedAt"])
-        details = [_task(run.run_id, node) for node in (status.get("nodes") or {}).values()]
-        run.run_details = models.V2beta1RunDetails(task_details=details)
-
-
-def _task(run_id: str, node: dict[str, Any]) -> models.V2beta1PipelineTaskDetail:
-    """A node of a workflow as Kubeflow lists it: pods by their names, children by Argo's ids."""
-    children = [models.PipelineTaskDetailChildTask(pod_name=child) for child in node.get("children", [])]
-    return models.V2beta1PipelineTaskDetail(
-        run_id=run_id,
-        task_id=node["id"],
-        display_name=node["displayName"],
-        state=STATES.get(node.get("phase", ""), "SKIPPED"),
-        pod_name=_pod_name(node) if node["type"] == "Pod" else None,
-        start_time=_time(node["startedAt"]) if node.get("startedAt") else None,
-        end_time=_time(node["finishedAt"]) if node.get("finishedAt") else None,
-        child_tasks=children or None,
-    )
-
-
-def _pod_name(node: dict[str, Any]) -> str:
-    """WORKFLOW-TEMPLATE-NUMBER (workflow/util/pod_name.go of Argo); a node's id is WORKFLOW-NUMBER."""
-    workflow_name, _, number = node["id"].rpartition("-")
-    return f"{workflow_name}-{node['templateName']}-{number}"
-
-
-def _time(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        self.report(run, self._cluster.get(f"{WORKFLOWS}/run-{run.run_id}"))
 
 
 def _uploaded(form: str) -> str:
@@ -112,4 +78,9 @@ def _uploaded(form: str) -> str:
 
 
 if __name__ == "__main__":
-    Server().serve()
+    api, ui = Server(8888, pages=False), Server(3000, pages=True)
+    # One Kubeflow at two addresses.
+    ui.pipelines, ui.versions, ui.experiments = api.pipelines, api.versions, api.experiments
+    ui.runs, ui.workflows = api.runs, api.workflows
+    threading.Thread(target=ui.serve, daemon=True).start()
+    api.serve()
