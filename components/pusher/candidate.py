@@ -27,10 +27,13 @@ from components.pusher.trials import (
     remove_candidate,
 )
 from components.pusher.withdrawn import Withdrawal, read_withdrawn
+from components.signing import public_key_of, verify
 
 
 def place(source: Path, serving: Path, provenance: Provenance, private_key: Path | None = None) -> Provenance:
     """Puts a SavedModel beside the versions in serving, for a server to try, in place of an earlier candidate.
+
+    If that is the very model, with the same settings and signed with the same key, it stays: its trial goes on.
 
     Args:
         source: the SavedModel's folder.
@@ -49,11 +52,28 @@ def place(source: Path, serving: Path, provenance: Provenance, private_key: Path
     folder = serving / CANDIDATE_FOLDER
     try:
         with locked(serving):
+            if present := _on_trial_already(serving, provenance, private_key):
+                return present
             folder.mkdir(exist_ok=True)
             end_trial(serving, "a newer candidate came")
             return bring(source, serving, folder, provenance, private_key)
     except OSError as error:
         raise UserError(f"{error.filename or serving}: {error.strerror}; nothing was pushed to {serving}") from None
+
+
+def _on_trial_already(serving: Path, asked: Provenance, private_key: Path | None) -> Provenance | None:
+    """What was stored with the candidate, if another one would be no different: begun anew by each run, no trial would end."""
+    number = candidate(serving)
+    folder, known = _of(serving, number or 0)
+    if known is None or (known.model_digest, push_config(known)) != (asked.model_digest, push_config(asked)):
+        return None
+    if private_key:
+        with public_key_of(private_key) as public_key:
+            try:
+                verify(folder, public_key)
+            except UserError:
+                return None
+    return known
 
 
 def promote(

@@ -21,7 +21,7 @@ WORDS = {"alarm": "Alarm", "quiet": "No alarm", "too few requests": "Too few req
 MEANING = {
     "duration_s": "seconds",
     "level_dbfs": "dBFS",
-    "clipping": "log10 of the share of samples at the peak",
+    "clipping": "log10 of share clipped",
     "band_hz": "Hz",
     "confidence": "probability",
 }

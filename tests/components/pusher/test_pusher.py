@@ -14,7 +14,7 @@ from beam_jobs.errors import UserError
 from components.alarm import Alarm
 from components.model_digest import MODEL_DIGEST, model_digest
 from components.pusher import lineage_events
-from components.pusher.candidate import promote, withdraw_candidate
+from components.pusher.candidate import place, promote, withdraw_candidate
 from components.pusher.pending import pending_candidate, pending_runs
 from components.pusher.provenance import Approval, Provenance
 from components.pusher.serving_folder import read_provenance, roll_back, versions, withdraw
@@ -396,6 +396,25 @@ def test_with_push_mode_canary_a_model_becomes_a_candidate_that_model_servers_do
     pushed = pusher(run_id="20261126-000000", baseline=first)["pushed_version"]
     assert candidate(serving) is None and int(pushed) > int(newer)
     assert fate(serving, int(newer)).why == f"version {pushed} came into serving"
+
+
+def test_a_run_that_makes_the_candidate_once_more_does_not_begin_its_trial_anew(pusher, tmp_path, model, capsys):
+    serving = tmp_path / "serving"
+    first = pusher(mode="canary")["pushed_version"]
+    another(model, "second")
+    tried = pusher(mode="canary", run_id="20261124-000000", baseline=first)["trial_version"]
+    capsys.readouterr()
+
+    again = pusher(mode="canary", run_id="20261125-000000", baseline=first)  # by a schedule, out of the cache
+
+    assert again == {"pushed": 0, "waiting": 0, "trial_version": tried}
+    assert capsys.readouterr().out == f"verdict: on trial, to be version {tried}: a server of {serving} decides\n"
+    assert candidate(serving) == int(tried) and fate(serving, int(tried)) is None and not read_decisions(serving)
+    known = read_provenance(serving / ".candidate", int(tried))
+    assert known.run_id == "20261124-000000"
+    # Other settings ask for another trial.
+    other = known.model_copy(update={"config": {"push": {"mode": "canary", "canary": {"requests": 20}}}})
+    assert place(model, serving, other).version > int(tried)
 
 
 def test_a_candidate_that_a_server_rolled_back_waits_for_a_person_who_is_told(pusher, tmp_path, model):

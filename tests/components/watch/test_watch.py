@@ -6,6 +6,7 @@ import http.server
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,9 @@ from components.pusher.provenance import Provenance
 from components.pusher.serving_folder import push, roll_back
 from components.watch.check import check
 from components.watch.config import WatchConfig
+from components.watch.drawings import by_day
 from components.watch.drift import energy_test, holm
+from components.watch.page import MEANING
 from components.watch.records import CANARY, REFERENCE_FILE, encode, hour_of
 from components.watch.tell import call_webhook
 
@@ -214,6 +217,14 @@ class Text(HTMLParser):
         self.loaded += [
             value for name, value in attributes if name in ("src", "href") and value and not value.startswith(("data:", "#"))
         ]
+
+
+@pytest.mark.parametrize("title", [*MEANING.values(), "requests", "share", "mean"])
+def test_a_title_is_no_longer_than_the_axis_that_it_stands_beside(title: str) -> None:
+    chart = by_day(["2026-11-14", "2026-11-15"], [1.0, 2.0], title)
+    (height,) = {float(found) for found in re.findall(r'd="M0,0h\d+v(\d+)h-\d+Z"', chart)}
+    (size,) = re.findall(rf'rotate\(-90\)[^>]*font-size="(\d+)px"[^>]*>{re.escape(title)}<', chart)
+    assert len(title) * 0.55 * float(size) < height  # sans-serif letters are about half as wide as they are high
 
 
 def test_the_command_writes_a_page_json_metrics_and_tells_the_webhook(
