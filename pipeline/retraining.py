@@ -65,7 +65,7 @@ def retrain(log: Path, quiet_days: float, before: Callable[[], Before | None], s
     with held:
         last = before()
         if last and last.at_work:
-            return f"not retrained: {last.name} is at work"
+            return f"not retrained: {last.name} is still running"
         if last and last.ended:
             quiet_until = last.ended + datetime.timedelta(days=quiet_days)
             if datetime.datetime.now(datetime.UTC) < quiet_until:

@@ -66,7 +66,7 @@ def test_one_run_at_a_time_and_none_in_the_quiet_period(server: KubeflowApi, pac
     assert run.display_name.startswith("retraining 20") and "level_dbfs" in run.display_name
     assert run.service_account == "runner" and len(server.experiments) == 2
 
-    assert again(kubeflow) == f"not retrained: run {run.run_id} is at work"
+    assert again(kubeflow) == f"not retrained: run {run.run_id} is still running"
     run.state, run.finished_at = "SUCCEEDED", datetime.now(UTC) - timedelta(days=6.9)
     assert again(kubeflow).startswith(f"not retrained: run {run.run_id} ended on ")
     run.finished_at -= timedelta(days=0.2)
@@ -78,7 +78,7 @@ def test_a_run_from_the_future_blocks_nothing_unless_it_is_at_work(server: Kubef
     again(kubeflow)
     ahead = server.runs[-1]
     ahead.created_at += timedelta(days=1500)
-    assert again(kubeflow) == "not retrained: run run-1 is at work"
+    assert again(kubeflow) == "not retrained: run run-1 is still running"
     ahead.state, ahead.finished_at = "SUCCEEDED", ahead.created_at + timedelta(hours=1)
     assert again(kubeflow).startswith("retraining: run run-2 was started")
     assert "warning: run run-1 is dated 20" in capsys.readouterr().err
@@ -112,7 +112,7 @@ def test_with_several_users_the_runs_of_one_namespace_count(again: Callable) -> 
     with KubeflowApi(multi_user=True) as server:
         kubeflow = connect(server.host, "audio-gender")
         again(kubeflow)
-        assert again(kubeflow) == "not retrained: run run-1 is at work"
+        assert again(kubeflow) == "not retrained: run run-1 is still running"
         assert server.experiments[0].namespace == "audio-gender"
 
 
@@ -139,7 +139,7 @@ def test_the_command_tells_the_alarm_and_the_run(server: KubeflowApi, package: P
 
     assert (done.returncode, again.returncode) == (3, 3), done.stderr
     assert "alarm: drift of" in done.stdout and done.stdout.splitlines()[-1].startswith("retraining: run run-1 was started")
-    assert again.stdout.splitlines()[-1] == "not retrained: run run-1 is at work"
+    assert again.stdout.splitlines()[-1] == "not retrained: run run-1 is still running"
     told = json.loads(server.runs[0].runtime_config["parameters"]["alarm"])
     assert told["version"] == 5 and "level_dbfs" in told["values"] and len(server.runs) == 1
 

@@ -46,7 +46,7 @@ def start(last: Before | None) -> str:
         (None, "started after none"),
         (Before("run 1", False, days_ago(7.1)), "started after run 1"),
         (Before("run 1", False, None), "started after run 1"),  # it failed, or was killed
-        (Before("run 1", True, None), "not retrained: run 1 is at work"),
+        (Before("run 1", True, None), "not retrained: run 1 is still running"),
         (Before("run 1", False, days_ago(6.9)), "not retrained: run 1 ended on "),
     ],
 )
