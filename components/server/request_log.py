@@ -72,8 +72,8 @@ class RequestLog:
         self._file: int | None = None
         self._hour, self._bytes = "", 0
         self._tidied, self._said = 0.0, 0.0
-        self._asked = (0, 0.0)
-        """Which version was asked about its canary last, and when."""
+        self._asked: dict[int, float] = {}
+        """When each version was asked about its canary. During a trial, two versions answer by turns."""
         self._thread = threading.Thread(target=self._write_all, name="write the request log", daemon=True)
         self._thread.start()
 
@@ -145,8 +145,8 @@ class RequestLog:
             kept = _flac(audio[row]) if audio else b""
             self._write(Record(time_s=time_s, version=served.version, path=path, audio=kept, **answer))
         # As often as there are requests to say something about.
-        if self._asked[0] != served.version or time.monotonic() - self._asked[1] > CANARY_S:
-            self._asked = served.version, time.monotonic()
+        if time.monotonic() - self._asked.get(served.version, -CANARY_S) >= CANARY_S:
+            self._asked[served.version] = time.monotonic()
             self._ask_canary(served, time_s)
 
     def _ask_canary(self, served: ServedVersion, time_s: float) -> None:

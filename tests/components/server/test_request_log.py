@@ -18,6 +18,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 from running_server import Running, put, running
+from small_models import place_model, push_model, wait
 
 from beam_jobs.examples import RecordError
 from components.server import request_log
@@ -100,6 +101,24 @@ def test_the_server_hears_its_canary_as_the_training_did(logged: Running, voices
 
     assert len(canaries) == 1 and canaries[0].version == 7 and canaries[0].mel.any()  # once a version and ten minutes
     assert logged.figure("audio_gender_skew") < 1e-5
+
+
+def test_during_a_trial_each_version_hears_its_canary_once_and_not_whenever_the_other_answered(
+    saved_models: dict[str, str], voices: list[bytes], tmp_path: Path
+) -> None:
+    serving, log = tmp_path / "serving", tmp_path / "log"
+    old = push_model(Path(saved_models["trained"]), serving)
+    new = place_model(Path(saved_models["trained"]), serving, {"canary": {"share": 0.5, "requests": 1000}})
+    with running(serving, poll_s=0.2, log=LogConfig(log, share=1.0)) as server:
+        wait(lambda: server.figure("audio_gender_canary_version") == new)
+        for number in range(24):  # other bytes behind the sound make it another request
+            assert server.ask("POST", "/analyse", voices[0] + bytes([number])).status == 200
+        answered = [record.version for record in wait_for(log, 24)]
+        server.server.log.close()
+
+    assert set(answered) == {old, new}
+    everything = [record for path in log.glob("*.tfrecord") for record in read_file(str(path))]
+    assert sorted(record.version for record in everything if record.path == CANARY) == [old, new]
 
 
 def test_the_level_and_clipping_are_those_of_the_file(logged: Running, voices: list[bytes], folder: Path) -> None:
