@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Follows a run on Kubeflow Pipelines, with one line a node."""
 
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -27,6 +28,8 @@ DECIDING = ("Decision", "Pusher")
 """Nodes whose log says what became of a model."""
 LAST_LINES = 10
 """Of a failed node's log."""
+NOISE = re.compile(r"[IW]\d{4} |time=\S+ level=\w+ .*\bargo=true\b|Error: exit status \d+$")
+"""What Kubeflow's launcher, TensorFlow and Argo add to such a log."""
 
 
 def follow(
@@ -159,7 +162,8 @@ def _failures(kubeflow: Kubeflow, run: Any, workflow: Json) -> None:
         in_driver = DRIVER_FAILED in node.note
         pods = of_run if in_driver else f"{of_run},{NODE_LABEL}={node.name.lower()}"
         pod = pod_names.get((node.name, in_driver))
-        for line in read_log(kubeflow, run.run_id, pod)[-LAST_LINES:] if pod else ():
+        lines = read_log(kubeflow, run.run_id, pod) if pod else []
+        for line in [line for line in lines if not NOISE.match(line)][-LAST_LINES:]:
             say(f"  {node.name}: {line}")
         say(f"{node.name} {node.note}; its log: `kubectl logs {pods} -c main --tail=-1 --prefix`")
         say(f"  details of its pod: `kubectl describe pods {pods}`")

@@ -10,7 +10,7 @@ from pipeline.kubeflow.run_nodes import Json, Pod
 
 RUN = "/apis/v1beta1/runs/{run_id}"
 """Version 1 of the API has the run's Argo workflow. The tasks of version 2 name no pods, and stand still once the workflow is
-larger than 1 MiB, as that of 14 nodes is (2.17.0, toApiPipelineTaskDetail and NodeStatuses)."""
+larger than 1 MiB, as the demo's is at its end (2.17.0, toApiPipelineTaskDetail and NodeStatuses)."""
 LOG = "/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log"
 """Of a pod that is there, or Argo's copy of it (kubeflow/pipelines 2.17.0, backend/src/apiserver/main.go; no client has it)."""
 LOG_FAILED = '{"error_message":'

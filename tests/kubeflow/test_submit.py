@@ -501,6 +501,30 @@ def test_a_failed_run_names_the_node_and_its_log(
     assert lines[4:] == [f"see {server.host}/#/runs/details/{run_id}"]
 
 
+def test_what_the_launcher_and_argo_say_in_a_failed_nodes_log_is_left_out(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    trainer = node("Trainer", "FAILED", 90, 210)
+    # As a pod of Kubeflow 2.17.0 ends.
+    server.logs[pod_of(trainer)] = """\
+I1127 15:10:20.102938      15 launcher_v2.go:112] prePublish
+s3://clips: not a dataset (dataset_info.json is missing)
+E1127 15:10:42.294344      15 launcher_v2.go:449] Component failed to execute successfully: exit status 2
+I1127 15:10:42.294626      15 launcher_v2.go:867] Executing uploadOutputArtifacts attempt: 1
+F1127 15:10:42.413813      15 main.go:59] failed to execute component: exit status 2
+time=2026-11-27T15:10:42.843Z level=INFO msg="sub-process exited" argo=true error="exit status 1"
+Error: exit status 1
+"""
+    server.history = [becomes("FAILED", GEN, trainer)]
+
+    assert not follow(kubeflow, run_id, poll_s=0.01)
+
+    shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("  Trainer: ")]
+    lines = server.logs[pod_of(trainer)].splitlines()
+    assert shown == [f"  Trainer: {lines[number]}" for number in (1, 2, 4)]
+
+
 def test_a_node_whose_driver_failed_is_named(
     server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
