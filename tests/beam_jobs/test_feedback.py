@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from beam_jobs.audio import ffmpeg_is_there
 from beam_jobs.config import ClipsConfig
 from beam_jobs.corpus.contents import duplicates, read_contents
 from beam_jobs.corpus.index import SpeakerIndex
@@ -178,6 +179,7 @@ def test_a_list_that_is_none_is_refused_by_name(corpus: Path, feedback: Callable
         read(corpus, path.with_name("gone.csv"))
 
 
+@pytest.mark.skipif(not ffmpeg_is_there(), reason="no ffmpeg on the PATH (Debian: apt install ffmpeg)")
 def test_recordings_as_phones_make_them_and_a_corpus_behind_a_link(
     corpus: Path, feedback: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from apache_beam.io.filesystem import FileSystem
 
+from beam_jobs.audio import ffmpeg_is_there
 from beam_jobs.channel import Channel, Codec, Room
 from beam_jobs.config import ClipsConfig
 from beam_jobs.corpus.index import SpeakerIndex, Utterance
@@ -220,6 +221,7 @@ def loudness_lufs(samples: np.ndarray) -> float:
     return float(re.findall(r"I:\s+(-?[\d.]+) LUFS", said)[-1])
 
 
+@pytest.mark.skipif(not ffmpeg_is_there(), reason="no ffmpeg on the PATH (Debian: apt install ffmpeg)")
 @pytest.mark.parametrize("soft", [0.01, 0.03, 0.3])
 @pytest.mark.parametrize("balance_db", [0.0, 6.0, 10.0])
 def test_neither_voice_of_a_mixed_clip_drowns_the_other(

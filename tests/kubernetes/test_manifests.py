@@ -4,7 +4,7 @@
 import os
 
 import pytest
-from api import Api, Manifest, RefusedError, wait_until
+from api import Api, Manifest, RefusedError
 from applying import apply
 from control_plane import ControlPlane
 from kustomize_tool import render
@@ -73,14 +73,3 @@ def test_a_privileged_pod_is_not_let_in(admin, overlay):
 
     with pytest.raises(RefusedError, match=r'violates PodSecurity "restricted'):
         admin.create(pod, dryRun="All")
-
-
-def test_waiting_for_the_first_push_is_no_failed_rollout(admin, overlay):
-    servers = [thing for thing in overlay if thing["kind"] == "Deployment"]
-    apply(admin, overlay)
-
-    for path in map(admin.path_of, servers):
-        wait_until(lambda path=path: admin.get(path).get("status", {}).get("observedGeneration"), f"the controller to see {path}")
-        # The controller judges progress only where there is a deadline.
-        conditions = admin.get(path)["status"].get("conditions", [])
-        assert [condition["type"] for condition in conditions if condition["type"] == "Progressing"] == []
