@@ -425,33 +425,21 @@ def test_a_pod_that_does_not_start_is_said_with_the_schedulers_reason_once(
     assert lines == [f"Trainer is waiting for its pod to start: {reason}"]
 
 
-def test_where_nobody_says_why_a_pod_does_not_start_the_command_that_does_is_named(
-    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("of_argo", ["", "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."])
+def test_behind_the_api_alone_argo_says_why_a_pod_does_not_start_or_else_the_command_that_does_is_named(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], of_argo: str
 ) -> None:
     run_id = submit(package, kubeflow)
     server.pages = False
     waiting = driver("Trainer", "PENDING", 90, 0)
+    waiting[-1]["message"] = of_argo
     server.history = [becomes("RUNNING", waiting)] * 3 + [becomes("SUCCEEDED", GEN)] * 2
 
     assert follow(kubeflow, run_id, poll_s=0.01, pending_s=0)
 
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "is waiting" in line]
-    assert line == f"Trainer is waiting for its pod to start: why: `kubectl describe pod -n kubeflow {pod_of(waiting)}`"
-
-
-def test_behind_the_api_alone_argo_says_why_a_pod_does_not_start(
-    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run_id = submit(package, kubeflow)
-    server.pages = False
-    waiting = driver("Trainer", "PENDING", 90, 0)
-    waiting[-1]["message"] = "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
-    server.history = [becomes("RUNNING", waiting)] * 3 + [becomes("SUCCEEDED", GEN)] * 2
-
-    assert follow(kubeflow, run_id, poll_s=0.01, pending_s=0)
-
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "is waiting" in line]
-    assert line == f"Trainer is waiting for its pod to start: {waiting[-1]['message']}"
+    command = f"why: `kubectl describe pod -n kubeflow {pod_of(waiting)}`"
+    assert line == f"Trainer is waiting for its pod to start: {of_argo or command}"
 
 
 def test_names_of_nodes_are_no_markup(
