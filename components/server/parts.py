@@ -5,7 +5,6 @@ What it is given says nothing about the version that made it, and another networ
 a request names the version, in its path: a named version answers, or nobody does.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,9 +25,7 @@ def combining(served: ServedVersion, path: str | None) -> ServedVersion:
     """
     if COMBINE not in served.signatures:
         return served
-    function = served.signatures[COMBINE].function
-    named = dataclasses.replace(served.signatures[COMBINE], function=_named(served.version, function, path))
-    return dataclasses.replace(served, signatures={**served.signatures, COMBINE: named})
+    return served.asking({COMBINE: _named(served.version, served.signatures[COMBINE].function, path)})
 
 
 def _named(version: int, function: Callable[..., Any], path: str | None) -> Callable[..., Mapping[str, Any]]:

@@ -94,11 +94,7 @@ class RequestLog:
         """
         if SIGNATURE not in served.signatures or random.random() >= self.config.share:  # noqa: S311
             return served
-        signatures = dict(served.signatures)
-        for name, by in ANSWERED_BY.items():
-            signatures[name] = dataclasses.replace(signatures[name], function=self._keeping(served, path, name, by))
-        model = served.model.asking("timeline", signatures["timeline"].function)
-        return dataclasses.replace(served, model=model, signatures=signatures)
+        return served.asking({name: self._keeping(served, path, name, by) for name, by in ANSWERED_BY.items()})
 
     def _keeping(self, served: ServedVersion, path: str, name: str, by: str) -> Callable[..., Mapping[str, Any]]:
         outputs, function = tuple(served.signatures[name].outputs), served.signatures[by].function

@@ -5,7 +5,6 @@ Some requests are put to both versions in the background, one after the other; t
 A failure of the new version costs no client an answer: the other one gives it.
 """
 
-import dataclasses
 import hashlib
 import logging
 import queue
@@ -140,7 +139,7 @@ class Trial:
             for name, signature in served.signatures.items()
             if "probabilities" in signature.outputs and name != COMBINE  # parts that a version heard are no recording
         }
-        return _asking(served, functions)
+        return served.asking(functions)
 
     def end(self) -> None:
         """Without a decision."""
@@ -186,7 +185,7 @@ class Trial:
                 self._count(self._failed(error, hangs_s, time.perf_counter() - started))
             return found
 
-        return _asking(self.other, {name: ask})
+        return self.other.asking({name: ask})
 
     def _count(self, counts: bool) -> None:
         with self._lock:
@@ -287,13 +286,6 @@ class Trial:
             for which, taken in zip(self.tally.seconds, (seconds[True], seconds[False]), strict=True):
                 which.append(taken)
         self._metrics.compared.labels("compared").inc()
-
-
-def _asking(served: ServedVersion, functions: Mapping[str, Callable[..., Any]]) -> ServedVersion:
-    """A copy of a version that is asked by other functions."""
-    signatures = {name: dataclasses.replace(served.signatures[name], function=function) for name, function in functions.items()}
-    model = served.model.asking("timeline", functions["timeline"]) if "timeline" in functions else served.model
-    return dataclasses.replace(served, model=model, signatures={**served.signatures, **signatures})
 
 
 def _add(tally: Tally, new: Mapping[str, Any], other: Mapping[str, Any]) -> None:

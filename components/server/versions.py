@@ -8,7 +8,7 @@ import threading
 import wave
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,12 @@ class ServedVersion:
     signatures: Mapping[str, Signature]
     definition: Mapping[str, Any]
     """What the SavedModel says of its signatures, as TensorFlow Serving shows it."""
+
+    def asking(self, functions: Mapping[str, Callable[..., Mapping[str, Any]]]) -> "ServedVersion":
+        """A copy of which some signatures are asked by other functions."""
+        signatures = {name: replace(self.signatures[name], function=function) for name, function in functions.items()}
+        model = self.model.asking("timeline", functions["timeline"]) if "timeline" in functions else self.model
+        return replace(self, model=model, signatures={**self.signatures, **signatures})
 
     @classmethod
     def load(cls, folder: Path, public_key: Path | None = None) -> "ServedVersion":
