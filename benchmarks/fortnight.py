@@ -141,6 +141,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--requests-per-day", type=int, default=150)
     arguments = parser.parse_args()
+    if not (arguments.corpus / "SPEAKERS.TXT").is_file():
+        parser.error(f"{arguments.corpus}: no SPEAKERS.TXT in it; give the root of LibriSpeech")
     output = arguments.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
     callers, labelled = divide(arguments.corpus.resolve(), output)
