@@ -32,15 +32,20 @@ def deadline(seconds: float) -> Iterator[None]:
     Raises:
         TimeoutError: it took longer.
     """
-    manager = cancellation.CancellationManager()
-    timer = threading.Timer(seconds, manager.start_cancel)
+    manager, over = cancellation.CancellationManager(), threading.Event()
+
+    def end() -> None:
+        over.set()
+        manager.start_cancel()
+
+    timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
     try:
         with _used(manager):
             yield
     except Exception:  # whatever was made of TensorFlow's CancelledError on its way
-        if not manager.is_cancelled:
+        if not over.is_set():  # TensorFlow cancels the manager of a call that fails, too
             raise
         raise TimeoutError(f"no answer within {seconds:g} s") from None
     finally:

@@ -151,6 +151,13 @@ def test_the_end_of_one_call_is_not_that_of_another_in_another_thread(small: Mak
     assert ended == [0.5, 3.0]
 
 
+def test_a_call_that_fails_is_not_called_late(small: Maker) -> None:
+    ask_it = tf.saved_model.load(str(small("failing"))).signatures["wav"]
+    for _ in range(100):  # TensorFlow cancels the manager of a call that fails, most times before the error is raised
+        with pytest.raises(tf.errors.InvalidArgumentError, match="out of memory"), deadline(60):
+            ask_it(wav=tf.constant([b"any"]))
+
+
 def test_others_are_answered_while_one_hangs(small: Maker, tmp_path: Path) -> None:
     push_model(small("hanging on poison"), tmp_path)
     with running(tmp_path, poll_s=0.1, timeout_s=5, workers=2) as server, ThreadPoolExecutor(1) as client:
