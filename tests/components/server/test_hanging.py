@@ -173,11 +173,12 @@ def test_others_are_answered_while_one_hangs(small: Maker, tmp_path: Path) -> No
 def test_a_version_that_hangs_at_its_first_request_is_not_taken_up(
     small: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(served_versions, "WARM_UP_S", 2.0)
     old = push_model(small(), tmp_path)
     with running(tmp_path, poll_s=0.1) as server:
-        bad = push_model(small(kind), tmp_path)
-        wait(lambda: server.figure("audio_gender_versions_refused_total") == 1, 30)
+        with monkeypatch.context() as impatient:  # with this one alone: a busy machine may need longer for a healthy one
+            impatient.setattr(served_versions, "WARM_UP_S", 2.0)
+            bad = push_model(small(kind), tmp_path)
+            wait(lambda: server.figure("audio_gender_versions_refused_total") == 1, 30)
         assert f"version {bad} is refused: no answer within 2 s" in caplog.text
         assert answers(server) == old
         new = push_model(small(), tmp_path)  # and the folder is looked at all the same
