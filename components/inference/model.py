@@ -6,6 +6,7 @@ import io
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,22 +35,28 @@ from components.pusher.serving_folder import versions
 BAND = 0.1
 """A label needs a probability of 0.6: the model is calibrated, so of what lies below, four in ten or more are wrong."""
 
+AS_LONG_AS_IT_TAKES: AbstractContextManager[None] = nullcontext()
+
 Answer = dict[str, Any]
 """One row of what a signature gives."""
 
 Audio = str | os.PathLike[str] | IO[bytes]
 
 
-def load_model(folder: str | os.PathLike[str], band: float = BAND) -> "Model":
+def load_model(
+    folder: str | os.PathLike[str], band: float = BAND, first_answer: AbstractContextManager[None] = AS_LONG_AS_IT_TAKES
+) -> "Model":
     """Loads a model.
 
     Args:
         folder: a serving folder, of which the newest version is taken, or the folder of one version.
         band: a recording is "uncertain" if its class leads the next by less than twice this (`label_of`); with two classes
             and even thresholds: if its probability is below 0.5 + `band`. 0 for never.
+        first_answer: around the question that is put to the model once it is read, such as a deadline.
 
     Raises:
         UserError: there is no model in it, or none that this can use.
+        TimeoutError: of `first_answer`.
 
     >>> model = load_model("work/serving")
     >>> model.classes
@@ -62,7 +69,9 @@ def load_model(folder: str | os.PathLike[str], band: float = BAND) -> "Model":
             raise UserError(f"{path}: holds no model yet; `{command('run', '--config', 'demo')}` trains one and pushes it there")
         path = path / str(found[-1])
     try:
-        return Model(path, band)
+        return Model(path, band, first_answer)
+    except TimeoutError:
+        raise
     except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         raise UserError(f"{path}: the model cannot be loaded ({reason})") from None
@@ -80,14 +89,17 @@ class Model:
         sample_rate_hz: what it was trained on; recordings may have any.
     """
 
-    def __init__(self, folder: Path, band: float = BAND) -> None:
+    def __init__(
+        self, folder: Path, band: float = BAND, first_answer: AbstractContextManager[None] = AS_LONG_AS_IT_TAKES
+    ) -> None:
         self.folder, self.version, self.band = folder, folder.name, band
         self._signatures = tf.saved_model.load(str(folder)).signatures
         missing = [name for name in ("wav", "waveform") if name not in self._signatures]
         if missing:
             raise UserError(f"{folder}: the model has no signature {missing[0]}; train and push it again")
         samples = 4000
-        answer = self._signatures["waveform"](tf.zeros([1, samples]))
+        with first_answer:
+            answer = self._signatures["waveform"](tf.zeros([1, samples]))
         if lacking := sorted({"classes", "duration_s", "probabilities", "speech"} - answer.keys()):
             raise UserError(f"{folder}: an older version exported this model (no output {lacking[0]}); train and push a new one")
         self.classes = tuple(name.decode() for name in answer["classes"].numpy()[0])
@@ -99,10 +111,10 @@ class Model:
         """The SavedModel's functions by name, for whoever speaks a model server's protocol."""
         return self._signatures
 
-    def asking(self, name: str, function: Callable[..., Mapping[str, Any]]) -> "Model":
-        """The same model, with another function in place of one of its signatures."""
+    def asking(self, functions: Mapping[str, Callable[..., Mapping[str, Any]]]) -> "Model":
+        """The same model, with other functions in place of some of its signatures."""
         other = copy.copy(self)
-        other._signatures = {**self._signatures, name: function}
+        other._signatures = {**self._signatures, **functions}
         return other
 
     def predict(self, file: Audio, name: str | None = None) -> Prediction:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from beam_jobs.console import say
 from beam_jobs.errors import UserError
 from beam_jobs.files import write_atomically
-from components.model_digest import PROVENANCE_FILE
+from components.model_digest import PROVENANCE_FILE, model_digest
 from components.pusher.config import PushConfig, RollbackConfig
 from components.pusher.provenance import Provenance, read_provenance
 from components.pusher.serving_folder import add_withdrawals, bring, locked, now, put_back, remove_old, sync, versions
@@ -67,6 +67,8 @@ def _on_trial_already(serving: Path, asked: Provenance, private_key: Path | None
     folder, known = _of(serving, number or 0)
     if known is None or (known.model_digest, push_config(known)) != (asked.model_digest, push_config(asked)):
         return None
+    if model_digest(folder) != known.model_digest:  # damaged since: the whole one takes its place
+        return None
     if private_key:
         with public_key_of(private_key) as public_key:
             try:
@@ -108,12 +110,13 @@ def promote(
     return stored
 
 
-def withdraw_candidate(serving: Path, decision: Decision) -> Provenance | None:
+def withdraw_candidate(serving: Path, decision: Decision, its_model: bool = True) -> Provenance | None:
     """Takes the candidate away, where it still is one, and remembers its model, so that no run pushes it again by itself.
 
     Args:
         serving: the serving folder.
         decision: why.
+        its_model: whether that is the model's fault; a copy that was damaged is none, and a run may push the model again.
 
     Returns:
         The candidate's provenance with the decision; None where it was a candidate no more.
@@ -126,7 +129,8 @@ def withdraw_candidate(serving: Path, decision: Decision) -> Provenance | None:
         known = _of(serving, decision.version)[1]
         if known is None:
             return None
-        add_withdrawals(serving, {known.model_digest: known.run_id}, "rolled back", SERVER, decision.login, decision.why)
+        models = {known.model_digest: known.run_id} if its_model else {}
+        add_withdrawals(serving, models, "rolled back", SERVER, decision.login, decision.why)
         remember_if_possible(serving, decision)
         remove_candidate(serving, decision.version)
     return known.model_copy(update={"action": "rolled back", "by": SERVER, "login": decision.login, "note": decision.why})

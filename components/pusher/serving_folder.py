@@ -22,7 +22,7 @@ from components.model_digest import PROVENANCE_FILE, SIGNATURE_FILE, model_diges
 from components.pusher.provenance import Provenance, read_provenance
 from components.pusher.trials import CANDIDATE_FOLDER, DECISIONS_FILE, end_trial
 from components.pusher.versions import COMING, GOING, versions
-from components.pusher.withdrawn import WITHDRAWN_FILE, Withdrawal, add_withdrawn, forget_withdrawn
+from components.pusher.withdrawn import WITHDRAWN_FILE, Withdrawal, add_withdrawn, forget_withdrawn, read_withdrawn
 from components.signing import check_public_key, sign, verify
 
 LOCK_FILE = ".lock"
@@ -92,6 +92,10 @@ def bring(source: Path, serving: Path, folder: Path, provenance: Provenance, pri
     if digest != (provenance.model_digest or digest):
         shutil.rmtree(coming)
         raise UserError(f"{source}: {CHANGED}; nothing was pushed")
+    # Asked with the lock held: a server or a person may have decided since the run asked.
+    if provenance.action == "pushed" and (withdrawal := read_withdrawn(serving).get(digest)):
+        shutil.rmtree(coming)
+        raise UserError(f"{serving}: this model was {withdrawal}; nothing was pushed")
     update = {"version": version, "model_version": provenance.model_version or version, "model_digest": digest}
     provenance = provenance.model_copy(update={**update, "pushed_at": now()})
     path = coming / PROVENANCE_FILE

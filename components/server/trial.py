@@ -139,7 +139,13 @@ class Trial:
             for name, signature in served.signatures.items()
             if "probabilities" in signature.outputs and name != COMBINE  # parts that a version heard are no recording
         }
-        return served.asking(functions)
+        # What the analysis of a recording asks besides is no request of its own, but it may fail as one.
+        aside = {
+            name: partial(self._ask_or_fail_over, name, function)
+            for name, function in served.model.signatures.items()
+            if is_new and name in ("wav", COMBINE)
+        }
+        return served.asking(functions, aside)
 
     def end(self) -> None:
         """Without a decision."""
@@ -156,20 +162,24 @@ class Trial:
         return found
 
     def _ask_new(self, name: str, function: Callable[..., Any], put: bool, /, **inputs: Any) -> Any:
+        found = self._ask_or_fail_over(name, function, **inputs)
+        if put:
+            self._put(name, inputs)
+        self._count(True)
+        return found
+
+    def _ask_or_fail_over(self, name: str, function: Callable[..., Any], /, **inputs: Any) -> Any:
+        """Asks the new version; a failure is counted once the other one has answered."""
         hangs_s = self.hangs_s
         if self._failing and name in self.other.signatures:  # as is known: who waited meanwhile need not see
             raise FailedOver(self.other)
         try:
             with deadline(hangs_s):
-                found = _finite(function(**inputs))
+                return _finite(function(**inputs))
         except Exception as error:
             if name not in self.other.signatures:
                 raise
             raise FailedOver(self._other_after(error, name, hangs_s)) from error
-        if put:
-            self._put(name, inputs)
-        self._count(True)
-        return found
 
     def _other_after(self, error: Exception, name: str, hangs_s: float) -> ServedVersion:
         """The other version, whose first answer tells whether the request or the new version was at fault."""
@@ -185,7 +195,7 @@ class Trial:
                 self._count(self._failed(error, hangs_s, time.perf_counter() - started))
             return found
 
-        return self.other.asking({name: ask})
+        return self.other.asking({name: ask}, aside={name: ask})
 
     def _count(self, counts: bool) -> None:
         with self._lock:

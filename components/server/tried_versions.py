@@ -6,8 +6,10 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from beam_jobs.errors import UserError
 from components.pusher.candidate import finish_interrupted, promote, push_config, withdraw_candidate
@@ -15,12 +17,13 @@ from components.pusher.lineage_events import send_rollback, send_verdict
 from components.pusher.provenance import Provenance, login, read_provenance
 from components.pusher.serving_folder import locked, put_back, versions
 from components.pusher.trials import CANDIDATE_FOLDER, SERVER, Decision, candidate, remember_if_possible
+from components.pusher.withdrawn import WITHDRAWN_FILE
 from components.server.config import ServerConfig
 from components.server.limits import Limits
 from components.server.metrics import Metrics
 from components.server.tally import Verdict, judge_candidate, judge_in_serving
 from components.server.trial import Trial
-from components.server.versions import ServedVersion, Versions, state_of
+from components.server.versions import DamagedError, ServedVersion, Versions, state_of
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +136,7 @@ class TriedVersions(Versions):
 
     def _try(self, number: int) -> None:
         folder = self._candidates / str(number)
-        known, state = read_provenance(self._candidates, number), state_of(folder)
+        known, state = read_provenance(self._candidates, number), self._state_of_candidate(number)
         if known is None or self._refused.get(number) == state:
             return
         if not os.access(self.serving, os.W_OK):
@@ -146,7 +149,8 @@ class TriedVersions(Versions):
             if candidate(self.serving) != number:  # it was taken away meanwhile
                 return
             self.metrics.refused.inc()
-            self._decide(number, Verdict(False, f"cannot be loaded: {' '.join(str(error).split())[:200]}"), 0)
+            why = f"cannot be loaded: {' '.join(str(error).split())[:200]}"
+            self._decide(number, Verdict(False, why), 0, its_model=not isinstance(error, DamagedError))
             return
         if self._stop.is_set():
             return
@@ -165,6 +169,13 @@ class TriedVersions(Versions):
         how = "is asked beside the version in serving for" if config.shadow else "answers"
         log.info("candidate %d %s %.0f %% of the requests", number, how, 100 * config.share)
 
+    def _state_of_candidate(self, number: int) -> tuple[Any, ...]:
+        """Its files, and what may keep a server from a decision: one that was refused is tried again when any of it changes."""
+        withdrawn = None
+        with suppress(OSError):
+            withdrawn = (self.serving / WITHDRAWN_FILE).stat().st_mtime_ns
+        return state_of(self._candidates / str(number)), os.access(self.serving, os.W_OK), withdrawn
+
     def _end_trial(self) -> None:
         if self.trial:
             self.trial.end()
@@ -177,18 +188,21 @@ class TriedVersions(Versions):
                 self._end_trial()
                 self._decide(trial.new.version, verdict, trial.tally.compared)
 
-    def _decide(self, number: int, verdict: Verdict, requests: int) -> None:
+    def _decide(self, number: int, verdict: Verdict, requests: int, its_model: bool = True) -> None:
         """What becomes of a candidate; what is promoted is taken up as any new version."""
         decision = self._decision(number, verdict, self._current.version, requests)
         self._say(decision)
         self.metrics.canary_decisions.labels(decision.outcome).inc()
-        self._do(partial(self._end_candidate, decision), f"candidate {number} stays where it is")
+        self._do(partial(self._end_candidate, decision, its_model), f"candidate {number} stays where it is")
 
-    def _end_candidate(self, decision: Decision) -> None:
+    def _end_candidate(self, decision: Decision, its_model: bool) -> None:
         try:
-            stored = (promote if decision.outcome == "promoted" else withdraw_candidate)(self.serving, decision)
+            if decision.outcome == "promoted":
+                stored = promote(self.serving, decision)
+            else:
+                stored = withdraw_candidate(self.serving, decision, its_model)
         except UserError:
-            self._refused[decision.version] = state_of(self._candidates / str(decision.version))  # not tried over and over
+            self._refused[decision.version] = self._state_of_candidate(decision.version)  # not tried over and over
             raise
         if stored:
             self._tell(send_verdict, stored)

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,13 @@ log = logging.getLogger(__name__)
 
 WARM_UP_S = 120.0
 """In which a version must have answered its first requests, which take seconds."""
+
+Functions = Mapping[str, Callable[..., Mapping[str, Any]]]
+NOTHING_ELSE: Functions = MappingProxyType({})
+
+
+class DamagedError(UserError):
+    """A version whose files are not those that were pushed: no fault of its model."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +77,16 @@ class ServedVersion:
     definition: Mapping[str, Any]
     """What the SavedModel says of its signatures, as TensorFlow Serving shows it."""
 
-    def asking(self, functions: Mapping[str, Callable[..., Mapping[str, Any]]]) -> "ServedVersion":
-        """A copy of which some signatures are asked by other functions."""
+    def asking(self, functions: Functions, aside: Functions = NOTHING_ELSE) -> "ServedVersion":
+        """A copy of which some signatures are asked by other functions.
+
+        Args:
+            functions: by signature, for what a client asks; a recording is analysed by `timeline`.
+            aside: for what the analysis of a recording asks besides.
+        """
         signatures = {name: replace(self.signatures[name], function=function) for name, function in functions.items()}
-        model = self.model.asking("timeline", functions["timeline"]) if "timeline" in functions else self.model
+        analysing = {name: function for name, function in functions.items() if name == "timeline"}
+        model = self.model.asking({**analysing, **aside})
         return replace(self, model=model, signatures={**self.signatures, **signatures})
 
     @classmethod
@@ -84,11 +98,11 @@ class ServedVersion:
         """
         provenance = read_provenance(folder.parent, int(folder.name))
         if provenance and provenance.model_digest and provenance.model_digest != model_digest(folder):
-            raise UserError("its files are not those that were pushed")
+            raise DamagedError("its files are not those that were pushed")
         if public_key:
             verify(folder, public_key)
-        with deadline(WARM_UP_S):
-            model = load_model(folder)  # which asks it, too
+        # Reading the files has no limit: on a slow disk that is no fault of the model.
+        model = load_model(folder, first_answer=deadline(WARM_UP_S))
         signatures = {name: Signature.of(function) for name, function in model.signatures.items()}
         definition = MessageToDict(
             SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0], preserving_proto_field_name=True

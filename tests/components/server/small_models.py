@@ -115,34 +115,53 @@ def save_small(kind: str, folder: Path) -> None:
     )
 
 
-def save_swapped(model: str, folder: Path) -> None:
-    """A model whose head has its classes the wrong way round."""
+Tensors = dict[str, tf.Tensor]
+
+
+def save_changed(model: str, folder: Path, change: Callable[[str, Tensors, Tensors], Tensors]) -> None:
+    """A model whose answers are what `change` makes of a signature's name, its inputs and its outputs."""
     loaded = tf.saved_model.load(model)
 
-    class Swapped(tf.Module):
+    class Changed(tf.Module):
         def __init__(self) -> None:
             super().__init__()
             self.loaded = loaded
 
-    def swapped(function):
-        _, named = function.structured_input_signature
+    def changed(name, function):
+        specs = {key: tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in function.structured_input_signature[1].items()}
+        ask = tf.function(lambda **inputs: change(name, inputs, dict(function(**inputs))), autograph=False)
+        return ask.get_concrete_function(**specs)
 
-        def ask(**inputs):
-            found = dict(function(**inputs))
-            for name in ("probabilities", "step_probabilities"):
-                if name in found:
-                    found[name] = tf.reverse(found[name], [-1])
-            if "label" in found:
-                one, two = found["classes"][0, 0], found["classes"][0, 1]
-                found["label"] = tf.where(found["label"] == one, two, tf.where(found["label"] == two, one, found["label"]))
-            return found
+    signatures = {name: changed(name, function) for name, function in loaded.signatures.items()}
+    tf.saved_model.save(Changed(), str(folder), signatures=signatures)
 
-        specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in named.items()}
-        return tf.function(ask, autograph=False).get_concrete_function(**specs)
 
-    module = Swapped()
-    signatures = {name: swapped(function) for name, function in loaded.signatures.items()}
-    tf.saved_model.save(module, str(folder), signatures=signatures)
+def save_swapped(model: str, folder: Path) -> None:
+    """A model whose head has its classes the wrong way round."""
+
+    def swap(_: str, __: Tensors, found: Tensors) -> Tensors:
+        for name in ("probabilities", "step_probabilities"):
+            if name in found:
+                found[name] = tf.reverse(found[name], [-1])
+        if "label" in found:
+            one, two = found["classes"][0, 0], found["classes"][0, 1]
+            found["label"] = tf.where(found["label"] == one, two, tf.where(found["label"] == two, one, found["label"]))
+        return found
+
+    save_changed(model, folder, swap)
+
+
+def save_failing_combine(model: str, folder: Path) -> None:
+    """A model that fails where the blocks of a long recording come together."""
+
+    def fail(name: str, inputs: Tensors, found: Tensors) -> Tensors:
+        if name == "combine":
+            fine = tf.reduce_all(inputs["step_weights"] < 0)
+            with tf.control_dependencies([tf.debugging.Assert(fine, ["out of memory"])]):
+                found["probabilities"] = tf.identity(found["probabilities"])
+        return found
+
+    save_changed(model, folder, fail)
 
 
 Maker = Callable[..., Path]

@@ -1,19 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """A candidate is promoted or rolled back by itself, no client pays for a bad one, and other model servers do not see it."""
 
+import io
 import os
 import shutil
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+import tensorflow as tf
 from running_server import Running, running
-from small_models import FILES, Maker, answers, ask, ask_until, on_trial, place_model, push_model, save_swapped, wait
+from small_models import (
+    FILES,
+    Maker,
+    answers,
+    ask,
+    ask_until,
+    on_trial,
+    place_model,
+    push_model,
+    save_failing_combine,
+    save_swapped,
+    wait,
+)
 
 from components.pusher.serving_folder import read_provenance, roll_back, versions, withdraw
 from components.pusher.trials import CANDIDATE_FOLDER, candidate, fate, read_decisions
 from components.pusher.withdrawn import read_withdrawn
+from components.server import versions as served_versions
 
 CANARY = {"canary": {"share": 0.5, "requests": 30}}
 SHADOW = {"canary": {"share": 1.0, "requests": 30, "shadow": True}}
@@ -126,6 +143,60 @@ def test_one_that_cannot_be_loaded_is_rolled_back(small: Maker, tmp_path: Path, 
         wait(lambda: fate(tmp_path, broken) is not None)
         assert answers(server) == old
     assert fate(tmp_path, broken).why.startswith("cannot be loaded: its files are not those that were pushed")
+    assert not read_withdrawn(tmp_path)  # a damaged copy is no fault of the model, which a run may push again
+
+
+def test_one_that_is_slow_to_read_is_tried_all_the_same(small: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    push_model(small(), tmp_path)
+    read = tf.saved_model.load
+
+    def read_slowly(folder: str) -> object:
+        found = read(folder)
+        time.sleep(11)  # as from a busy network disk
+        return found
+
+    with running(tmp_path, poll_s=0.1) as server:
+        monkeypatch.setattr(served_versions, "WARM_UP_S", 10.0)
+        monkeypatch.setattr(tf.saved_model, "load", read_slowly)
+        new = place_model(small(), tmp_path, CANARY)
+        wait(lambda: on_trial(server) == new or fate(tmp_path, new) is not None)
+        assert fate(tmp_path, new) is None
+
+
+def test_one_that_was_kept_from_its_decision_is_tried_again_once_that_is_repaired(small: Maker, tmp_path: Path) -> None:
+    push_model(small(), tmp_path)
+    with running(tmp_path, poll_s=0.1) as server:
+        new = place_model(small("contrary"), tmp_path, CANARY)
+        wait(lambda: on_trial(server) == new)
+        (tmp_path / ".withdrawn.json").write_text("{damaged")
+        ask_until(server, lambda: on_trial(server) == 0)
+        assert candidate(tmp_path) == new
+
+        (tmp_path / ".withdrawn.json").unlink()
+
+        wait(lambda: on_trial(server) == new)
+        ask_until(server, lambda: fate(tmp_path, new) is not None)
+    assert fate(tmp_path, new).outcome == "rolled back" and candidate(tmp_path) is None
+
+
+@pytest.mark.slow
+def test_one_that_fails_where_a_long_recording_comes_together_costs_no_client_an_answer(
+    saved_models: dict[str, str], make_voice, tmp_path: Path
+) -> None:
+    save_failing_combine(saved_models["trained"], tmp_path / "failing")
+    serving, long = tmp_path / "serving", io.BytesIO()
+    soundfile.write(long, np.resize(make_voice(0, 10), 320 * 8000), 8000, format="WAV", subtype="PCM_16")
+    old = push_model(Path(saved_models["trained"]), serving)
+    with running(serving, poll_s=0.1, workers=1) as server:
+        push_model(tmp_path / "failing", serving, {"rollback": {"requests": 200}})
+        wait(lambda: answers(server) != old)
+        for _ in range(20):
+            answer = server.ask("POST", "/analyse", long.getvalue())
+            assert (answer.status, answer.json["version"]) == (200, str(old)), answer.body
+            if read_decisions(serving):
+                break
+        wait(lambda: len(versions(serving)) == 3)
+    assert "requests failed (assertion failed: [out of memory]" in read_decisions(serving)[-1].why
 
 
 def test_a_folder_that_cannot_be_written_still_loses_no_request(small: Maker, tmp_path: Path) -> None:
