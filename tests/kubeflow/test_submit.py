@@ -760,7 +760,7 @@ def test_where_one_address_has_a_page_for_a_log_the_other_is_asked(
     assert capsys.readouterr().out.splitlines()[-1] == "pushed as version 1"
 
 
-OFFLOADED = {"metadata": {"name": WORKFLOW}, "status": {"offloadNodeStatusVersion": "fnv:123"}}
+OFFLOADED: dict[str, Any] = {"metadata": {"name": WORKFLOW}, "status": {"offloadNodeStatusVersion": "fnv:123"}}
 BROKEN = {"metadata": {"name": WORKFLOW}, "status": {"compressedNodes": "not packed"}}
 NOT_WHOLE = {"metadata": {"name": WORKFLOW}, "status": {"compressedNodes": base64.b64encode(gzip.compress(b"{}")[:-9]).decode()}}
 
@@ -774,7 +774,10 @@ NOT_WHOLE = {"metadata": {"name": WORKFLOW}, "status": {"compressedNodes": base6
         grpc_error(403, "RBAC: access denied"),
         Refused(404, "Not Found"),
         Refused(200, "<html>Log in</html>"),
-        *[Refused(200, {"pipeline_runtime": {"workflow_manifest": json.dumps(it)}}) for it in (OFFLOADED, BROKEN, NOT_WHOLE, [])],
+        *[
+            Refused(200, {"pipeline_runtime": {"workflow_manifest": json.dumps(it)}})
+            for it in (OFFLOADED, BROKEN, NOT_WHOLE, None)
+        ],
     ],
     ids=["501", "500", "403", "404", "page", "offloaded", "broken", "not-whole", "other"],
 )
