@@ -165,8 +165,8 @@ def _verdict(kubeflow: Kubeflow, run: Any, workflow: Workflow | None) -> bool:
             say(f"  or set action=reject and note=TEXT; `{package} …` builds the package")
         say(f"{'' if verdict else 'next: '}see its results, including the review report: {page}")
         return True
-    if run.state == CANCELED:
-        say("somebody stopped the run; Kubeflow's Retry goes on with it")
+    if run.state == CANCELED or (workflow and workflow.was_stopped):
+        say("somebody stopped the run")
     else:
         _failures(kubeflow, run, workflow)
     say(f"see {page}")

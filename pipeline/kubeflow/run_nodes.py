@@ -59,10 +59,12 @@ class Workflow:
     Attributes:
         nodes: those that have begun; `root`, which is around them, where its driver failed.
         pods: all so far, the oldest first.
+        was_stopped: whether somebody ended it; Kubeflow's state of such a run is FAILED.
     """
 
     nodes: list[Node]
     pods: list[Pod]
+    was_stopped: bool
 
 
 def parse(manifest: str) -> Workflow:
@@ -74,7 +76,10 @@ def parse(manifest: str) -> Workflow:
     try:
         workflow = json.loads(manifest)
         argo_nodes = _latest(_argo_nodes(workflow.get("status") or {}))
-        return Workflow(_nodes(argo_nodes), _pods(workflow["metadata"], argo_nodes))
+        spec = workflow.get("spec") or {}
+        # Kubeflow stops a run by a deadline of 0 (TerminateWorkflow), Argo by a word of its own.
+        was_stopped = spec.get("activeDeadlineSeconds") == 0 or bool(spec.get("shutdown"))
+        return Workflow(_nodes(argo_nodes), _pods(workflow["metadata"], argo_nodes), was_stopped)
     # What is packed fails in a way of its own for each layer.
     except (ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"the run's workflow cannot be read ({type(error).__name__}: {error})") from None

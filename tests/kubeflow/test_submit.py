@@ -541,16 +541,24 @@ def test_where_the_root_driver_failed_its_log_is_shown(
     assert "root failed in its driver, before it started; its log: `kubectl logs -n kubeflow" in shown
 
 
+@pytest.mark.parametrize(
+    ("state", "spec"), [("CANCELED", {}), ("FAILED", {"activeDeadlineSeconds": 0}), ("FAILED", {"shutdown": "Terminate"})]
+)
 def test_a_run_that_somebody_stopped_is_no_failure_of_a_node(
-    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], state: str, spec: dict[str, Any]
 ) -> None:
     run_id = submit(package, kubeflow)
-    server.history = [becomes("CANCELED", GEN, node("Trainer", "FAILED", 90, 210))]
+
+    def stopped(server: KubeflowApi, run: api.V2beta1Run) -> None:
+        becomes(state, GEN, node("Trainer", "FAILED", 90, 210))(server, run)
+        server.workflows[run_id]["spec"] = spec
+
+    server.history = [stopped, stopped, stopped]
 
     assert not follow(kubeflow, run_id, poll_s=0.01)
 
     out, err = capsys.readouterr()
-    assert f"Canceled: run {run_id}" in out
+    assert f"{state.capitalize()}: run {run_id}" in out
     assert "somebody stopped the run" in err
     assert "its log" not in err
 
