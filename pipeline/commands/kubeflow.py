@@ -74,7 +74,7 @@ def submit(
     run_id = run or start(package, kubeflow, name=name, experiment=experiment, service_account=service_account, parameters=values)
     if detach:
         tell(run_id)
-        say(f"next: follow it with `{command('submit', '--run', run_id, '--host', host)}`")
+        say(f"next: follow it with `{command('submit', '--run', run_id, *kubeflow.options)}`")
     elif not follow(kubeflow, run_id):
         raise typer.Exit(1)
 

@@ -2,6 +2,7 @@
 """A connection to Kubeflow Pipelines by its own client, with errors that say what to do."""
 
 import json
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -21,12 +22,19 @@ from beam_jobs.paths import check_file
 
 ANSWER_WITHIN_S = 60.0
 """For a whole answer. A timeout of a socket is for each piece of it, and a server that drips keeps it for ever."""
+REQUEST_TIMEOUT_S = 30
+"""For each piece of an answer, so that the thread that waits for one comes to its end."""
+NAMESPACE = "kubeflow"
 _WHO = "pass --token-file or KF_PIPELINES_COOKIES of a user with access, and the --namespace of that user's profile"
 _FORWARD = "is `kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80` running?"
 
 
 class NoAnswer(urllib3.exceptions.HTTPError):
     """The server says nothing in time, or nothing that Kubeflow Pipelines would say."""
+
+
+class OtherAnswer(NoAnswer):
+    """Something answers, such as a page to log in, but not as Kubeflow Pipelines does."""
 
 
 class _InTime(kfp_server_api.rest.RESTClientObject):
@@ -58,6 +66,7 @@ class _InTime(kfp_server_api.rest.RESTClientObject):
         if error:
             raise error
         _check_content(response)
+        _make_decodable(response)
         return response
 
 
@@ -72,6 +81,16 @@ def _check_content(response: Any) -> None:
         raise NoAnswer(f"the response is {json.dumps(content)[:40]}, which Kubeflow Pipelines never sends")
 
 
+def _make_decodable(response: Any) -> None:
+    """The client decodes strictly, but a log may hold any bytes."""
+    charset = re.search(r"charset=([a-zA-Z\-\d]+)", response.getheader("content-type") or "")
+    encoding = charset[1] if charset else "utf-8"
+    try:
+        response.data = response.data.decode(encoding, "replace").encode(encoding, "replace")
+    except LookupError:
+        raise NoAnswer(f"the response is encoded as {encoding}, which is unknown") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Kubeflow:
     """One Kubeflow Pipelines, as one user sees it.
@@ -84,6 +103,14 @@ class Kubeflow:
     namespace: str
     multi_user: bool
     client: Any
+    token_file: Path | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """How a command line reaches the same Kubeflow as the same user; cookies are in the environment."""
+        namespace = [] if self.namespace == NAMESPACE else ["--namespace", self.namespace]
+        token = ["--token-file", str(self.token_file)] if self.token_file else []
+        return ["--host", self.host, *namespace, *token]
 
     @property
     def user_namespace(self) -> str | None:
@@ -91,7 +118,7 @@ class Kubeflow:
         return self.namespace if self.multi_user else None
 
 
-def connect(host: str, namespace: str = "kubeflow", token_file: Path | None = None, cookies: str | None = None) -> Kubeflow:
+def connect(host: str, namespace: str = NAMESPACE, token_file: Path | None = None, cookies: str | None = None) -> Kubeflow:
     """Connects, and makes sure that Kubeflow answers.
 
     Args:
@@ -122,9 +149,9 @@ def connect(host: str, namespace: str = "kubeflow", token_file: Path | None = No
     generated.rest_client = _InTime(generated.configuration)
     with user_errors(address):
         health = client.healthzs.healthz_service_get_healthz()
-    if health.multi_user is None:
-        raise UserError(f"{address}: answers, but not like Kubeflow Pipelines (is it a login page?); {_WHO}")
-    return Kubeflow(address, namespace, health.multi_user, client)
+        if health.multi_user is None:
+            raise OtherAnswer
+    return Kubeflow(address, namespace, health.multi_user, client, token_file)
 
 
 @contextmanager
@@ -136,6 +163,8 @@ def user_errors(where: str) -> Iterator[None]:
     """
     try:
         yield
+    except OtherAnswer as error:
+        raise UserError(f"{where}: answers, but not like Kubeflow Pipelines (is it a login page?); {_WHO}") from error
     except NoAnswer as error:
         raise UserError(f"{where}: {error}; {_FORWARD}") from error
     except urllib3.exceptions.HTTPError as error:
@@ -153,8 +182,13 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, UserError):
         return error.__cause__ is not None and is_transient(error.__cause__)
     if isinstance(error, kfp_server_api.ApiException):
-        return error.status == 429 or error.status >= 500
+        return error.status == 429 or (error.status >= 500 and error.status != 501)
     return isinstance(error, urllib3.exceptions.HTTPError)
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether Kubeflow says that there is no such thing."""
+    return isinstance(error.__cause__, kfp_server_api.ApiException) and error.__cause__.status == 404
 
 
 def _message(error: kfp_server_api.ApiException) -> str:

@@ -3,6 +3,7 @@
 
 import datetime
 from pathlib import Path
+from typing import Any
 
 from beam_jobs.console import say
 from components.alarm import Alarm
@@ -14,6 +15,9 @@ from pipeline.retraining import Before, by_a_wrong_clock
 EXPERIMENT = "audio-gender-retraining"
 NUM_RUNS = 20
 """Newest ones, of which the last retraining is the first that no wrong clock dates."""
+
+UNKNOWN = (None, "RUNTIME_STATE_UNSPECIFIED")
+UNKNOWN_FOR = datetime.timedelta(hours=1)
 
 
 def last_on_kubeflow(kubeflow: Kubeflow) -> Before | None:
@@ -29,12 +33,23 @@ def last_on_kubeflow(kubeflow: Kubeflow) -> Before | None:
         runs = kubeflow.client.runs.run_service_list_runs(
             namespace=kubeflow.user_namespace, experiment_id=experiment_id, sort_by="created_at desc", page_size=NUM_RUNS
         ).runs
-    for run in runs or []:
-        if run.state not in FINAL:
+    for run in runs or []:  # an older one may have been started again
+        if _is_at_work(run):
             return Before(f"run {run.run_id}", True, None)
+    for run in runs or []:
         if not by_a_wrong_clock(f"run {run.run_id}", max(run.created_at, run.finished_at or run.created_at)):
             return Before(f"run {run.run_id}", False, run.finished_at if run.state == SUCCEEDED else None)
     return None
+
+
+def _is_at_work(run: Any) -> bool:
+    """Kubeflow knows no state of a run until Argo has seen it; later, it has lost it, and such a run must not stop all others."""
+    if run.state not in UNKNOWN:
+        return run.state not in FINAL
+    if datetime.datetime.now(datetime.UTC) - run.created_at < UNKNOWN_FOR:
+        return True
+    say(f"warning: run {run.run_id} has had no state for more than an hour: it does not count as running")
+    return False
 
 
 def run_on_kubeflow(alarm: Alarm, kubeflow: Kubeflow, package: Path, service_account: str | None, last: Before | None) -> str:

@@ -56,7 +56,7 @@ class KubeflowApi:
         self.history: list[Callable[[KubeflowApi, api.V2beta1Run], None]] = []
         self.workflows: dict[str, dict[str, Any]] = {}
         self.refuse: dict[str, Refused] = {}
-        self.logs: dict[str, str] = {}
+        self.logs: dict[str, str | bytes] = {}
         self.events: dict[str, list[dict[str, Any]]] = {}
         self.silent = threading.Event()
         self.drips = threading.Event()
@@ -122,7 +122,7 @@ class KubeflowApi:
         if status.get("finishedAt"):
             run.finished_at = _time(status["finishedAt"])
 
-    def log_of(self, pod: str) -> str | None:
+    def log_of(self, pod: str) -> str | bytes | None:
         """A pod's log, or None."""
         return self.logs.get(pod)
 
@@ -200,9 +200,10 @@ class KubeflowApi:
                 except Refused as refused:
                     self._send(refused.status, refused.body)
 
-            def _send(self, status: int, answer: dict[str, Any] | str | None) -> None:
-                html = isinstance(answer, str)
-                data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+            def _send(self, status: int, answer: dict[str, Any] | str | bytes | None) -> None:
+                html = isinstance(answer, str | bytes)
+                text = answer if isinstance(answer, str | bytes) else json.dumps(answer)
+                data = text.encode() if isinstance(text, str) else text
                 self.send_response(status)
                 self.send_header("Content-Type", "text/html" if html else "application/json")
                 self.send_header("Content-Length", str(len(data)))

@@ -86,6 +86,30 @@ def test_a_run_from_the_future_blocks_nothing_unless_it_is_at_work(server: Kubef
     assert again(kubeflow).startswith("not retrained: run run-2 ended on ")
 
 
+def test_an_older_run_that_was_started_again_is_at_work(server: KubeflowApi, again: Callable) -> None:
+    kubeflow = connect(server.host)
+    again(kubeflow)
+    server.runs[0].state = "FAILED"
+    again(kubeflow)
+    server.runs[1].state = "FAILED"
+    server.runs[0].state = "RUNNING"
+
+    assert again(kubeflow) == "not retrained: run run-1 is still running"
+
+
+@pytest.mark.parametrize("state", [None, "RUNTIME_STATE_UNSPECIFIED"])
+def test_a_run_of_no_state_is_at_work_for_an_hour(server: KubeflowApi, again: Callable, state: str | None, capsys) -> None:
+    kubeflow = connect(server.host)
+    again(kubeflow)
+    server.runs[0].state = state
+    server.runs[0].created_at -= timedelta(minutes=59)
+    assert again(kubeflow) == "not retrained: run run-1 is still running"
+
+    server.runs[0].created_at -= timedelta(minutes=2)
+    assert again(kubeflow).startswith("retraining: run run-2 was started")
+    assert "run run-1 has had no state for more than an hour: it does not count as running" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED"])
 def test_after_a_run_that_failed_there_is_no_quiet(server: KubeflowApi, again: Callable, state: str, capsys) -> None:
     kubeflow = connect(server.host)

@@ -17,7 +17,7 @@ from typing import Any
 import kfp_server_api as api
 import pytest
 import yaml
-from kubeflow_api import KubeflowApi, Refused, grpc_error
+from kubeflow_api import EPOCH, RUNS_V1, KubeflowApi, Refused, grpc_error
 
 from beam_jobs.errors import UserError
 from pipeline import cli
@@ -541,16 +541,38 @@ def test_where_the_root_driver_failed_its_log_is_shown(
     assert "root failed in its driver, before it started; its log: `kubectl logs -n kubeflow" in shown
 
 
-def test_a_run_that_ended_without_a_failed_node_points_to_its_pods(
-    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("state", "spec"), [("CANCELED", {}), ("FAILED", {"activeDeadlineSeconds": 0}), ("FAILED", {"shutdown": "Terminate"})]
+)
+def test_a_run_that_somebody_stopped_is_no_failure_of_a_node(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], state: str, spec: dict[str, Any]
 ) -> None:
     run_id = submit(package, kubeflow)
-    server.history = [becomes("CANCELED", GEN)]
+
+    def stopped(server: KubeflowApi, run: api.V2beta1Run) -> None:
+        becomes(state, GEN, node("Trainer", "FAILED", 90, 210))(server, run)
+        server.workflows[run_id]["spec"] = spec
+
+    server.history = [stopped, stopped, stopped]
 
     assert not follow(kubeflow, run_id, poll_s=0.01)
 
     out, err = capsys.readouterr()
-    assert f"Canceled: run {run_id}" in out
+    assert f"{state.capitalize()}: run {run_id}" in out
+    assert "somebody stopped the run" in err
+    assert "its log" not in err
+
+
+def test_a_run_that_ended_without_a_failed_node_points_to_its_pods(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    server.history = [becomes("FAILED", GEN)]
+
+    assert not follow(kubeflow, run_id, poll_s=0.01)
+
+    out, err = capsys.readouterr()
+    assert f"Failed: run {run_id}" in out
     assert f"no node failed; details of the run's pods: `kubectl describe pods -n kubeflow -l pipeline/runid={run_id}`" in err
 
 
@@ -559,9 +581,16 @@ def test_an_unknown_run(kubeflow: Kubeflow) -> None:
         follow(kubeflow, "nope")
 
 
-@pytest.mark.parametrize("refused", [grpc_error(401, "token expired"), grpc_error(404, "Run not found")])
+@pytest.mark.parametrize(
+    ("refused", "goes_on"), [(grpc_error(401, "token expired"), True), (grpc_error(404, "not found"), False)]
+)
 def test_an_error_in_the_middle_of_following_keeps_what_was_shown_and_is_one_line(
-    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], refused: Refused
+    server: KubeflowApi,
+    kubeflow: Kubeflow,
+    package: Path,
+    capsys: pytest.CaptureFixture[str],
+    refused: Refused,
+    goes_on: bool,
 ) -> None:
     run_id = submit(package, kubeflow)
     server.history = [
@@ -576,7 +605,8 @@ def test_an_error_in_the_middle_of_following_keeps_what_was_shown_and_is_one_lin
 
     (line,) = str(caught.value).splitlines()
     assert str(refused.status) in line
-    assert line.endswith(f"; the run goes on, follow it again: `audio-gender submit --run {run_id} --host {server.host}`")
+    again = f"; the run goes on, follow it again: `audio-gender submit --run {run_id} --host {server.host}`"
+    assert line.endswith(again if goes_on else "404: not found; was it deleted?")
     shown = capsys.readouterr().err
     assert shown == "ClipExampleGen           42.0 s\n"
     # And it can be followed again, from the beginning.
@@ -629,6 +659,239 @@ def test_a_server_that_restarts_is_waited_for(kubeflow: Kubeflow, server: Kubefl
     server.history = [becomes("SUCCEEDED", GEN)]
 
     assert follow(kubeflow, run_id, poll_s=0.05)
+
+
+@pytest.mark.parametrize("page", ["<!doctype html><title>Log in</title>", {}], ids=["login", "empty"])
+def test_an_answer_that_is_not_the_run_is_no_answer(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], page: Any
+) -> None:
+    run_id = submit(package, kubeflow)
+
+    def refuse(server: KubeflowApi, run: api.V2beta1Run) -> None:
+        raise Refused(200, page)
+
+    server.history = [becomes("RUNNING"), refuse, refuse, becomes("SUCCEEDED", GEN), becomes("SUCCEEDED", GEN)]
+    assert follow(kubeflow, run_id, poll_s=0.01)
+    assert "is it a login page?" in capsys.readouterr().err
+
+    server.history = [becomes("RUNNING"), becomes("RUNNING"), *[refuse] * 1000]
+    with pytest.raises(UserError, match=r"is it a login page\?.*; the run goes on, follow it again"):
+        follow(kubeflow, run_id, poll_s=0.01, patience_s=0.1)
+
+
+def of_attempt(nodes: Argo, number: int, of: str = "root") -> Argo:
+    """The same nodes, in another attempt of what is around them. As with Argo, their ids come in no order."""
+    names = [one["name"].replace(f"{of}(0)", f"{of}({number})") for one in nodes]
+    return [one | {"name": name, "id": f"{WORKFLOW}-{zlib.crc32(name.encode())}"} for one, name in zip(nodes, names, strict=True)]
+
+
+def test_the_latest_attempt_of_all_nodes_is_the_one_that_counts(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    first = [*GEN, *node("Trainer", "ERROR", 90, 210), *not_started("Pusher", "OMITTED", 211, 211)]
+    second = [*node("ClipExampleGen", "SUCCEEDED", 220, 222, pod="SKIPPED"), *node("Trainer", "SUCCEEDED", 230, 330)]
+    second = of_attempt([*second, *node("Pusher", "FAILED", 340, 350)], 1)
+    # Argo hands them out in the order of their ids, which says nothing: once each way round.
+    server.history = [becomes("RUNNING", first), becomes("RUNNING", first), *[becomes("FAILED", second, first)] * 2]
+
+    assert not follow(kubeflow, run_id, poll_s=0.01)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(";")[0] for line in lines if "its log" in line] == ["Pusher failed"]
+    assert [line for line in lines if line.startswith("Trainer")] == [
+        "Trainer                 120.0 s  failed",
+        "Trainer                 100.0 s",
+    ]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_verdict_is_that_of_the_latest_attempt(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], order: int
+) -> None:
+    run_id = submit(package, kubeflow)
+    again = [of_attempt(PUSHER, 1, "executor")[-1] | {"startedAt": _at(240), "finishedAt": _at(250)}]
+    server.logs[pod_of(PUSHER)] = "verdict: pushed as version 1\n"
+    server.logs[pod_of(again)] = "verdict: not pushed: already in serving\n"
+    server.history = [becomes("SUCCEEDED", *[PUSHER, again][::order])] * 2
+
+    assert follow(kubeflow, run_id, poll_s=0.01)
+
+    assert capsys.readouterr().out.splitlines()[-1] == "not pushed: already in serving"
+
+
+def test_a_log_may_hold_any_bytes(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    server.history = [becomes("SUCCEEDED", GEN, PUSHER)] * 2
+    server.logs[pod_of(PUSHER)] = b"reading caf\xe9.wav\nverdict: pushed as version 1\n"
+
+    assert follow(kubeflow, run_id, poll_s=0.01)
+
+    assert capsys.readouterr().out.splitlines()[-1] == "pushed as version 1"
+
+
+@pytest.mark.parametrize(
+    ("log", "shown"),
+    [
+        ('failed: {"error_message":"no bucket"}\n{"error_message":"by the step"}\nthe end\n', 3),
+        ('a line\n{"error_message":"Failed to read logs for run"}', 1),
+        ("<!DOCTYPE html>\n<title>Kubeflow</title>", 0),
+    ],
+)
+def test_of_a_log_only_what_the_server_adds_is_left_out(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], log: str, shown: int
+) -> None:
+    run_id = submit(package, kubeflow)
+    trainer = node("Trainer", "FAILED", 90, 210)
+    server.logs[pod_of(trainer)] = log
+    server.history = [becomes("FAILED", GEN, trainer)] * 2
+
+    assert not follow(kubeflow, run_id, poll_s=0.01)
+
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("  Trainer: ")]
+    assert lines == [f"  Trainer: {line}" for line in log.splitlines()[:shown]]
+
+
+def test_where_one_address_has_a_page_for_a_log_the_other_is_asked(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    server.history = [becomes("SUCCEEDED", GEN, PUSHER)] * 2
+    page = f"/apis/v1alpha1/runs/{run_id}/nodes/{pod_of(PUSHER)}/log"
+    server.refuse[page] = Refused(200, "<html>\nverdict: of a page\n</html>")
+    server.logs[pod_of(PUSHER)] = "verdict: pushed as version 1\n"
+
+    assert follow(kubeflow, run_id, poll_s=0.01)
+
+    assert capsys.readouterr().out.splitlines()[-1] == "pushed as version 1"
+
+
+OFFLOADED: dict[str, Any] = {"metadata": {"name": WORKFLOW}, "status": {"offloadNodeStatusVersion": "fnv:123"}}
+BROKEN = {"metadata": {"name": WORKFLOW}, "status": {"compressedNodes": "not packed"}}
+NOT_WHOLE = {"metadata": {"name": WORKFLOW}, "status": {"compressedNodes": base64.b64encode(gzip.compress(b"{}")[:-9]).decode()}}
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        grpc_error(501, "unknown method GetRunV1"),
+        grpc_error(500, "received message larger than max"),
+        grpc_error(403, "RBAC: access denied"),
+        Refused(404, "Not Found"),
+        Refused(200, "<html>Log in</html>"),
+        *[
+            Refused(200, {"pipeline_runtime": {"workflow_manifest": json.dumps(it)}})
+            for it in (OFFLOADED, BROKEN, NOT_WHOLE, None)
+        ],
+    ],
+    ids=["501", "500", "403", "404", "page", "offloaded", "broken", "not-whole", "other"],
+)
+def test_a_run_whose_workflow_cannot_be_read_is_followed_by_its_state(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str], answer: Refused, state: str
+) -> None:
+    run_id = submit(package, kubeflow)
+    server.history = [becomes("RUNNING"), becomes("RUNNING"), becomes("RUNNING"), becomes(state, GEN)]
+    server.refuse[RUNS_V1 + run_id] = answer
+
+    assert follow(kubeflow, run_id, poll_s=0.01, patience_s=0.05) == (state == "SUCCEEDED")
+
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == f"{state.capitalize()}: run {run_id}, after 300 s"
+    assert err.count("Kubeflow does not say which nodes ran: ") == 1
+    assert "no node failed" not in err
+    assert err.count("retrying for") <= (answer.status == 500)
+
+
+def test_a_workflow_without_a_state_has_no_nodes_yet(server: KubeflowApi, kubeflow: Kubeflow, package: Path) -> None:
+    run_id = submit(package, kubeflow)
+    manifest = json.dumps({"metadata": {"name": WORKFLOW}, "status": None})
+    server.refuse[RUNS_V1 + run_id] = Refused(200, {"pipeline_runtime": {"workflow_manifest": manifest}})
+    server.history = [becomes("SUCCEEDED")]
+
+    assert follow(kubeflow, run_id, poll_s=0.01)
+
+
+def test_a_run_that_is_started_again_before_the_last_look_is_followed_on(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+
+    def again(server: KubeflowApi, run: api.V2beta1Run) -> None:
+        becomes("PENDING", GEN)(server, run)
+        run.finished_at = EPOCH
+
+    fails = becomes("FAILED", GEN, node("Trainer", "FAILED", 90, 210))
+    server.history = [
+        becomes("RUNNING", GEN),
+        fails,
+        again,
+        *[becomes("SUCCEEDED", GEN, node("Trainer", "SUCCEEDED", 220, 290))] * 2,
+    ]
+
+    assert follow(kubeflow, run_id, poll_s=0.01)
+
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == f"Succeeded: run {run_id}, after 300 s"
+    assert [line.split()[1:] for line in err.splitlines() if line.startswith("Trainer")] == [
+        ["120.0", "s", "failed"],
+        ["70.0", "s"],
+    ]
+
+
+def test_pods_have_the_names_that_the_argo_of_kubeflow_2_0_gives_them(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+
+    def by_id(server: KubeflowApi, run: api.V2beta1Run) -> None:
+        becomes("SUCCEEDED", GEN, PUSHER)(server, run)
+        server.workflows[run_id]["metadata"]["annotations"] = {"workflows.argoproj.io/pod-name-format": "v1"}
+
+    server.history = [by_id, by_id]
+    server.logs[PUSHER[-1]["id"]] = "verdict: pushed as version 1\n"
+
+    assert follow(kubeflow, run_id, poll_s=0.01)
+
+    assert capsys.readouterr().out.splitlines()[-1] == "pushed as version 1"
+
+
+def test_what_argo_says_of_a_failed_nodes_pod_is_said(
+    server: KubeflowApi, kubeflow: Kubeflow, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submit(package, kubeflow)
+    trainer = node("Trainer", "FAILED", 90, 210)
+    trainer[-1]["message"] = "OOMKilled (exit code 137)"
+    server.history = [becomes("FAILED", GEN, trainer)] * 2
+
+    assert not follow(kubeflow, run_id, poll_s=0.01)
+
+    assert "\nTrainer failed (OOMKilled (exit code 137)); its log: `kubectl" in capsys.readouterr().err
+
+
+def test_printed_commands_reach_the_same_kubeflow_as_the_same_user(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret")
+    with KubeflowApi(multi_user=True) as server:
+        same = ["--host", server.host, "--namespace", "ada", "--token-file", str(token)]
+        monkeypatch.setattr(sys, "argv", ["audio-gender", "submit", str(package), *same, "--detach"])
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert capsys.readouterr().err.splitlines()[-1].endswith(f"`audio-gender submit --run run-1 {' '.join(same)}`")
+
+        kubeflow = connect(server.host, "ada", token)
+        server.history = [becomes("SUCCEEDED", PUSHER)] * 2
+        server.logs[pod_of(PUSHER)] = "verdict: waits for approval: push.mode is review\n"
+        assert follow(kubeflow, "run-1", poll_s=0.01)
+        assert f"--set by=NAME {' '.join(same)}`" in capsys.readouterr().err
+
+        server.history = [becomes("RUNNING"), lambda _, run: server.refuse.update({"": grpc_error(401, "expired")})]
+        with pytest.raises(UserError, match=f"follow it again: `audio-gender submit --run run-1 {' '.join(same)}`"):
+            follow(kubeflow, "run-1", poll_s=0.01)
 
 
 def test_control_c_leaves_the_run_going(
