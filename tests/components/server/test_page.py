@@ -68,6 +68,7 @@ def test_the_microphone_by_keyboard_alone(browser, served):
     browser.press(*ENTER)
     heard(browser, "recording.wav")
     # The fake microphone plays the file from its beginning, at its own level: heard, and not altered on the way.
+    wait_for(lambda: browser.run("player.duration"))  # null until the browser has looked into the file
     assert browser.run("duration") == pytest.approx(browser.run("player.duration"), abs=0.1)
     assert browser.run("duration") > 2
     assert browser.run("Math.max(...peaks)") > 0.05
