@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Datasets in one folder, each in a folder of its own, whose name stands for its settings and the recordings it is made of."""
 
+import glob
 import hashlib
 import json
 import re
@@ -48,7 +49,7 @@ def datasets_folder(folder: str, name: str) -> str:
 
 def _holds_datasets(folder: str) -> bool:
     prefix = join(folder, "")
-    found = FileSystems.match([join(folder, "*", *mark) for mark in MARKS])
+    found = FileSystems.match([join(glob.escape(folder), "*", *mark) for mark in MARKS])
     names = (file.path.removeprefix(prefix).split("/")[0] for one in found for file in one.metadata_list)
     return any(re.fullmatch(OWN_NAME, name) for name in names)
 
@@ -98,7 +99,7 @@ def same_settings(info: DatasetInfo, clips: ClipsConfig) -> bool:
 def datasets_below(folder: str) -> dict[str, int]:
     """Bytes of the datasets below a folder, whole or not, by name; "" for one that lies in the folder itself."""
     prefix, found = join(folder, ""), Counter[str]()
-    files = FileSystems.match([join(folder, "**")])[0].metadata_list
+    files = FileSystems.match([join(glob.escape(folder), "**")])[0].metadata_list
     in_itself = not {file.path for file in files}.isdisjoint(join(folder, *mark) for mark in MARKS)
     for file in files:
         first = file.path.removeprefix(prefix).split("/")[0]
