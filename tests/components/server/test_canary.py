@@ -128,7 +128,9 @@ def test_one_that_cannot_be_loaded_is_rolled_back(small: Maker, tmp_path: Path, 
     assert fate(tmp_path, broken).why.startswith("cannot be loaded: its files are not those that were pushed")
 
 
-def test_a_folder_that_cannot_be_written_still_loses_no_request(small: Maker, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_still_loses_no_request(
+    small: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = push_model(small(), tmp_path)
     with running(tmp_path, poll_s=0.1) as server:
         bad = place_model(small("contrary"), tmp_path, CANARY)
@@ -139,7 +141,10 @@ def test_a_folder_that_cannot_be_written_still_loses_no_request(small: Maker, tm
         ask_until(server, lambda: on_trial(server) == 0)
 
         assert answers(server) == old and candidate(tmp_path) == bad
-        wait(lambda: on_trial(server) == 0, 1)  # and it is not tried again
+        polls, look = [], server.server.versions.look
+        monkeypatch.setattr(server.server.versions, "look", lambda: polls.append(look()))
+        wait(lambda: len(polls) > 10)
+        assert on_trial(server) == 0  # and it is not tried again
         assert set(ask_until(server, lambda: True)) == {str(old)}
 
 
