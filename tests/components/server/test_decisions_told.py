@@ -20,7 +20,7 @@ from components.pusher import lineage_events
 from components.pusher.serving_folder import add_withdrawals, locked, read_provenance, versions
 from components.pusher.trials import CANDIDATE_FOLDER, SERVER, candidate, fate
 
-CANARY = {"share": 0.5, "requests": 30}
+CANARY = {"share": 0.5, "requests": 30, "max_slowdown": 100}  # two of a kind differ that much on a busy machine
 needs_openlineage = pytest.mark.skipif(not find_spec("openlineage"), reason="the optional package openlineage-python is missing")
 
 
