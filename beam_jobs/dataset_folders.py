@@ -48,9 +48,14 @@ def datasets_folder(folder: str, name: str) -> str:
 
 def _holds_datasets(folder: str) -> bool:
     prefix = join(folder, "")
-    found = FileSystems.match([join(folder, "*", *mark) for mark in MARKS])
+    found = FileSystems.match([join(_pattern(folder), "*", *mark) for mark in MARKS])
     names = (file.path.removeprefix(prefix).split("/")[0] for one in found for file in one.metadata_list)
     return any(re.fullmatch(OWN_NAME, name) for name in names)
+
+
+def _pattern(folder: str) -> str:
+    # Beam has no way to quote what it reads as a pattern. Folders of other names may match, and their files have another prefix.
+    return re.sub(r"[*?[]", "?", folder)
 
 
 def own_folder(folder: str, clips: ClipsConfig, index: SpeakerIndex, corpus_digest: str) -> str:
@@ -98,7 +103,8 @@ def same_settings(info: DatasetInfo, clips: ClipsConfig) -> bool:
 def datasets_below(folder: str) -> dict[str, int]:
     """Bytes of the datasets below a folder, whole or not, by name; "" for one that lies in the folder itself."""
     prefix, found = join(folder, ""), Counter[str]()
-    files = FileSystems.match([join(folder, "**")])[0].metadata_list
+    matched = FileSystems.match([join(_pattern(folder), "**")])[0].metadata_list
+    files = [file for file in matched if file.path.startswith(prefix)]
     in_itself = not {file.path for file in files}.isdisjoint(join(folder, *mark) for mark in MARKS)
     for file in files:
         first = file.path.removeprefix(prefix).split("/")[0]

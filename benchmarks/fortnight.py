@@ -144,6 +144,8 @@ def main() -> None:
     if not (arguments.corpus / "SPEAKERS.TXT").is_file():
         parser.error(f"{arguments.corpus}: no SPEAKERS.TXT in it; give the root of LibriSpeech")
     output = arguments.output.resolve()
+    if any((output / name).exists() for name in ("corpus", "mislabelled", "feedback")):
+        parser.error(f"{output}: holds a fortnight already; give another folder, or move its `work` into one")
     output.mkdir(parents=True, exist_ok=True)
     callers, labelled = divide(arguments.corpus.resolve(), output)
     feedback = output / "feedback" / "feedback.csv"

@@ -106,10 +106,9 @@ def work_folder(serving: Path) -> WorkDir:
 def last_here(workdir: WorkDir) -> Before | None:
     """The last retraining of a work folder; None where there was none."""
     outcomes = read_outcomes(workdir)
-    newest = outcomes[max(outcomes)] if outcomes else None
     if workdir.at_work():  # whoever started it; an approval or a prune is no run
-        at_work = newest and newest.state == "at work"
-        return Before(f"run {newest.run_id}" if newest and at_work else f"another command in {workdir.root}", True, None)
+        running = next((run_id for run_id in reversed(outcomes) if outcomes[run_id].state == "at work"), None)
+        return Before(f"run {running}" if running else f"another command in {workdir.root}", True, None)
     for last in reversed([outcome for outcome in outcomes.values() if outcome.alarm]):
         ended = datetime.datetime.fromisoformat(last.started) + datetime.timedelta(seconds=last.seconds)
         if not by_a_wrong_clock(f"run {last.run_id}", ended):

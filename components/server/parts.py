@@ -8,8 +8,6 @@ a request names the version, in its path: a named version answers, or nobody doe
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import tensorflow as tf
-
 from components.server.errors import RequestError
 from components.server.versions import ServedVersion
 
@@ -25,18 +23,26 @@ def combining(served: ServedVersion, path: str | None) -> ServedVersion:
     """
     if COMBINE not in served.signatures:
         return served
-    return served.asking({COMBINE: _named(served.version, served.signatures[COMBINE].function, path)})
+    return served.asking({COMBINE: _named(served, path)})
 
 
-def _named(version: int, function: Callable[..., Any], path: str | None) -> Callable[..., Mapping[str, Any]]:
+def _named(served: ServedVersion, path: str | None) -> Callable[..., Mapping[str, Any]]:
+    function = served.signatures[COMBINE].function
+
     def ask(**inputs: Any) -> Mapping[str, Any]:
         if path is not None:
             raise RequestError(
                 f"combine: name one version in the path of this request and of those for the parts, such as {path}"
             )
-        try:
-            return function(**inputs)
-        except tf.errors.InvalidArgumentError:
-            raise RequestError(f"combine: not what version {version} gives for a part; ask it about every part") from None
+        if not _are_parts(served, inputs):
+            raise RequestError(f"combine: not what version {served.version} gives for a part; ask it about every part")
+        return function(**inputs)
 
     return ask
+
+
+def _are_parts(served: ServedVersion, inputs: Mapping[str, Any]) -> bool:
+    """Whether shapes are those of the version's `timeline`: `combine` takes any, and an error of its own is the model's."""
+    pooled, weights = tuple(inputs["step_pooled"].shape), tuple(inputs["step_weights"].shape)
+    given = served.signatures["timeline"].outputs["step_pooled"].shape if "timeline" in served.signatures else pooled
+    return pooled[:2] == weights and given[-1] in (-1, pooled[-1])

@@ -14,7 +14,7 @@ from beam_jobs.config import ClipsConfig, NumClips
 from beam_jobs.corpus.index import SpeakerIndex
 from beam_jobs.corpus.readers import read_corpus
 from beam_jobs.dataset import INFO_FILE, folder_above
-from beam_jobs.dataset_folders import datasets_below
+from beam_jobs.dataset_folders import dataset_name, datasets_below, datasets_folder
 from beam_jobs.errors import UserError
 from beam_jobs.generate_clips import generate_below, generate_clips
 
@@ -133,6 +133,18 @@ def test_the_folder_of_a_dataset_that_was_removed_still_stands_for_the_folder_it
     shutil.move(folder, tmp_path / "202611271035")
     inside, _ = generate_below(make_config(seed=6), index, str(tmp_path / "202611271035"))
     assert Path(inside).parent == tmp_path / "202611271035"
+
+
+@pytest.mark.parametrize("name", ["clips [old]", "clips*"])
+def test_datasets_are_found_in_a_folder_whose_name_is_a_pattern(
+    index: SpeakerIndex, make_config: MakeConfig, tmp_path: Path, name: str
+) -> None:
+    made, _ = generate_below(make_config(), index, str(tmp_path / "clips"))
+    folder = (tmp_path / "clips").rename(tmp_path / name)
+
+    assert datasets_below(str(folder)).keys() == {Path(made).name}
+    gone = str(folder / dataset_name(make_config(seed=4), ""))
+    assert datasets_folder(gone, "") == str(folder)  # by its neighbour
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,13 @@ def test_the_last_retraining_is_asked_of_the_work_folder(tmp_path: Path) -> None
     assert last_here(workdir) == Before("run 20261122-000000", False, None)
     with workdir.locked():
         assert last_here(workdir) == Before("run 20261122-000000", True, None)
-    keep("20261123-000000", state="failed", alarm=ALARM)
+    keep("20301231-000000", state="finished")  # by a clock that was wrong, which hides none that is at work
+    with workdir.locked():
+        assert last_here(workdir) == Before("run 20261122-000000", True, None)
+
+
+def test_a_work_folder_that_is_held_by_no_run_is_named(tmp_path: Path) -> None:
+    workdir = WorkDir.at(tmp_path / "work")
     with workdir.locked():
         assert last_here(workdir) == Before(f"another command in {workdir.root}", True, None)
 

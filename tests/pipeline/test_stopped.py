@@ -56,7 +56,7 @@ class Command:
         assert status == 128 + sent, text
         assert text.splitlines()[-1] == f"stopped by {WORDS[sent]}"
         assert "Traceback" not in text
-        _, alive = psutil.wait_procs(children, timeout=10)
+        _, alive = psutil.wait_procs(children, timeout=60)
         assert alive == []
         assert list(self.temporary.iterdir()) == []
 

@@ -19,6 +19,8 @@ FILES = [base64.b64encode(f"recording {number}".encode()).decode() for number in
 POISON = base64.b64encode(b"poison").decode()
 """What no model of the kind `poisoned` can answer."""
 SIGNATURES = ("wav", "serving_default", "waveform", "waveforms", "combine")
+PARTS = {"wide": 3, "failing to combine": 2}
+"""How wide the parts are of those kinds that have a `timeline`."""
 
 
 class Small(tf.Module):
@@ -95,6 +97,12 @@ class Small(tf.Module):
     def waveforms(self, waveform: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
         return self.answer(tf.fill([tf.size(lengths)], 0.3))
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "wav")], autograph=False)
+    def timeline(self, wav: tf.Tensor) -> dict[str, tf.Tensor]:
+        size = tf.size(wav)
+        steps = {"step_pooled": tf.ones([size, 2, PARTS.get(self.kind, 2)]), "step_probabilities": tf.fill([size, 2, 2], 0.5)}
+        return self.wav(wav) | steps | {name: tf.ones([size, 2]) for name in ("step_speech", "step_weights")}
+
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, None, None], tf.float32, "step_pooled"),
@@ -103,16 +111,17 @@ class Small(tf.Module):
         autograph=False,
     )
     def combine(self, step_pooled: tf.Tensor, step_weights: tf.Tensor) -> dict[str, tf.Tensor]:
-        pooled = tf.ensure_shape(step_pooled, [None, None, 3 if self.kind == "wide" else 2])
+        pooled = tf.ensure_shape(step_pooled, [None, None, PARTS.get(self.kind, 2)])
+        if self.kind == "failing to combine":
+            with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(pooled > 1e9), ["out of memory"])]):
+                pooled = tf.identity(pooled)
         found = self.answer(tf.reduce_mean(pooled[..., 0] * step_weights, axis=1))
         return {name: found[name] for name in ("probabilities", "classes", "thresholds", "label")}
 
 
 def save_small(kind: str, folder: Path) -> None:
-    small = Small(kind)
-    tf.saved_model.save(
-        small, str(folder), signatures={name: getattr(small, name).get_concrete_function() for name in SIGNATURES}
-    )
+    small, names = Small(kind), (*SIGNATURES, *(["timeline"] if kind in PARTS else []))
+    tf.saved_model.save(small, str(folder), signatures={name: getattr(small, name).get_concrete_function() for name in names})
 
 
 Tensors = dict[str, tf.Tensor]

@@ -68,7 +68,8 @@ def test_a_candidate_that_hangs_is_rolled_back_and_every_client_is_answered(smal
 
         taken = ask_all(server, decided)
 
-        assert decided.wait(30) and max(taken) < 10
+        assert decided.wait(30)
+        assert max(taken) < server.server.config.timeout_s / 2  # for which they would wait without HANGS_S
         assert answers(server) == old and candidate(tmp_path) is None
     # At three it is decided; what was on its way, to a comparison too, may fail meanwhile.
     assert re.fullmatch(r"\d+ requests failed \(no answer within 1 s\)", fate(tmp_path, bad).why)
@@ -85,9 +86,9 @@ def test_a_new_version_that_hangs_is_rolled_back_and_every_client_is_answered(sm
 
         assert decided.wait(30)
         wait(lambda: answers(server) == versions(tmp_path)[-1])
-        started = time.monotonic()
-        ask(server, FILES[0])
-        assert time.monotonic() - started < 1
+        failed_over = server.figure("audio_gender_failed_over_total")
+        assert ask(server, FILES[0]) == str(versions(tmp_path)[-1])  # and the one that hangs is not asked first
+        assert server.figure("audio_gender_failed_over_total") == failed_over
     assert "requests failed (no answer within 1 s)" in read_provenance(tmp_path, versions(tmp_path)[-1]).note
 
 
@@ -119,16 +120,19 @@ def test_without_a_trial_a_hanging_request_is_504_and_then_keeps_nothing(small: 
         for turn in range(6):
             with ThreadPoolExecutor(2) as clients:
                 assert list(clients.map(hang, range(2))) == [504, 504]
-            started = time.monotonic()
-            assert ask(server, FILES[turn])  # both workers are free again
-            assert time.monotonic() - started < 1
+            wait(lambda: server.figure("audio_gender_answering") == 0, 30)  # both workers are free again
+            assert ask(server, FILES[turn])
             if turn == 1:
                 held = process.memory_info().rss
         assert server.figure("audio_gender_answering") == 0
         assert process.memory_info().rss - held < 60 * 2**20
-        used = sum(process.cpu_times()[:2])
-        time.sleep(1)
-        assert sum(process.cpu_times()[:2]) - used < 0.5  # nothing spins
+
+        def rests() -> bool:
+            used = sum(process.cpu_times()[:2])
+            time.sleep(1)
+            return sum(process.cpu_times()[:2]) - used < 0.25
+
+        wait(rests, 30)  # what spins never does, however little of a busy processor it gets
 
 
 def test_the_end_of_one_call_is_not_that_of_another_in_another_thread(small: Maker) -> None:
@@ -162,10 +166,12 @@ def test_others_are_answered_while_one_hangs(small: Maker, tmp_path: Path) -> No
     push_model(small("hanging on poison"), tmp_path)
     with running(tmp_path, poll_s=0.1, timeout_s=5, workers=2) as server, ThreadPoolExecutor(1) as client:
         hung = client.submit(ask, server, POISON, 504)
-        started = time.monotonic()
-        for file in FILES[:20]:
-            ask(server, file)
-        assert time.monotonic() - started < 4 and not hung.done()
+        wait(lambda: server.figure("audio_gender_answering") == 1)
+        answered = 0
+        while not hung.done():
+            ask(server, FILES[answered % len(FILES)])
+            answered += 1
+        assert answered > 5  # one that waits for the other is all that there would be
         hung.result()
 
 
@@ -178,8 +184,8 @@ def test_a_version_that_hangs_at_its_first_request_is_not_taken_up(
         with monkeypatch.context() as impatient:  # with this one alone: a busy machine may need longer for a healthy one
             impatient.setattr(served_versions, "WARM_UP_S", 2.0)
             bad = push_model(small(kind), tmp_path)
-            wait(lambda: server.figure("audio_gender_versions_refused_total") == 1, 30)
-        assert f"version {bad} is refused: no answer within 2 s" in caplog.text
+            wait(lambda: f"version {bad} is refused: no answer within 2 s" in caplog.text, 60)  # said after it is counted
+        assert server.figure("audio_gender_versions_refused_total") == 1
         assert answers(server) == old
         new = push_model(small(), tmp_path)  # and the folder is looked at all the same
-        wait(lambda: answers(server) == new, 30)
+        wait(lambda: answers(server) == new)

@@ -89,8 +89,8 @@ def test_a_disk_that_can_be_written_again_gets_what_was_decided(
         else:
             subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
 
-        wait(lambda: candidate(small_disk) is None, 10)
-        wait(lambda: answers(server) == (tried if kind == "good" else old), 10)
+        wait(lambda: candidate(small_disk) is None)
+        wait(lambda: answers(server) == (tried if kind == "good" else old))
     assert fate(small_disk, tried).outcome == ("promoted" if kind == "good" else "rolled back")
 
 

@@ -60,6 +60,18 @@ def test_what_two_versions_gave_is_no_fault_of_the_new_one(small: Maker, tmp_pat
         assert answers(server) == new and server.figure("audio_gender_failed_over_total") == 0
 
 
+def test_a_combine_that_fails_by_itself_is_no_fault_of_the_client(small: Maker, tmp_path: Path) -> None:
+    version = push_model(small("failing to combine"), tmp_path)
+    with running(tmp_path) as server:
+        assert ask_v2(server, version).status == 500
+        for wrong in (
+            ask_v2(server, version, width=3),
+            ask_v1(server, version, step_pooled=[[[0.1, 0.1]]], step_weights=[[1.0] * 2]),
+        ):
+            assert wrong.status == 400
+            assert wrong.error == f"combine: not what version {version} gives for a part; ask it about every part"
+
+
 def test_a_version_must_be_named(small: Maker, tmp_path: Path) -> None:
     version = push_model(small(), tmp_path)
     with running(tmp_path) as server:

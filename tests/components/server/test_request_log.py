@@ -23,7 +23,6 @@ from small_models import place_model, push_model, wait
 from beam_jobs.examples import RecordError
 from components.server import request_log
 from components.server.config import LogConfig
-from components.server.request_log import GATHER_S
 from components.watch.records import CANARY, Record, read_file
 
 ALL = frozenset({"measures", "mel", "embedding"})
@@ -36,11 +35,8 @@ def records(folder: Path) -> list[Record]:
 
 
 def wait_for(folder: Path, number: int) -> list[Record]:
-    for _ in range(200):
-        if len(found := records(folder)) >= number:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{len(found)} records of {number}")
+    wait(lambda: len(records(folder)) >= number)
+    return records(folder)
 
 
 @pytest.fixture(scope="module")
@@ -92,14 +88,14 @@ def test_the_server_hears_its_canary_as_the_training_did(logged: Running, voices
     before = len(records(folder))
     infer(logged, voices[0])
     wait_for(folder, before + 1)  # the next test counts what is there
-    for _ in range(100):
-        everything = [record for path in folder.glob("*.tfrecord") for record in read_file(str(path))]
-        canaries = [record for record in everything if isinstance(record, Record) and record.path == CANARY]
-        if canaries:
-            break
-        time.sleep(0.05)
 
-    assert len(canaries) == 1 and canaries[0].version == 7 and canaries[0].mel.any()  # once a version and ten minutes
+    def canaries() -> list[Record]:
+        everything = [record for path in folder.glob("*.tfrecord") for record in read_file(str(path))]
+        return [record for record in everything if isinstance(record, Record) and record.path == CANARY]
+
+    wait(lambda: bool(canaries()))
+    (canary,) = canaries()  # once a version and ten minutes
+    assert canary.version == 7 and canary.mel.any()
     assert logged.figure("audio_gender_skew") < 1e-5
 
 
@@ -188,10 +184,7 @@ def test_the_oldest_goes_when_it_is_too_old_or_there_is_too_much(serving: Path, 
 
     with running(serving, log=LogConfig(folder, 1.0, ALL, days=3.0, max_mb=1)) as server:
         infer(server, voices[0])
-        for _ in range(100):
-            if server.figure("audio_gender_log_records_total"):
-                break
-            time.sleep(0.05)
+        wait(lambda: server.figure("audio_gender_log_records_total") > 0)
         server.server.log.close()
 
     left = sorted(path.name for path in folder.iterdir())
@@ -213,11 +206,7 @@ def test_a_full_disk_costs_records_and_no_answer(
             lambda path, *rest: real("/dev/full", os.O_WRONLY) if "log" in str(path) else real(path, *rest),
         )
         assert infer(server, voices[0])["error"] == [""]
-        for _ in range(100):
-            if server.figure('audio_gender_log_records_total{outcome="failed"}'):
-                break
-            time.sleep(0.05)
-        assert server.figure('audio_gender_log_records_total{outcome="failed"}') >= 1
+        wait(lambda: server.figure('audio_gender_log_records_total{outcome="failed"}') >= 1)
         monkeypatch.undo()
         infer(server, voices[1])
         wait_for(tmp_path / "log", 1)
@@ -228,6 +217,14 @@ def test_a_killed_server_leaves_every_record_but_the_last_whole(serving: Path, v
     folder = tmp_path / "log"
     command = [sys.executable, "-m", "pipeline", "serve", "--serving", str(serving), "--port", "0"]
     command += ["--log", str(folder), "--log-share", "1"]
+
+    def found() -> list[Record | RecordError]:
+        return [item for path in sorted(folder.glob("*.tfrecord")) for item in read_file(str(path))]
+
+    def analysed() -> list[Record]:
+        return [item for item in found() if isinstance(item, Record) and item.path == "/analyse"]
+
+    before = 0
     for round_ in (1, 2):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert process.stderr
@@ -243,14 +240,13 @@ def test_a_killed_server_leaves_every_record_but_the_last_whole(serving: Path, v
             assert connection.getresponse().read()
             answered += 1
             if k == 8:
-                time.sleep(4 * GATHER_S)  # in which what there is is written
+                wait(lambda written=before + 9: len(analysed()) >= written)  # what is gathered is written
         process.send_signal(signal.SIGKILL)  # with the last ones still in hand
         process.wait()
         process.stderr.close()
-        found = [item for path in sorted(folder.glob("*.tfrecord")) for item in read_file(str(path))]
-        whole = [item for item in found if isinstance(item, Record) and item.path == "/analyse"]
-        assert round_ * answered - 3 * round_ <= len(whole) <= round_ * answered
-        assert sum(isinstance(item, RecordError) for item in found) <= round_
+        assert round_ * answered - 3 * round_ <= len(analysed()) <= round_ * answered
+        assert sum(isinstance(item, RecordError) for item in found()) <= round_
+        before = len(analysed())
 
 
 def test_fields_that_do_not_exist_are_refused(tmp_path: Path) -> None:

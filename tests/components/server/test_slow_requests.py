@@ -41,25 +41,25 @@ def ask_until_decided(server: Running, bound: int) -> int:
 
 
 def test_a_version_that_hangs_where_the_one_before_is_slow_is_rolled_back(small: Maker, tmp_path: Path) -> None:
-    push_model(small("taking 0.3 s"), tmp_path)
-    with running(tmp_path, poll_s=0.1, timeout_s=1.2, workers=2) as server:
+    push_model(small("taking 0.4 s"), tmp_path)
+    with running(tmp_path, poll_s=0.1, timeout_s=2, workers=2) as server:
         bad = push_model(small("hanging"), tmp_path, {"rollback": {"requests": 20}})
         wait(lambda: answers(server) == bad)
         ask_until_decided(server, 40)
-        wait(lambda: len(versions(tmp_path)) == 3, 10)
-    assert "requests failed (no answer within 1.2 s)" in read_provenance(tmp_path, versions(tmp_path)[-1]).note
+        wait(lambda: len(versions(tmp_path)) == 3)
+    assert "requests failed (no answer within 2 s)" in read_provenance(tmp_path, versions(tmp_path)[-1]).note
 
 
 @pytest.mark.parametrize("settings", [CANARY, pytest.param(SHADOW, marks=pytest.mark.slow)], ids=["answering", "in shadow"])
 def test_a_candidate_that_hangs_where_the_other_version_is_slow_is_decided(small: Maker, tmp_path: Path, settings: dict) -> None:
-    old = push_model(small("taking 0.3 s"), tmp_path)
-    with running(tmp_path, poll_s=0.1, timeout_s=1.2, workers=2) as server:
+    old = push_model(small("taking 0.4 s"), tmp_path)
+    with running(tmp_path, poll_s=0.1, timeout_s=2, workers=2) as server:
         bad = place_model(small("hanging"), tmp_path, settings)
         wait(lambda: on_trial(server) == bad)
         ask_until_decided(server, 40)
-        wait(lambda: candidate(tmp_path) is None, 20)
+        wait(lambda: candidate(tmp_path) is None)
         assert answers(server) == old
-    assert "requests failed (no answer within 1.2 s)" in fate(tmp_path, bad).why
+    assert "requests failed (no answer within 2 s)" in fate(tmp_path, bad).why
 
 
 @pytest.mark.parametrize(
@@ -68,21 +68,19 @@ def test_a_candidate_that_hangs_where_the_other_version_is_slow_is_decided(small
 def test_a_healthy_request_of_more_than_half_the_time_allowed_is_answered_as_without_a_trial(
     small: Maker, tmp_path: Path, settings: dict
 ) -> None:
-    push_model(small("taking 1 s"), tmp_path)
-    with running(tmp_path, poll_s=0.1, timeout_s=1.6, workers=2) as server:
+    push_model(small("taking 1.7 s"), tmp_path)
+    with running(tmp_path, poll_s=0.1, timeout_s=2.5, workers=2) as server:
         ask(server, FILES[0])
         if "rollback" in settings:
-            new = push_model(small("taking 1 s"), tmp_path, settings)
+            new = push_model(small("taking 1.7 s"), tmp_path, settings)
             wait(lambda: answers(server) == new)
         else:
-            new = place_model(small("taking 1 s"), tmp_path, settings)
+            new = place_model(small("taking 1.7 s"), tmp_path, settings)
             wait(lambda: on_trial(server) == new)
 
         ask(server, FILES[0])  # by the one before, after half of the time allowed
         assert server.figure("audio_gender_failed_over_total") == 1
-        started = time.monotonic()
-        assert ask(server, FILES[1]) == str(new)  # which is now known to take so long
-        assert time.monotonic() - started < 1.5
+        assert ask(server, FILES[1]) == str(new)  # which is now known to take so long, and is not given up
         assert server.figure("audio_gender_failed_over_total") == 1
         assert server.server.versions.trial.tally.failures == 0
 
@@ -95,19 +93,20 @@ def test_what_neither_version_answers_in_time_is_still_504(small: Maker, tmp_pat
         wait(lambda: answers(server) == new)
         started = time.monotonic()
         ask(server, FILES[0], 504)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 9
         assert server.server.versions.trial.tally.failures == 0
 
 
 def test_requests_that_wait_while_a_hanging_version_is_found_out_do_not_ask_it(small: Maker, tmp_path: Path) -> None:
     push_model(small(), tmp_path)
-    with running(tmp_path, poll_s=0.1, timeout_s=4, workers=2) as server:
+    with running(tmp_path, poll_s=0.1, timeout_s=30, workers=2) as server:
         bad = push_model(small("hanging"), tmp_path, {"rollback": {"requests": 20}})
         wait(lambda: answers(server) == bad)
         server.server.versions.trial.hangs_s = 0.5
-        with ThreadPoolExecutor(40) as clients:  # 10 s of hanging for each of the two workers
+        with ThreadPoolExecutor(40) as clients:
             list(clients.map(lambda file: ask(server, file), FILES[:40]))
-        wait(lambda: len(versions(tmp_path)) == 3, 10)
+        assert server.figure("audio_gender_failed_over_total") <= 10  # three that count, and those that were too soon to tell
+        wait(lambda: len(versions(tmp_path)) == 3)
 
 
 def test_a_long_recording_waits_for_a_version_that_hangs_once_and_not_for_each_piece(small: Maker, tmp_path: Path) -> None:
@@ -118,7 +117,7 @@ def test_a_long_recording_waits_for_a_version_that_hangs_once_and_not_for_each_p
         on = server.server.versions.trial
         started = time.monotonic()
         trial.ask_one(ask_in_pieces([b"one", b"two", b"three", b"four"]), on.watching(on.new, b"a recording"))
-        assert 1 < time.monotonic() - started < 2
+        assert 1 < time.monotonic() - started < 4
         assert (on.tally.asked, on.tally.failures) == (1, 1)
 
 
