@@ -21,12 +21,12 @@ setup-dev:
 run: setup ## demo corpus -> clips -> training -> evaluation -> pushed or refused model, in ./work
 	@$(VENV)/audio-gender run --config demo --workdir work || [ $$? -eq 3 ] # 3: refused, which is a result too
 
-test: setup-dev ## before each commit: all but the slow tests (15 minutes); real speech with LIBRISPEECH_ROOT=…
-	@echo "test: about 15 minutes on two quiet cores; make test-all adds the slow tests"
+test: setup-dev ## before each commit: all but the slow tests (15 to 30 minutes); real speech with LIBRISPEECH_ROOT=…
+	@echo "test: 15 to 30 minutes on two cores; make test-all adds the slow tests"
 	@$(PYTEST) -m "not slow"
 
-test-all: setup-dev ## all tests that this machine can run (30 minutes), and what is skipped and why
-	@echo "test-all: about 30 minutes on two quiet cores"
+test-all: setup-dev ## all tests that this machine can run (35 to 90 minutes), and what is skipped and why
+	@echo "test-all: 35 to 90 minutes on two cores"
 	@$(PYTEST)
 
 test-fresh: setup ## the two commands above on bare Debian 12 and 13 (root, mmdebstrap; two hours)

@@ -143,6 +143,7 @@ def test_silence_has_no_label(saved_models):
     assert (answer["speech"].numpy()[0], answer["label"].numpy()[0]) == (0, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", sorted(FORMATS))
 def test_an_exported_file_names_the_class_by_the_threshold(target, saved_models, doubtful, tmp_path):
     if missing := [name for name in FORMATS[target][0] if importlib.util.find_spec(name) is None]:

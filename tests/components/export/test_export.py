@@ -50,6 +50,7 @@ def test_the_file_answers_as_the_served_model_in_its_own_runtime(target, trained
         assert run(samples)["speech"] == pytest.approx(expected["speech"].numpy()[0], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", BOTH)
 @pytest.mark.parametrize(("architecture", "classes"), [("cnn2d", 2), ("prototype", 3)])
 def test_other_architectures_and_the_class_mixed_go_too(target, architecture, classes, voices, tmp_path):
@@ -61,6 +62,7 @@ def test_other_architectures_and_the_class_mixed_go_too(target, architecture, cl
     assert made.difference <= 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", BOTH)
 def test_an_lstm_which_no_converter_writes_rightly_is_refused(target, voices, tmp_path):
     serve_untrained("crnn", ["male", "female"]).save(str(tmp_path / "7"))

@@ -77,6 +77,7 @@ def test_json_lines_of_a_list_and_a_pattern(recordings, trained, tmp_path):
     assert [bool(row["error"]) for row in found] == [False, False, False, True]
 
 
+@pytest.mark.slow
 def test_a_killed_job_goes_on_from_its_finished_shards(recordings, trained, tmp_path):
     options = ["--input", recordings, "--model", trained.serving_model_dir, "--recordings-per-shard", 1]
     assert run(*options, "--output", tmp_path / "whole") == 0
@@ -138,6 +139,7 @@ def test_mistakes_are_one_line(arguments, line, recordings, trained, tmp_path, c
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_workers_in_processes_of_their_own_say_the_same(recordings, trained, tmp_path):
     options = ["--input", str(recordings), "--model", trained.serving_model_dir, "--recordings-per-shard", "2"]
     modes = {"alone": ["in_memory"], "several": ["multi_processing", "--direct_num_workers=2"]}

@@ -68,7 +68,7 @@ def test_one_that_agrees_is_promoted_and_its_share_is_a_hash_of_the_request(smal
         ("failing", "3 requests failed (", CANARY),
         ("failing", "3 requests failed (", SHADOW),
         ("NaN", "3 requests failed (answers with NaN or infinity)", CANARY),
-        ("slow", "answers in ", CANARY),
+        pytest.param("slow", "answers in ", CANARY, marks=pytest.mark.slow),
     ],
 )
 def test_a_bad_one_is_rolled_back_remembered_and_costs_no_client_an_answer(

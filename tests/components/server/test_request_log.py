@@ -99,6 +99,7 @@ def test_the_server_hears_its_canary_as_the_training_did(logged: Running, voices
     assert logged.figure("audio_gender_skew") < 1e-5
 
 
+@pytest.mark.slow
 def test_during_a_trial_each_version_hears_its_canary_once_and_not_whenever_the_other_answered(
     saved_models: dict[str, str], voices: list[bytes], tmp_path: Path
 ) -> None:

@@ -119,6 +119,7 @@ def make_mixed_args(make_fn_args: Callable, shards: Path, tmp_path: Path) -> Cal
     return make
 
 
+@pytest.mark.slow
 def test_a_model_with_mixed_is_trained_and_answers(make_mixed_args, tmp_path):
     def say_when(clip: Clip) -> Clip:
         return replace(clip, segments=(Segment(clip.label, 0.0, 1.1),))

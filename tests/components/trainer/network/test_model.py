@@ -174,6 +174,7 @@ def test_it_learns_the_pitch_quickly(learned):
     assert max(losses["val_accuracy"]) >= 0.9
 
 
+@pytest.mark.slow
 def test_the_crnn_is_served_as_it_is_in_memory(learn, model_section, make_voice, transform_graph, tmp_path):
     small, _ = learn("crnn")
     voices = np.stack([make_voice(0, 60), make_voice(1, 61)])

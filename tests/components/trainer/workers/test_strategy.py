@@ -238,6 +238,7 @@ def test_what_needs_a_gpu_is_refused_without_one(make_fn_args, tmp_path, setting
         run_fn(make_fn_args(tmp_path, train={**TRAIN, **settings}))
 
 
+@pytest.mark.slow
 def test_training_in_mixed_precision_learns(make_fn_args, tmp_path, clips):
     fn_args = make_fn_args(tmp_path, train={**TRAIN, "precision": "mixed_bfloat16"})
 
