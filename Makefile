@@ -21,8 +21,8 @@ setup-dev:
 run: setup ## demo corpus -> clips -> training -> evaluation -> pushed or refused model, in ./work
 	@$(VENV)/audio-gender run --config demo --workdir work || [ $$? -eq 3 ] # 3: refused, which is a result too
 
-test: setup-dev ## before each commit: all but the slow tests (15 to 30 minutes); real speech with LIBRISPEECH_ROOT=…
-	@echo "test: 15 to 30 minutes on two cores; make test-all adds the slow tests"
+test: setup-dev ## before each commit: all but the slow tests (15 to 40 minutes); real speech with LIBRISPEECH_ROOT=…
+	@echo "test: 15 to 40 minutes on two cores; make test-all adds the slow tests"
 	@$(PYTEST) -m "not slow"
 
 test-all: setup-dev ## all tests that this machine can run (35 to 90 minutes), and what is skipped and why
