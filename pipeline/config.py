@@ -47,7 +47,8 @@ class CorpusConfig(Strict):
     subsets: Annotated[list[str], Field(min_length=1)] | None = None
     """Subset folders to use, such as `[train-clean-100]`; null: all of them."""
     label_column: str | None = None
-    """Column of `utterances.csv` or of Common Voice's list that holds the labels, such as `accents`; null: the annotated sex."""
+    """Column of `utterances.csv` or of Common Voice's list that holds the labels, such as `accents`; null: the column `label`,
+    or Common Voice's annotated gender."""
     label_per_recording: bool = False
     """Recordings of one speaker may have different labels, such as a mood or a word; otherwise that is an error in the list."""
     speaker_pattern: str | None = None

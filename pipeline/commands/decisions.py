@@ -25,7 +25,7 @@ def approve(
     ] = False,
     workdir: WorkFolder = Path("work"),
 ) -> None:
-    """Push the model of a run that waits for approval."""
+    """Push the model of a run that waits for approval or is on trial."""
     from pipeline.decisions import approve as approve_run
     from pipeline.workdir import WorkDir
 
