@@ -129,8 +129,8 @@ def withdraw_candidate(serving: Path, decision: Decision, its_model: bool = True
         known = _of(serving, decision.version)[1]
         if known is None:
             return None
-        models = {known.model_digest: known.run_id} if its_model else {}
-        add_withdrawals(serving, models, "rolled back", SERVER, decision.login, decision.why)
+        if its_model:
+            add_withdrawals(serving, {known.model_digest: known.run_id}, "rolled back", SERVER, decision.login, decision.why)
         remember_if_possible(serving, decision)
         remove_candidate(serving, decision.version)
     return known.model_copy(update={"action": "rolled back", "by": SERVER, "login": decision.login, "note": decision.why})

@@ -95,7 +95,7 @@ def bring(source: Path, serving: Path, folder: Path, provenance: Provenance, pri
     # Asked with the lock held: a server or a person may have decided since the run asked.
     if provenance.action == "pushed" and (withdrawal := read_withdrawn(serving).get(digest)):
         shutil.rmtree(coming)
-        raise UserError(f"{serving}: this model was {withdrawal}; nothing was pushed")
+        raise UserError(f"{serving}: this model was {withdrawal}; nothing was pushed; run again, and it waits for approval")
     update = {"version": version, "model_version": provenance.model_version or version, "model_digest": digest}
     provenance = provenance.model_copy(update={**update, "pushed_at": now()})
     path = coming / PROVENANCE_FILE
