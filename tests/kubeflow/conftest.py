@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,10 @@ from driver import Kubeflow, Run
 from small_demo import ANY_MODEL, SMALL
 
 if TYPE_CHECKING:  # importing it takes seconds, and most sessions skip what is here
+    from kubeflow_api import KubeflowApi
+
     from pipeline.config import PipelineConfig
+    from pipeline.kubeflow.client import Kubeflow as Client
 
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).parent / "audio-gender"
@@ -124,3 +127,44 @@ def files_of() -> Callable[[Path], dict[str, bytes]]:
         return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
     return read
+
+
+PARAMETERS = {
+    "dataset_uri": {"parameterType": "STRING", "isOptional": True, "defaultValue": "s3://clips/demo"},
+    "epochs": {"parameterType": "NUMBER_INTEGER", "isOptional": True, "defaultValue": 12},
+    "learning_rate": {"parameterType": "NUMBER_DOUBLE", "isOptional": True, "defaultValue": 0.002},
+    "push_mode": {"parameterType": "STRING", "isOptional": True, "defaultValue": "auto", "literals": ["auto", "review"]},
+}
+
+
+@pytest.fixture
+def server() -> "Iterator[KubeflowApi]":
+    """Kubeflow's API, as far as this project asks it."""
+    from kubeflow_api import KubeflowApi
+
+    with KubeflowApi() as server:
+        yield server
+
+
+@pytest.fixture
+def kubeflow(server: "KubeflowApi") -> "Client":
+    """What the commands have of it."""
+    from pipeline.kubeflow.client import connect
+
+    return connect(server.host)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """Two documents, as `compile` writes them, without the nodes."""
+    import yaml
+
+    spec = {
+        "pipelineInfo": {"name": "audio-gender"},
+        "defaultPipelineRoot": "s3://artifacts/runs",
+        "schemaVersion": "2.1.0",
+        "root": {"dag": {}, "inputDefinitions": {"parameters": PARAMETERS}},
+    }
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(yaml.safe_dump_all([spec, {"platforms": {"kubernetes": {}}}]))
+    return path

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -27,12 +27,6 @@ from pipeline.retraining import retrain
 
 ALARM = Alarm(version=5, since="2026-11-20T05:00:00+00:00", until="2026-11-27T05:00:00+00:00", requests=812,
               reasons=["drift of level: Jensen-Shannon 0.431, at most 0.25"], values={"level_dbfs": 0.431})  # fmt: skip
-
-
-@pytest.fixture
-def server() -> Iterator[KubeflowApi]:
-    with KubeflowApi() as server:
-        yield server
 
 
 @pytest.fixture
